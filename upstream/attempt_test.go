@@ -1,0 +1,240 @@
+package upstream
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"io"
+	"net"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+func TestAttemptWritesOnlyInItsTime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		client, server := net.Pipe()
+		defer client.Close()
+		go func() { _, _ = io.Copy(io.Discard, server) }()
+		g := &guardedConn{Conn: client}
+		write := func(want error) {
+			t.Helper()
+			if n, err := g.Write([]byte("12345")); !errors.Is(err, want) || (n == 0) != (want != nil) {
+				t.Errorf("Write = %d, %v, want %v", n, err, want)
+			}
+		}
+		write(nil) // the handshake: nobody's attempt
+
+		first := newAttempt(time.Now().Add(time.Second))
+		guard(g, first)
+		if first.finish() {
+			t.Error("the handshake was counted")
+		}
+		write(errAttemptOver)
+
+		second := newAttempt(time.Now().Add(time.Second))
+		guard(g, second)
+		time.Sleep(time.Second - 1)
+		write(nil)
+		time.Sleep(2)
+		write(errTooLate)
+		if !second.finish() {
+			t.Error("a write was not counted")
+		}
+		_ = server.Close()
+	})
+}
+
+// A write that blocks in net/http's goroutine may still leave after the call
+// has given up: it counts as written.
+func TestAttemptCountsAWriteUnderWay(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		client, server := net.Pipe()
+		g := &guardedConn{Conn: client}
+		a := newAttempt(time.Now().Add(time.Hour))
+		guard(g, a)
+		done := make(chan error)
+		go func() { _, err := g.Write([]byte("x")); done <- err }()
+		synctest.Wait()
+		if !a.finish() {
+			t.Error("finish = nothing written, want written: a write is under way")
+		}
+		_ = client.Close()
+		if err := <-done; err == nil {
+			t.Error("the write went through")
+		}
+		_ = server.Close()
+		if a.finish() {
+			t.Error("finish = written, want nothing: the write ended without a byte")
+		}
+	})
+}
+
+func TestGuardEndsABlockedWriteAtSendBy(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		client, server := net.Pipe()
+		defer client.Close()
+		defer server.Close()
+		g := &guardedConn{Conn: client}
+		start := time.Now()
+		guard(g, newAttempt(start.Add(time.Second)))
+		if _, err := g.Write([]byte("x")); err == nil || time.Since(start) != time.Second {
+			t.Errorf("Write ended with %v after %v, want a time-out after 1s", err, time.Since(start))
+		}
+	})
+}
+
+func TestGuardClosesWhatItCannotGuard(t *testing.T) {
+	client, server := net.Pipe()
+	defer server.Close()
+	guard(client, newAttempt(soon()))
+	if _, err := client.Write([]byte("x")); !errors.Is(err, io.ErrClosedPipe) {
+		t.Errorf("Write on an unguarded connection: %v, want it closed", err)
+	}
+}
+
+// slowConn holds the request up for ever at the very last moment: the guard has
+// let it on the connection, and sendBy passes before its first byte.
+type slowConn struct {
+	net.Conn
+	guarded *atomic.Bool
+}
+
+func (c slowConn) SetWriteDeadline(at time.Time) error {
+	if !at.IsZero() && c.guarded.CompareAndSwap(false, true) { // TLS sets one more when it closes
+		<-time.After(time.Until(at) + time.Millisecond)
+	}
+	return nil // the guard must hold without the deadline
+}
+
+// shortConn takes a few bytes of the request and breaks.
+type shortConn struct{ net.Conn }
+
+func (c shortConn) Write(p []byte) (int, error) {
+	n, _ := c.Conn.Write(p[:10])
+	return n, errors.New("cable cut")
+}
+
+// deadConn takes nothing.
+type deadConn struct{ net.Conn }
+
+func (deadConn) Write([]byte) (int, error) { return 0, errors.New("cable cut") }
+
+func dialWith(c *Client, wrap func(net.Conn) net.Conn) {
+	c.transport.DialContext = func(ctx context.Context, network, addr string) (net.Conn, error) {
+		conn, err := new(net.Dialer).DialContext(ctx, network, addr)
+		if err != nil {
+			return nil, err
+		}
+		return &guardedConn{Conn: wrap(conn)}, nil
+	}
+}
+
+func TestNotOneByteAfterSendBy(t *testing.T) {
+	ready := make(chan struct{})
+	close(ready)
+	secure, trusting := newTLSVendor(t, answers(200, success), ready)
+	plain := newRawVendor(t, answers(200, success))
+	for _, v := range []*rawVendor{plain, secure} {
+		client := testClient(t, Config{BaseURL: v.URL})
+		client.transport.TLSClientConfig = trusting
+		var guarded atomic.Bool
+		dialWith(client, func(c net.Conn) net.Conn { return slowConn{c, &guarded} })
+		_, err := client.Place(t.Context(), testOrder, time.Now().Add(500*time.Millisecond))
+		if e := mustError(t, err); e == nil || e.Class != Unreachable {
+			t.Errorf("%s: %v, want unreachable", v.URL, err)
+		}
+		if !guarded.Load() {
+			t.Errorf("%s: sendBy passed before the connection was there", v.URL)
+		}
+		if _, n := v.received(); n != 0 {
+			t.Errorf("%s: the vendor got %d bytes, want none", v.URL, n)
+		}
+	}
+}
+
+// The vendor's handshake ends after sendBy: the connection comes too late.
+func TestSendByPassesWhileConnecting(t *testing.T) {
+	gate := make(chan struct{})
+	v, trusting := newTLSVendor(t, answers(200, success), gate)
+	client := testClient(t, Config{BaseURL: v.URL})
+	client.transport.TLSClientConfig = trusting
+	sendBy := time.Now().Add(100 * time.Millisecond)
+	_, err := client.Place(t.Context(), testOrder, sendBy)
+	if e := mustError(t, err); e == nil || e.Class != Unreachable || !errors.Is(err, errTooLate) || !time.Now().After(sendBy) {
+		t.Errorf("Place: %v, want unreachable: %v", err, errTooLate)
+	}
+	close(gate)
+	if _, n := v.received(); n != 0 {
+		t.Errorf("the vendor got %d bytes, want none", n)
+	}
+}
+
+func TestWrittenBytesDecide(t *testing.T) {
+	for name, c := range map[string]struct {
+		wrap func(net.Conn) net.Conn
+		want Class
+	}{
+		"ten bytes left": {func(c net.Conn) net.Conn { return shortConn{c} }, Ambiguous},
+		"no byte left":   {func(c net.Conn) net.Conn { return deadConn{c} }, Unreachable},
+	} {
+		v := newRawVendor(t, answers(200, success))
+		client := testClient(t, Config{BaseURL: v.URL})
+		dialWith(client, c.wrap)
+		_, err := client.Place(t.Context(), testOrder, soon())
+		if got := ClassOf(err); got != c.want {
+			t.Errorf("%s: %v, want %s", name, err, c.want)
+		}
+	}
+}
+
+// An answer that lay ready before anything was written is not one to us.
+func TestAnswerBeforeTheRequest(t *testing.T) {
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close()
+	go func() {
+		for {
+			c, err := ln.Accept()
+			if err != nil {
+				return
+			}
+			_, _ = io.WriteString(c, httpText(200, success))
+		}
+	}()
+	client := testClient(t, Config{BaseURL: "http://" + ln.Addr().String()})
+	var guarded atomic.Bool
+	dialWith(client, func(c net.Conn) net.Conn { return slowConn{c, &guarded} })
+	if _, err := client.Place(t.Context(), testOrder, time.Now().Add(300*time.Millisecond)); ClassOf(err) != Unreachable {
+		t.Errorf("Place: %v, want unreachable", err)
+	}
+}
+
+func TestTransportSpeaksHTTP1(t *testing.T) {
+	ready := make(chan struct{})
+	close(ready)
+	v, trusting := newTLSVendor(t, answers(200, success), ready)
+	var offered atomic.Pointer[[]string]
+	trusting.VerifyConnection = func(s tls.ConnectionState) error {
+		protocols := []string{s.NegotiatedProtocol}
+		offered.Store(&protocols)
+		return nil
+	}
+	client := testClient(t, Config{BaseURL: v.URL})
+	client.transport.TLSClientConfig = trusting
+	for range 3 {
+		if _, err := client.Place(t.Context(), testOrder, soon()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if p := offered.Load(); p == nil || strings.Contains(strings.Join(*p, ","), "h2") {
+		t.Errorf("protocols %v, want no HTTP/2", p)
+	}
+	if conns, _ := v.received(); conns != 1 {
+		t.Errorf("%d connections, want one that is kept", conns)
+	}
+}

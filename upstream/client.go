@@ -1,0 +1,123 @@
+package upstream
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+)
+
+// Config is what a Client needs to know.
+type Config struct {
+	BaseURL       string        // http(s) URL; a path prefix is kept; no query, no userinfo
+	AppKey        string        // the account
+	Secret        Secret        // signs every request, is never sent
+	Timeout       time.Duration // one call, connection to last byte
+	ThrottleCodes []string      // vendor codes and HTTP statuses that mean "too fast"; HTTP 429 always does
+	MaxConns      int           // connections kept alive between calls; 0 means 64
+}
+
+// The paths of the two calls, below the base URL.
+const (
+	placePath  = "/api/v3/package/orderPackage"
+	lookupPath = "/api/v3/package/getOrderPackageDetails"
+)
+
+// Client makes single, signed calls to the vendor: it never repeats one, and it
+// does not know of quota or backoff. It is safe for concurrent use.
+type Client struct {
+	appKey    string
+	secret    Secret
+	timeout   time.Duration
+	throttle  throttle
+	placeURL  *url.URL
+	lookupURL *url.URL
+	transport *http.Transport
+}
+
+// NewClient returns a client for cfg, or an error that names every fault of
+// cfg, and no secret. It does not connect.
+func NewClient(cfg Config) (*Client, error) {
+	base, err := parseBase(cfg.BaseURL)
+	errs := []error{err}
+	if cfg.AppKey == "" {
+		errs = append(errs, errors.New("no appkey"))
+	}
+	if cfg.Secret == "" {
+		errs = append(errs, errors.New("no secret"))
+	}
+	if cfg.Timeout <= 0 {
+		errs = append(errs, fmt.Errorf("timeout %v: must be positive", cfg.Timeout))
+	}
+	if cfg.MaxConns < 0 {
+		errs = append(errs, fmt.Errorf("max conns %d: must not be negative", cfg.MaxConns))
+	}
+	throttle, err := newThrottle(cfg.ThrottleCodes)
+	if err := errors.Join(append(errs, err)...); err != nil {
+		return nil, fmt.Errorf("upstream: %w", err)
+	}
+	return &Client{
+		appKey:    cfg.AppKey,
+		secret:    cfg.Secret,
+		timeout:   cfg.Timeout,
+		throttle:  throttle,
+		placeURL:  withPath(base, placePath),
+		lookupURL: withPath(base, lookupPath),
+		transport: newTransport(cfg.Timeout, cfg.MaxConns),
+	}, nil
+}
+
+// parseBase reads a base URL. Its errors do not repeat the URL, which could
+// hold a password.
+func parseBase(text string) (*url.URL, error) {
+	u, err := url.Parse(text)
+	switch {
+	case err != nil:
+		return nil, errors.New("base URL does not parse")
+	case u.Scheme != "http" && u.Scheme != "https":
+		return nil, errors.New("base URL must begin with http:// or https://")
+	case u.Hostname() == "":
+		return nil, errors.New("base URL has no host")
+	case u.User != nil:
+		return nil, errors.New("base URL must not carry a user or password")
+	case u.RawQuery != "" || u.ForceQuery || u.Fragment != "":
+		return nil, errors.New("base URL must not carry a query or fragment")
+	}
+	return u, nil
+}
+
+func withPath(base *url.URL, path string) *url.URL {
+	u := *base
+	u.Path = strings.TrimRight(base.Path, "/") + path
+	if base.RawPath != "" {
+		u.RawPath = strings.TrimRight(base.RawPath, "/") + path
+	}
+	return &u
+}
+
+// Place sends o to the vendor once, and returns what was bought. No byte of it
+// leaves after sendBy, by the wall clock.
+//
+// The error is always an *Error: Refused, Throttled and Unreachable mean that
+// nothing was bought, Ambiguous that it may have been. A ctx that ends before
+// the first byte left is Unreachable, after it Ambiguous.
+//
+// Source: vendor/orderPackage.openapi.md; the classes: contract, section 7.
+func (c *Client) Place(ctx context.Context, o Order, sendBy time.Time) (Purchase, error) {
+	r, hide, fail := c.call(ctx, c.placeURL, placeParams(o), sendBy)
+	if fail != nil {
+		return Purchase{}, fail
+	}
+	p, ok := purchase(r, hide)
+	if !ok {
+		return Purchase{}, &Error{Class: Ambiguous, Code: p.Code, Message: p.Message, Bought: true,
+			Err: errors.New("code 200 without an orderNumber")}
+	}
+	return p, nil
+}
+
+// Close closes the connections that are kept alive. Calls in progress go on.
+func (c *Client) Close() { c.transport.CloseIdleConnections() }

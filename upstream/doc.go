@@ -1,0 +1,27 @@
+// Package upstream is the vendor, as one order sees it: one signed attempt to
+// buy it (Client.Place), one question whether it was bought (Client.Lookup), and
+// the account's right to send either of them now (Quota.Wait).
+//
+// What an order may rely on:
+//
+//   - An attempt is one HTTP request at most. Nothing here sends it again, and
+//     nothing below does: no redirect, no proxy, no repeat by net/http.
+//   - Not one byte of it leaves after its send-by time, nor after the call has
+//     returned, even if the process was frozen in between.
+//   - Its end is a Purchase, or an *Error whose Class says what it means for the
+//     order. Refused, Throttled and Unreachable mean "not bought". Whatever is
+//     not understood to the last byte is Ambiguous: "may have been bought".
+//   - A lookup calls an order missing only where the whole answer says so. An
+//     error of a lookup proves nothing.
+//   - No second, as the vendor sees it, holds more requests of the fleet than the
+//     account may send. Without Redis nothing is sent.
+//   - No error, and no message of the vendor, shows the secret or a signature.
+//
+// The package does not log, and does not decide what an order does next.
+//
+// Read it in this order: order.go and error.go (what goes in and comes out),
+// client.go (the door), request.go, sign.go and secret.go (what is sent), call.go
+// and attempt.go (how it is sent, and how it is stopped), answer.go and reply.go
+// (what the answer means), redactor.go (what of it may be shown), lookup.go, and
+// quota.go, which stands alone.
+package upstream

@@ -1,0 +1,190 @@
+package upstream
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"math"
+	"strconv"
+	"strings"
+
+	"github.com/go-json-experiment/json/jsontext"
+)
+
+// codeOK is the code of a success. Source: vendor/orderPackage.openapi.md.
+const codeOK = "200"
+
+// reply is the vendor's envelope, the same for every call.
+type reply struct {
+	code    string         // empty where it is missing, null or neither text nor number
+	message string         // as it came: not to be shown before a redactor saw it
+	data    jsontext.Value // nil where it is missing
+}
+
+var (
+	errNotObject = errors.New("not a JSON object")
+	errTwice     = errors.New("a JSON name that stands twice")
+	errTrailing  = errors.New("bytes after the JSON")
+)
+
+// readReply reads a body that is one JSON object and nothing else. Beside an
+// error, the reply holds what was read so far.
+func readReply(body []byte) (reply, error) {
+	var r reply
+	err := readObject(body, func(name string, value jsontext.Value) {
+		switch name {
+		case "code":
+			r.code = codeText(value)
+		case "message":
+			r.message, _ = stringText(value)
+		case "data":
+			r.data = value.Clone()
+		}
+	})
+	return r, err
+}
+
+// purchase reads the data of a reply with code "200"; ok says whether it names
+// an order. A number is taken as its text.
+func purchase(r reply, hide redactor) (p Purchase, ok bool) {
+	p = readPurchase(r.data)
+	p.Code, p.Message = codeOK, hide.text(r.message, maxMessageBytes)
+	return p, p.OrderNumber != ""
+}
+
+// readPurchase reads the two fields that name a purchase, where they are there.
+func readPurchase(object jsontext.Value) (p Purchase) {
+	_ = readObject(object, func(name string, value jsontext.Value) {
+		switch name {
+		case "orderNumber":
+			if text, ok := stringText(value); ok {
+				p.OrderNumber = strings.TrimSpace(text)
+			} else if value.Kind() == '0' {
+				p.OrderNumber = string(value)
+			}
+		case "orderId":
+			if n, ok := integer(value); ok {
+				p.OrderID = n
+			}
+		}
+	})
+	return p
+}
+
+// readObject calls field for each member of the JSON object v, which must be
+// all there is. Names are case-sensitive, and none may stand twice at any
+// depth; broken UTF-8 is read as U+FFFD. A value lives only until field returns.
+func readObject(v []byte, field func(name string, value jsontext.Value)) error {
+	// A bytes.Buffer, unlike other readers, is read without a copy.
+	dec := jsontext.NewDecoder(bytes.NewBuffer(v), jsontext.AllowInvalidUTF8(true))
+	if dec.PeekKind() != '{' {
+		return errNotObject
+	}
+	_, err := dec.ReadToken()
+	for err == nil && dec.PeekKind() != '}' {
+		var name jsontext.Token
+		if name, err = dec.ReadToken(); err != nil {
+			break
+		}
+		text := name.String() // before the next read, which reuses its memory
+		var value jsontext.Value
+		if value, err = dec.ReadValue(); err == nil {
+			field(text, value)
+		}
+	}
+	if err == nil {
+		_, err = dec.ReadToken() // the closing brace
+	}
+	switch {
+	case errors.Is(err, jsontext.ErrDuplicateName):
+		return errTwice
+	case err != nil:
+		return errNotObject
+	}
+	if _, err := dec.ReadToken(); !errors.Is(err, io.EOF) {
+		return errTrailing
+	}
+	return nil
+}
+
+// elements returns the elements of the JSON array v; ok is false for any other
+// value.
+func elements(v jsontext.Value) (all []jsontext.Value, ok bool) {
+	if v.Kind() != '[' {
+		return nil, false
+	}
+	dec := jsontext.NewDecoder(bytes.NewBuffer(v), jsontext.AllowInvalidUTF8(true))
+	_, err := dec.ReadToken()
+	for err == nil && dec.PeekKind() != ']' {
+		var value jsontext.Value
+		if value, err = dec.ReadValue(); err == nil {
+			all = append(all, value.Clone())
+		}
+	}
+	return all, err == nil
+}
+
+// codeText returns a code that is a string or a number as text: a number that
+// equals an integer as that integer (200, 200.0 and 2e2 are "200").
+func codeText(v jsontext.Value) string {
+	if text, ok := stringText(v); ok {
+		return strings.TrimSpace(text)
+	}
+	if v.Kind() != '0' {
+		return ""
+	}
+	if n, ok := integer(v); ok {
+		return strconv.FormatInt(n, 10)
+	}
+	return string(v)
+}
+
+// stringText returns the text of a JSON string.
+func stringText(v jsontext.Value) (string, bool) {
+	if v.Kind() != '"' {
+		return "", false
+	}
+	text, _ := jsontext.AppendUnquote([]byte(nil), v) // the error is about UTF-8, and is repaired
+	return string(text), true
+}
+
+// integer returns a JSON number that equals an integer, or a string of digits.
+func integer(v jsontext.Value) (int64, bool) {
+	text := string(v)
+	switch v.Kind() {
+	case '"':
+		text, _ = stringText(v)
+		if strings.TrimLeft(text, "0123456789") != "" {
+			return 0, false
+		}
+	case '0':
+	default:
+		return 0, false
+	}
+	if n, err := strconv.ParseInt(text, 10, 64); err == nil {
+		return n, true
+	}
+	const exact = 1 << 53 // above it, a float64 cannot tell integers apart
+	f, err := strconv.ParseFloat(text, 64)
+	if err != nil || f != math.Trunc(f) || math.Abs(f) > exact {
+		return 0, false
+	}
+	return int64(f), true
+}
+
+// number returns a JSON number, or one in a string: +Inf where it is too
+// large for a float64, and 0 for any other value.
+func number(v jsontext.Value) float64 {
+	if n, ok := integer(v); ok {
+		return float64(n)
+	}
+	text := string(v)
+	if v.Kind() == '"' {
+		text, _ = stringText(v)
+	}
+	f, err := strconv.ParseFloat(text, 64)
+	if err != nil && !errors.Is(err, strconv.ErrRange) || math.IsNaN(f) {
+		return 0
+	}
+	return f
+}

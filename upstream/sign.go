@@ -1,0 +1,43 @@
+package upstream
+
+import (
+	"crypto/sha1"
+	"maps"
+	"slices"
+)
+
+// Sign returns the vendor's signature of params, as 40 upper-case hex digits:
+// all parameters but "sign" and the empty ones, sorted by name in ASCII byte
+// order, joined as name=value with &, then &secret=SECRET, through SHA-1.
+//
+// The values are already formatted as they are signed: integers in decimal,
+// booleans as 1 or 0, strings as they are.
+//
+// Source: vendor/FACTS.md, "signing" and "value formatting".
+func Sign(params map[string]string, secret Secret) string {
+	var text []byte
+	for _, name := range slices.Sorted(maps.Keys(params)) {
+		if value := params[name]; name != "sign" && value != "" {
+			text = append(text, name...)
+			text = append(text, '=')
+			text = append(text, value...)
+			text = append(text, '&')
+		}
+	}
+	sign := signature(text, secret)
+	return string(sign[:])
+}
+
+// signLen is the length of a signature.
+const signLen = 2 * sha1.Size
+
+// signature signs text, which is name=value& for each parameter, in order.
+func signature(text []byte, secret Secret) (sign [signLen]byte) {
+	text = append(text, "secret="...)
+	text = append(text, secret...)
+	const digits = "0123456789ABCDEF"
+	for i, b := range sha1.Sum(text) {
+		sign[2*i], sign[2*i+1] = digits[b>>4], digits[b&15]
+	}
+	return sign
+}
