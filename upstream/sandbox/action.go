@@ -1,0 +1,119 @@
+package sandbox
+
+import (
+	"fmt"
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// Kind is what an Action does. ParseRule has the table of kinds and arguments.
+type Kind string
+
+// The kinds. Those marked with a star answer code "200", so an order they are
+// done to is bought, with Rule.Buy or without; so does Delay, unless the vendor is
+// closed meanwhile. All others buy only with Rule.Buy.
+const (
+	Refuse    Kind = "refuse"    // HTTP 200 with another code
+	Status    Kind = "status"    // an HTTP status from 300 up, with a JSON body or an HTML page
+	Throttle  Kind = "throttle"  // HTTP 429, with Retry-After in seconds or as a date
+	Hang      Kind = "hang"      // no answer until the caller gives up
+	Delay     Kind = "delay"     // the usual answer, later; goes on when the caller has given up
+	Reset     Kind = "reset"     // a TCP reset in place of the answer
+	Shut      Kind = "close"     // an orderly close in place of the answer
+	Cut       Kind = "cut"       // the connection is closed in the middle of the body
+	Oversized Kind = "oversized" // a valid body of more than 2 MiB
+	NotJSON   Kind = "notjson"   // HTTP 200 with an HTML page
+	NoData    Kind = "nodata"    // * code "200" and no data; to a lookup it means that none was found
+	NoNumber  Kind = "nonumber"  // * code "200", and data without orderNumber
+	Numeric   Kind = "numeric"   // * the usual answer, with code as a number
+	Redirect  Kind = "redirect"  // HTTP 302
+)
+
+// Action is what is done to a call in place of the usual answer. A field that the
+// Kind has no use for must be zero.
+type Action struct {
+	Kind       Kind
+	Status     int           // Status: required
+	Wait       time.Duration // Delay: required; Hang: at most this long, default MaxHang
+	Code       string        // Refuse: default CodeRefused; Throttle: default CodeThrottled; Status: default none at all
+	Message    string        // Refuse, Throttle, Status
+	HTML       bool          // Status: a page instead of JSON, with neither code nor message
+	RetryAfter time.Duration // Throttle: rounded up to seconds; 0 = no such header
+	Date       bool          // Throttle: RetryAfter as an HTTP date
+	To         string        // Redirect: the Location; default "/moved", where nothing is
+}
+
+// MaxHang is how long a Hang without a time of its own lasts at most.
+const MaxHang = time.Minute
+
+// argsOf are the arguments that each kind takes. One called like the kind is the
+// value of the kind itself.
+var argsOf = map[Kind][]string{
+	Refuse:   {"code", "message"},
+	Status:   {"status", "code", "message", "html"},
+	Throttle: {"code", "message", "retry-after", "date"},
+	Hang:     {"hang"},
+	Delay:    {"delay"},
+	Redirect: {"to"},
+	Reset:    nil, Shut: nil, Cut: nil, Oversized: nil, NotJSON: nil, NoData: nil, NoNumber: nil, Numeric: nil,
+}
+
+// args lists the arguments that are set, in the order of the text form.
+func (a Action) args() []word {
+	var set []word
+	value := func(name, value string, isSet bool) {
+		if isSet {
+			set = append(set, word{name: name, value: value, hasValue: true})
+		}
+	}
+	flag := func(name string, isSet bool) {
+		if isSet {
+			set = append(set, word{name: name})
+		}
+	}
+	waitName := string(Delay)
+	if a.Kind == Hang {
+		waitName = string(Hang)
+	}
+	value("status", strconv.Itoa(a.Status), a.Status != 0)
+	value(waitName, a.Wait.String(), a.Wait != 0)
+	value("code", a.Code, a.Code != "")
+	value("message", a.Message, a.Message != "")
+	flag("html", a.HTML)
+	value("retry-after", a.RetryAfter.String(), a.RetryAfter != 0)
+	flag("date", a.Date)
+	value("to", a.To, a.To != "")
+	return set
+}
+
+// validate reports every fault of a; each names field and value.
+func (a Action) validate() []error {
+	takes, known := argsOf[a.Kind]
+	if !known {
+		return []error{fmt.Errorf("action %q: must be one of %s", a.Kind, strings.Join(kindNames(), ", "))}
+	}
+	var found faults
+	for _, arg := range a.args() {
+		found.add(!slices.Contains(takes, arg.name), "%s: %s has no such argument", arg, a.Kind)
+	}
+	found.add(a.Kind == Status && (a.Status < 300 || a.Status > 599 || a.Status == http.StatusNotModified),
+		"status=%d: must be within 300..599 and not 304, which has no body", a.Status)
+	found.add(a.Kind == Delay && a.Wait <= 0 || a.Wait < 0, "%s=%v: must be over 0", a.Kind, a.Wait)
+	found.add((a.Kind == Refuse || a.Kind == Throttle) && a.Code == CodeSuccess, "code=%s: that means success", a.Code)
+	found.add(a.HTML && (a.Code != "" || a.Message != ""), "html: a page has neither code nor message")
+	found.add(a.RetryAfter < 0, "retry-after=%v: must be over 0", a.RetryAfter)
+	found.add(a.Date && a.RetryAfter == 0, "date: only together with retry-after")
+	return found
+}
+
+func kindNames() []string {
+	var names []string
+	for kind := range argsOf {
+		names = append(names, string(kind))
+	}
+	slices.Sort(names)
+	return names
+}

@@ -1,0 +1,155 @@
+package sandbox
+
+import (
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"slices"
+	"time"
+)
+
+// Purchase is one line of the book.
+type Purchase struct {
+	OutTradeNo  string    `json:"outTradeNo"`
+	ICCID       string    `json:"iccid"`
+	PackageCode string    `json:"packageCode"`
+	Renew       *int64    `json:"renew,omitempty"` // nil when the call had none
+	OrderNumber string    `json:"orderNumber"`     // 32 hex digits, never twice
+	OrderID     int64     `json:"orderId"`         // never twice
+	At          time.Time `json:"at"`
+	Call        int       `json:"call"` // which call bought it, counted from 1 over both endpoints
+}
+
+// Totals are the vendor's counters since it was made or reset.
+type Totals struct {
+	Bought            int              `json:"bought"`            // purchases
+	Calls             map[Endpoint]int `json:"calls"`             // arrivals per endpoint, whatever became of them
+	PeakPerSecond     int              `json:"peakPerSecond"`     // the largest number of arrivals in any sliding second
+	Throttled         int              `json:"throttled"`         // over Config.Rate
+	Refused           map[string]int   `json:"refused"`           // failed checks and refused repeats, by code
+	RefusedSignatures int              `json:"refusedSignatures"` // those with CodeSign
+	Faults            map[string]int   `json:"faults"`            // faults made, by kind of action, and "down"
+	Rules             []RuleHits       `json:"rules"`             // in the order of the rules, since they were set
+	Waiting           int              `json:"waiting"`           // calls that hang or are delayed now
+	Down              bool             `json:"down"`              // see Vendor.SetDown
+}
+
+// RuleHits is how often a rule decided a call.
+type RuleHits struct {
+	Rule string `json:"rule"` // its text form
+	Hits int    `json:"hits"`
+}
+
+// Book is a copy of everything the vendor knows, taken at one moment.
+type Book struct {
+	Totals
+	Purchases     []Purchase     `json:"purchases"`     // in the order they were made
+	PerOutTradeNo map[string]int `json:"perOutTradeNo"` // purchases of each
+	Doubles       []string       `json:"doubles"`       // every outTradeNo bought more than once, sorted
+}
+
+// Book returns a copy of the whole book. Its cost grows with the purchases; see
+// Totals for a look at the counters.
+func (v *Vendor) Book() Book {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	b := Book{
+		Totals:        v.totals(),
+		Purchases:     append([]Purchase{}, v.book.purchases...), // not nil: JSON has [] then
+		PerOutTradeNo: make(map[string]int, len(v.book.byOutTradeNo)),
+		Doubles:       []string{},
+	}
+	for no, at := range v.book.byOutTradeNo {
+		b.PerOutTradeNo[no] = len(at)
+		if len(at) > 1 {
+			b.Doubles = append(b.Doubles, no)
+		}
+	}
+	slices.Sort(b.Doubles)
+	return b
+}
+
+// Totals returns the counters alone.
+func (v *Vendor) Totals() Totals {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return v.totals()
+}
+
+// Purchases returns what was bought under outTradeNo, oldest first.
+func (v *Vendor) Purchases(outTradeNo string) []Purchase {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	var found []Purchase
+	for _, at := range v.book.byOutTradeNo[outTradeNo] {
+		found = append(found, v.book.purchases[at])
+	}
+	return found
+}
+
+// Reset forgets every purchase and every count, and starts the rules anew. Calls
+// in progress are entered in the new book.
+func (v *Vendor) Reset() {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	waiting := v.book.waiting
+	v.book = newBook()
+	v.book.waiting = waiting
+	v.arrived, v.granted = window{}, window{}
+	v.rules = newRuleSet(v.rules.rules, v.cfg.Seed, v.now())
+}
+
+func (v *Vendor) totals() Totals {
+	return Totals{
+		Bought: len(v.book.purchases), Calls: maps.Clone(v.book.calls), PeakPerSecond: v.book.peak,
+		Throttled: v.book.throttled, Refused: maps.Clone(v.book.refused), RefusedSignatures: v.book.refused[CodeSign],
+		Faults: maps.Clone(v.book.faults), Rules: v.rules.hitsPerRule(), Waiting: v.book.waiting, Down: v.down,
+	}
+}
+
+// book is the vendor's memory; Vendor.mu guards it.
+type book struct {
+	purchases     []Purchase
+	byOutTradeNo  map[string][]int // indexes into purchases
+	byOrderNumber map[string]int
+
+	calls                          map[Endpoint]int
+	call, peak, throttled, waiting int
+	refused, faults                map[string]int
+}
+
+func newBook() book {
+	return book{
+		byOutTradeNo: map[string][]int{}, byOrderNumber: map[string]int{},
+		calls:   map[Endpoint]int{EndpointOrder: 0, EndpointLookup: 0},
+		refused: map[string]int{}, faults: map[string]int{},
+	}
+}
+
+// arrive enters a call that makes inLastSecond of them in the second that ends
+// with it, and returns its number.
+func (b *book) arrive(endpoint Endpoint, inLastSecond int) int {
+	b.calls[endpoint]++
+	b.call++
+	b.peak = max(b.peak, inLastSecond)
+	return b.call
+}
+
+// firstOrderID is the number in the reference's example.
+const firstOrderID = 101106255
+
+// buy enters a purchase. Its numbers are made like those of the reference's
+// example: Unix milliseconds, then hex digits; here the first eight of these are
+// the running number, so that none comes twice.
+func (b *book) buy(req request, call int, now time.Time) Purchase {
+	n := len(b.purchases)
+	p := Purchase{
+		OutTradeNo: req.outTradeNo, ICCID: req.iccid, PackageCode: req.packageCode, Renew: req.renew,
+		OrderNumber: fmt.Sprintf("%013d%08x%011x", now.UnixMilli(), n, rand.Uint64N(1<<44)),
+		OrderID:     firstOrderID + int64(n), At: now, Call: call,
+	}
+	b.purchases = append(b.purchases, p)
+	b.byOutTradeNo[p.OutTradeNo] = append(b.byOutTradeNo[p.OutTradeNo], n)
+	b.byOrderNumber[p.OrderNumber] = n
+	return p
+}

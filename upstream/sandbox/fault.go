@@ -1,0 +1,174 @@
+package sandbox
+
+import (
+	"cmp"
+	"encoding/json"
+	"fmt"
+	"net"
+	"net/http"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+)
+
+// oversizedBytes is the padding of an Oversized answer; the client's limit is 1 MiB.
+const oversizedBytes = 2 << 20
+
+// fail makes the fault that rule asks for. answer carries the call out, as if
+// there were no fault, and is called once at most: before the fault for Rule.Buy.
+func (v *Vendor) fail(w http.ResponseWriter, r *http.Request, rule Rule, answer func() reply) {
+	answer = sync.OnceValue(answer)
+	if rule.Buy {
+		answer()
+	}
+	// A body that the fault spoils may tell what is true, and only that.
+	spoiled := func() reply {
+		if rule.Buy || r.URL.Path == LookupPath {
+			return answer()
+		}
+		return reply{Code: CodeBusy, Message: "busy"}
+	}
+
+	a := rule.Action
+	switch a.Kind {
+	case Refuse:
+		writeJSON(w, http.StatusOK, reply{Code: cmp.Or(a.Code, CodeRefused), Message: cmp.Or(a.Message, "refused")})
+	case Status:
+		writeStatus(w, a)
+	case Throttle:
+		retryAfter := retryAfterSeconds(a.RetryAfter)
+		if a.Date {
+			retryAfter = v.retryAfterDate(a.RetryAfter)
+		}
+		writeThrottled(w, cmp.Or(a.Code, CodeThrottled), cmp.Or(a.Message, "too many requests"), retryAfter)
+	case Hang:
+		v.wait(cmp.Or(a.Wait, MaxHang), r.Context().Done())
+		panic(http.ErrAbortHandler) // net/http closes the connection, and logs nothing
+	case Delay:
+		if !v.wait(a.Wait, nil) {
+			panic(http.ErrAbortHandler)
+		}
+		writeJSON(w, http.StatusOK, answer())
+	case Reset:
+		hangUp(w, true)
+	case Shut:
+		hangUp(w, false)
+	case Cut:
+		writeCut(w, spoiled())
+	case Oversized:
+		writeJSON(w, http.StatusOK, struct {
+			Padding string `json:"padding"`
+			reply
+		}{strings.Repeat("x", oversizedBytes), spoiled()})
+	case NotJSON:
+		writeHTML(w, http.StatusOK)
+	case NoData:
+		writeJSON(w, http.StatusOK, withData(answer(), func(any) any { return nil }))
+	case NoNumber:
+		writeJSON(w, http.StatusOK, withData(answer(), withoutNumbers))
+	case Numeric:
+		writeJSON(w, http.StatusOK, numeric(answer()))
+	case Redirect:
+		http.Redirect(w, r, cmp.Or(a.To, "/moved"), http.StatusFound)
+	}
+}
+
+// withData changes the data of a success, and leaves a refusal (of a repeat) as it is.
+func withData(a reply, change func(any) any) reply {
+	if a.Code == CodeSuccess {
+		a.Data = change(a.Data)
+	}
+	return a
+}
+
+// numeric makes the code a number where it can be one.
+func numeric(a reply) reply {
+	if n, err := strconv.Atoi(fmt.Sprint(a.Code)); err == nil {
+		a.Code = n
+	}
+	return a
+}
+
+// writeJSON answers with a value that can always be encoded.
+func writeJSON(w http.ResponseWriter, status int, value any) {
+	body, err := json.Marshal(value)
+	if err != nil {
+		panic(err)
+	}
+	w.Header().Set("Content-Type", "application/json;charset=utf-8")
+	w.Header().Set("Content-Length", strconv.Itoa(len(body)))
+	w.WriteHeader(status)
+	_, _ = w.Write(body) // a caller that has gone needs no answer
+}
+
+func writeHTML(w http.ResponseWriter, status int) {
+	w.Header().Set("Content-Type", "text/html;charset=utf-8")
+	w.WriteHeader(status)
+	_, _ = fmt.Fprintf(w, "<html><head><title>%[1]d %[2]s</title></head><body><h1>%[1]d %[2]s</h1></body></html>\n", status, http.StatusText(status))
+}
+
+// writeStatus answers with the HTTP status of a Status action. Without a code of
+// its own the body has none, as from a proxy.
+func writeStatus(w http.ResponseWriter, a Action) {
+	if a.HTML {
+		writeHTML(w, a.Status)
+		return
+	}
+	writeJSON(w, a.Status, struct {
+		Code    string `json:"code,omitempty"`
+		Message string `json:"message"`
+	}{a.Code, cmp.Or(a.Message, http.StatusText(a.Status))})
+}
+
+// writeThrottled answers HTTP 429; retryAfter is the header's value, empty for none.
+func writeThrottled(w http.ResponseWriter, code, message, retryAfter string) {
+	if retryAfter != "" {
+		w.Header().Set("Retry-After", retryAfter)
+	}
+	writeJSON(w, http.StatusTooManyRequests, reply{Code: code, Message: message})
+}
+
+// retryAfterSeconds spells d as a whole number of seconds, rounded up; empty for 0.
+// Source: RFC 9110, section 10.2.3.
+func retryAfterSeconds(d time.Duration) string {
+	if d == 0 {
+		return ""
+	}
+	return strconv.FormatInt(int64((d+time.Second-1)/time.Second), 10)
+}
+
+// retryAfterDate spells the moment that is d from now as an HTTP date, rounded up.
+func (v *Vendor) retryAfterDate(d time.Duration) string {
+	return v.now().Add(d + time.Second - 1).UTC().Format(http.TimeFormat)
+}
+
+// writeCut announces the whole body and sends half of it.
+func writeCut(w http.ResponseWriter, a reply) {
+	body, err := json.Marshal(a)
+	if err != nil {
+		panic(err)
+	}
+	w.Header().Set("Content-Type", "application/json;charset=utf-8")
+	w.Header().Set("Content-Length", strconv.Itoa(len(body)))
+	_, _ = w.Write(body[:len(body)/2])
+	_ = http.NewResponseController(w).Flush()
+	panic(http.ErrAbortHandler)
+}
+
+// hangUp closes the connection without an answer; with reset the other side sees
+// a TCP RST instead of an orderly end. Where the connection cannot be had (HTTP/2,
+// a recorder), the handler is aborted, the nearest thing.
+func hangUp(w http.ResponseWriter, reset bool) {
+	conn, _, err := http.NewResponseController(w).Hijack()
+	if err != nil {
+		panic(http.ErrAbortHandler)
+	}
+	if tlsConn, ok := conn.(interface{ NetConn() net.Conn }); ok && reset {
+		conn = tlsConn.NetConn()
+	}
+	if tcp, ok := conn.(interface{ SetLinger(int) error }); ok && reset {
+		_ = tcp.SetLinger(0)
+	}
+	_ = conn.Close()
+}
