@@ -1,0 +1,222 @@
+package dedupe
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync/atomic"
+	"time"
+)
+
+// Claim is one delivery's hold on an order, and what it knows of it. It
+// belongs to one goroutine; only Store.Renew may run beside the others.
+type Claim struct {
+	Order
+	Owner     string // unique per delivery; made by Store.NewOwner
+	Verdict   Verdict
+	Left      time.Duration // Busy, Waiting
+	Attempts  int           // refusals so far
+	Waits     int           // waits so far, refused or not: the exponent of the next backoff
+	Result    []byte        // Final, Done
+	ResultSeq uint64        // Final, Done: stream sequence of the request whose result it is
+	Doubt     Doubt         // InDoubt; after Intent: of that intent
+
+	rev     *atomic.Uint64 // the journal revision that the next write must replace; Renew reads it
+	held    bool           // it was ours; never changes
+	attempt int            // number of the newest intent
+	tried   bool           // an intent of this claim may stand in the journal
+	sent    bool           // an intent of this claim was granted
+	bought  bool           // the journal knows of Doubt.Bought
+}
+
+func (c *Claim) revision() uint64 {
+	if c.rev == nil { // made by hand
+		c.rev = new(atomic.Uint64)
+	}
+	return c.rev.Load()
+}
+
+// record is what c knows, as the journal spells it. It holds no time of its
+// own making: repeated, it is the same.
+func (c *Claim) record(state State) Record {
+	return Record{
+		State:       state,
+		Fingerprint: c.Fingerprint,
+		Owner:       c.Owner,
+		Seq:         c.Seq,
+		Attempt:     c.attempt,
+		Attempts:    c.Attempts,
+		Waits:       c.Waits,
+	}
+}
+
+// entry is what c knows, as Redis keeps it.
+func (c *Claim) entry(phase Phase) Entry {
+	e := Entry{Phase: phase, Attempt: c.attempt, Attempts: c.Attempts, Waits: c.Waits, Rev: c.revision()}
+	if c.Verdict == InDoubt {
+		d := c.Doubt
+		e.Doubt = &d
+	}
+	return e
+}
+
+// finish makes c the claim on an order whose result is r's.
+func (c *Claim) finish(r Record, rev uint64) {
+	c.Verdict, c.Result, c.ResultSeq = Final, r.Result, r.Seq
+	c.rev.Store(rev)
+}
+
+const (
+	claimRounds = 3           // a wrong record in Redis is thrown away this often before we let others work
+	claimPause  = time.Second // and then this long
+)
+
+// Claim asks for o in the name of owner (from NewOwner), and says what is
+// known of it. redelivered: JetStream has handed this message out before, so
+// that somebody may have worked on it whom Redis has forgotten.
+//
+// Asking again with the same owner renews the lease and gives the same
+// verdict, so a reply that got lost locks nobody out. An error means that
+// nothing is known; the lease may be ours: ask again with the same owner. Claim never
+// guesses Fresh.
+func (s *Store) Claim(ctx context.Context, o Order, owner string, redelivered bool) (*Claim, error) {
+	if o.OutTradeNo == "" || owner == "" {
+		return nil, errors.New("claim: no outTradeNo or no owner")
+	}
+	for range claimRounds {
+		c := &Claim{Order: o, Owner: owner, rev: new(atomic.Uint64)}
+		err := s.claim(ctx, c, redelivered)
+		if err != nil {
+			return nil, wrap("claim", c, err)
+		}
+		if c.Verdict != "" {
+			c.held = c.Verdict.Ours()
+			return c, nil
+		}
+		redelivered = true // a record was thrown away: there is a history
+	}
+	return &Claim{Order: o, Owner: owner, Verdict: Busy, Left: claimPause}, nil
+}
+
+// claim asks Redis, and the journal where Redis cannot know. It leaves the
+// verdict empty where a wrong record was thrown away, and Redis is to be asked
+// again.
+func (s *Store) claim(ctx context.Context, c *Claim, redelivered bool) error {
+	hold, e, err := s.records.Claim(ctx, c.Order, c.Owner, s.cfg.Lease)
+	if err != nil {
+		return err
+	}
+	c.Attempts, c.Waits, c.attempt = e.Attempts, e.Waits, e.Attempt
+	c.rev.Store(e.Rev)
+	switch {
+	case hold == HoldBusy:
+		c.Verdict, c.Left = Busy, e.Left
+	case hold == HoldEarly:
+		c.Verdict, c.Left = Waiting, e.Left
+	case hold == HoldFinal:
+		c.Verdict, c.Result, c.ResultSeq = Done, e.Result, e.Seq
+	case hold == HoldOther:
+		return s.dispute(ctx, c)
+	case hold == HoldNew && !redelivered:
+		c.Verdict = Fresh // if that is wrong, Intent finds out
+	case hold == HoldParked && e.Phase == PhaseReady:
+		c.Verdict = Ready // the same
+	case hold == HoldNew, hold == HoldParked, hold == HoldLapsed, hold == HoldAgain:
+		return s.consult(ctx, c, hold, e)
+	default:
+		return fmt.Errorf("redis found %q", hold)
+	}
+	return nil
+}
+
+// dispute decides between our fingerprint and the other one that Redis has:
+// by the journal, and where that has none, for Redis.
+func (s *Store) dispute(ctx context.Context, c *Claim) error {
+	r, _, err := s.journal.Read(ctx, c.OutTradeNo)
+	switch {
+	case err != nil:
+		return err
+	case r.State == "" || r.Fingerprint != c.Fingerprint:
+		c.Verdict = Conflict
+		return nil
+	}
+	left, err := s.records.Forget(ctx, c.Order, c.Owner)
+	if left > 0 { // the other will meet the journal soon
+		c.Verdict, c.Left = Busy, min(left, claimPause)
+	}
+	return err
+}
+
+// consult gives the verdict by the journal, and by Redis's e where that knows
+// more. Redis has the order down as ours already.
+func (s *Store) consult(ctx context.Context, c *Claim, hold Hold, e Entry) error {
+	r, rev, err := s.journal.Read(ctx, c.OutTradeNo)
+	if err != nil {
+		return err
+	}
+	c.rev.Store(rev)
+	if r.State == "" {
+		c.Verdict, c.Doubt = unwritten(hold, e, time.Now())
+		return nil
+	}
+	if r.Fingerprint != c.Fingerprint {
+		c.Verdict = Conflict
+		_, err := s.records.Forget(ctx, c.Order, c.Owner) // or the true order would meet our fingerprint
+		return err
+	}
+	c.attempt, c.Attempts, c.Waits = r.Attempt, max(r.Attempts, e.Attempts), max(r.Waits, e.Waits)
+	switch r.State {
+	case StateFinal:
+		c.finish(r, rev)
+	case StateIntent:
+		c.Verdict, c.Doubt, c.bought = InDoubt, doubtOf(r, e.Doubt), r.Bought
+	case StateReady:
+		c.Verdict = Ready
+		if left := time.Until(r.Due); left > 0 {
+			c.Verdict, c.Left = Waiting, left
+			return s.records.Park(ctx, c.Order, c.Owner, c.entry(PhaseReady), left)
+		}
+	}
+	return nil
+}
+
+// unwritten is the verdict on an order of which the journal has nothing.
+//
+// Redis may know better. A revision that is gone from the journal was a final
+// that lived out its TTL before it was published, or the journal was lost: in
+// both cases the order may have been bought. Notes that were parked and not
+// touched since are exact; else there may have been a later attempt, of which
+// all we know is that it is not later than now.
+func unwritten(hold Hold, e Entry, now time.Time) (Verdict, Doubt) {
+	switch {
+	case e.Doubt != nil && e.Phase == PhaseDoubt && hold == HoldParked:
+		return InDoubt, *e.Doubt
+	case e.Doubt != nil || e.Rev != 0:
+		d := Doubt{Attempt: e.Attempt, SendBy: ceilMillis(now), Since: floorMillis(now)}
+		if n := e.Doubt; n != nil {
+			d.Since, d.Bought, d.Exists, d.Noticed = n.Since, n.Bought, n.Exists, n.Noticed
+		}
+		return InDoubt, d
+	case e.Attempts > 0 || e.Waits > 0:
+		return Ready, Doubt{}
+	}
+	return Fresh, Doubt{}
+}
+
+// doubtOf is the doubt about intent r, with what Redis has noted. Notes on an
+// older attempt say nothing about this one, but while the older is still open
+// the notice was published, and what was bought stays bought.
+func doubtOf(r Record, notes *Doubt) Doubt {
+	d := Doubt{Attempt: r.Attempt, SendBy: r.SendBy, Since: r.Since, Bought: r.Bought}
+	if notes == nil {
+		return d
+	}
+	if notes.Attempt == r.Attempt {
+		d.Exists, d.Asked, d.Missing = notes.Exists, notes.Asked, notes.Missing
+	}
+	if notes.Attempt == r.Attempt || r.Open {
+		d.Bought = d.Bought || notes.Bought
+		d.Noticed = notes.Noticed
+	}
+	return d
+}

@@ -1,0 +1,75 @@
+package dedupe
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"time"
+)
+
+// State is the last thing that is certain of an order.
+type State string
+
+const (
+	StateIntent State = "intent" // a request may leave until SendBy, and may have bought
+	StateReady  State = "ready"  // no attempt has bought; the next may start at Due
+	StateFinal  State = "final"  // Result is the result, for ever
+)
+
+// Record is the journal's one record of an order. Times have millisecond
+// precision; SendBy is rounded up, so that what is written is never earlier
+// than what was meant.
+type Record struct {
+	State       State           `json:"state"`
+	Fingerprint string          `json:"fingerprint"`
+	Owner       string          `json:"owner"` // who wrote it; unique per delivery
+	Seq         uint64          `json:"seq"`   // stream sequence of the request
+	Attempt     int             `json:"attempt,omitempty"`
+	Attempts    int             `json:"attempts,omitempty"`
+	Waits       int             `json:"waits,omitempty"`
+	SendBy      time.Time       `json:"sendBy,omitzero"`  // StateIntent
+	Since       time.Time       `json:"since,omitzero"`   // StateIntent: when the oldest open attempt was written down
+	Due         time.Time       `json:"due,omitzero"`     // StateReady
+	Open        bool            `json:"open,omitempty"`   // StateIntent: an earlier attempt than this is still in doubt
+	Bought      bool            `json:"bought,omitempty"` // StateIntent: bought, the number is not known yet
+	Result      json.RawMessage `json:"result,omitempty"` // StateFinal
+}
+
+// Journal is the durable memory: one record per order, and no write but over
+// the revision that the writer knows.
+type Journal interface {
+	// Read returns the order's record and its revision. A State of "" means
+	// there is none; the revision is what Write has to replace, mostly 0.
+	Read(ctx context.Context, outTradeNo string) (Record, uint64, error)
+	// Write replaces the record whose revision is rev (0: there is none) and
+	// returns the new revision. ErrLost: another record stands there. Any
+	// other error means that the record may have been written. Safe to repeat:
+	// a record equal to r is r, since Owner is unique.
+	Write(ctx context.Context, outTradeNo string, r Record, rev uint64) (uint64, error)
+}
+
+// encode gives a record's one spelling, for comparison byte by byte. HTML is
+// not escaped, so that a compact Result comes back as it went in.
+func encode(r Record) ([]byte, error) {
+	var b bytes.Buffer
+	e := json.NewEncoder(&b)
+	e.SetEscapeHTML(false)
+	if err := e.Encode(r); err != nil {
+		return nil, fmt.Errorf("encode journal record: %w", err)
+	}
+	return bytes.TrimSuffix(b.Bytes(), []byte("\n")), nil
+}
+
+// decode refuses a state it does not know: taking it for "nothing" could send twice.
+func decode(b []byte) (Record, error) {
+	var r Record
+	if err := json.Unmarshal(b, &r); err != nil {
+		return Record{}, fmt.Errorf("decode journal record: %w", err)
+	}
+	switch r.State {
+	case StateIntent, StateReady, StateFinal:
+		return r, nil
+	}
+	return Record{}, fmt.Errorf("decode journal record: unknown state %q", r.State)
+}

@@ -1,0 +1,253 @@
+package dedupe
+
+import (
+	"errors"
+	"fmt"
+	"reflect"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// eachJournal runs the suite over every Journal there is.
+func eachJournal(t *testing.T, test func(t *testing.T, j Journal)) {
+	t.Run("memory", func(t *testing.T) { test(t, NewMemory()) })
+	t.Run("miniredis", func(t *testing.T) { test(t, NewRedisJournal(miniRedis(t), time.Hour)) })
+	t.Run("redis", func(t *testing.T) { test(t, NewRedisJournal(realRedis(t), time.Hour)) })
+	t.Run("jetstream", func(t *testing.T) { j, _ := realJournal(t); test(t, j) })
+}
+
+func mustWrite(t *testing.T, j Journal, no string, r Record, rev uint64) uint64 {
+	t.Helper()
+	next, err := j.Write(t.Context(), no, r, rev)
+	if err != nil || next == 0 {
+		t.Fatalf("write over %d = %d, %v", rev, next, err)
+	}
+	return next
+}
+
+func TestJournalCompareAndSet(t *testing.T) {
+	at := time.Date(2026, 11, 23, 10, 0, 0, 123e6, time.UTC)
+	intent := Record{State: StateIntent, Fingerprint: "f1", Owner: "a", Seq: 7, Attempt: 2, Attempts: 1, Waits: 1,
+		SendBy: at.Add(3 * time.Second), Since: at, Open: true, Bought: true}
+	ready := Record{State: StateReady, Fingerprint: "f1", Owner: "b", Seq: 7, Attempt: 2, Attempts: 2, Waits: 2, Due: at}
+	final := Record{State: StateFinal, Fingerprint: "f1", Owner: "c", Seq: 7, Result: []byte(`{"message":"<ok> & é"}`)}
+	eachJournal(t, func(t *testing.T, j Journal) {
+		for _, no := range []string{"630000198311142676", "a.b", "*", ">", "$JS.API", "%2A"} {
+			if r, rev, err := j.Read(t.Context(), no); err != nil || rev != 0 || r.State != "" {
+				t.Fatalf("read %s of nothing = %+v, %d, %v", no, r, rev, err)
+			}
+			if _, err := j.Write(t.Context(), no, intent, 99); !errors.Is(err, ErrLost) {
+				t.Fatalf("write over a revision that is not there: %v", err)
+			}
+			rev := uint64(0)
+			for _, r := range []Record{intent, ready, final} {
+				before := rev
+				rev = mustWrite(t, j, no, r, before)
+				if rev <= before {
+					t.Errorf("revision %d after %d", rev, before)
+				}
+				if again := mustWrite(t, j, no, r, before); again != rev { // lost reply
+					t.Errorf("repeated, revision %d, want %d", again, rev)
+				}
+				got, gotRev, err := j.Read(t.Context(), no)
+				if err != nil || gotRev != rev || !reflect.DeepEqual(got, r) {
+					t.Fatalf("read %+v at %d, %v; want %+v at %d", got, gotRev, err, r, rev)
+				}
+				other := r
+				other.Owner = "z"
+				if _, err := j.Write(t.Context(), no, other, before); !errors.Is(err, ErrLost) {
+					t.Errorf("another's write over an old revision: %v", err)
+				}
+			}
+			if _, err := j.Write(t.Context(), no, intent, 0); !errors.Is(err, ErrLost) {
+				t.Errorf("a write over 0 where a final stands: %v", err)
+			}
+		}
+	})
+}
+
+func TestJournalOneOfManyWins(t *testing.T) {
+	eachJournal(t, func(t *testing.T, j Journal) {
+		for round := range 5 {
+			var won atomic.Int32
+			var all sync.WaitGroup
+			for i := range 8 {
+				all.Go(func() {
+					r := Record{State: StateIntent, Owner: fmt.Sprint("owner", i), Attempt: 1}
+					switch _, err := j.Write(t.Context(), fmt.Sprint("no", round), r, 0); {
+					case err == nil:
+						won.Add(1)
+					case !errors.Is(err, ErrLost):
+						t.Error(err)
+					}
+				})
+			}
+			all.Wait()
+			if n := won.Load(); n != 1 {
+				t.Fatalf("%d of 8 won, want 1", n)
+			}
+		}
+	})
+}
+
+func TestJournalUnreadable(t *testing.T) {
+	if _, err := decode([]byte(`{"state":"sent"}`)); err == nil {
+		t.Error("an unknown state was read as something")
+	}
+	if _, err := decode([]byte(`{`)); err == nil {
+		t.Error("half a record was read as something")
+	}
+	if _, err := NewMemory().Write(t.Context(), "x", Record{Result: []byte("{")}, 0); err == nil {
+		t.Error("a broken result was written")
+	}
+}
+
+func TestRedisJournalExpiry(t *testing.T) {
+	c := realRedis(t)
+	j := NewRedisJournal(c, time.Hour)
+	rev := mustWrite(t, j, "x", Record{State: StateIntent, Owner: "a"}, 0)
+	if ttl := c.PTTL(t.Context(), "journal:x").Val(); ttl != -1 {
+		t.Errorf("an open intent expires in %v", ttl)
+	}
+	mustWrite(t, j, "x", Record{State: StateFinal, Owner: "a"}, rev)
+	if ttl := c.PTTL(t.Context(), "journal:x").Val(); ttl <= 0 {
+		t.Errorf("a final does not expire: %v", ttl)
+	}
+	c.Del(t.Context(), "journal:x") // it has expired
+	if again := mustWrite(t, j, "x", Record{State: StateIntent, Owner: "b"}, 0); again <= rev {
+		t.Errorf("revision %d was used before (%d)", again, rev)
+	}
+}
+
+func TestJetStreamFinalExpiresIntentStays(t *testing.T) {
+	_, js := realJournal(t)
+	j := NewJetStreamJournal(js, testStream, testSubject, time.Millisecond) // rounded up to 1s
+	mustWrite(t, j, "open", Record{State: StateIntent, Owner: "a"}, 0)
+	rev := mustWrite(t, j, "done", Record{State: StateIntent, Owner: "a"}, 0)
+	mustWrite(t, j, "done", Record{State: StateFinal, Owner: "a"}, rev)
+	until(t, "the final expires", func() bool {
+		r, _, err := j.Read(t.Context(), "done")
+		if err == nil && r.State == StateIntent {
+			t.Fatal("the intent came back")
+		}
+		return err == nil && r.State == ""
+	})
+	if r, _, err := j.Read(t.Context(), "open"); err != nil || r.State != StateIntent {
+		t.Errorf("the open intent: %+v, %v", r, err)
+	}
+	mustWrite(t, j, "done", Record{State: StateIntent, Owner: "b"}, 0)
+}
+
+// A stream with delete markers leaves one where a final expired: nothing to
+// read, but the next write has to replace it.
+func TestJetStreamDeleteMarker(t *testing.T) {
+	js := natsServer(t)
+	_, err := js.CreateStream(t.Context(), jetstream.StreamConfig{Name: testStream, Subjects: []string{testSubject + ".>"},
+		MaxMsgsPerSubject: 1, AllowMsgTTL: true, SubjectDeleteMarkerTTL: time.Hour})
+	if err != nil {
+		t.Fatal(err)
+	}
+	j := NewJetStreamJournal(js, testStream, testSubject, time.Second)
+	first := mustWrite(t, j, "x", Record{State: StateFinal, Owner: "a"}, 0)
+	var rev uint64
+	until(t, "the marker stands", func() bool {
+		var r Record
+		var err error
+		if r, rev, err = j.Read(t.Context(), "x"); err != nil {
+			t.Fatal(err)
+		}
+		return r.State == "" && rev > first
+	})
+	if _, err := j.Write(t.Context(), "x", Record{State: StateIntent, Owner: "b"}, 0); !errors.Is(err, ErrLost) {
+		t.Errorf("a write over 0 where a marker stands: %v", err)
+	}
+	mustWrite(t, j, "x", Record{State: StateIntent, Owner: "b"}, rev)
+}
+
+// The leader is asked even where the stream allows direct gets.
+func TestJetStreamReadsFromTheLeader(t *testing.T) {
+	js := natsServer(t)
+	_, err := js.CreateStream(t.Context(), jetstream.StreamConfig{Name: testStream, Subjects: []string{testSubject + ".*"},
+		MaxMsgsPerSubject: 1, AllowMsgTTL: true, AllowDirect: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	asked := make(chan string, 10)
+	sub, err := js.Conn().Subscribe("$JS.API.>", func(m *nats.Msg) { asked <- m.Subject })
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer sub.Unsubscribe()
+	if err := js.Conn().Flush(); err != nil {
+		t.Fatal(err)
+	}
+	j := NewJetStreamJournal(js, testStream, testSubject, time.Hour)
+	if _, _, err := j.Read(t.Context(), "x"); err != nil {
+		t.Fatal(err)
+	}
+	if got := <-asked; got != "$JS.API.STREAM.MSG.GET."+testStream {
+		t.Errorf("asked %s", got)
+	}
+}
+
+func TestJetStreamErrors(t *testing.T) {
+	js := natsServer(t)
+	ctx := t.Context()
+	j := NewJetStreamJournal(js, testStream, testSubject, time.Hour)
+	_, _, read := j.Read(ctx, "x")
+	_, write := j.Write(ctx, "x", Record{State: StateReady}, 0) // no stream: nobody answers
+	for op, err := range map[string]error{"read": read, "write": write} {
+		if err == nil || errors.Is(err, ErrLost) {
+			t.Errorf("%s without a stream: %v", op, err)
+		}
+	}
+	// A TTL where the stream takes none is refused by name.
+	if _, err := js.CreateStream(ctx, jetstream.StreamConfig{Name: testStream, Subjects: []string{testSubject + ".*"}}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := j.Write(ctx, "x", Record{State: StateFinal}, 0); err == nil || errors.Is(err, ErrLost) {
+		t.Errorf("a final into a stream without TTLs: %v", err)
+	}
+	// Another stream's subject is not our journal.
+	other := NewJetStreamJournal(js, "OTHER", testSubject, time.Hour)
+	if _, err := other.Write(ctx, "x", Record{State: StateIntent}, 0); err == nil || errors.Is(err, ErrLost) {
+		t.Errorf("a write into another stream: %v", err)
+	}
+	if _, _, err := j.Read(ctx, "x"); err != nil {
+		t.Error(err)
+	}
+}
+
+// The reply to a publish gets lost: the record is read back and known again.
+func TestJetStreamLostReply(t *testing.T) {
+	_, js := realJournal(t)
+	lossy := &lossyPublisher{JetStream: js}
+	j := NewJetStreamJournal(lossy, testStream, testSubject, time.Hour)
+	intent := Record{State: StateIntent, Owner: "a", Attempt: 1}
+
+	lossy.after = nats.ErrTimeout
+	rev := mustWrite(t, j, "x", intent, 0)
+
+	lossy.after, lossy.before = nil, nats.ErrTimeout // never arrived
+	if _, err := j.Write(t.Context(), "x", Record{State: StateReady, Owner: "a"}, rev); !errors.Is(err, nats.ErrTimeout) || errors.Is(err, ErrLost) {
+		t.Errorf("an unknown write: %v", err)
+	}
+	if _, err := j.Write(t.Context(), "x", Record{State: StateReady, Owner: "b"}, 0); !errors.Is(err, ErrLost) {
+		t.Errorf("an unknown write over an old revision: %v", err)
+	}
+
+	// A cluster refuses while our own message, whose reply was lost, is still
+	// under way: it is tried again, not given up as another's.
+	inflight := &jetstream.APIError{ErrorCode: jetstream.JSErrCodeStreamWrongLastSequenceConstant}
+	lossy.before, lossy.times = inflight, 3
+	mustWrite(t, j, "x", Record{State: StateReady, Owner: "a"}, rev)
+	lossy.before, lossy.times = inflight, 1000
+	if _, err := j.Write(t.Context(), "y", intent, 0); !errors.Is(err, inflight) || errors.Is(err, ErrLost) {
+		t.Errorf("a write that stays under way: %v", err)
+	}
+}

@@ -1,0 +1,170 @@
+package dedupe
+
+import (
+	"errors"
+	"testing"
+	"time"
+)
+
+var errNoReply = errors.New("no reply")
+
+// Every operation of every act fails once, before it was done or after; the
+// caller repeats the act. The order's life must come out the same.
+func TestStoreRepeatsAfterALostReply(t *testing.T) {
+	acts := map[string]struct {
+		before func(b bench) *Claim
+		act    func(b bench, c *Claim) error
+		after  Verdict // of the next claim
+		state  State
+	}{
+		"renew": {func(b bench) *Claim { return b.must(testOrder, false, Fresh) },
+			func(b bench, c *Claim) error { return b.Renew(b.ctx(), c) }, Busy, ""},
+		"intent": {func(b bench) *Claim { return b.must(testOrder, false, Fresh) },
+			func(b bench, c *Claim) error { return b.Intent(b.ctx(), c, time.Now().Add(time.Second)) }, Busy, StateIntent},
+		"wait": {(bench).sent,
+			func(b bench, c *Claim) error { return b.Wait(b.ctx(), c, 1, soon) }, Ready, StateReady},
+		"doubt": {(bench).sent,
+			func(b bench, c *Claim) error { return b.Doubt(b.ctx(), c, c.Doubt, soon) }, InDoubt, StateIntent},
+		"bought": {(bench).sent,
+			func(b bench, c *Claim) error { d := c.Doubt; d.Bought = true; return b.Doubt(b.ctx(), c, d, soon) }, InDoubt, StateIntent},
+		"disprove": {(bench).inDoubt,
+			func(b bench, c *Claim) error { return b.Disprove(b.ctx(), c) }, Busy, StateReady},
+		"succeeded": {(bench).sent,
+			func(b bench, c *Claim) error { _, err := b.Finish(b.ctx(), c, won, true); return err }, Busy, StateFinal},
+		"failed": {(bench).sent,
+			func(b bench, c *Claim) error { _, err := b.Finish(b.ctx(), c, failed, false); return err }, Busy, StateFinal},
+		"remember": {(bench).sent, func(b bench, c *Claim) error {
+			if _, err := b.Finish(b.ctx(), c, won, true); err != nil {
+				return err
+			}
+			return b.Remember(b.ctx(), c, won)
+		}, Done, StateFinal},
+		"release": {func(b bench) *Claim { return b.must(testOrder, false, Fresh) },
+			func(b bench, c *Claim) error { return b.Release(b.ctx(), c) }, Fresh, ""},
+		"release after the intent": {(bench).sent,
+			func(b bench, c *Claim) error { return b.Release(b.ctx(), c) }, Ready, StateReady},
+	}
+	ops := []string{"renew", "park", "remember", "forget", "read", "write"}
+	for name, a := range acts {
+		for _, op := range ops {
+			for _, op := range []string{op, op + " done"} {
+				t.Run(name+"/"+op, func(t *testing.T) {
+					m := NewMemory()
+					b := bench{New(m, m, Config{Lease: long, FinalTTL: long}), m.ForgetAll, t}
+					c := a.before(b)
+					struck := strikeOnce(m, op)
+					err := a.act(b, c)
+					if *struck != (err != nil) || err != nil && !errors.Is(err, errNoReply) {
+						t.Fatalf("struck %v, error %v", *struck, err)
+					}
+					if err != nil {
+						if err := a.act(b, c); err != nil {
+							t.Fatalf("repeated: %v", err)
+						}
+					}
+					m.SetFault(nil)
+					if r := b.record(); r.State != a.state {
+						t.Errorf("journal %+v, want %q", r, a.state)
+					}
+					if got := b.must(testOrder, true, a.after); got.Verdict == Ready && got.Waits != c.Waits && got.Waits != 1 {
+						t.Errorf("waits %d", got.Waits)
+					}
+				})
+			}
+		}
+	}
+}
+
+func (b bench) sent() *Claim {
+	c := b.must(testOrder, false, Fresh)
+	b.ok(b.Intent(b.ctx(), c, time.Now()))
+	return c
+}
+
+func (b bench) inDoubt() *Claim {
+	c := b.sent()
+	b.ok(b.Doubt(b.ctx(), c, c.Doubt, soon))
+	return b.must(testOrder, true, InDoubt)
+}
+
+// strikeOnce lets the next op fail, and tells whether it did.
+func strikeOnce(m *Memory, op string) *bool {
+	struck := new(bool)
+	m.SetFault(func(got string) error {
+		if *struck || got != op {
+			return nil
+		}
+		*struck = true
+		return errNoReply
+	})
+	return struck
+}
+
+// A claim whose reply got lost is asked for again by the same owner, and gives
+// the verdict that it would have given.
+func TestStoreClaimAfterALostReply(t *testing.T) {
+	states := map[Verdict]func(b bench){
+		Fresh: func(bench) {},
+		Ready: func(b bench) { b.ok(b.Wait(b.ctx(), b.sent(), 1, soon)) },
+		InDoubt: func(b bench) {
+			c := b.sent()
+			b.ok(b.Doubt(b.ctx(), c, c.Doubt, soon))
+		},
+		Waiting: func(b bench) { b.ok(b.Wait(b.ctx(), b.sent(), 1, long)); b.wipe() }, // by the journal
+		Busy:    func(b bench) { b.sent() },
+		Final: func(b bench) {
+			c := b.sent()
+			_, err := b.Finish(b.ctx(), c, won, true)
+			b.ok(err)
+			b.wipe()
+		},
+		Done: func(b bench) {
+			c := b.sent()
+			_, err := b.Finish(b.ctx(), c, won, true)
+			b.ok(err)
+			b.ok(b.Remember(b.ctx(), c, won))
+		},
+		Conflict: func(b bench) {
+			c := b.must(otherF, false, Fresh)
+			b.ok(b.Intent(b.ctx(), c, time.Now()))
+			b.wipe()
+		},
+	}
+	for want, prepare := range states {
+		for _, op := range []string{"claim", "claim done", "read", "read done", "park", "park done", "forget", "forget done"} {
+			t.Run(string(want)+"/"+op, func(t *testing.T) {
+				m := NewMemory()
+				b := bench{New(m, m, Config{Lease: long, FinalTTL: long}), m.ForgetAll, t}
+				prepare(b)
+				strikeOnce(m, op)
+				owner := b.NewOwner()
+				c, err := b.Claim(b.ctx(), testOrder, owner, true)
+				if err != nil {
+					if !errors.Is(err, errNoReply) {
+						t.Fatal(err)
+					}
+					c, err = b.Claim(b.ctx(), testOrder, owner, true)
+				}
+				if err != nil || c.Verdict != want {
+					t.Fatalf("claim %+v, %v; want %q", c, err, want)
+				}
+			})
+		}
+	}
+}
+
+// An intent that arrives late, after its owner gave up on it, is an intent of
+// nobody: it makes a doubt, never a second send.
+func TestStoreIntentUnknownThenReleased(t *testing.T) {
+	for _, op := range []string{"write", "write done"} {
+		m := NewMemory()
+		b := bench{New(m, m, Config{Lease: long}), m.ForgetAll, t}
+		c := b.must(testOrder, false, Fresh)
+		strikeOnce(m, op)
+		if err := b.Intent(b.ctx(), c, time.Now()); !errors.Is(err, errNoReply) {
+			t.Fatal(err)
+		}
+		b.ok(b.Release(b.ctx(), c)) // takes it back, whether it is there or not
+		b.must(testOrder, true, Ready)
+	}
+}

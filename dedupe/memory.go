@@ -1,0 +1,253 @@
+package dedupe
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"sync"
+	"time"
+)
+
+// Memory is both stores in one process, for tests and the demo of others. It
+// does no I/O, so it works in a testing/synctest bubble. A final in the
+// journal never expires here.
+type Memory struct {
+	mu      sync.Mutex
+	fault   func(op string) error
+	now     func() time.Time
+	records map[string]*memoryRecord
+	journal map[string]memoryWritten
+	rev     uint64
+}
+
+type memoryRecord struct {
+	Entry
+	parked  string    // the owner who gave it up last
+	until   time.Time // of the lease, or when it is due; see Entry.Left
+	expires time.Time // zero: never
+}
+
+type memoryWritten struct {
+	data []byte
+	rev  uint64
+}
+
+var (
+	_ Records = (*Memory)(nil)
+	_ Journal = (*Memory)(nil)
+)
+
+// NewMemory returns an empty Memory that goes by time.Now.
+func NewMemory() *Memory {
+	return &Memory{now: time.Now, records: map[string]*memoryRecord{}, journal: map[string]memoryWritten{}}
+}
+
+// SetFault installs the fault switch. It is asked before every operation, with
+// its name (claim, renew, park, remember, forget, look; read and write of the
+// journal), and after it with "claim done" and so on. An error ends the
+// operation: before it nothing happened, after it everything did and the reply
+// is lost. fault may block, and may use the Memory. nil: no faults.
+func (m *Memory) SetFault(fault func(op string) error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.fault = fault
+}
+
+// SetClock makes now the clock of leases, due times and expiry.
+func (m *Memory) SetClock(now func() time.Time) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.now = now
+}
+
+// ForgetAll loses every record, as a Redis that was wiped. The journal stays.
+func (m *Memory) ForgetAll() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	clear(m.records)
+}
+
+// ForgetJournal loses the journal.
+func (m *Memory) ForgetJournal() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	clear(m.journal)
+}
+
+// do runs act under the lock, between the two questions to the fault switch.
+func (m *Memory) do(ctx context.Context, op string, act func(now time.Time) error) error {
+	if err := context.Cause(ctx); err != nil {
+		return err
+	}
+	m.mu.Lock()
+	fault := m.fault
+	m.mu.Unlock()
+	if fault != nil {
+		if err := fault(op); err != nil {
+			return err
+		}
+	}
+	m.mu.Lock()
+	err := act(m.now())
+	m.mu.Unlock()
+	if err == nil && fault != nil {
+		err = fault(op + " done")
+	}
+	return err
+}
+
+// find returns the order's record, nil where there is none any more, with Left
+// reckoned from now.
+func (m *Memory) find(outTradeNo string, now time.Time) *memoryRecord {
+	r := m.records[outTradeNo]
+	if r == nil {
+		return nil
+	}
+	if !r.expires.IsZero() && !now.Before(r.expires) {
+		delete(m.records, outTradeNo)
+		return nil
+	}
+	r.Left = max(0, r.until.Sub(now))
+	return r
+}
+
+func (m *Memory) Claim(ctx context.Context, o Order, owner string, lease time.Duration) (hold Hold, e Entry, err error) {
+	err = m.do(ctx, "claim", func(now time.Time) error {
+		r := m.find(o.OutTradeNo, now)
+		switch {
+		case r == nil:
+			r = &memoryRecord{Entry: Entry{Phase: PhaseClaimed, Fingerprint: o.Fingerprint, Seq: o.Seq}}
+			m.records[o.OutTradeNo] = r
+			hold = HoldNew
+		case r.Fingerprint != o.Fingerprint:
+			hold = HoldOther
+		case r.Phase == PhaseFinal:
+			hold = HoldFinal
+		case r.Owner == owner:
+			hold = HoldAgain
+		case r.Left > 0 && r.Owner != "":
+			hold = HoldBusy
+		case r.Left > 0:
+			hold = HoldEarly
+		case r.Owner != "":
+			hold = HoldLapsed
+		default:
+			hold = HoldParked
+		}
+		switch hold {
+		case HoldNew, HoldAgain, HoldLapsed, HoldParked:
+			r.Owner, r.parked = owner, ""
+			r.until, r.Left = now.Add(lease), lease
+		}
+		e = r.Entry
+		return nil
+	})
+	return hold, e, err
+}
+
+func (m *Memory) Renew(ctx context.Context, o Order, owner string, rev uint64, lease time.Duration) error {
+	return m.do(ctx, "renew", func(now time.Time) error {
+		r := m.find(o.OutTradeNo, now)
+		if r == nil {
+			r = &memoryRecord{Entry: Entry{Phase: PhaseClaimed, Fingerprint: o.Fingerprint, Seq: o.Seq, Owner: owner}}
+			m.records[o.OutTradeNo] = r
+		}
+		if r.Owner != owner {
+			return ErrLost
+		}
+		r.until = now.Add(lease)
+		if rev != 0 {
+			r.Rev = rev
+		}
+		return nil
+	})
+}
+
+func (m *Memory) Park(ctx context.Context, o Order, owner string, e Entry, delay time.Duration) error {
+	return m.do(ctx, "park", func(now time.Time) error {
+		r := m.find(o.OutTradeNo, now)
+		if r != nil && r.Owner != owner && !(r.Owner == "" && r.parked == owner) {
+			return ErrLost
+		}
+		e.Fingerprint, e.Seq, e.Owner, e.Result = o.Fingerprint, o.Seq, "", nil
+		if e.Doubt != nil {
+			d := *e.Doubt
+			e.Doubt = &d
+		}
+		m.records[o.OutTradeNo] = &memoryRecord{Entry: e, parked: owner, until: now.Add(max(0, delay))}
+		return nil
+	})
+}
+
+func (m *Memory) Remember(ctx context.Context, o Order, result []byte, ttl time.Duration) error {
+	return m.do(ctx, "remember", func(now time.Time) error {
+		if r := m.find(o.OutTradeNo, now); r != nil && r.Phase == PhaseFinal {
+			return nil
+		}
+		r := &memoryRecord{Entry: Entry{Phase: PhaseFinal, Fingerprint: o.Fingerprint, Seq: o.Seq, Result: bytes.Clone(result)}}
+		if ttl > 0 {
+			r.expires = now.Add(ttl)
+		}
+		m.records[o.OutTradeNo] = r
+		return nil
+	})
+}
+
+func (m *Memory) Forget(ctx context.Context, o Order, owner string) (left time.Duration, err error) {
+	err = m.do(ctx, "forget", func(now time.Time) error {
+		r := m.find(o.OutTradeNo, now)
+		switch {
+		case r == nil:
+		case r.Owner != "" && r.Owner != owner && r.Left > 0:
+			left = r.Left
+		case r.Owner == owner || r.Fingerprint != o.Fingerprint:
+			delete(m.records, o.OutTradeNo)
+		}
+		return nil
+	})
+	return left, err
+}
+
+func (m *Memory) Look(ctx context.Context, outTradeNo string) (e Entry, ok bool, err error) {
+	err = m.do(ctx, "look", func(now time.Time) error {
+		if r := m.find(outTradeNo, now); r != nil {
+			e, ok = r.Entry, true
+		}
+		return nil
+	})
+	return e, ok, err
+}
+
+func (m *Memory) Read(ctx context.Context, outTradeNo string) (r Record, rev uint64, err error) {
+	err = m.do(ctx, "read", func(time.Time) error {
+		w, ok := m.journal[outTradeNo]
+		if !ok {
+			return nil
+		}
+		rev = w.rev
+		return json.Unmarshal(w.data, &r)
+	})
+	return r, rev, err
+}
+
+func (m *Memory) Write(ctx context.Context, outTradeNo string, r Record, rev uint64) (next uint64, err error) {
+	data, err := encode(r)
+	if err != nil {
+		return 0, err
+	}
+	err = m.do(ctx, "write", func(time.Time) error {
+		old := m.journal[outTradeNo]
+		switch {
+		case old.rev != 0 && bytes.Equal(old.data, data):
+			next = old.rev
+		case old.rev != rev:
+			return ErrLost
+		default:
+			m.rev++ // over all orders, like a stream's: never used twice
+			next = m.rev
+			m.journal[outTradeNo] = memoryWritten{data, next}
+		}
+		return nil
+	})
+	return next, err
+}

@@ -1,0 +1,53 @@
+package dedupe
+
+import (
+	"errors"
+	"time"
+)
+
+// ErrLost says that somebody else has written what we thought was ours. Do not
+// go on with the claim: claim again, or hand the message back.
+var ErrLost = errors.New("somebody else has written")
+
+// Order identifies one request message.
+type Order struct {
+	OutTradeNo  string
+	Fingerprint string // of iccid, packageCode and renew; made by the caller
+	Seq         uint64 // stream sequence of the request
+}
+
+// Verdict is what a claim found, and so what its caller has to do.
+type Verdict string
+
+const (
+	Fresh    Verdict = "fresh"    // ours; nothing was ever sent
+	Ready    Verdict = "ready"    // ours; every earlier attempt is known not to have bought
+	InDoubt  Verdict = "in doubt" // ours to settle: an attempt may have gone through; Doubt is set
+	Busy     Verdict = "busy"     // another delivery holds it, for Left more
+	Waiting  Verdict = "waiting"  // nobody's turn for Left more
+	Final    Verdict = "final"    // ours; has its Result, of which we do not know that it was published: publish (again), Remember, ack
+	Done     Verdict = "done"     // Result is published and remembered
+	Conflict Verdict = "conflict" // the number was already used with another fingerprint
+)
+
+// Ours reports whether the claim holds the order: Fresh, Ready, InDoubt, Final.
+func (v Verdict) Ours() bool {
+	return v.open() || v == Final
+}
+
+// open says that the order is ours and has no result yet.
+func (v Verdict) open() bool {
+	return v == Fresh || v == Ready || v == InDoubt
+}
+
+// Doubt is what is known of an attempt that may have gone through.
+type Doubt struct {
+	Attempt int       `json:"attempt"`           // number of the newest intent
+	SendBy  time.Time `json:"sendBy,omitzero"`   // none of its bytes leave after this
+	Since   time.Time `json:"since,omitzero"`    // when the order's oldest open attempt was written down (for the in_doubt notice)
+	Bought  bool      `json:"bought,omitempty"`  // the vendor said code 200 but not which orderNumber: never send again
+	Exists  bool      `json:"exists,omitempty"`  // the vendor said that the number exists: only a lookup can settle it
+	Asked   int       `json:"asked,omitempty"`   // lookups so far
+	Missing bool      `json:"missing,omitempty"` // the vendor has already once answered, readable and whole, that there is none
+	Noticed bool      `json:"noticed,omitempty"` // the in_doubt notice was published
+}

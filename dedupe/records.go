@@ -1,0 +1,69 @@
+package dedupe
+
+import (
+	"context"
+	"time"
+)
+
+// Phase is how far an order is, as far as Redis knows.
+type Phase string
+
+const (
+	PhaseClaimed Phase = "claimed" // somebody began, or began and left: only the journal knows more
+	PhaseReady   Phase = "ready"   // parked; no attempt is open
+	PhaseDoubt   Phase = "doubt"   // parked; an attempt may have gone through
+	PhaseFinal   Phase = "final"   // result published
+)
+
+// Entry is what Redis knows of an order.
+type Entry struct {
+	Phase       Phase         `json:"phase"`
+	Fingerprint string        `json:"fingerprint"`
+	Owner       string        `json:"owner,omitempty"`    // who holds it; empty: nobody
+	Left        time.Duration `json:"left,omitempty"`     // of the lease if there is an owner, else until it is due; never negative
+	Attempt     int           `json:"attempt,omitempty"`  // number of the newest intent
+	Attempts    int           `json:"attempts,omitempty"` // refusals so far
+	Waits       int           `json:"waits,omitempty"`    // waits so far
+	Rev         uint64        `json:"rev,omitempty"`      // journal revision; 0: none known
+	Seq         uint64        `json:"seq,omitempty"`      // stream sequence of the request
+	Doubt       *Doubt        `json:"doubt,omitempty"`    // PhaseDoubt
+	Result      []byte        `json:"result,omitempty"`   // PhaseFinal
+}
+
+// Hold is what Records.Claim found.
+type Hold string
+
+const (
+	HoldNew    Hold = "new"    // nothing; it is ours now
+	HoldParked Hold = "parked" // left in good order; it is ours now
+	HoldLapsed Hold = "lapsed" // the lease of an owner who never came back; it is ours now
+	HoldAgain  Hold = "again"  // it was ours already; the lease runs anew
+	HoldBusy   Hold = "busy"   // leased by another
+	HoldEarly  Hold = "early"  // parked, not due yet
+	HoldFinal  Hold = "final"  // finished
+	HoldOther  Hold = "other"  // another fingerprint stands there
+)
+
+// Records is the fast memory. Every operation is atomic, goes by the store's
+// own clock, and is safe to repeat after a lost reply. What it knows may be
+// lost at any moment; its errors mean "unknown", never "no".
+type Records interface {
+	// Claim takes o for owner if nobody holds it and it is due, and reports
+	// what it found there. It changes no Phase but none to PhaseClaimed.
+	Claim(ctx context.Context, o Order, owner string, lease time.Duration) (Hold, Entry, error)
+	// Renew extends owner's lease and notes the journal revision it works
+	// from. A record that is gone is laid down again. ErrLost: another's.
+	Renew(ctx context.Context, o Order, owner string, rev uint64, lease time.Duration) error
+	// Park stores e's Phase, Attempt, Attempts, Waits, Rev and Doubt, due after
+	// delay, and gives up the lease. A record that is gone is laid down again.
+	// ErrLost, and no write, when owner is not the owner.
+	Park(ctx context.Context, o Order, owner string, e Entry, delay time.Duration) error
+	// Remember stores the published result, whoever holds the order. A final
+	// that stands there is left as it is.
+	Remember(ctx context.Context, o Order, result []byte, ttl time.Duration) error
+	// Forget deletes o's record if owner holds it, or if its fingerprint is not
+	// o's and nobody holds it. It returns what is left of another's lease.
+	Forget(ctx context.Context, o Order, owner string) (time.Duration, error)
+	// Look reads; false: there is none.
+	Look(ctx context.Context, outTradeNo string) (Entry, bool, error)
+}

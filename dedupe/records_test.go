@@ -1,0 +1,267 @@
+package dedupe
+
+import (
+	"context"
+	"errors"
+	"reflect"
+	"testing"
+	"time"
+)
+
+var (
+	testOrder = Order{OutTradeNo: "630000198311142676", Fingerprint: "f1", Seq: 7}
+	otherF    = Order{OutTradeNo: testOrder.OutTradeNo, Fingerprint: "f2", Seq: 8}
+)
+
+const long = time.Hour // a lease or delay that no test outlives
+
+// eachRecords runs the suite over every Records there is.
+func eachRecords(t *testing.T, test func(t *testing.T, r Records, wipe func())) {
+	t.Run("memory", func(t *testing.T) { m := NewMemory(); test(t, m, m.ForgetAll) })
+	t.Run("miniredis", func(t *testing.T) { c := miniRedis(t); test(t, NewRedis(c), flush(t, c)) })
+	t.Run("redis", func(t *testing.T) { c := realRedis(t); test(t, NewRedis(c), flush(t, c)) })
+}
+
+func mustHold(t *testing.T, r Records, o Order, owner string, lease time.Duration, want Hold) Entry {
+	t.Helper()
+	got, e, err := r.Claim(t.Context(), o, owner, lease)
+	if err != nil || got != want {
+		t.Fatalf("claim by %s = %q, %v; want %q", owner, got, err, want)
+	}
+	return e
+}
+
+func mustDo(t *testing.T, err, want error) {
+	t.Helper()
+	if !errors.Is(err, want) || want == nil && err != nil {
+		t.Fatalf("error %v, want %v", err, want)
+	}
+}
+
+// untilHold claims again until the lease or the delay before is over.
+func untilHold(t *testing.T, r Records, owner string, want Hold) (e Entry) {
+	t.Helper()
+	until(t, "claim by "+owner+" finds "+string(want), func() bool {
+		hold, got, err := r.Claim(t.Context(), testOrder, owner, long)
+		if err != nil {
+			t.Fatal(err)
+		}
+		e = got
+		return hold == want
+	})
+	return e
+}
+
+func TestRecordsClaim(t *testing.T) {
+	eachRecords(t, func(t *testing.T, r Records, _ func()) {
+		e := mustHold(t, r, testOrder, "a", long, HoldNew)
+		if e.Phase != PhaseClaimed || e.Owner != "a" || e.Fingerprint != "f1" || e.Seq != 7 || e.Left <= 0 || e.Left > long {
+			t.Errorf("new entry %+v", e)
+		}
+		mustHold(t, r, testOrder, "a", long, HoldAgain)
+		if e := mustHold(t, r, testOrder, "b", long, HoldBusy); e.Owner != "a" || e.Left <= 0 || e.Left > long {
+			t.Errorf("busy entry %+v", e)
+		}
+		mustHold(t, r, otherF, "b", long, HoldOther)
+	})
+}
+
+func TestRecordsLeaseLapses(t *testing.T) {
+	eachRecords(t, func(t *testing.T, r Records, _ func()) {
+		mustHold(t, r, testOrder, "a", time.Millisecond, HoldNew)
+		if e := untilHold(t, r, "b", HoldLapsed); e.Phase != PhaseClaimed || e.Owner != "b" {
+			t.Errorf("entry %+v", e)
+		}
+		mustDo(t, r.Renew(t.Context(), testOrder, "a", 0, long), ErrLost)
+		mustDo(t, r.Park(t.Context(), testOrder, "a", Entry{Phase: PhaseReady, Rev: 99}, 0), ErrLost)
+		if e, ok, err := r.Look(t.Context(), testOrder.OutTradeNo); err != nil || !ok || e.Owner != "b" || e.Phase != PhaseClaimed || e.Rev != 0 {
+			t.Errorf("a stale owner wrote: %+v, %v, %v", e, ok, err)
+		}
+		mustDo(t, r.Renew(t.Context(), testOrder, "b", 12, long), nil)
+		if e, _, _ := r.Look(t.Context(), testOrder.OutTradeNo); e.Rev != 12 {
+			t.Errorf("renew noted revision %d, want 12", e.Rev)
+		}
+	})
+}
+
+func TestRecordsOwnLapsedLeaseIsStillOurs(t *testing.T) {
+	eachRecords(t, func(t *testing.T, r Records, _ func()) {
+		mustHold(t, r, testOrder, "a", time.Millisecond, HoldNew)
+		until(t, "the lease lapses", func() bool {
+			e, _, err := r.Look(t.Context(), testOrder.OutTradeNo)
+			return err == nil && e.Left == 0
+		})
+		mustDo(t, r.Renew(t.Context(), testOrder, "a", 0, long), nil)
+		mustHold(t, r, testOrder, "b", long, HoldBusy)
+	})
+}
+
+func TestRecordsPark(t *testing.T) {
+	since := time.Date(2026, 11, 23, 10, 0, 0, 5e6, time.UTC)
+	doubt := &Doubt{Attempt: 3, SendBy: since.Add(time.Second), Since: since, Bought: true, Exists: true, Asked: 4, Missing: true, Noticed: true}
+	for name, parked := range map[string]Entry{
+		"ready":   {Phase: PhaseReady, Attempt: 2, Attempts: 1, Waits: 2, Rev: 1<<53 + 1},
+		"doubt":   {Phase: PhaseDoubt, Attempt: 3, Attempts: 1, Waits: 1, Rev: 5, Doubt: doubt},
+		"claimed": {Phase: PhaseClaimed},
+	} {
+		t.Run(name, func(t *testing.T) {
+			eachRecords(t, func(t *testing.T, r Records, _ func()) {
+				mustHold(t, r, testOrder, "a", long, HoldNew)
+				mustDo(t, r.Park(t.Context(), testOrder, "a", parked, long), nil)
+				if e := mustHold(t, r, testOrder, "b", long, HoldEarly); e.Left <= 0 || e.Left > long {
+					t.Errorf("early entry %+v", e)
+				}
+				mustDo(t, r.Renew(t.Context(), testOrder, "a", 0, long), ErrLost)
+				mustDo(t, r.Park(t.Context(), testOrder, "b", Entry{Phase: PhaseReady}, 0), ErrLost)
+				mustDo(t, r.Park(t.Context(), testOrder, "a", parked, time.Millisecond), nil) // repeated
+				e := untilHold(t, r, "c", HoldParked)
+				want := parked
+				want.Fingerprint, want.Seq, want.Owner, want.Left = "f1", 7, "c", e.Left
+				if !reflect.DeepEqual(e, want) {
+					t.Errorf("found %+v, parked %+v", e, want)
+				}
+				mustDo(t, r.Park(t.Context(), testOrder, "a", parked, 0), ErrLost) // too late to repeat
+			})
+		})
+	}
+}
+
+func TestRecordsRememberNeverChangesAFinal(t *testing.T) {
+	eachRecords(t, func(t *testing.T, r Records, _ func()) {
+		mustHold(t, r, testOrder, "a", long, HoldNew)
+		result := []byte(`{"status":"succeeded"}`)
+		mustDo(t, r.Remember(t.Context(), testOrder, result, long), nil)
+		mustDo(t, r.Remember(t.Context(), testOrder, []byte(`{}`), long), nil)
+		mustDo(t, r.Remember(t.Context(), otherF, []byte(`{}`), long), nil)
+		for _, owner := range []string{"a", "b"} {
+			if e := mustHold(t, r, testOrder, owner, long, HoldFinal); string(e.Result) != string(result) || e.Seq != 7 || e.Phase != PhaseFinal || e.Owner != "" {
+				t.Errorf("final entry %+v", e)
+			}
+		}
+		mustHold(t, r, otherF, "b", long, HoldOther)
+		mustDo(t, r.Renew(t.Context(), testOrder, "a", 0, long), ErrLost)
+		mustDo(t, r.Park(t.Context(), testOrder, "a", Entry{Phase: PhaseReady}, 0), ErrLost)
+	})
+}
+
+func TestRecordsFinalsExpireOthersDoNot(t *testing.T) {
+	ctx := context.Background()
+	c := realRedis(t)
+	r := NewRedis(c)
+	mustHold(t, r, testOrder, "a", long, HoldNew)
+	if ttl := c.PTTL(ctx, "order:"+testOrder.OutTradeNo).Val(); ttl != -1 {
+		t.Errorf("a claimed order expires in %v", ttl)
+	}
+	mustDo(t, r.Park(ctx, testOrder, "a", Entry{Phase: PhaseDoubt}, 0), nil)
+	if ttl := c.PTTL(ctx, "order:"+testOrder.OutTradeNo).Val(); ttl != -1 {
+		t.Errorf("an order in doubt expires in %v", ttl)
+	}
+	eachRecords(t, func(t *testing.T, r Records, _ func()) {
+		if _, ok := r.(*Memory); !ok {
+			mustDo(t, r.Remember(t.Context(), testOrder, nil, long), nil)
+			ttl := r.(redisRecords).client.PTTL(ctx, "order:"+testOrder.OutTradeNo).Val()
+			if ttl <= long-time.Minute || ttl > long {
+				t.Errorf("a final expires in %v, want %v", ttl, long)
+			}
+			return
+		}
+		m, now := r.(*Memory), time.Now()
+		m.SetClock(func() time.Time { return now })
+		mustDo(t, r.Remember(t.Context(), testOrder, nil, long), nil)
+		mustHold(t, r, testOrder, "a", long, HoldFinal)
+		now = now.Add(long)
+		mustHold(t, r, testOrder, "a", long, HoldNew)
+	})
+}
+
+func TestRecordsForget(t *testing.T) {
+	eachRecords(t, func(t *testing.T, r Records, wipe func()) {
+		forget := func(o Order, owner string, wantLeft bool) {
+			t.Helper()
+			left, err := r.Forget(t.Context(), o, owner)
+			if err != nil || (left > 0) != wantLeft {
+				t.Fatalf("forget = %v, %v; want left %v", left, err, wantLeft)
+			}
+		}
+		forget(testOrder, "a", false) // nothing there
+		mustHold(t, r, testOrder, "a", long, HoldNew)
+		forget(testOrder, "b", true) // leased
+		forget(otherF, "b", true)
+		mustHold(t, r, testOrder, "b", long, HoldBusy)
+		forget(testOrder, "a", false) // our own
+		mustHold(t, r, testOrder, "b", long, HoldNew)
+		mustDo(t, r.Park(t.Context(), testOrder, "b", Entry{Phase: PhaseReady}, long), nil)
+		forget(testOrder, "a", false) // nobody's, and right
+		mustHold(t, r, testOrder, "c", long, HoldEarly)
+		forget(otherF, "a", false) // nobody's, and wrong
+		mustHold(t, r, otherF, "c", long, HoldNew)
+		wipe()
+		mustDo(t, r.Remember(t.Context(), testOrder, nil, long), nil)
+		forget(testOrder, "a", false)
+		mustHold(t, r, testOrder, "c", long, HoldFinal)
+	})
+}
+
+func TestRecordsWiped(t *testing.T) {
+	eachRecords(t, func(t *testing.T, r Records, wipe func()) {
+		mustHold(t, r, testOrder, "a", long, HoldNew)
+		wipe()
+		if _, ok, err := r.Look(t.Context(), testOrder.OutTradeNo); ok || err != nil {
+			t.Fatalf("look after the wipe: %v, %v", ok, err)
+		}
+		mustDo(t, r.Renew(t.Context(), testOrder, "a", 3, long), nil) // laid down again
+		if e := mustHold(t, r, testOrder, "b", long, HoldBusy); e.Rev != 3 {
+			t.Errorf("entry %+v, want revision 3", e)
+		}
+		wipe()
+		mustDo(t, r.Park(t.Context(), testOrder, "a", Entry{Phase: PhaseDoubt, Doubt: &Doubt{Attempt: 1}}, 0), nil)
+		if e := untilHold(t, r, "b", HoldParked); e.Phase != PhaseDoubt || e.Doubt == nil || e.Doubt.Attempt != 1 {
+			t.Errorf("entry %+v", e)
+		}
+	})
+}
+
+func TestRecordsOddNumbers(t *testing.T) {
+	eachRecords(t, func(t *testing.T, r Records, _ func()) {
+		for _, no := range []string{"*", "a>b", "{x}", "%", `"'\`, "x:y"} {
+			o := Order{OutTradeNo: no, Fingerprint: "f", Seq: 1}
+			mustHold(t, r, o, "a", long, HoldNew)
+			mustHold(t, r, o, "b", long, HoldBusy)
+		}
+	})
+}
+
+func TestRedisUnreadableIsAnError(t *testing.T) {
+	c := miniRedis(t)
+	r := NewRedis(c)
+	for field, value := range map[string]string{"rev": "x", "attempts": "-1", "doubt": "{"} {
+		mustHold(t, r, testOrder, "a", long, HoldNew)
+		c.HSet(t.Context(), "order:"+testOrder.OutTradeNo, field, value)
+		if _, _, err := r.Claim(t.Context(), testOrder, "a", long); err == nil {
+			t.Errorf("%s = %q was read as something", field, value)
+		}
+		flush(t, c)()
+	}
+}
+
+func TestRedisDownIsAnError(t *testing.T) {
+	c := miniRedis(t)
+	r, j := NewRedis(c), NewRedisJournal(c, long)
+	c.Close()
+	ctx := t.Context()
+	_, _, claim := r.Claim(ctx, testOrder, "a", long)
+	_, forget := r.Forget(ctx, testOrder, "a")
+	_, _, look := r.Look(ctx, testOrder.OutTradeNo)
+	_, _, read := j.Read(ctx, testOrder.OutTradeNo)
+	_, write := j.Write(ctx, testOrder.OutTradeNo, Record{State: StateReady}, 0)
+	for op, err := range map[string]error{
+		"claim": claim, "forget": forget, "look": look, "read": read, "write": write,
+		"renew":    r.Renew(ctx, testOrder, "a", 0, long),
+		"park":     r.Park(ctx, testOrder, "a", Entry{}, 0),
+		"remember": r.Remember(ctx, testOrder, nil, 0),
+	} {
+		if err == nil || errors.Is(err, ErrLost) {
+			t.Errorf("%s over a closed client: %v", op, err)
+		}
+	}
+}

@@ -1,0 +1,255 @@
+package dedupe
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+)
+
+// A record is the hash order:{outTradeNo}. Its fields, all strings:
+//
+//	fingerprint  of the order's content
+//	state        claimed, ready, doubt, final
+//	owner        who holds it; empty or missing: nobody
+//	lease        until when, Unix ms by Redis's clock; means something with owner only
+//	parked       the owner who gave it up last, so that a repeated park is known again
+//	due          nobody's turn before, Unix ms by Redis's clock; means something without owner only
+//	attempt      number of the newest intent
+//	attempts     refusals so far
+//	waits        waits so far
+//	rev          journal revision, 0: none known
+//	seq          stream sequence of the request
+//	doubt        Doubt as JSON, empty: none
+//	result       of a final
+//
+// An unfinished record has no expiry; a final has DEDUPE_TTL.
+
+// luaShared is the head of every script: Redis's clock in ms, and the reply
+// that describes a record: {hold, left ms, state, fingerprint, owner, attempt,
+// attempts, waits, rev, seq, doubt, result}, all but left strings.
+const luaShared = `
+local t = redis.call('TIME')
+local now = t[1] * 1000 + math.floor(t[2] / 1000)
+local function ms(n) return string.format('%.0f', n) end
+local function get(field) return redis.call('HGET', KEYS[1], field) or '' end
+local function num(field) return tonumber(get(field)) or 0 end
+local function left()
+	if get('owner') ~= '' then return math.max(0, num('lease') - now) end
+	return math.max(0, num('due') - now)
+end
+local function reply(hold)
+	return {hold, left(), get('state'), get('fingerprint'), get('owner'), get('attempt'),
+		get('attempts'), get('waits'), get('rev'), get('seq'), get('doubt'), get('result')}
+end
+`
+
+var (
+	// claim. KEYS[1] the order. ARGV: 1 fingerprint, 2 owner, 3 lease in ms,
+	// 4 seq. Returns reply(hold), hold being one of the Hold words; after
+	// "lapsed" and "parked" owner is the new one. Repeated by the same owner
+	// it says "again".
+	luaClaim = redis.NewScript(luaShared + `
+local function take()
+	redis.call('HSET', KEYS[1], 'owner', ARGV[2], 'lease', ms(now + ARGV[3]))
+	redis.call('HDEL', KEYS[1], 'parked')
+end
+if redis.call('EXISTS', KEYS[1]) == 0 then
+	redis.call('HSET', KEYS[1], 'state', 'claimed', 'fingerprint', ARGV[1], 'seq', ARGV[4])
+	take()
+	return reply('new')
+end
+if get('fingerprint') ~= ARGV[1] then return reply('other') end
+if get('state') == 'final' then return reply('final') end
+local owner = get('owner')
+if owner == ARGV[2] then take() return reply('again') end
+if left() > 0 then
+	if owner ~= '' then return reply('busy') end
+	return reply('early')
+end
+take()
+if owner ~= '' then return reply('lapsed') end
+return reply('parked')`)
+
+	// renew. KEYS[1] the order. ARGV: 1 fingerprint, 2 owner, 3 lease in ms,
+	// 4 seq, 5 rev (0: none known). Returns 1, or 0: another's, or final.
+	luaRenew = redis.NewScript(luaShared + `
+if redis.call('EXISTS', KEYS[1]) == 0 then
+	redis.call('HSET', KEYS[1], 'state', 'claimed', 'fingerprint', ARGV[1], 'seq', ARGV[4], 'owner', ARGV[2])
+elseif get('owner') ~= ARGV[2] then
+	return 0
+end
+redis.call('HSET', KEYS[1], 'lease', ms(now + ARGV[3]))
+if ARGV[5] ~= '0' then redis.call('HSET', KEYS[1], 'rev', ARGV[5]) end
+return 1`)
+
+	// park. KEYS[1] the order. ARGV: 1 fingerprint, 2 owner, 3 delay in ms,
+	// 4 seq, 5 state, 6 attempt, 7 attempts, 8 waits, 9 rev, 10 doubt (JSON or
+	// empty). Returns 1, or 0: another's, or final. Repeated before anybody
+	// else came it writes the same again, due a little later.
+	luaPark = redis.NewScript(luaShared + `
+if redis.call('EXISTS', KEYS[1]) == 1 then
+	local owner = get('owner')
+	if owner ~= ARGV[2] and not (owner == '' and get('parked') == ARGV[2]) then return 0 end
+end
+redis.call('HSET', KEYS[1], 'fingerprint', ARGV[1], 'parked', ARGV[2], 'due', ms(now + ARGV[3]),
+	'seq', ARGV[4], 'state', ARGV[5], 'attempt', ARGV[6], 'attempts', ARGV[7], 'waits', ARGV[8],
+	'rev', ARGV[9], 'doubt', ARGV[10])
+redis.call('HDEL', KEYS[1], 'owner', 'lease')
+return 1`)
+
+	// remember. KEYS[1] the order. ARGV: 1 fingerprint, 2 seq, 3 result, 4 time
+	// to live in ms (0: for ever). Returns 1, or 0: a final stands there.
+	luaRemember = redis.NewScript(luaShared + `
+if get('state') == 'final' then return 0 end
+redis.call('DEL', KEYS[1])
+redis.call('HSET', KEYS[1], 'state', 'final', 'fingerprint', ARGV[1], 'seq', ARGV[2], 'result', ARGV[3])
+if ARGV[4] ~= '0' then redis.call('PEXPIRE', KEYS[1], ARGV[4]) end
+return 1`)
+
+	// forget. KEYS[1] the order. ARGV: 1 fingerprint, 2 owner. Returns the ms
+	// that are left of another owner's lease; 0: there is no such lease, and
+	// owner's own record or one with another fingerprint is gone.
+	luaForget = redis.NewScript(luaShared + `
+local owner = get('owner')
+if owner ~= '' and owner ~= ARGV[2] and left() > 0 then return left() end
+if owner == ARGV[2] or get('fingerprint') ~= ARGV[1] then redis.call('DEL', KEYS[1]) end
+return 0`)
+
+	// look. KEYS[1] the order. No ARGV. Returns reply(''); state is empty when
+	// there is no record. Writes nothing.
+	luaLook = redis.NewScript(luaShared + `return reply('')`)
+)
+
+type redisRecords struct{ client redis.UniversalClient }
+
+// NewRedis keeps records in Redis, Redis Cluster or Sentinel: one hash per
+// order, one key per script. Set the client's MaxRetries to -1: go-redis sends
+// a script again after a lost reply (0 means 3 times). Every script here is
+// safe against that, but a time-out would last up to four times as long.
+// The server's maxmemory-policy must be noeviction.
+func NewRedis(client redis.UniversalClient) Records { return redisRecords{client} }
+
+func orderKey(outTradeNo string) []string { return []string{"order:" + outTradeNo} }
+
+// millis rounds up: a lease or a delay is never shorter than what was asked
+// for, and never 0 when that would mean none.
+func millis(d time.Duration) int64 {
+	return int64((max(d, 0) + time.Millisecond - 1) / time.Millisecond)
+}
+
+func (r redisRecords) Claim(ctx context.Context, o Order, owner string, lease time.Duration) (Hold, Entry, error) {
+	v, err := luaClaim.Run(ctx, r.client, orderKey(o.OutTradeNo), o.Fingerprint, owner, millis(lease), o.Seq).Slice()
+	if err != nil {
+		return "", Entry{}, fmt.Errorf("redis claim: %w", err)
+	}
+	return parseReply(v)
+}
+
+func (r redisRecords) Renew(ctx context.Context, o Order, owner string, rev uint64, lease time.Duration) error {
+	return owned("renew", luaRenew.Run(ctx, r.client, orderKey(o.OutTradeNo), o.Fingerprint, owner, millis(lease), o.Seq, rev))
+}
+
+func (r redisRecords) Park(ctx context.Context, o Order, owner string, e Entry, delay time.Duration) error {
+	var doubt []byte
+	if e.Doubt != nil {
+		var err error
+		if doubt, err = json.Marshal(e.Doubt); err != nil {
+			return fmt.Errorf("redis park: %w", err)
+		}
+	}
+	return owned("park", luaPark.Run(ctx, r.client, orderKey(o.OutTradeNo), o.Fingerprint, owner, millis(delay), o.Seq,
+		string(e.Phase), e.Attempt, e.Attempts, e.Waits, e.Rev, doubt))
+}
+
+func (r redisRecords) Remember(ctx context.Context, o Order, result []byte, ttl time.Duration) error {
+	err := luaRemember.Run(ctx, r.client, orderKey(o.OutTradeNo), o.Fingerprint, o.Seq, result, millis(ttl)).Err()
+	if err != nil {
+		return fmt.Errorf("redis remember: %w", err)
+	}
+	return nil
+}
+
+func (r redisRecords) Forget(ctx context.Context, o Order, owner string) (time.Duration, error) {
+	left, err := luaForget.Run(ctx, r.client, orderKey(o.OutTradeNo), o.Fingerprint, owner).Int64()
+	if err != nil {
+		return 0, fmt.Errorf("redis forget: %w", err)
+	}
+	return time.Duration(left) * time.Millisecond, nil
+}
+
+func (r redisRecords) Look(ctx context.Context, outTradeNo string) (Entry, bool, error) {
+	v, err := luaLook.Run(ctx, r.client, orderKey(outTradeNo)).Slice()
+	if err != nil {
+		return Entry{}, false, fmt.Errorf("redis look: %w", err)
+	}
+	_, e, err := parseReply(v)
+	return e, e.Phase != "", err
+}
+
+// owned reads the 1 (done) or 0 (another's) of a script.
+func owned(op string, cmd *redis.Cmd) error {
+	switch n, err := cmd.Int64(); {
+	case err != nil:
+		return fmt.Errorf("redis %s: %w", op, err)
+	case n == 0:
+		return ErrLost
+	}
+	return nil
+}
+
+// parseReply reads what luaShared's reply wrote. An unreadable field is an
+// error: read as 0 it would be a guess.
+func parseReply(v []any) (Hold, Entry, error) {
+	if len(v) != 12 {
+		return "", Entry{}, fmt.Errorf("redis: a reply of %d fields, want 12", len(v))
+	}
+	var bad error
+	text := func(i int) string {
+		s, ok := v[i].(string)
+		if !ok && bad == nil {
+			bad = fmt.Errorf("redis: field %d of the reply is a %T", i, v[i])
+		}
+		return s
+	}
+	number := func(i int) uint64 {
+		s := text(i)
+		if s == "" {
+			return 0
+		}
+		n, err := strconv.ParseUint(s, 10, 64)
+		if err != nil && bad == nil {
+			bad = fmt.Errorf("redis: field %d of the reply: %w", i, err)
+		}
+		return n
+	}
+	left, ok := v[1].(int64)
+	if !ok {
+		return "", Entry{}, fmt.Errorf("redis: field 1 of the reply is a %T", v[1])
+	}
+	e := Entry{
+		Left:        time.Duration(left) * time.Millisecond,
+		Phase:       Phase(text(2)),
+		Fingerprint: text(3),
+		Owner:       text(4),
+		Attempt:     int(number(5)),
+		Attempts:    int(number(6)),
+		Waits:       int(number(7)),
+		Rev:         number(8),
+		Seq:         number(9),
+	}
+	if s := text(10); s != "" {
+		e.Doubt = new(Doubt)
+		if err := json.Unmarshal([]byte(s), e.Doubt); err != nil && bad == nil {
+			bad = fmt.Errorf("redis: doubt: %w", err)
+		}
+	}
+	if s := text(11); s != "" {
+		e.Result = []byte(s)
+	}
+	hold := Hold(text(0))
+	return hold, e, bad
+}

@@ -1,0 +1,80 @@
+package dedupe
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+)
+
+// A record is the hash journal:{outTradeNo}: data (JSON) and rev (decimal).
+
+var (
+	// write. KEYS[1] the record. ARGV: 1 expected rev (0: none), 2 data, 3 time
+	// to live in ms (0: for ever). Returns {1, rev}, also when data stands there
+	// already, or {0, rev} of the record that stands there. A revision is the
+	// server's clock in µs, and always greater than the last: it is never used twice,
+	// not even after the record expired.
+	luaWrite = redis.NewScript(`
+local rev = redis.call('HGET', KEYS[1], 'rev') or '0'
+if rev ~= '0' and redis.call('HGET', KEYS[1], 'data') == ARGV[2] then return {1, rev} end
+if rev ~= ARGV[1] then return {0, rev} end
+local t = redis.call('TIME')
+rev = string.format('%.0f', math.max(t[1] * 1000000 + t[2], tonumber(rev) + 1))
+redis.call('HSET', KEYS[1], 'rev', rev, 'data', ARGV[2])
+if ARGV[3] == '0' then redis.call('PERSIST', KEYS[1]) else redis.call('PEXPIRE', KEYS[1], ARGV[3]) end
+return {1, rev}`)
+)
+
+type redisJournal struct {
+	client redis.UniversalClient
+	ttl    time.Duration
+}
+
+// NewRedisJournal keeps the journal in Redis, beside the records and as easily
+// lost: for JOURNAL_TTL=0, those who accept that. A final record lives for ttl
+// (0: for ever), an open one until it is final. Safe to repeat as NewRedis says.
+func NewRedisJournal(client redis.UniversalClient, ttl time.Duration) Journal {
+	return redisJournal{client, ttl}
+}
+
+func journalKey(outTradeNo string) string { return "journal:" + outTradeNo }
+
+func (j redisJournal) Read(ctx context.Context, outTradeNo string) (Record, uint64, error) {
+	var h struct {
+		Rev  uint64 `redis:"rev"`
+		Data string `redis:"data"`
+	}
+	err := j.client.HMGet(ctx, journalKey(outTradeNo), "rev", "data").Scan(&h)
+	if err != nil {
+		return Record{}, 0, fmt.Errorf("redis journal read: %w", err)
+	}
+	if h.Rev == 0 {
+		return Record{}, 0, nil
+	}
+	r, err := decode([]byte(h.Data))
+	return r, h.Rev, err
+}
+
+func (j redisJournal) Write(ctx context.Context, outTradeNo string, r Record, rev uint64) (uint64, error) {
+	data, err := encode(r)
+	if err != nil {
+		return 0, err
+	}
+	var ttl int64
+	if r.State == StateFinal {
+		ttl = millis(j.ttl)
+	}
+	v, err := luaWrite.Run(ctx, j.client, []string{journalKey(outTradeNo)}, rev, data, ttl).Uint64Slice()
+	switch {
+	case err != nil:
+		return 0, fmt.Errorf("redis journal write: %w", err)
+	case len(v) != 2:
+		return 0, errors.New("redis journal write: unreadable reply")
+	case v[0] == 0:
+		return 0, ErrLost
+	}
+	return v[1], nil
+}

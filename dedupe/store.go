@@ -1,0 +1,230 @@
+package dedupe
+
+import (
+	"cmp"
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"strconv"
+	"sync/atomic"
+	"time"
+)
+
+// Config holds a Store's times.
+type Config struct {
+	Lease    time.Duration // how long a claim lasts unless renewed, by Redis's clock; too short: an order at work is taken for dead, and settled in doubt
+	FinalTTL time.Duration // DEDUPE_TTL: how long a finished order is remembered; 0: for ever
+}
+
+// Store is the one door to both memories. Safe for concurrent use; a Claim is
+// not (see there).
+type Store struct {
+	records Records
+	journal Journal
+	cfg     Config
+	process string // random, so that owners of two processes never meet
+	claims  atomic.Uint64
+}
+
+// New returns a Store over records and journal.
+func New(records Records, journal Journal, cfg Config) *Store {
+	var id [8]byte
+	rand.Read(id[:]) // never fails: crypto/rand
+	return &Store{records: records, journal: journal, cfg: cfg, process: hex.EncodeToString(id[:])}
+}
+
+// NewOwner names one delivery of one message. Never use it for another.
+func (s *Store) NewOwner() string {
+	return s.process + "-" + strconv.FormatUint(s.claims.Add(1), 10)
+}
+
+// Renew makes the claim's lease start anew. It may run beside another method
+// of the same claim, and is meant to be called every third of the lease.
+// ErrLost: another owner has the order, or nobody (parked, released, final).
+// Where Redis has lost the record it is laid down again.
+func (s *Store) Renew(ctx context.Context, c *Claim) error {
+	if !c.held { // not by Verdict, which others may be writing
+		return misuse("renew", c, "was never ours")
+	}
+	return wrap("renew", c, s.records.Renew(ctx, c.Order, c.Owner, c.revision(), s.cfg.Lease))
+}
+
+// Intent writes down the decision to send attempt c.Doubt.Attempt, none of
+// whose bytes may leave after sendBy. Only after nil may they leave at all. A
+// claim has one granted intent: whatever the vendor then says ends in Wait,
+// Doubt or Finish. After an error that is not ErrLost nothing is known to be
+// written; Intent may be called again, or Release.
+//
+// It does not touch c.Verdict: a claim that was InDoubt still is, since this
+// attempt says nothing about the earlier one.
+func (s *Store) Intent(ctx context.Context, c *Claim, sendBy time.Time) error {
+	switch {
+	case !c.Verdict.open():
+		return misuse("intent", c, "is not open")
+	case c.Doubt.Bought:
+		return misuse("intent", c, "was already bought")
+	case c.sent:
+		return misuse("intent", c, "has its intent")
+	}
+	r := c.record(StateIntent)
+	r.Attempt++
+	r.SendBy = ceilMillis(sendBy)
+	r.Since = floorMillis(time.Now())
+	r.Open = c.Verdict == InDoubt
+	if r.Open && !c.Doubt.Since.IsZero() {
+		r.Since = c.Doubt.Since
+	}
+	c.tried = true
+	if err := s.put(ctx, c, r); err != nil {
+		return wrap("intent", c, err)
+	}
+	c.sent = true
+	c.attempt = r.Attempt
+	c.Doubt = Doubt{Attempt: r.Attempt, SendBy: r.SendBy, Since: r.Since, Noticed: c.Doubt.Noticed}
+	return nil
+}
+
+// Wait gives the order back until delay from now, after an attempt that is
+// known not to have bought (refused, throttled, unreachable, not sent) or none
+// at all. attempts is the new number of refusals. An order in doubt cannot
+// Wait: the refusal says nothing about the earlier attempt, use Doubt.
+func (s *Store) Wait(ctx context.Context, c *Claim, attempts int, delay time.Duration) error {
+	if c.Verdict != Fresh && c.Verdict != Ready {
+		return misuse("wait", c, "is not known to be unbought")
+	}
+	r := c.record(StateReady)
+	r.Attempts, r.Waits = attempts, c.Waits+1
+	r.Due = floorMillis(time.Now().Add(delay))
+	if err := s.put(ctx, c, r); err != nil {
+		return wrap("wait", c, err)
+	}
+	e := c.entry(PhaseReady)
+	e.Attempts, e.Waits = r.Attempts, r.Waits
+	return wrap("wait", c, s.records.Park(ctx, c.Order, c.Owner, e, delay))
+}
+
+// Disprove turns InDoubt into Ready: the lookup proved that no attempt went
+// through. The claim stays ours.
+func (s *Store) Disprove(ctx context.Context, c *Claim) error {
+	switch {
+	case c.Verdict != InDoubt:
+		return misuse("disprove", c, "is not in doubt")
+	case c.Doubt.Bought:
+		return misuse("disprove", c, "was bought")
+	case c.sent:
+		return misuse("disprove", c, "has sent since")
+	}
+	if err := s.put(ctx, c, c.record(StateReady)); err != nil {
+		return wrap("disprove", c, err)
+	}
+	c.Verdict, c.Doubt = Ready, Doubt{}
+	return nil
+}
+
+// Doubt gives the order back, in doubt, until next from now. d is what is
+// known by then, c.Doubt with what was learned; c.Attempts and c.Waits ride
+// along. The journal is written only where d.Bought is new, which then is a
+// fact like a success, whoever holds the order (ErrLost all the same where
+// that is not us).
+func (s *Store) Doubt(ctx context.Context, c *Claim, d Doubt, next time.Duration) error {
+	if !c.Verdict.open() {
+		return misuse("doubt", c, "is not open")
+	}
+	d.Attempt = cmp.Or(d.Attempt, c.attempt)
+	d.SendBy = cmp.Or(d.SendBy, c.Doubt.SendBy)
+	d.Since = cmp.Or(d.Since, c.Doubt.Since)
+	if d.Bought && !c.bought {
+		if err := s.bought(ctx, c, d); err != nil {
+			return wrap("doubt", c, err)
+		}
+	}
+	c.Verdict, c.Doubt = InDoubt, d
+	return wrap("doubt", c, s.records.Park(ctx, c.Order, c.Owner, c.entry(PhaseDoubt), next))
+}
+
+// Finish writes the result down and returns the one that now stands in the
+// journal; publish that one. result is JSON and comes back compact.
+//
+// A success is a fact: it is written whoever holds the order, until a final
+// stands there. A failure is a conclusion, and only as good as what we know:
+// ErrLost where anybody else has written. A final that stands there already
+// never changes; it is what Finish returns, with c.ResultSeq set to its request's.
+func (s *Store) Finish(ctx context.Context, c *Claim, result []byte, succeeded bool) ([]byte, error) {
+	switch {
+	case c.Verdict == Final:
+		return c.Result, nil
+	case !c.Verdict.open():
+		return nil, misuse("finish", c, "is not ours")
+	case !succeeded && c.Verdict == InDoubt:
+		return nil, misuse("finish", c, "may have been bought")
+	}
+	result, err := compact(result)
+	if err != nil {
+		return nil, wrap("finish", c, err)
+	}
+	r := c.record(StateFinal)
+	r.Result = result
+	write := s.put
+	if succeeded {
+		write = s.force
+	}
+	err = write(ctx, c, r)
+	if err == nil {
+		c.finish(r, c.revision())
+		return c.Result, nil
+	}
+	if stands, ok := errors.AsType[*finalError](err); ok && (succeeded || stands.record.Owner == c.Owner) {
+		c.finish(stands.record, stands.rev)
+		return c.Result, nil
+	}
+	return nil, wrap("finish", c, err)
+}
+
+// Remember notes that result was published, for Config.FinalTTL. That is a
+// fact too: it does not matter who holds the order. A final that Redis has
+// already never changes.
+func (s *Store) Remember(ctx context.Context, c *Claim, result []byte) error {
+	o := c.Order
+	if c.ResultSeq != 0 {
+		o.Seq = c.ResultSeq
+	}
+	return wrap("remember", c, s.records.Remember(ctx, o, result, s.cfg.FinalTTL))
+}
+
+// Release gives the order back at once. Nothing must have been sent under this
+// claim; its intent, if there is one, is taken back. A claim that holds nothing
+// has nothing to give back.
+func (s *Store) Release(ctx context.Context, c *Claim) error {
+	if !c.Verdict.Ours() {
+		return nil
+	}
+	phase := PhaseClaimed // Fresh and Final: the next claim asks the journal
+	switch {
+	case c.Verdict == InDoubt:
+		phase = PhaseDoubt
+	case c.Verdict == Ready:
+		phase = PhaseReady
+	}
+	if c.tried && (c.Verdict == Fresh || c.Verdict == Ready) {
+		if err := s.put(ctx, c, c.record(StateReady)); err != nil {
+			return wrap("release", c, err)
+		}
+		phase = PhaseReady
+	}
+	return wrap("release", c, s.records.Park(ctx, c.Order, c.Owner, c.entry(phase), 0))
+}
+
+// wrap names the act and the order; nil stays nil.
+func wrap(act string, c *Claim, err error) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("%s %s: %w", act, c.OutTradeNo, err)
+}
+
+// misuse is a fault of the caller. Going on would risk a second purchase.
+func misuse(act string, c *Claim, why string) error {
+	return fmt.Errorf("%s %s: the claim (%s) %s", act, c.OutTradeNo, c.Verdict, why)
+}

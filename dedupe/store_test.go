@@ -1,0 +1,612 @@
+package dedupe
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+)
+
+// bench is a Store under test, with the tools to break it.
+type bench struct {
+	*Store
+	wipe func() // loses what Redis holds
+	t    *testing.T
+}
+
+// eachStore runs the suite over every combination of stores.
+func eachStore(t *testing.T, test func(b bench)) {
+	for name, open := range combinations {
+		t.Run(name, func(t *testing.T) {
+			s := open(t)
+			test(bench{New(s.records, s.journal, Config{Lease: long, FinalTTL: long}), s.wipe, t})
+		})
+	}
+}
+
+func (b bench) ctx() context.Context { return b.t.Context() }
+
+// must claims o anew and wants a verdict.
+func (b bench) must(o Order, redelivered bool, want Verdict) *Claim {
+	b.t.Helper()
+	c, err := b.Claim(b.ctx(), o, b.NewOwner(), redelivered)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	if c.Verdict != want {
+		b.t.Fatalf("claim is %q (%+v), want %q", c.Verdict, c, want)
+	}
+	return c
+}
+
+func (b bench) ok(err error) {
+	b.t.Helper()
+	if err != nil {
+		b.t.Fatal(err)
+	}
+}
+
+func (b bench) lost(err error) {
+	b.t.Helper()
+	if !errors.Is(err, ErrLost) {
+		b.t.Fatalf("error %v, want ErrLost", err)
+	}
+}
+
+// misused wants an error that is not ErrLost: nothing was lost, the caller erred.
+func (b bench) misused(err error) {
+	b.t.Helper()
+	if err == nil || errors.Is(err, ErrLost) {
+		b.t.Fatalf("error %v, want a refusal", err)
+	}
+}
+
+// dying claims with a lease that lapses at once: its owner is about to die.
+func (b bench) dying(o Order, redelivered bool, want Verdict) *Claim {
+	b.t.Helper()
+	dying := bench{New(b.records, b.journal, Config{Lease: time.Millisecond, FinalTTL: long}), b.wipe, b.t}
+	c := dying.must(o, redelivered, want)
+	until(b.t, "the lease lapses", func() bool {
+		k, err := b.Look(b.ctx(), o.OutTradeNo)
+		b.ok(err)
+		return k.Redis == nil || k.Redis.Left == 0
+	})
+	return c
+}
+
+func (b bench) record() Record {
+	b.t.Helper()
+	r, _, err := b.journal.Read(b.ctx(), testOrder.OutTradeNo)
+	b.ok(err)
+	return r
+}
+
+// soon is a delay that is over as soon as anybody looks.
+const soon = 0
+
+var won = []byte(`{"status":"succeeded"}`)
+var failed = []byte(`{"status":"failed"}`)
+
+func TestStoreCleanOrder(t *testing.T) {
+	eachStore(t, func(b bench) {
+		c := b.must(testOrder, false, Fresh)
+		b.must(testOrder, true, Busy)
+		b.ok(b.Renew(b.ctx(), c))
+		b.ok(b.Intent(b.ctx(), c, time.Now().Add(time.Second)))
+		if c.Doubt.Attempt != 1 || c.Doubt.SendBy.Before(time.Now()) || c.Doubt.Since.IsZero() {
+			t.Errorf("doubt after the intent: %+v", c.Doubt)
+		}
+		result, err := b.Finish(b.ctx(), c, []byte(` {"status": "succeeded"} `), true)
+		if err != nil || string(result) != string(won) || c.Verdict != Final {
+			t.Fatalf("finish = %s, %v", result, err)
+		}
+		b.ok(b.Remember(b.ctx(), c, result))
+		for _, o := range []Order{testOrder, {OutTradeNo: testOrder.OutTradeNo, Fingerprint: "f1", Seq: 99}} {
+			if c := b.must(o, false, Done); string(c.Result) != string(won) || c.ResultSeq != 7 {
+				t.Errorf("done claim %+v", c)
+			}
+		}
+	})
+}
+
+func TestStoreSameOwnerSameVerdict(t *testing.T) {
+	eachStore(t, func(b bench) {
+		owner := b.NewOwner()
+		for range 3 {
+			for _, redelivered := range []bool{false, true} {
+				if c, err := b.Claim(b.ctx(), testOrder, owner, redelivered); err != nil || c.Verdict != Fresh {
+					t.Fatalf("claim %+v, %v", c, err)
+				}
+			}
+		}
+		b.must(testOrder, false, Busy)
+	})
+}
+
+func TestStoreRefusedWaitsAndGoesOn(t *testing.T) {
+	eachStore(t, func(b bench) {
+		for n := 1; n <= 3; n++ {
+			want := Ready
+			if n == 1 {
+				want = Fresh
+			}
+			c := b.must(testOrder, n > 1, want)
+			if c.Attempts != n-1 || c.Waits != n-1 {
+				t.Errorf("claim %d: attempts %d, waits %d", n, c.Attempts, c.Waits)
+			}
+			b.ok(b.Intent(b.ctx(), c, time.Now()))
+			if c.Doubt.Attempt != n {
+				t.Errorf("attempt %d, want %d", c.Doubt.Attempt, n)
+			}
+			b.ok(b.Wait(b.ctx(), c, n, soon))
+			if r := b.record(); r.State != StateReady || r.Attempts != n || r.Waits != n || r.Attempt != n {
+				t.Errorf("journal %+v", r)
+			}
+		}
+		c := b.must(testOrder, true, Ready)
+		b.ok(b.Wait(b.ctx(), c, c.Attempts, long))
+		if c := b.must(testOrder, true, Waiting); c.Left <= 0 || c.Left > long {
+			t.Errorf("left %v", c.Left)
+		}
+		// Redis lost: the journal knows how long to wait, and goes on counting.
+		b.wipe()
+		if c := b.must(testOrder, true, Waiting); c.Left <= 0 || c.Left > long {
+			t.Errorf("left %v by the journal", c.Left)
+		}
+		b.must(testOrder, true, Waiting)
+		k, err := b.Look(b.ctx(), testOrder.OutTradeNo)
+		if err != nil || k.Redis.Attempts != 3 || k.Redis.Waits != 4 || k.Journal.Attempts != 3 || k.JournalRev != k.Redis.Rev {
+			t.Errorf("known %+v, %v", k, err)
+		}
+	})
+}
+
+func TestStoreInDoubtIsSettledByTheLookup(t *testing.T) {
+	eachStore(t, func(b bench) {
+		c := b.must(testOrder, false, Fresh)
+		b.ok(b.Intent(b.ctx(), c, time.Now().Add(time.Hour)))
+		d := c.Doubt
+		d.Asked, d.Noticed = 2, true
+		c.Attempts, c.Waits = 4, 5
+		b.ok(b.Doubt(b.ctx(), c, d, long))
+		b.must(testOrder, true, Waiting)
+		b.wipe()
+		c = b.must(testOrder, true, InDoubt) // even though sendBy is still to come
+		if c.Doubt.Attempt != 1 || !c.Doubt.SendBy.Equal(d.SendBy) || !c.Doubt.Since.Equal(d.Since) || c.Doubt.Asked != 0 {
+			t.Errorf("doubt from the journal %+v, was %+v", c.Doubt, d)
+		}
+		c.Attempts, c.Waits = 4, 5
+		b.ok(b.Doubt(b.ctx(), c, d, soon))
+		c = b.must(testOrder, true, InDoubt)
+		if c.Doubt != d || c.Attempts != 4 || c.Waits != 5 {
+			t.Errorf("claim %+v, want doubt %+v", c, d)
+		}
+		_, err := b.Finish(b.ctx(), c, failed, false)
+		b.misused(err)
+		b.misused(b.Wait(b.ctx(), c, 1, soon))
+		b.ok(b.Disprove(b.ctx(), c))
+		if c.Verdict != Ready || c.Doubt != (Doubt{}) || c.Attempts != 4 {
+			t.Errorf("after the proof %+v", c)
+		}
+		b.must(testOrder, true, Busy)
+		b.ok(b.Intent(b.ctx(), c, time.Now()))
+		if c.Doubt.Attempt != 2 {
+			t.Errorf("attempt %d, want 2", c.Doubt.Attempt)
+		}
+		_, err = b.Finish(b.ctx(), c, failed, false)
+		b.ok(err)
+	})
+}
+
+func TestStoreResendKeepsTheOldDoubt(t *testing.T) {
+	eachStore(t, func(b bench) {
+		c := b.must(testOrder, false, Fresh)
+		b.ok(b.Intent(b.ctx(), c, time.Now()))
+		d := c.Doubt
+		d.Missing, d.Asked, d.Noticed = true, 3, true
+		b.ok(b.Doubt(b.ctx(), c, d, soon))
+		c = b.must(testOrder, true, InDoubt)
+		b.ok(b.Intent(b.ctx(), c, time.Now()))
+		if r := b.record(); !r.Open || r.Attempt != 2 || !r.Since.Equal(d.Since) {
+			t.Errorf("journal %+v", r)
+		}
+		b.misused(b.Disprove(b.ctx(), c)) // no lookup has asked for attempt 2
+		b.misused(b.Wait(b.ctx(), c, 1, soon))
+		_, err := b.Finish(b.ctx(), c, failed, false)
+		b.misused(err)
+		// The owner dies: Missing was about attempt 1 and proves nothing now.
+		dead := bench{New(b.records, b.journal, Config{Lease: time.Millisecond}), b.wipe, t}
+		b.ok(dead.Renew(b.ctx(), c))
+		until(t, "the lease lapses", func() bool {
+			c, err = b.Claim(b.ctx(), testOrder, b.NewOwner(), true)
+			b.ok(err)
+			return c.Verdict != Busy
+		})
+		if want := (Doubt{Attempt: 2, SendBy: c.Doubt.SendBy, Since: d.Since, Noticed: true}); c.Verdict != InDoubt || c.Doubt != want {
+			t.Errorf("doubt %+v, want %+v", c.Doubt, want)
+		}
+	})
+}
+
+func TestStoreBoughtSurvives(t *testing.T) {
+	eachStore(t, func(b bench) {
+		c := b.dying(testOrder, false, Fresh)
+		b.ok(b.Intent(b.ctx(), c, time.Now()))
+		second := b.must(testOrder, true, InDoubt) // takes the first for dead, and resends
+		b.ok(b.Intent(b.ctx(), second, time.Now().Add(time.Minute)))
+		d := c.Doubt
+		d.Bought = true
+		b.lost(b.Doubt(b.ctx(), c, d, soon)) // not its order any more, but a fact
+		r := b.record()
+		if r.State != StateIntent || !r.Bought || r.Attempt != 2 || r.SendBy.Before(time.Now()) {
+			t.Errorf("journal %+v", r)
+		}
+		b.ok(b.Doubt(b.ctx(), second, Doubt{Bought: true}, soon)) // over the first's fact
+		b.wipe()
+		c = b.must(testOrder, true, InDoubt)
+		if !c.Doubt.Bought {
+			t.Errorf("doubt %+v", c.Doubt)
+		}
+		b.misused(b.Intent(b.ctx(), c, time.Now()))
+		b.misused(b.Disprove(b.ctx(), c))
+		b.ok(b.Doubt(b.ctx(), c, c.Doubt, soon))
+		c = b.must(testOrder, true, InDoubt)
+		_, err := b.Finish(b.ctx(), c, won, true)
+		b.ok(err)
+		c2 := b.must(testOrder, true, Busy)
+		b.misused(b.Renew(b.ctx(), c2))
+		second.bought = false
+		b.lost(b.Doubt(b.ctx(), second, Doubt{Attempt: 2, Bought: true}, soon)) // a final never changes
+		if r := b.record(); r.State != StateFinal {
+			t.Errorf("journal %+v", r)
+		}
+	})
+}
+
+func TestStoreDiedAfterEachStep(t *testing.T) {
+	steps := map[string]struct {
+		do   func(b bench, c *Claim)
+		want Verdict
+	}{
+		"claim":  {func(bench, *Claim) {}, Fresh},
+		"intent": {func(b bench, c *Claim) { b.ok(b.Intent(b.ctx(), c, time.Now())) }, InDoubt},
+		"final": {func(b bench, c *Claim) {
+			b.ok(b.Intent(b.ctx(), c, time.Now()))
+			_, err := b.Finish(b.ctx(), c, won, true)
+			b.ok(err)
+		}, Final},
+		"failed unsent": {func(b bench, c *Claim) {
+			_, err := b.Finish(b.ctx(), c, failed, false)
+			b.ok(err)
+		}, Final},
+	}
+	for name, step := range steps {
+		t.Run(name, func(t *testing.T) {
+			eachStore(t, func(b bench) {
+				for _, wiped := range []bool{false, true} {
+					o := testOrder
+					o.OutTradeNo += fmt.Sprint(wiped)
+					step.do(b, b.dying(o, false, Fresh))
+					if wiped {
+						b.wipe()
+					}
+					c := b.must(o, true, step.want)
+					if c.Verdict == Final && (c.Result == nil || c.ResultSeq != 7) {
+						t.Errorf("final claim %+v", c)
+					}
+					b.must(o, true, Busy)
+				}
+			})
+		})
+	}
+}
+
+// A message that Redis and its publisher think new, but the journal does not.
+func TestStoreFreshByMistake(t *testing.T) {
+	eachStore(t, func(b bench) {
+		c := b.must(testOrder, false, Fresh)
+		b.ok(b.Intent(b.ctx(), c, time.Now()))
+		b.wipe()
+		again := b.must(testOrder, false, Fresh)
+		b.lost(b.Intent(b.ctx(), again, time.Now()))
+		again = b.must(testOrder, false, InDoubt) // although not redelivered
+		b.lost(b.Wait(b.ctx(), c, 1, soon) /* Redis: not ours any more */)
+		b.lost(b.Disprove(b.ctx(), again) /* the first has written */)
+		again = b.must(testOrder, false, Ready)
+		b.wipe()
+		expired := b.must(testOrder, false, Fresh)
+		_, err := b.Finish(b.ctx(), expired, failed, false)
+		b.lost(err)
+		b.ok(b.Release(b.ctx(), b.must(testOrder, false, Ready)))
+	})
+}
+
+func TestStoreStaleOwner(t *testing.T) {
+	eachStore(t, func(b bench) {
+		stale := b.dying(testOrder, false, Fresh)
+		b.ok(b.Intent(b.ctx(), stale, time.Now()))
+		c := b.must(testOrder, true, InDoubt)
+		b.lost(b.Renew(b.ctx(), stale))
+		b.lost(b.Doubt(b.ctx(), stale, stale.Doubt, soon))
+		b.must(testOrder, true, Busy)
+		b.ok(b.Disprove(b.ctx(), c))
+		stale.Verdict = Fresh
+		b.lost(b.Wait(b.ctx(), stale, 1, soon))
+		_, err := b.Finish(b.ctx(), stale, failed, false)
+		b.lost(err)
+		b.ok(b.Intent(b.ctx(), c, time.Now()))
+		b.lost(b.Release(b.ctx(), stale))
+		// But that the first did buy is a fact, whatever the lookup said.
+		if got, err := b.Finish(b.ctx(), stale, won, true); err != nil || string(got) != string(won) {
+			t.Fatalf("finish = %s, %v", got, err)
+		}
+		_, err = b.Finish(b.ctx(), c, failed, false)
+		b.lost(err)
+		if got, err := b.Finish(b.ctx(), c, []byte(`{"other":1}`), true); err != nil || string(got) != string(won) {
+			t.Errorf("the final changed: %s, %v", got, err)
+		}
+		b.lost(b.Wait(b.ctx(), &Claim{Order: testOrder, Owner: "x", Verdict: Ready}, 1, soon))
+	})
+}
+
+func TestStoreConflict(t *testing.T) {
+	eachStore(t, func(b bench) {
+		c := b.must(testOrder, false, Fresh)
+		b.must(otherF, false, Conflict) // Redis knows, the journal does not yet
+		b.ok(b.Intent(b.ctx(), c, time.Now()))
+		b.must(otherF, false, Conflict)
+		b.wipe()
+		b.must(otherF, true, Conflict) // by the journal
+		c = b.must(testOrder, true, InDoubt)
+		b.must(otherF, true, Conflict)
+		b.wipe()
+
+		// The wrong one is there first.
+		wrong := b.must(otherF, false, Fresh)
+		if busy := b.must(testOrder, true, Busy); busy.Left <= 0 || busy.Left > claimPause {
+			t.Errorf("left %v", busy.Left)
+		}
+		b.lost(b.Intent(b.ctx(), wrong, time.Now()))
+		c = b.must(testOrder, true, InDoubt) // Redis was wrong, and is forgotten
+		b.must(otherF, true, Conflict)
+		_, err := b.Finish(b.ctx(), c, won, true)
+		b.ok(err)
+		b.ok(b.Remember(b.ctx(), c, won))
+		b.must(otherF, true, Conflict)
+		b.must(testOrder, true, Done)
+
+		// Redis remembers the wrong one as final.
+		b.wipe()
+		b.ok(b.records.Remember(b.ctx(), otherF, failed, long))
+		if c := b.must(testOrder, false, Final); string(c.Result) != string(won) {
+			t.Errorf("result %s", c.Result)
+		}
+	})
+}
+
+func TestStoreRelease(t *testing.T) {
+	eachStore(t, func(b bench) {
+		b.ok(b.Release(b.ctx(), b.must(testOrder, false, Fresh)))
+		c := b.must(testOrder, false, Fresh)
+		b.ok(b.Release(b.ctx(), b.must(testOrder, false, Busy))) // holds nothing, gives nothing
+		b.must(testOrder, false, Busy)
+		b.ok(b.Intent(b.ctx(), c, time.Now()))
+		b.misused(b.Intent(b.ctx(), c, time.Now())) // one per claim
+		b.ok(b.Release(b.ctx(), c))                 // nothing was sent: no doubt
+		c = b.must(testOrder, true, Ready)
+		if c.Waits != 0 {
+			t.Errorf("waits %d", c.Waits)
+		}
+		b.ok(b.Release(b.ctx(), c))
+		c = b.must(testOrder, true, Ready)
+		b.ok(b.Intent(b.ctx(), c, time.Now()))
+		if c.Doubt.Attempt != 2 {
+			t.Errorf("attempt %d, want 2", c.Doubt.Attempt)
+		}
+		b.ok(b.Doubt(b.ctx(), c, c.Doubt, soon))
+		b.ok(b.Release(b.ctx(), b.must(testOrder, true, InDoubt)))
+		c = b.must(testOrder, true, InDoubt)
+		_, err := b.Finish(b.ctx(), c, won, true)
+		b.ok(err)
+		b.ok(b.Release(b.ctx(), c)) // could not publish
+		c = b.must(testOrder, false, Final)
+		b.misused(b.Intent(b.ctx(), c, time.Now()))
+		b.misused(b.Doubt(b.ctx(), c, Doubt{}, soon))
+		if got, err := b.Finish(b.ctx(), c, failed, false); err != nil || string(got) != string(won) {
+			t.Errorf("finish = %s, %v", got, err)
+		}
+	})
+}
+
+// The journal has nothing where Redis knows that it had: the final lived out
+// its TTL unpublished, or the journal was lost. Neither is "never sent".
+func TestStoreJournalLost(t *testing.T) {
+	for name, life := range map[string]func(b bench, c *Claim){
+		"parked in doubt": func(b bench, c *Claim) {
+			b.ok(b.Doubt(b.ctx(), c, Doubt{Asked: 3}, soon))
+		},
+		"died in doubt": func(b bench, c *Claim) {
+			b.ok(b.Doubt(b.ctx(), c, Doubt{Asked: 3, Missing: true}, soon))
+			b.dying(testOrder, true, InDoubt)
+		},
+		"died after the heartbeat": func(b bench, c *Claim) {
+			_, err := b.Finish(b.ctx(), c, won, true)
+			b.ok(err)
+			b.ok(bench{New(b.records, b.journal, Config{Lease: time.Nanosecond}), b.wipe, t}.Renew(b.ctx(), c))
+		},
+		"gave up publishing": func(b bench, c *Claim) {
+			_, err := b.Finish(b.ctx(), c, won, true)
+			b.ok(err)
+			b.ok(b.Release(b.ctx(), c))
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			m := NewMemory()
+			b := bench{New(m, m, Config{Lease: long, FinalTTL: long}), m.ForgetAll, t}
+			life(b, b.sent())
+			m.ForgetJournal()
+			until(t, "the lease lapses", func() bool {
+				e, _, err := m.Look(b.ctx(), testOrder.OutTradeNo)
+				return err == nil && e.Left == 0
+			})
+			if c := b.must(testOrder, true, InDoubt); c.Doubt.SendBy.IsZero() || c.Doubt.Since.IsZero() || c.Doubt.Missing {
+				t.Errorf("doubt %+v", c.Doubt)
+			}
+		})
+	}
+}
+
+func TestUnwritten(t *testing.T) {
+	now := time.Date(2026, 11, 23, 10, 0, 0, 0, time.UTC)
+	before := now.Add(-time.Hour)
+	notes := Doubt{Attempt: 2, SendBy: before, Since: before, Bought: true, Exists: true, Asked: 3, Missing: true, Noticed: true}
+	later := Doubt{Attempt: 2, SendBy: now, Since: before, Bought: true, Exists: true, Noticed: true}
+	for name, c := range map[string]struct {
+		hold    Hold
+		entry   Entry
+		verdict Verdict
+		doubt   Doubt
+	}{
+		"nothing":       {HoldNew, Entry{Phase: PhaseClaimed}, Fresh, Doubt{}},
+		"died early":    {HoldLapsed, Entry{Phase: PhaseClaimed}, Fresh, Doubt{}},
+		"refusals":      {HoldLapsed, Entry{Phase: PhaseReady, Attempts: 1}, Ready, Doubt{}},
+		"waits":         {HoldLapsed, Entry{Phase: PhaseReady, Waits: 1}, Ready, Doubt{}},
+		"a revision":    {HoldLapsed, Entry{Phase: PhaseReady, Attempt: 2, Rev: 5}, InDoubt, Doubt{Attempt: 2, SendBy: now, Since: now}},
+		"parked":        {HoldParked, Entry{Phase: PhaseDoubt, Attempt: 2, Rev: 5, Doubt: &notes}, InDoubt, notes},
+		"died":          {HoldLapsed, Entry{Phase: PhaseDoubt, Attempt: 2, Rev: 5, Doubt: &notes}, InDoubt, later},
+		"stepped aside": {HoldParked, Entry{Phase: PhaseClaimed, Attempt: 2, Doubt: &notes}, InDoubt, later},
+	} {
+		if v, d := unwritten(c.hold, c.entry, now); v != c.verdict || d != c.doubt {
+			t.Errorf("%s: %q %+v, want %q %+v", name, v, d, c.verdict, c.doubt)
+		}
+	}
+}
+
+func TestStoreSettle(t *testing.T) {
+	eachStore(t, func(b bench) {
+		no := testOrder.OutTradeNo
+		notInDoubt := func(result []byte) {
+			t.Helper()
+			if err := b.Settle(b.ctx(), no, result); !errors.Is(err, ErrNotInDoubt) {
+				t.Fatalf("settle: %v, want ErrNotInDoubt", err)
+			}
+		}
+		notInDoubt(won)
+		c := b.must(testOrder, false, Fresh)
+		b.ok(b.Intent(b.ctx(), c, time.Now().Add(-time.Second)))
+		notInDoubt(won) // at work
+		b.ok(b.Doubt(b.ctx(), c, c.Doubt, soon))
+		c = b.must(testOrder, true, InDoubt)
+		b.ok(b.Settle(b.ctx(), no, nil))
+		b.lost(b.Disprove(b.ctx(), c)) // the operator was faster
+		c = b.must(testOrder, true, Ready)
+		notInDoubt(nil)
+		b.ok(b.Intent(b.ctx(), c, time.Now().Add(time.Hour)))
+		b.ok(b.Doubt(b.ctx(), c, c.Doubt, soon))
+		notInDoubt(won) // may still leave
+		c = b.must(testOrder, true, InDoubt)
+		b.ok(b.Disprove(b.ctx(), c))
+		b.ok(b.Intent(b.ctx(), c, time.Now().Add(-time.Second)))
+		d := c.Doubt
+		d.Bought = true
+		b.ok(b.Doubt(b.ctx(), c, d, soon))
+		notInDoubt(nil) // the vendor said it was bought
+		if err := b.Settle(b.ctx(), no, []byte("{")); err == nil {
+			t.Error("half a result was written")
+		}
+		b.ok(b.Settle(b.ctx(), no, won))
+		if c := b.must(testOrder, true, Final); string(c.Result) != string(won) {
+			t.Errorf("result %s", c.Result)
+		}
+	})
+}
+
+func TestStoreSettleWithoutJournal(t *testing.T) {
+	m := NewMemory()
+	b := bench{New(m, m, Config{Lease: long}), m.ForgetAll, t}
+	c := b.must(testOrder, false, Fresh)
+	b.ok(b.Intent(b.ctx(), c, time.Now().Add(-time.Second)))
+	b.ok(b.Doubt(b.ctx(), c, c.Doubt, long))
+	m.ForgetJournal()
+	b.ok(b.Settle(b.ctx(), testOrder.OutTradeNo, won))
+	if r := b.record(); r.State != StateFinal || r.Fingerprint != "f1" || r.Seq != 7 {
+		t.Errorf("journal %+v", r)
+	}
+}
+
+func TestStoreMisuse(t *testing.T) {
+	m := NewMemory()
+	b := bench{New(m, m, Config{Lease: long}), m.ForgetAll, t}
+	for _, c := range []*Claim{{Order: testOrder, Verdict: Busy}, {Order: testOrder, Verdict: Done}, {Order: testOrder, Verdict: Conflict}} {
+		_, err := b.Finish(b.ctx(), c, won, true)
+		b.misused(err)
+		b.misused(b.Intent(b.ctx(), c, time.Now()))
+		b.misused(b.Wait(b.ctx(), c, 0, 0))
+		b.misused(b.Disprove(b.ctx(), c))
+		b.misused(b.Doubt(b.ctx(), c, Doubt{}, 0))
+		b.misused(b.Renew(b.ctx(), c))
+	}
+	if _, err := b.Claim(b.ctx(), testOrder, "", false); err == nil {
+		t.Error("a claim without an owner")
+	}
+	c := b.must(testOrder, false, Fresh)
+	if _, err := b.Finish(b.ctx(), c, []byte("{"), true); err == nil || !strings.Contains(err.Error(), testOrder.OutTradeNo) {
+		t.Errorf("half a result: %v", err)
+	}
+	b.ok(b.Release(b.ctx(), c))
+	if _, err := b.Look(b.ctx(), "unknown"); err != nil {
+		t.Error(err)
+	}
+	m.SetFault(func(op string) error {
+		if op == "look" {
+			return errors.New("down")
+		}
+		return nil
+	})
+	if k, err := b.Look(b.ctx(), testOrder.OutTradeNo); err == nil || k.Redis != nil {
+		t.Errorf("look without Redis: %+v, %v", k, err)
+	}
+	if err := b.Settle(b.ctx(), testOrder.OutTradeNo, nil); err == nil || errors.Is(err, ErrNotInDoubt) {
+		t.Errorf("settle without Redis: %v", err)
+	}
+	ctx, stop := context.WithCancel(b.ctx())
+	stop()
+	if _, err := b.Claim(ctx, testOrder, "a", false); !errors.Is(err, context.Canceled) {
+		t.Errorf("claim under a cancelled context: %v", err)
+	}
+}
+
+// Renew may run beside everything else; the race detector watches.
+func TestStoreRenewBeside(t *testing.T) {
+	eachStore(t, func(b bench) {
+		c := b.must(testOrder, false, Fresh)
+		var beat sync.WaitGroup
+		for range 4 {
+			beat.Go(func() { _ = b.Renew(b.ctx(), c) })
+		}
+		b.ok(b.Intent(b.ctx(), c, time.Now()))
+		_, err := b.Finish(b.ctx(), c, won, true)
+		b.ok(err)
+		b.ok(b.Remember(b.ctx(), c, won))
+		beat.Wait()
+		b.must(testOrder, true, Done)
+	})
+}
+
+func BenchmarkClaim(b *testing.B) {
+	for name, open := range combinations {
+		b.Run(name, func(b *testing.B) {
+			s := open(b)
+			st := New(s.records, s.journal, Config{Lease: long, FinalTTL: long})
+			for i := 0; b.Loop(); i++ {
+				o := Order{OutTradeNo: fmt.Sprint(i), Fingerprint: "f1", Seq: uint64(i)}
+				if c, err := st.Claim(b.Context(), o, st.NewOwner(), false); err != nil || c.Verdict != Fresh {
+					b.Fatalf("%+v, %v", c, err)
+				}
+			}
+		})
+	}
+}

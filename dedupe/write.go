@@ -1,0 +1,123 @@
+package dedupe
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+)
+
+// finalError is ErrLost, lost to a final.
+type finalError struct {
+	record Record
+	rev    uint64
+}
+
+func (e *finalError) Error() string { return "its result is already written" }
+func (e *finalError) Unwrap() error { return ErrLost }
+
+// put writes r over what c knows: its revision, or a record that c itself has
+// written and whose reply got lost. Anything else is ErrLost, and then Redis is
+// told that only the journal knows of this order.
+func (s *Store) put(ctx context.Context, c *Claim, r Record) error {
+	err := s.swap(ctx, c, r, func(old Record) (Record, bool) { return r, old.Owner == c.Owner })
+	if stands, ok := errors.AsType[*finalError](err); ok && stands.record.Owner == c.Owner {
+		return err // ours; Finish takes it
+	}
+	s.stepAside(ctx, c, err)
+	return err
+}
+
+// force writes r, which is a fact, over anything but a final.
+func (s *Store) force(ctx context.Context, c *Claim, r Record) error {
+	return s.swap(ctx, c, r, func(Record) (Record, bool) { return r, true })
+}
+
+// bought writes down that the order was bought though its number is not known.
+// An intent of another that stands there is covered, not lost: the newest
+// attempt and the latest SendBy stay.
+func (s *Store) bought(ctx context.Context, c *Claim, d Doubt) error {
+	r := c.record(StateIntent)
+	r.Attempt = d.Attempt
+	r.SendBy, r.Since = ceilMillis(d.SendBy), floorMillis(d.Since)
+	r.Open = c.Verdict == InDoubt
+	r.Bought = true
+	err := s.swap(ctx, c, r, func(old Record) (Record, bool) {
+		r := r
+		r.Attempt = max(r.Attempt, old.Attempt)
+		r.Attempts = max(r.Attempts, old.Attempts)
+		if old.SendBy.After(r.SendBy) {
+			r.SendBy = old.SendBy
+		}
+		return r, true
+	})
+	c.bought = err == nil
+	s.stepAside(ctx, c, err)
+	return err
+}
+
+// swap writes r over c's revision. Where something else stands there, over
+// says what to write over it, if anything.
+func (s *Store) swap(ctx context.Context, c *Claim, r Record, over func(Record) (Record, bool)) error {
+	rev := c.revision()
+	for {
+		next, err := s.journal.Write(ctx, c.OutTradeNo, r, rev)
+		if err == nil {
+			c.rev.Store(next)
+			return nil
+		}
+		if !errors.Is(err, ErrLost) {
+			return err
+		}
+		old, oldRev, err := s.journal.Read(ctx, c.OutTradeNo)
+		if err != nil {
+			return err
+		}
+		if old.State == StateFinal {
+			return &finalError{old, oldRev}
+		}
+		ok := false
+		if r, ok = over(old); !ok {
+			return ErrLost
+		}
+		if err := context.Cause(ctx); err != nil {
+			return err
+		}
+		rev = oldRev
+	}
+}
+
+// stepAside gives up the lease after ErrLost, and leaves word that only the
+// journal knows about this order. If that fails the lease lapses, which says
+// the same.
+func (s *Store) stepAside(ctx context.Context, c *Claim, err error) {
+	if errors.Is(err, ErrLost) {
+		_ = s.records.Park(ctx, c.Order, c.Owner, c.entry(PhaseClaimed), 0)
+	}
+}
+
+// compact gives the spelling that encode keeps.
+func compact(result []byte) ([]byte, error) {
+	var b bytes.Buffer
+	if err := json.Compact(&b, result); err != nil {
+		return nil, fmt.Errorf("the result is not JSON: %w", err)
+	}
+	return b.Bytes(), nil
+}
+
+func floorMillis(t time.Time) time.Time {
+	if t.IsZero() {
+		return t
+	}
+	return t.UTC().Truncate(time.Millisecond)
+}
+
+func ceilMillis(t time.Time) time.Time {
+	if f := floorMillis(t); f.Equal(t) {
+		return f
+	} else {
+		return f.Add(time.Millisecond)
+	}
+}
