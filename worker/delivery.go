@@ -1,0 +1,60 @@
+package worker
+
+import (
+	"context"
+	"time"
+)
+
+// Delivery is one hand-over of an order message by JetStream. The worker
+// answers it once, by ack or nak.
+type Delivery struct {
+	Data   []byte
+	Header map[string][]string
+	Seq    uint64    // stream sequence of the request
+	Count  uint64    // 1 for the first hand-over
+	Stored time.Time // when the request was stored in its stream
+
+	Msg Message
+}
+
+// Message is how a delivery is answered.
+type Message interface {
+	Ack() error                       // done: the stream may drop it
+	NakWithDelay(time.Duration) error // again, to anyone, after the delay
+	InProgress() error                // a sign of life: the ack wait begins anew
+}
+
+func (d *Delivery) trace() string {
+	for _, name := range []string{"traceparent", "Traceparent"} {
+		if v := d.Header[name]; len(v) > 0 {
+			return v[0]
+		}
+	}
+	return ""
+}
+
+// DeadLetter is a request that will never be tried: section 4 of the contract.
+type DeadLetter struct {
+	*Delivery
+	Reason Reason
+	Error  string
+	At     time.Time
+}
+
+// source hands over order messages.
+type source interface {
+	// Pull asks for up to n messages and passes each to take at once, as it
+	// comes. It returns when n came, or after about a second, or with an error
+	// when the stream cannot be asked.
+	Pull(ctx context.Context, n int, take func(*Delivery)) error
+	// AckWait is how long the server waits for a sign of life.
+	AckWait() time.Duration
+	// Pending counts the orders that were not delivered yet.
+	Pending(ctx context.Context) (uint64, error)
+}
+
+// publisher stores events; nil means stored.
+type publisher interface {
+	Publish(context.Context, Event) error
+	Bury(context.Context, DeadLetter) error
+}

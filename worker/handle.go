@@ -1,0 +1,353 @@
+package worker
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"strings"
+	"time"
+
+	"github.com/rs/zerolog"
+
+	"orderworker/dedupe"
+	"orderworker/upstream"
+)
+
+// placer makes one attempt to buy: upstream.Client.
+type placer interface {
+	Place(ctx context.Context, o upstream.Order, sendBy time.Time) (upstream.Purchase, error)
+}
+
+// slots paces the requests of all workers: upstream.Quota.
+type slots interface {
+	Wait(ctx context.Context) error                           // for an order
+	WaitLookup(ctx context.Context) error                     // for a lookup, which lets orders go first
+	Slow(ctx context.Context, retryAfter time.Duration) error // the vendor said "too fast": all workers slow down
+}
+
+// claims is what is known about orders: dedupe.Store.
+type claims interface {
+	NewOwner() string
+	Claim(ctx context.Context, o dedupe.Order, owner string, redelivered bool) (*dedupe.Claim, error)
+	Renew(ctx context.Context, c *dedupe.Claim) error
+	Intent(ctx context.Context, c *dedupe.Claim, sendBy time.Time) error
+	Wait(ctx context.Context, c *dedupe.Claim, attempts int, delay time.Duration) error
+	Doubt(ctx context.Context, c *dedupe.Claim, d dedupe.Doubt, next time.Duration) error
+	Disprove(ctx context.Context, c *dedupe.Claim) error
+	Finish(ctx context.Context, c *dedupe.Claim, result []byte, succeeded bool) ([]byte, error)
+	Remember(ctx context.Context, c *dedupe.Claim, result []byte) error
+	Release(ctx context.Context, c *dedupe.Claim) error
+}
+
+// errMoved says that another owner wrote first: what we knew is old, claim again.
+var errMoved = errors.New("the order moved on under another owner")
+
+// handling is one delivery on its way. soft ends when the process is asked to
+// stop: whatever has not begun is handed back. hard ends when its time is up.
+type handling struct {
+	*Worker
+	soft, hard context.Context
+	d          *Delivery
+	order      Order
+	invalid    error // which rules the payload breaks
+	claim      *dedupe.Claim
+	began      time.Time
+
+	attempts int            // for the log, as the two that follow
+	class    upstream.Class // of the last answer
+	code     string
+	err      error
+}
+
+// receive begins with a delivery: it is decoded, in the order of the stream.
+func (w *Worker) receive(soft, hard context.Context, d *Delivery) *handling {
+	h := &handling{Worker: w, soft: soft, hard: hard, d: d, began: time.Now()}
+	h.order, h.invalid = DecodeOrder(d.Data)
+	return h
+}
+
+// handle takes the delivery to its one answer, ack or nak.
+func (h *handling) handle() {
+	s := h.run()
+	h.log(s, h.err)
+}
+
+func (h *handling) run() step {
+	if h.invalid != nil {
+		return h.reject(Invalid, h.invalid)
+	}
+	owner := h.claims.NewOwner()
+	for redelivered := h.d.Count > 1; ; redelivered = true {
+		claim, err := keepOn(h.soft, h.Worker, "claim", func() (*dedupe.Claim, error) {
+			return h.claims.Claim(h.hard, h.key(), owner, redelivered)
+		})
+		if err != nil {
+			return h.handBack(err)
+		}
+		h.claim, h.attempts = claim, claim.Attempts
+		h.working.claimed(h, claim)
+		s, err := h.proceed()
+		if !errors.Is(err, errMoved) {
+			h.err = err
+			return s
+		}
+	}
+}
+
+func (h *handling) key() dedupe.Order {
+	return dedupe.Order{OutTradeNo: h.order.OutTradeNo, Fingerprint: h.order.Fingerprint(), Seq: h.d.Seq}
+}
+
+// proceed does what the claim's verdict asks for.
+func (h *handling) proceed() (step, error) {
+	switch c := h.claim; c.Verdict {
+	case dedupe.Conflict:
+		return h.reject(Conflict, errors.New("outTradeNo: "+shown([]byte(h.order.OutTradeNo))+
+			" breaks the rule: it was already used with another iccid, packageCode or renew")), nil
+	case dedupe.Done:
+		h.settled(h.order.OutTradeNo)
+		return h.answered(c.ResultSeq), nil
+	case dedupe.Final:
+		return h.conclude(c.Result, republish)
+	case dedupe.Busy:
+		return leave, h.nak(min(c.Left, time.Second)) // its holder is at work: look again soon
+	case dedupe.Waiting:
+		return notBefore, h.nak(c.Left)
+	case dedupe.InDoubt:
+		return h.resolve()
+	default:
+		return h.place()
+	}
+}
+
+// place buys: slot, intent, call (steps 3 to 5 of the design), then what the
+// answer asks for.
+func (h *handling) place() (step, error) {
+	if h.order.expired(time.Now()) && !h.open() {
+		return h.expire()
+	}
+	begun := time.Now()
+	if err := h.slots.Wait(h.soft); err != nil {
+		return h.release(err)
+	}
+	h.metrics.quotaWait.Observe(time.Since(begun).Seconds())
+	if h.order.expired(time.Now()) && !h.open() {
+		return h.expire()
+	}
+	open, earlier := h.open(), h.claim.Doubt
+	sendBy := time.Now().Add(h.rules.sendWindow())
+	// From here on soft no longer counts: an intent that may have been stored
+	// must be known to be, or the order would be in doubt for nothing.
+	if err := h.keep("intent", func() error { return h.claims.Intent(h.hard, h.claim, sendBy) }); err != nil {
+		return handBack, err
+	}
+	bought, err := h.buy(sendBy)
+	h.note(err)
+	v := h.rules.decide(err, open, h.claim.Attempts)
+	h.attempts = v.attempts
+	switch v.step {
+	case succeed:
+		r := h.result(Succeeded, v.attempts).bought(bought)
+		return h.finish(r)
+	case fail:
+		return h.fail(v.reason, v.attempts, err)
+	case wait:
+		delay := h.rules.Backoff.Delay(h.claim.Waits)
+		if e := upstreamError(err); e != nil && e.RetryAfter > 0 {
+			delay = e.RetryAfter
+		}
+		if err := h.keep("wait", func() error { return h.claims.Wait(h.hard, h.claim, v.attempts, delay) }); err != nil {
+			return unsettled, err
+		}
+		return wait, h.nak(delay)
+	default:
+		h.claim.Attempts = v.attempts
+		return h.enterDoubt(err, earlier)
+	}
+}
+
+// open says that an earlier attempt may still have gone through.
+func (h *handling) open() bool { return h.claim.Verdict == dedupe.InDoubt }
+
+// buy makes the call and counts it.
+func (h *handling) buy(sendBy time.Time) (upstream.Purchase, error) {
+	begun := time.Now()
+	p, err := h.placer.Place(h.hard, h.order.Order, sendBy)
+	h.metrics.call("orderPackage", begun, err)
+	return p, err
+}
+
+func (h *handling) expire() (step, error) {
+	return h.fail(Expired, h.claim.Attempts, nil)
+}
+
+func (h *handling) fail(reason Reason, attempts int, err error) (step, error) {
+	r := h.result(Failed, attempts)
+	r.Reason = reason
+	if e := upstreamError(err); e != nil {
+		r.Code, r.Message = e.Code, e.Message
+	}
+	return h.finish(r)
+}
+
+func (h *handling) result(status Status, attempts int) Result {
+	return result(h.order, status, attempts, h.d.Stored, time.Now())
+}
+
+// finish writes a final result down, then tells the world.
+func (h *handling) finish(r Result) (step, error) {
+	stands, err := keepOn(h.hard, h.Worker, "finish", func() ([]byte, error) {
+		return h.claims.Finish(h.hard, h.claim, r.encode(), r.Status == Succeeded)
+	})
+	if errors.Is(err, dedupe.ErrLost) {
+		return unsettled, errMoved
+	}
+	if err != nil {
+		return unsettled, h.giveUp(err)
+	}
+	return h.conclude(stands, step(r.Status))
+}
+
+// conclude is steps 7 to 9 of the design, for a result that the journal holds:
+// publish, remember, and only then ack.
+func (h *handling) conclude(payload []byte, s step) (step, error) {
+	e, err := event(payload)
+	if err != nil {
+		return unsettled, errors.Join(err, h.nak(time.Minute)) // not ours, not to be guessed at
+	}
+	e.Trace = h.d.trace()
+	if err := h.keep("publish", func() error { return h.publisher.Publish(h.hard, e) }); err != nil {
+		return unsettled, err
+	}
+	if err := h.keep("remember", func() error { return h.claims.Remember(h.hard, h.claim, payload) }); err != nil {
+		return unsettled, err
+	}
+	h.settled(h.order.OutTradeNo)
+	if s == republish {
+		return h.answered(h.claim.ResultSeq), nil
+	}
+	h.metrics.results.WithLabelValues(string(e.Status)).Inc()
+	h.metrics.orderDuration.Observe(time.Since(h.d.Stored).Seconds())
+	return s, h.d.Msg.Ack()
+}
+
+// answered acks a request whose result stands: a redelivery of the one that got
+// it, or a duplicate of it.
+func (h *handling) answered(resultSeq uint64) step {
+	h.err = h.d.Msg.Ack()
+	if resultSeq == h.d.Seq {
+		return republish
+	}
+	h.metrics.duplicates.Inc()
+	return duplicate
+}
+
+// reject buries the request, tells its publisher where it can be named, and
+// acks it. The order that the number may belong to is not touched.
+func (h *handling) reject(reason Reason, why error) step {
+	h.err = why
+	now := time.Now()
+	text := strings.ReplaceAll(why.Error(), "\n", "; ")
+	bury := func() error {
+		return h.publisher.Bury(h.hard, DeadLetter{Delivery: h.d, Reason: reason, Error: text, At: now})
+	}
+	if h.keep("bury", bury) != nil {
+		return unsettled
+	}
+	h.metrics.deadLetters.WithLabelValues(string(reason)).Inc()
+	if h.order.OutTradeNo != "" {
+		r := h.result(Rejected, 0)
+		r.Reason, r.Message = reason, cut(text, 1024)
+		sum := sha256.Sum256(h.d.Data)
+		e := Event{
+			Status: Rejected, ID: r.OutTradeNo + ".rejected." + hex.EncodeToString(sum[:16]),
+			Subject: r.OutTradeNo, At: r.CompletedAt.String(), Trace: h.d.trace(), Payload: r.encode(),
+		}
+		if h.keep("publish", func() error { return h.publisher.Publish(h.hard, e) }) != nil {
+			return unsettled
+		}
+		h.metrics.results.WithLabelValues(string(Rejected)).Inc()
+	}
+	if err := h.d.Msg.Ack(); err != nil {
+		h.err = errors.Join(why, err)
+	}
+	return reject
+}
+
+// release hands a claimed order back, nothing sent.
+func (h *handling) release(err error) (step, error) {
+	if err := h.keep("release", func() error { return h.claims.Release(h.hard, h.claim) }); err != nil {
+		return handBack, err
+	}
+	return h.handBack(err), nil
+}
+
+func (h *handling) handBack(err error) step {
+	h.err = errors.Join(err, h.d.Msg.NakWithDelay(0))
+	return handBack
+}
+
+func (h *handling) nak(delay time.Duration) error {
+	return h.d.Msg.NakWithDelay(max(delay, time.Millisecond))
+}
+
+// keep goes on with a write until it is done. It fails with errMoved when
+// another owner wrote first, and when the process runs out of time.
+func (h *handling) keep(what string, write func() error) error {
+	_, err := keepOn(h.hard, h.Worker, what, func() (struct{}, error) { return struct{}{}, write() })
+	switch {
+	case errors.Is(err, dedupe.ErrLost):
+		return errMoved
+	case err != nil:
+		return h.giveUp(err)
+	}
+	return nil
+}
+
+// giveUp answers for a delivery whose process ran out of time.
+func (h *handling) giveUp(err error) error {
+	return errors.Join(err, h.d.Msg.NakWithDelay(0))
+}
+
+func (h *handling) note(err error) {
+	h.class, h.code = "success", "200"
+	if err != nil {
+		h.class, h.code = upstream.ClassOf(err), codeOf(err)
+	}
+	h.err = err
+}
+
+// log writes the one line that a delivery gets, at its end.
+func (h *handling) log(s step, err error) {
+	level := zerolog.InfoLevel
+	switch s {
+	case leave, notBefore:
+		level = zerolog.DebugLevel // nothing happened
+	case settle, unsettled:
+		level = zerolog.WarnLevel
+	}
+	e := h.logger.WithLevel(level)
+	if h.order.OutTradeNo != "" {
+		e = e.Str("out_trade_no", h.order.OutTradeNo)
+	}
+	if h.claim != nil {
+		e = e.Int("attempts", h.attempts)
+	}
+	if h.class != "" {
+		e = e.Str("class", string(h.class)).Str("code", h.code)
+	}
+	if err != nil {
+		e = e.Str("error", cut(err.Error(), 512))
+	}
+	e.Uint64("delivery", h.d.Count).
+		Str("step", string(s)).
+		Int64("queued_ms", h.began.Sub(h.d.Stored).Milliseconds()).
+		Int64("ran_ms", time.Since(h.began).Milliseconds()).
+		Msg("order")
+}
+
+func upstreamError(err error) *upstream.Error {
+	e, _ := errors.AsType[*upstream.Error](err)
+	return e
+}

@@ -1,0 +1,231 @@
+package worker
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"strconv"
+	"strings"
+	"time"
+	"unicode"
+
+	"github.com/go-json-experiment/json/jsontext"
+
+	"orderworker/upstream"
+)
+
+// Order is one order request: section 2 of the contract.
+type Order struct {
+	upstream.Order
+	ExpiresAt time.Time // zero: never
+}
+
+// Fingerprint tells two requests with one outTradeNo apart: 32 hex digits over
+// iccid, packageCode and renew. What differs in nothing else is a duplicate.
+func (o Order) Fingerprint() string {
+	renew := "-"
+	if o.Renew != nil {
+		renew = strconv.FormatInt(*o.Renew, 10)
+	}
+	h := sha256.New()
+	for _, field := range []string{o.ICCID, o.PackageCode, renew} {
+		_ = binary.Write(h, binary.BigEndian, uint32(len(field))) // a hash never fails
+		io.WriteString(h, field)
+	}
+	return hex.EncodeToString(h.Sum(nil)[:16])
+}
+
+func (o Order) expired(now time.Time) bool {
+	return !o.ExpiresAt.IsZero() && now.After(o.ExpiresAt)
+}
+
+// InvalidError says which rule of the contract a payload breaks. A payload that
+// breaks it once breaks it for ever: it is never tried again.
+type InvalidError struct {
+	Field string // the field, or "payload"
+	Value string // what stands there, quoted and cut to 64 bytes
+	Rule  string
+	Err   error // what the JSON reader said, where it did
+}
+
+func (e *InvalidError) Error() string {
+	msg := fmt.Sprintf("%s: %s breaks the rule: %s", e.Field, e.Value, e.Rule)
+	if e.Err != nil {
+		msg += " (" + e.Err.Error() + ")"
+	}
+	return msg
+}
+
+// Unwrap returns what the JSON reader said.
+func (e *InvalidError) Unwrap() error { return e.Err }
+
+// The rules of section 2, in the words that a dead letter gives.
+const (
+	rulePayload     = "one JSON object in UTF-8, no repeated name, no byte-order mark, nothing after it"
+	ruleOutTradeNo  = "required: a string of 1..32 printable ASCII characters, no space, no comma"
+	ruleICCID       = "required: a string of 15..22 characters 0-9 A-Z a-z"
+	rulePackageCode = "required: a string of 1..128 printable characters, no space"
+	ruleRenew       = "a 64-bit integer"
+	ruleExpiresAt   = "a string, a time of RFC 3339 such as 2026-11-23T10:00:00Z"
+)
+
+// DecodeOrder reads a payload. The error joins one *InvalidError for each rule
+// it breaks; the order then holds the fields that keep theirs, so that an
+// OutTradeNo that is not empty is valid and may be answered.
+//
+// Source: section 2 of the contract.
+func DecodeOrder(payload []byte) (Order, error) {
+	fields, err := readFields(payload)
+	if err != nil {
+		var o Order
+		o.OutTradeNo = salvageOutTradeNo(payload)
+		return o, &InvalidError{Field: "payload", Value: shown(payload), Rule: rulePayload, Err: err}
+	}
+	var (
+		o    Order
+		errs []error
+	)
+	check := func(field, rule string, ok func(jsontext.Value) bool) {
+		raw := fields[field]
+		if !ok(raw) {
+			errs = append(errs, &InvalidError{Field: field, Value: shown(raw), Rule: rule})
+		}
+	}
+	check("outTradeNo", ruleOutTradeNo, text(&o.OutTradeNo, validOutTradeNo))
+	check("iccid", ruleICCID, text(&o.ICCID, validICCID))
+	check("packageCode", rulePackageCode, text(&o.PackageCode, validPackageCode))
+	check("renew", ruleRenew, func(raw jsontext.Value) bool {
+		if raw == nil {
+			return true
+		}
+		n, err := strconv.ParseInt(string(raw), 10, 64)
+		o.Renew = &n
+		return err == nil
+	})
+	check("expiresAt", ruleExpiresAt, func(raw jsontext.Value) bool {
+		var s string
+		return raw == nil || text(&s, func(s string) bool { return o.ExpiresAt.UnmarshalText([]byte(s)) == nil })(raw)
+	})
+	return o, errors.Join(errs...)
+}
+
+// readFields reads the one object that a payload is, strictly. A field that is
+// null is left out, as the contract has it.
+func readFields(payload []byte) (map[string]jsontext.Value, error) {
+	dec := jsontext.NewDecoder(bytes.NewReader(payload))
+	fields, err := readObject(dec, func(map[string]jsontext.Value, string) {})
+	if err != nil {
+		return nil, err
+	}
+	if _, err := dec.ReadToken(); err == nil {
+		return nil, errors.New("more JSON after the object")
+	} else if err != io.EOF {
+		return nil, err
+	}
+	return fields, nil
+}
+
+// readObject reads one object; repeated is told of each name that comes again,
+// which only a lenient decoder lets pass.
+func readObject(dec *jsontext.Decoder, repeated func(fields map[string]jsontext.Value, name string)) (map[string]jsontext.Value, error) {
+	open, err := dec.ReadToken()
+	if err != nil {
+		return nil, err
+	}
+	if open.Kind() != '{' {
+		return nil, fmt.Errorf("it is %s, not an object", kinds[open.Kind()])
+	}
+	fields := make(map[string]jsontext.Value)
+	for dec.PeekKind() != '}' {
+		name, err := dec.ReadToken()
+		if err != nil {
+			return nil, err
+		}
+		key := name.String()
+		value, err := dec.ReadValue()
+		if err != nil {
+			return nil, err
+		}
+		if _, again := fields[key]; again {
+			repeated(fields, key)
+		}
+		if value.Kind() == 'n' {
+			value = nil
+		}
+		fields[key] = value.Clone()
+	}
+	_, err = dec.ReadToken()
+	return fields, err
+}
+
+var kinds = map[jsontext.Kind]string{
+	'n': "null", 't': "a boolean", 'f': "a boolean", '"': "a string", '0': "a number", '[': "an array",
+}
+
+// salvageOutTradeNo finds the number of a payload that is otherwise invalid, so
+// that its publisher gets an answer: "" unless the payload begins with a whole
+// object that names one valid outTradeNo once.
+func salvageOutTradeNo(payload []byte) string {
+	payload = bytes.TrimPrefix(payload, []byte("\xef\xbb\xbf"))
+	dec := jsontext.NewDecoder(bytes.NewReader(payload), jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true))
+	twice := false
+	fields, err := readObject(dec, func(_ map[string]jsontext.Value, name string) {
+		twice = twice || name == "outTradeNo"
+	})
+	var no string
+	if err != nil || twice || !text(&no, validOutTradeNo)(fields["outTradeNo"]) {
+		return ""
+	}
+	return no
+}
+
+// text accepts a JSON string that is valid, and stores it.
+func text(into *string, valid func(string) bool) func(jsontext.Value) bool {
+	return func(raw jsontext.Value) bool {
+		if raw.Kind() != '"' {
+			return false
+		}
+		b, err := jsontext.AppendUnquote(nil, raw)
+		if err != nil || !valid(string(b)) {
+			return false
+		}
+		*into = string(b)
+		return true
+	}
+}
+
+func validOutTradeNo(s string) bool {
+	return 1 <= len(s) && len(s) <= 32 && every(s, func(r rune) bool { return '!' <= r && r <= '~' && r != ',' })
+}
+
+func validICCID(s string) bool {
+	return 15 <= len(s) && len(s) <= 22 && every(s, func(r rune) bool {
+		return '0' <= r && r <= '9' || 'A' <= r && r <= 'Z' || 'a' <= r && r <= 'z'
+	})
+}
+
+func validPackageCode(s string) bool {
+	n := len([]rune(s))
+	return 1 <= n && n <= 128 && every(s, func(r rune) bool { return unicode.IsPrint(r) && r != ' ' })
+}
+
+func every(s string, ok func(rune) bool) bool {
+	return strings.IndexFunc(s, func(r rune) bool { return !ok(r) }) < 0
+}
+
+// shown renders a value for an error: printable ASCII, short, one line.
+func shown(raw []byte) string {
+	const most = 64
+	switch {
+	case raw == nil:
+		return "absent"
+	case len(raw) > most:
+		return fmt.Sprintf("%s... (%d bytes)", strconv.QuoteToASCII(string(raw[:most])), len(raw))
+	default:
+		return strconv.QuoteToASCII(string(raw))
+	}
+}

@@ -1,0 +1,285 @@
+package worker
+
+import (
+	"context"
+	"errors"
+	"maps"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/cenkalti/backoff/v4"
+	"github.com/rs/zerolog"
+
+	"orderworker/dedupe"
+)
+
+// ErrShutdown says that SHUTDOWN_TIMEOUT ran out with orders in progress. None
+// is lost: each is redelivered, and what it left behind says how to go on.
+var ErrShutdown = errors.New("shutdown time ran out with orders in progress")
+
+// Config is what a worker runs with.
+type Config struct {
+	Rules           Rules
+	Concurrency     int           // orders in progress at once
+	ShutdownTimeout time.Duration // from the end of soft to the end of hard
+
+	Stream interface { // NATS JetStream
+		source
+		publisher
+	}
+	Claims claims
+	Vendor interface {
+		placer
+		finder
+	}
+	Slots   slots
+	Metrics *Metrics
+	Logger  zerolog.Logger
+}
+
+// Worker takes order messages and answers each.
+type Worker struct {
+	rules     Rules
+	size      int
+	shutdown  time.Duration
+	ackWait   time.Duration
+	source    source
+	publisher publisher
+	claims    claims
+	placer    placer
+	slots     slots
+	lookups   *lookups
+	metrics   *Metrics
+	logger    zerolog.Logger
+	working   *working
+	doubts    *doubts
+}
+
+// New makes a worker; Run sets it to work.
+func New(c Config) *Worker {
+	return &Worker{
+		rules: c.Rules, size: c.Concurrency, shutdown: c.ShutdownTimeout, ackWait: c.Stream.AckWait(),
+		source: c.Stream, publisher: c.Stream, claims: c.Claims, placer: c.Vendor, slots: c.Slots,
+		lookups: &lookups{finder: c.Vendor, slots: c.Slots, metrics: c.Metrics, asks: make(chan question)},
+		metrics: c.Metrics, logger: c.Logger,
+		working: &working{orders: make(map[*handling]inProgress), numbers: make(map[string]struct{})},
+		doubts:  &doubts{gauge: c.Metrics.inDoubt, until: make(map[string]time.Time)},
+	}
+}
+
+// Run works until soft ends, then lets the orders in progress finish for the
+// shutdown time, then cuts them off and returns ErrShutdown.
+func (w *Worker) Run(soft context.Context) error {
+	hard, cutOff := context.WithCancel(context.WithoutCancel(soft))
+	defer cutOff()
+
+	var helpers, orders sync.WaitGroup
+	helpers.Go(func() { w.lookups.run(hard) })
+	helpers.Go(func() { w.beat(hard) })
+
+	w.pull(soft, func(d *Delivery, done func()) {
+		h := w.receive(soft, hard, d)
+		if !w.working.add(h) {
+			h.log(leave, d.Msg.NakWithDelay(sameNumberDelay))
+			done()
+			return
+		}
+		orders.Go(func() {
+			defer done()
+			defer w.working.remove(h)
+			h.handle()
+		})
+	})
+
+	finished := make(chan struct{})
+	go func() { orders.Wait(); close(finished) }()
+	var err error
+	select {
+	case <-finished:
+	case <-time.After(w.shutdown):
+		err = ErrShutdown
+	}
+	cutOff()
+	<-finished // every wait of an order ends with hard
+	helpers.Wait()
+	return err
+}
+
+// pull asks for exactly as many messages as there are free slots, until soft
+// ends: the ack wait of a message runs from its delivery on, so one that waits
+// in a buffer here would be delivered twice.
+func (w *Worker) pull(soft context.Context, start func(d *Delivery, done func())) {
+	free := make(chan struct{}, w.size)
+	for range w.size {
+		free <- struct{}{}
+	}
+	trouble := storeBackoff()
+	for {
+		n := 0
+		select {
+		case <-free:
+			n = 1 + take(free, w.size-1)
+		case <-soft.Done():
+			return
+		}
+		err := w.source.Pull(soft, n, func(d *Delivery) {
+			n--
+			w.metrics.inProgress.Inc()
+			start(d, func() {
+				w.metrics.inProgress.Dec()
+				free <- struct{}{}
+			})
+		})
+		for range n {
+			free <- struct{}{}
+		}
+		if err == nil {
+			trouble.Reset()
+			continue
+		}
+		if soft.Err() != nil {
+			return
+		}
+		w.logger.Warn().Err(err).Msg("orders cannot be pulled; trying again")
+		select {
+		case <-time.After(trouble.NextBackOff()):
+		case <-soft.Done():
+		}
+	}
+}
+
+// take takes up to most of what is there now.
+func take(free <-chan struct{}, most int) int {
+	for n := range most {
+		select {
+		case <-free:
+		default:
+			return n
+		}
+	}
+	return most
+}
+
+// beat gives a sign of life for each order in progress, to the server first
+// and then to the store of claims, four times within each ack wait.
+func (w *Worker) beat(ctx context.Context) {
+	every := time.NewTicker(w.ackWait / 4)
+	defer every.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case now := <-every.C:
+			orders := w.working.snapshot()
+			for _, o := range orders {
+				_ = o.delivery.Msg.InProgress() // answered meanwhile, or the connection is away: then there is nothing to do here
+			}
+			w.renew(ctx, orders)
+			w.doubts.forget(now)
+			if n, err := w.source.Pending(ctx); err == nil {
+				w.metrics.pending.Set(float64(n))
+			}
+		}
+	}
+}
+
+func (w *Worker) renew(ctx context.Context, orders []inProgress) {
+	ctx, cancel := context.WithTimeout(ctx, w.ackWait/4)
+	defer cancel()
+	for _, o := range orders {
+		if o.claim == nil || ctx.Err() != nil {
+			continue
+		}
+		if err := w.claims.Renew(ctx, o.claim); errors.Is(err, dedupe.ErrLost) && w.working.holds(o) {
+			w.logger.Warn().Str("out_trade_no", o.claim.OutTradeNo).Msg("lease lost: another worker may take the order over; the journal decides who may send")
+		}
+	}
+}
+
+// storeBackoff paces a repeated call to a store: 50 ms growing to 2 s, for ever.
+func storeBackoff() *backoff.ExponentialBackOff {
+	return backoff.NewExponentialBackOff(
+		backoff.WithInitialInterval(50*time.Millisecond),
+		backoff.WithMaxInterval(2*time.Second),
+		backoff.WithMaxElapsedTime(0))
+}
+
+// keepOn calls op until it succeeds, says dedupe.ErrLost, or ctx ends. An order
+// in progress so holds its slot while a store is away: nothing else is pulled,
+// nothing is sent, and nothing fails.
+func keepOn[T any](ctx context.Context, w *Worker, what string, op func() (T, error)) (T, error) {
+	first := true
+	return backoff.RetryNotifyWithData(func() (T, error) {
+		v, err := op()
+		if errors.Is(err, dedupe.ErrLost) {
+			err = backoff.Permanent(err)
+		}
+		return v, err
+	}, backoff.WithContext(storeBackoff(), ctx), func(err error, _ time.Duration) {
+		level := zerolog.DebugLevel
+		if first {
+			level = zerolog.WarnLevel
+		}
+		first = false
+		w.logger.WithLevel(level).Err(err).Str("what", what).Msg("a store does not answer; trying again")
+	})
+}
+
+// sameNumberDelay is when a request is looked at again whose number is in
+// progress in this process: the earlier one goes first.
+const sameNumberDelay = 250 * time.Millisecond
+
+// working is the set of deliveries in progress, at most one of each number.
+type working struct {
+	mu      sync.Mutex
+	orders  map[*handling]inProgress
+	numbers map[string]struct{}
+}
+
+// inProgress is a delivery and, once there is one, its claim.
+type inProgress struct {
+	handling *handling
+	delivery *Delivery
+	claim    *dedupe.Claim
+}
+
+// add reports false where another delivery of the same number is in progress.
+func (w *working) add(h *handling) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if no := h.order.OutTradeNo; no != "" {
+		if _, ok := w.numbers[no]; ok {
+			return false
+		}
+		w.numbers[no] = struct{}{}
+	}
+	w.orders[h] = inProgress{handling: h, delivery: h.d}
+	return true
+}
+
+func (w *working) claimed(h *handling, c *dedupe.Claim) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.orders[h] = inProgress{handling: h, delivery: h.d, claim: c}
+}
+
+func (w *working) remove(h *handling) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	delete(w.orders, h)
+	delete(w.numbers, h.order.OutTradeNo)
+}
+
+// holds says whether o still is as it was when the snapshot was taken.
+func (w *working) holds(o inProgress) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.orders[o.handling] == o
+}
+
+func (w *working) snapshot() []inProgress {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return slices.Collect(maps.Values(w.orders))
+}

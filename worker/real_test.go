@@ -1,0 +1,623 @@
+package worker_test
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/redis/go-redis/v9"
+	"github.com/rs/zerolog"
+
+	"orderworker/dedupe"
+	"orderworker/dedupe/storetest"
+	"orderworker/upstream"
+	"orderworker/upstream/sandbox"
+	"orderworker/worker"
+)
+
+const (
+	appkey = "000001"
+	secret = "a1b1c1d1"
+)
+
+// world is a real nats-server, a real redis-server, and the simulated vendor
+// behind a real HTTP server.
+type world struct {
+	t      *testing.T
+	vendor *sandbox.Vendor
+	url    string // of the vendor
+	conn   *nats.Conn
+	js     jetstream.JetStream
+	rdb    *redis.Client
+	redis  *storetest.RedisServer
+	rules  worker.Rules
+	size   int
+	wait   time.Duration // of acks
+	logs   strings.Builder
+}
+
+func newWorld(t *testing.T, rules ...string) *world {
+	t.Helper()
+	w := &world{t: t, size: 8, wait: 5 * time.Second}
+	parsed, err := sandbox.ParseRules(strings.Join(rules, "\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.vendor = sandbox.New(sandbox.Config{AppKey: appkey, Secret: secret, Rules: parsed})
+	server := httptest.NewServer(w.vendor)
+	t.Cleanup(func() { w.vendor.Close(); server.Close() })
+	w.url = server.URL
+	w.conn = storetest.Connect(t, storetest.NATS(t))
+	if w.js, err = jetstream.New(w.conn); err != nil {
+		t.Fatal(err)
+	}
+	w.redis = storetest.Redis(t)
+	w.rdb = w.redis.Client(t)
+	w.rules = worker.Rules{
+		MaxAttempts: 3, PermanentCodes: []string{"3002"}, DuplicateCodes: []string{"4009"},
+		Backoff:   worker.Backoff{Initial: 20 * time.Millisecond, Multiplier: 2, Max: time.Second, Jitter: 0.1},
+		Reconcile: worker.Lookup, ReconcileDelay: time.Second, InDoubtNotice: time.Minute, UpstreamTimeout: 300 * time.Millisecond,
+	}
+	return w
+}
+
+// streams makes what is missing, as a worker that starts does.
+func (w *world) streams() *worker.JetStream {
+	w.t.Helper()
+	stream, err := worker.OpenJetStream(w.t.Context(), w.js, worker.Streams{
+		Orders: "ORDERS", OrdersSubject: "orders.package.request", Consumer: "order-worker",
+		Results: "ORDER_RESULTS", ResultsSubject: "orders.package.result",
+		Dead: "ORDERS_DEAD", DeadSubject: "orders.package.dead", Replicas: 1, AckWait: w.wait,
+	})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return stream
+}
+
+// start starts a worker; stop ends it as SIGTERM does and returns its error.
+func (w *world) start() (stop func() error) {
+	w.t.Helper()
+	stream := w.streams()
+	if err := dedupe.EnsureJournal(w.t.Context(), w.js, "ORDER_JOURNAL", "orders.journal", 1); err != nil {
+		w.t.Fatal(err)
+	}
+	vendor, err := upstream.NewClient(upstream.Config{BaseURL: w.url, AppKey: appkey, Secret: secret, Timeout: w.rules.UpstreamTimeout, MaxConns: w.size})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	journal := dedupe.NewJetStreamJournal(w.js, "ORDER_JOURNAL", "orders.journal", time.Hour)
+	run := worker.New(worker.Config{
+		Rules: w.rules, Concurrency: w.size, ShutdownTimeout: 5 * time.Second,
+		Stream:  stream,
+		Claims:  dedupe.New(dedupe.NewRedis(w.rdb), journal, dedupe.Config{Lease: w.wait, FinalTTL: time.Hour}),
+		Vendor:  vendor,
+		Slots:   upstream.NewQuota(w.rdb, appkey, 0, 0),
+		Metrics: worker.NewMetrics(prometheus.NewRegistry()), Logger: zerolog.New(zerolog.NewTestWriter(w.t)).Level(zerolog.WarnLevel),
+	})
+	soft, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- run.Run(soft) }()
+	var stopped atomic.Bool
+	stop = func() error {
+		if stopped.Swap(true) {
+			return nil
+		}
+		cancel()
+		return <-done
+	}
+	w.t.Cleanup(func() { _ = stop() })
+	return stop
+}
+
+// publish stores a request.
+func (w *world) publish(payload string, headers ...string) {
+	w.t.Helper()
+	msg := nats.NewMsg("orders.package.request")
+	msg.Data = []byte(payload)
+	for i := 0; i < len(headers); i += 2 {
+		msg.Header.Add(headers[i], headers[i+1])
+	}
+	if _, err := w.js.PublishMsg(w.t.Context(), msg); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+// request is the payload of an order.
+func request(no, packageCode string) string {
+	return fmt.Sprintf(`{"outTradeNo":"%s","iccid":"8988308650100524999","packageCode":"%s"}`, no, packageCode)
+}
+
+// idle waits until every request was acknowledged.
+func (w *world) idle() {
+	w.t.Helper()
+	storetest.Eventually(w.t, "no request is left", func() bool { return w.count("ORDERS") == 0 })
+}
+
+func (w *world) count(stream string) uint64 {
+	w.t.Helper()
+	s, err := w.js.Stream(w.t.Context(), stream)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return s.CachedInfo().State.Msgs
+}
+
+// all reads a whole stream.
+func (w *world) all(stream string) []jetstream.RawStreamMsg {
+	w.t.Helper()
+	s, err := w.js.Stream(w.t.Context(), stream)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	var all []jetstream.RawStreamMsg
+	for seq := s.CachedInfo().State.FirstSeq; seq <= s.CachedInfo().State.LastSeq; seq++ {
+		msg, err := s.GetMsg(w.t.Context(), seq)
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		all = append(all, *msg)
+	}
+	return all
+}
+
+func (w *world) results() []worker.Result {
+	w.t.Helper()
+	var all []worker.Result
+	for _, msg := range w.all("ORDER_RESULTS") {
+		var r worker.Result
+		if err := json.Unmarshal(msg.Data, &r); err != nil {
+			w.t.Fatal(err)
+		}
+		all = append(all, r)
+	}
+	return all
+}
+
+// one is the only result there is.
+func (w *world) one() worker.Result {
+	w.t.Helper()
+	all := w.results()
+	if len(all) != 1 {
+		w.t.Fatalf("%d results, want 1: %+v", len(all), all)
+	}
+	return all[0]
+}
+
+// calls counts the requests to buy that reached the vendor.
+func (w *world) calls() int { return w.vendor.Totals().Calls[sandbox.EndpointOrder] }
+
+func (w *world) wantPurchases(no string, want int) {
+	w.t.Helper()
+	if got := len(w.vendor.Purchases(no)); got != want {
+		w.t.Errorf("%s was bought %d times, want %d", no, got, want)
+	}
+}
+
+func TestRequestBecomesOnePurchaseAndOneEvent(t *testing.T) {
+	w := newWorld(t)
+	w.start()
+	const trace = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+	w.publish(`{"outTradeNo":"630000198311142676","iccid":"8988308650100524999","packageCode":"CN-5M-7D-C-US-20230103AC4BF927"}`,
+		"Nats-Msg-Id", "630000198311142676", "traceparent", trace)
+	w.idle()
+
+	bought := w.vendor.Purchases("630000198311142676")
+	if len(bought) != 1 || w.calls() != 1 {
+		t.Fatalf("%d purchases by %d calls, want 1 by 1", len(bought), w.calls())
+	}
+	events := w.all("ORDER_RESULTS")
+	if len(events) != 1 {
+		t.Fatalf("%d events, want 1", len(events))
+	}
+	e := events[0]
+	if e.Subject != "orders.package.result.succeeded" {
+		t.Errorf("subject is %s", e.Subject)
+	}
+	var r worker.Result
+	if err := json.Unmarshal(e.Data, &r); err != nil {
+		t.Fatal(err)
+	}
+	golden, err := os.ReadFile(filepath.Join("testdata", "succeeded.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := regexp.MustCompile(`\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z`).ReplaceAllString(string(e.Data), "TIME")
+	got = strings.ReplaceAll(got, bought[0].OrderNumber, "NUMBER")
+	if want := strings.TrimSpace(string(golden)); got != want {
+		t.Errorf("event is\n%s\nwant\n%s", got, want)
+	}
+	for name, want := range map[string]string{
+		"Nats-Msg-Id": "630000198311142676.succeeded", "ce-id": "630000198311142676.succeeded",
+		"ce-specversion": "1.0", "ce-type": "order.package.succeeded", "ce-source": "orderworker",
+		"ce-subject": "630000198311142676", "ce-time": r.CompletedAt.String(), "Content-Type": "application/json", "traceparent": trace,
+	} {
+		if got := e.Header.Get(name); got != want {
+			t.Errorf("header %s is %q, want %q", name, got, want)
+		}
+	}
+}
+
+func TestResultByWhatTheVendorDoes(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		rule      string // for every packageCode
+		request   string // by default a plain one for the number A
+		change    func(*worker.Rules)
+		want      worker.Result // what is set is compared
+		purchases int
+		calls     int // at least
+	}{
+		"sells":                        {want: worker.Result{Status: worker.Succeeded, Code: "200", Message: "success", Attempts: 1}, purchases: 1, calls: 1},
+		"sells, numeric code":          {rule: "always: numeric", want: worker.Result{Status: worker.Succeeded, Code: "200", Attempts: 1}, purchases: 1, calls: 1},
+		"refuses twice, then sells":    {rule: "first=2: refuse code=5001", want: worker.Result{Status: worker.Succeeded, Attempts: 3}, purchases: 1, calls: 3},
+		"refuses for ever":             {rule: `always: refuse code=5001 message="no stock"`, want: worker.Result{Status: worker.Failed, Reason: worker.AttemptsExhausted, Code: "5001", Message: "no stock", Attempts: 3}, calls: 3},
+		"refuses for good":             {rule: "always: refuse code=3002", want: worker.Result{Status: worker.Failed, Reason: worker.PermanentCode, Code: "3002", Attempts: 1}, calls: 1},
+		"HTTP 403, HTML":               {rule: "always: status=403 html", want: worker.Result{Status: worker.Failed, Reason: worker.AttemptsExhausted, Code: "403", Attempts: 3}, calls: 3},
+		"too fast, thrice, then sells": {rule: "first=3: throttle", want: worker.Result{Status: worker.Succeeded, Attempts: 1}, purchases: 1, calls: 4},
+		"too fast, in a second":        {rule: "first=1: throttle retry-after=1s", want: worker.Result{Status: worker.Succeeded, Attempts: 1}, purchases: 1, calls: 2},
+		"sells, hangs":                 {rule: "first=1 buy: hang", want: worker.Result{Status: worker.Succeeded, Reconciled: true, Attempts: 1}, purchases: 1, calls: 1},
+		"hangs, sells nothing":         {rule: "first=1: hang", want: worker.Result{Status: worker.Succeeded, Attempts: 1}, purchases: 1, calls: 2},
+		"sells, HTTP 500":              {rule: "first=1 buy: status=500", want: worker.Result{Status: worker.Succeeded, Reconciled: true, Attempts: 1}, purchases: 1, calls: 1},
+		"sells, resets":                {rule: "first=1 buy: reset", want: worker.Result{Status: worker.Succeeded, Reconciled: true, Attempts: 1}, purchases: 1, calls: 1},
+		"sells, cuts the body":         {rule: "first=1 buy: cut", want: worker.Result{Status: worker.Succeeded, Reconciled: true, Attempts: 1}, purchases: 1, calls: 1},
+		"sells, no number":             {rule: "first=1 buy: nonumber", want: worker.Result{Status: worker.Succeeded, Reconciled: true, Attempts: 1}, purchases: 1, calls: 1},
+		"says it exists":               {rule: "first=1 buy: refuse code=4009", want: worker.Result{Status: worker.Succeeded, Reconciled: true, Attempts: 1}, purchases: 1, calls: 1},
+		"refuses, then sells and hangs": {rule: "first=1: refuse code=5001\nfirst=1 buy: hang",
+			want: worker.Result{Status: worker.Succeeded, Reconciled: true, Attempts: 2}, purchases: 1, calls: 2},
+		"lookup fails at first": {rule: "first=1 buy: hang\nendpoint=lookup first=2: status=503 html",
+			want: worker.Result{Status: worker.Succeeded, Reconciled: true, Attempts: 1}, purchases: 1, calls: 1},
+		"resend": {rule: "first=1: hang", change: func(r *worker.Rules) { r.Reconcile = worker.Resend },
+			want: worker.Result{Status: worker.Succeeded, Attempts: 1}, purchases: 1, calls: 2},
+		"resend, it exists": {rule: "first=1 buy: hang\nfirst=1: refuse code=4009", change: func(r *worker.Rules) { r.Reconcile = worker.Resend },
+			want: worker.Result{Status: worker.Succeeded, Reconciled: true, Attempts: 1}, purchases: 1, calls: 2},
+		"expired": {request: `{"outTradeNo":"A","iccid":"8988308650100524999","packageCode":"P","expiresAt":"2020-01-01T00:00:00Z"}`,
+			want: worker.Result{Status: worker.Failed, Reason: worker.Expired}},
+		"awkward number": {request: request(`.>*$%{x}`, "P"), want: worker.Result{OutTradeNo: `.>*$%{x}`, Status: worker.Succeeded, Attempts: 1}, purchases: 1, calls: 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, c.rule)
+			if c.change != nil {
+				c.change(&w.rules)
+			}
+			if c.request == "" {
+				c.request = request("A", "P")
+			}
+			if c.want.OutTradeNo == "" {
+				c.want.OutTradeNo = "A"
+			}
+			w.start()
+			w.publish(c.request)
+			w.idle()
+			got := w.one()
+			bought := w.vendor.Purchases(c.want.OutTradeNo)
+			if len(bought) != c.purchases || w.calls() < c.calls {
+				t.Fatalf("%d purchases by %d calls, want %d by at least %d", len(bought), w.calls(), c.purchases, c.calls)
+			}
+			if c.purchases > 0 && (got.OrderNumber != bought[0].OrderNumber || got.OrderID != bought[0].OrderID) {
+				t.Errorf("orderNumber %s, orderId %d; the vendor's book says %s, %d", got.OrderNumber, got.OrderID, bought[0].OrderNumber, bought[0].OrderID)
+			}
+			if got.OutTradeNo != c.want.OutTradeNo || got.Status != c.want.Status || got.Reason != c.want.Reason ||
+				got.Attempts != c.want.Attempts || got.Reconciled != c.want.Reconciled ||
+				c.want.Code != "" && got.Code != c.want.Code || c.want.Message != "" && got.Message != c.want.Message {
+				t.Errorf("result %+v, want %+v", got, c.want)
+			}
+		})
+	}
+}
+
+func TestDuplicateIsAnsweredWithoutACall(t *testing.T) {
+	w := newWorld(t, "first=1: refuse code=5001")
+	w.start()
+	w.publish(request("A", "P"))
+	w.publish(request("A", "P")) // while the first is waiting
+	w.idle()
+	w.publish(request("A", "P")) // after it has ended
+	w.idle()
+	w.wantPurchases("A", 1)
+	if w.calls() != 2 || w.one().Status != worker.Succeeded {
+		t.Errorf("%d calls and %+v, want 2 and one success", w.calls(), w.one())
+	}
+}
+
+func TestConflictLeavesTheFirstOrderAlone(t *testing.T) {
+	w := newWorld(t, "packageCode=P first=1: refuse code=5001")
+	w.start()
+	w.publish(request("A", "P"))
+	w.publish(request("A", "ANOTHER"), "X", "y")
+	w.idle()
+	w.wantPurchases("A", 1)
+	statuses := map[worker.Status]worker.Result{}
+	for _, r := range w.results() {
+		statuses[r.Status] = r
+	}
+	if len(statuses) != 2 || statuses[worker.Succeeded].PackageCode != "P" || statuses[worker.Rejected].Reason != worker.Conflict ||
+		!strings.Contains(statuses[worker.Rejected].Message, "outTradeNo") {
+		t.Errorf("results are %+v, want P succeeded and ANOTHER rejected as a conflict", statuses)
+	}
+	dead := w.all("ORDERS_DEAD")
+	if len(dead) != 1 || dead[0].Header.Get("Dead-Reason") != "conflict" || string(dead[0].Data) != request("A", "ANOTHER") || dead[0].Header.Get("X") != "y" {
+		t.Errorf("dead letters are %+v, want the conflicting request", dead)
+	}
+}
+
+func TestInvalidRequestStandsInTheDeadLetterStream(t *testing.T) {
+	w := newWorld(t)
+	w.start()
+	bad := `{"outTradeNo":"A","iccid":"short","packageCode":"P"}`
+	w.publish(bad, "X-Mine", "1", "X-Mine", "2", "Nats-Msg-Id", "mine", "Dead-Reason", "forged")
+	w.publish("no JSON")
+	w.publish(request("B", "P")) // the worker goes on
+	w.publish(request("A", "P")) // the number is not used up
+	w.idle()
+
+	if w.calls() != 2 {
+		t.Errorf("%d calls, want 2", w.calls())
+	}
+	w.wantPurchases("A", 1)
+	dead := map[string]jetstream.RawStreamMsg{}
+	for _, d := range w.all("ORDERS_DEAD") {
+		dead[string(d.Data)] = d
+	}
+	if len(dead) != 2 {
+		t.Fatalf("%d dead letters, want 2", len(dead))
+	}
+	h := dead[bad].Header
+	if h.Get("Dead-Reason") != "invalid" || h.Get("Dead-Nats-Msg-Id") != "mine" || len(h.Values("X-Mine")) != 2 || h.Get("Dead-Stream-Seq") != "1" {
+		t.Errorf("headers are %v", h)
+	}
+	for _, want := range []string{"iccid", "short", "15..22"} {
+		if !strings.Contains(h.Get("Dead-Error"), want) {
+			t.Errorf("Dead-Error %q does not name %s", h.Get("Dead-Error"), want)
+		}
+	}
+	if _, err := time.Parse(time.RFC3339, h.Get("Dead-Time")); err != nil {
+		t.Error(err)
+	}
+	var rejected []worker.Result
+	for _, r := range w.results() {
+		if r.Status == worker.Rejected {
+			rejected = append(rejected, r)
+		}
+	}
+	if len(rejected) != 1 || rejected[0].OutTradeNo != "A" || rejected[0].Reason != worker.Invalid || !strings.Contains(rejected[0].Message, "iccid") {
+		t.Errorf("rejected results are %+v, want one for A that names iccid", rejected)
+	}
+}
+
+func TestDeadLetterIsCutToWhatTheServerTakes(t *testing.T) {
+	w := newWorld(t)
+	w.start()
+	full := int(w.conn.MaxPayload()) - 200 // with the publisher's one header it fits, with ours it does not
+	w.publish(strings.Repeat("x", full), "X-Mine", "1")
+	w.idle()
+	dead := w.all("ORDERS_DEAD")
+	if len(dead) != 1 || dead[0].Header.Get("Dead-Truncated") != fmt.Sprint(full) || dead[0].Header.Get("X-Mine") != "1" {
+		t.Fatalf("%d dead letters with headers %v, want one cut from %d bytes", len(dead), dead[0].Header, full)
+	}
+	if n := len(dead[0].Data); n >= full || n < full-2000 || strings.Trim(string(dead[0].Data), "x") != "" {
+		t.Errorf("%d bytes of the payload are left of %d, want nearly all", n, full)
+	}
+}
+
+func TestInDoubtIsToldOnceAndThenSettled(t *testing.T) {
+	w := newWorld(t, "first=1 buy: hang", "endpoint=lookup for=1500ms: status=503")
+	w.rules.InDoubtNotice = 100 * time.Millisecond
+	w.start()
+	w.publish(request("A", "P"))
+	w.idle()
+	results := w.results()
+	if len(results) != 2 || results[0].Status != worker.InDoubt || results[1].Status != worker.Succeeded || !results[1].Reconciled {
+		t.Errorf("results are %+v, want in_doubt, then succeeded by the lookup", results)
+	}
+	w.wantPurchases("A", 1)
+}
+
+func TestHoldWaitsForAnOperator(t *testing.T) {
+	w := newWorld(t, "first=1: hang")
+	w.rules.Reconcile = worker.Hold
+	w.rules.InDoubtNotice = 0
+	w.start()
+	w.publish(request("A", "P"))
+	storetest.Eventually(t, "the notice is out", func() bool { return w.count("ORDER_RESULTS") == 1 })
+	if w.one().Status != worker.InDoubt || w.calls() != 1 || w.vendor.Totals().Calls[sandbox.EndpointLookup] != 0 || w.count("ORDERS") != 1 {
+		t.Errorf("%+v after %v, want in_doubt after one call, and no lookup", w.one(), w.vendor.Totals().Calls)
+	}
+}
+
+func TestNoMorePulledThanThereAreSlots(t *testing.T) {
+	w := newWorld(t, "always: hang=1m")
+	w.size = 3
+	w.rules.UpstreamTimeout = time.Minute
+	w.start()
+	for i := range 20 {
+		w.publish(request(fmt.Sprint("N", i), "P"))
+	}
+	storetest.Eventually(t, "every slot has its call", func() bool { return w.vendor.Totals().Waiting == 3 })
+	consumer, err := w.js.Consumer(t.Context(), "ORDERS", "order-worker")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if info := consumer.CachedInfo(); info.NumAckPending != 3 || info.NumPending != 17 {
+		t.Errorf("%d messages delivered and %d not, want 3 and 17", info.NumAckPending, info.NumPending)
+	}
+	w.vendor.Close()
+}
+
+func TestSignsOfLifeKeepAnOrder(t *testing.T) {
+	w := newWorld(t, "first=1: delay=3s")
+	w.wait = time.Second
+	w.rules.UpstreamTimeout = 10 * time.Second
+	w.start()
+	w.start() // a second worker, to whom it would go
+	w.publish(request("A", "P"))
+	w.idle()
+	if r := w.one(); w.calls() != 1 || r.Status != worker.Succeeded || r.Reconciled {
+		t.Errorf("%d calls and %+v, want one plain success: the call took three times the ack wait", w.calls(), r)
+	}
+}
+
+func TestStopFinishesWhatIsInProgressAndHandsBackTheRest(t *testing.T) {
+	w := newWorld(t, "packageCode=SLOW: delay=500ms", "packageCode=LATER first=1: refuse code=5001")
+	w.rules.UpstreamTimeout = 10 * time.Second
+	stop := w.start()
+	w.publish(request("A", "SLOW"))
+	storetest.Eventually(t, "the call is at the vendor", func() bool { return w.vendor.Totals().Waiting == 1 })
+	if err := stop(); err != nil {
+		t.Errorf("stop: %v", err)
+	}
+	if r := w.one(); r.OutTradeNo != "A" || r.Status != worker.Succeeded || w.count("ORDERS") != 0 {
+		t.Errorf("%+v and %d requests left, want A finished", r, w.count("ORDERS"))
+	}
+	w.publish(request("B", "P"))
+	if w.calls() != 1 {
+		t.Error("a worker that was stopped took an order")
+	}
+	w.start()
+	w.idle()
+	w.wantPurchases("B", 1)
+}
+
+func TestAttemptsSurviveARestart(t *testing.T) {
+	w := newWorld(t, "always: refuse code=5001")
+	w.rules.Backoff = worker.Backoff{Initial: 300 * time.Millisecond, Multiplier: 1, Max: time.Second}
+	stop := w.start()
+	w.publish(request("A", "P"))
+	storetest.Eventually(t, "the first attempt was refused", func() bool { return w.calls() == 1 })
+	if err := stop(); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.rdb.FlushAll(t.Context()).Err(); err != nil { // the journal knows them too
+		t.Fatal(err)
+	}
+	w.start()
+	w.idle()
+	if r := w.one(); r.Attempts != 3 || w.calls() != 3 {
+		t.Errorf("%d attempts by %d calls, want 3 by 3", r.Attempts, w.calls())
+	}
+}
+
+func TestRedisForgetsAFinishedOrder(t *testing.T) {
+	w := newWorld(t)
+	w.start()
+	w.publish(request("A", "P"))
+	w.idle()
+	if err := w.rdb.FlushAll(t.Context()).Err(); err != nil {
+		t.Fatal(err)
+	}
+	w.publish(request("A", "P"))
+	w.publish(request("A", "ANOTHER"))
+	w.idle()
+	w.wantPurchases("A", 1)
+	if w.calls() != 1 {
+		t.Errorf("%d calls, want 1: the journal knows the order", w.calls())
+	}
+	finals, rejected := 0, 0
+	for _, r := range w.results() {
+		if r.Status == worker.Succeeded {
+			finals++
+		} else if r.Reason == worker.Conflict {
+			rejected++
+		}
+	}
+	if finals != 1 || rejected != 1 {
+		t.Errorf("%d finals and %d conflicts, want 1 and 1", finals, rejected)
+	}
+}
+
+func TestConsumerIsMadeAgain(t *testing.T) {
+	w := newWorld(t)
+	w.start()
+	w.publish(request("A", "P"))
+	w.idle()
+	if err := w.js.DeleteConsumer(t.Context(), "ORDERS", "order-worker"); err != nil {
+		t.Fatal(err)
+	}
+	w.publish(request("B", "P"))
+	w.idle()
+	w.wantPurchases("B", 1)
+}
+
+func TestNothingIsSentWhileRedisIsAway(t *testing.T) {
+	w := newWorld(t)
+	w.start()
+	w.publish(request("A", "P"))
+	w.idle()
+	w.redis.Kill(t)
+	w.publish(request("B", "P"))
+	consumer, err := w.js.Consumer(t.Context(), "ORDERS", "order-worker")
+	if err != nil {
+		t.Fatal(err)
+	}
+	storetest.Eventually(t, "B was delivered", func() bool {
+		info, err := consumer.Info(t.Context())
+		return err == nil && info.NumAckPending == 1
+	})
+	if w.calls() != 1 || len(w.results()) != 1 {
+		t.Errorf("%d calls, %d results, want 1 and 1", w.calls(), len(w.results()))
+	}
+	w.redis.Start(t)
+	w.idle()
+	w.wantPurchases("B", 1)
+}
+
+func TestLossyStreamsAreRefused(t *testing.T) {
+	names := worker.Streams{
+		Orders: "ORDERS", OrdersSubject: "orders.package.request", Consumer: "order-worker",
+		Results: "ORDER_RESULTS", ResultsSubject: "orders.package.result",
+		Dead: "ORDERS_DEAD", DeadSubject: "orders.package.dead", Replicas: 1, AckWait: time.Second,
+	}
+	good := jetstream.StreamConfig{Name: "ORDERS", Subjects: []string{"orders.package.>"}, Retention: jetstream.WorkQueuePolicy, Discard: jetstream.DiscardNew}
+	for name, c := range map[string]struct {
+		stream   func(*jetstream.StreamConfig)
+		consumer *jetstream.ConsumerConfig
+		want     string
+	}{
+		"age limit":   {stream: func(s *jetstream.StreamConfig) { s.MaxAge = time.Hour }, want: "max_age"},
+		"memory":      {stream: func(s *jetstream.StreamConfig) { s.Storage = jetstream.MemoryStorage }, want: "storage"},
+		"discard old": {stream: func(s *jetstream.StreamConfig) { s.Discard = jetstream.DiscardOld; s.MaxMsgs = 1000 }, want: "max_msgs"},
+		"delivery limit": {consumer: &jetstream.ConsumerConfig{Durable: "order-worker", AckPolicy: jetstream.AckExplicitPolicy, MaxDeliver: 5},
+			want: "max_deliver"},
+		"backoff": {consumer: &jetstream.ConsumerConfig{Durable: "order-worker", AckPolicy: jetstream.AckExplicitPolicy, MaxDeliver: -1, BackOff: []time.Duration{time.Second, time.Minute}},
+			want: "backoff"},
+		"wrong subject": {stream: func(s *jetstream.StreamConfig) { s.Subjects = []string{"other"} }, want: "orders.package.request"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			js, err := jetstream.New(storetest.Connect(t, storetest.NATS(t)))
+			if err != nil {
+				t.Fatal(err)
+			}
+			config := good
+			if c.stream != nil {
+				c.stream(&config)
+			}
+			config.Subjects = append([]string(nil), config.Subjects...)
+			if name != "wrong subject" {
+				config.Subjects = []string{"orders.package.request"}
+			}
+			if _, err := js.CreateStream(t.Context(), config); err != nil {
+				t.Fatal(err)
+			}
+			if c.consumer != nil {
+				if _, err := js.CreateConsumer(t.Context(), "ORDERS", *c.consumer); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if _, err := worker.OpenJetStream(t.Context(), js, names); err == nil || !strings.Contains(err.Error(), c.want) {
+				t.Errorf("error is %v, want one that names %s", err, c.want)
+			}
+		})
+	}
+}
