@@ -1,0 +1,150 @@
+package main
+
+import (
+	"cmp"
+	"fmt"
+	"net"
+	"strconv"
+	"strings"
+	"time"
+	"unicode"
+)
+
+const (
+	maxConcurrency = 10_000           // each costs a goroutine, a message and a connection to the vendor
+	minRate        = 0.001            // requests per second; slower, and a slot lies beyond what time.Duration holds
+	maxRate        = 1_000_000        // faster, and the spacing is no time at all
+	minAckWait     = time.Second      // a heartbeat goes out every quarter of it and may be late
+	minJournalTTL  = time.Second      // NATS counts a message's TTL in whole seconds
+	minDedupeTTL   = time.Millisecond // Redis counts in milliseconds, and refuses 0
+)
+
+// check reports all that is wrong with s beyond what could not be parsed, and
+// fills in the secret from its file. It reads files, and nothing else.
+func (s *Settings) check(f *faults) {
+	s.checkNATS(f)
+	s.checkStreams(f)
+	s.checkMemory(f)
+	s.checkVendor(f)
+	s.checkCodes(f)
+	s.checkOrders(f)
+	s.checkProcess(f)
+}
+
+// atLeast reports a value below least.
+func atLeast[T cmp.Ordered](f *faults, name string, value, least T, why string) {
+	if value < least {
+		f.add(name, "(%v) must be at least %v%s", value, least, why)
+	}
+}
+
+// positive reports a value that is not above zero.
+func positive(f *faults, name string, value time.Duration) {
+	if value <= 0 {
+		f.add(name, "(%v) must be more than 0", value)
+	}
+}
+
+// oneOf reports a value that is none of the words.
+func oneOf(f *faults, name, value string, words ...string) {
+	for _, w := range words {
+		if value == w {
+			return
+		}
+	}
+	f.add(name, "(%q) must be one of %s", value, strings.Join(words, ", "))
+}
+
+// checkVendor looks at everything about calls to the vendor but the codes.
+func (s *Settings) checkVendor(f *faults) {
+	checkBaseURL(f, "UPSTREAM_URL", s.UpstreamURL)
+	switch {
+	case s.UpstreamAppkey == "":
+		f.add("UPSTREAM_APPKEY", "is not set: the vendor's account is required")
+	case strings.ContainsFunc(s.UpstreamAppkey, func(r rune) bool { return r <= ' ' || r > '~' }):
+		f.add("UPSTREAM_APPKEY", "(%q) must be printable ASCII without spaces", s.UpstreamAppkey)
+	}
+	s.readSecret(f)
+	positive(f, "UPSTREAM_TIMEOUT", s.UpstreamTimeout)
+	if r := s.UpstreamRate; r != 0 && (r < minRate || r > maxRate) {
+		f.add("UPSTREAM_RATE", "(%v) must be 0 (no limit) or %v to %v requests per second", r, minRate, maxRate)
+	}
+	atLeast(f, "UPSTREAM_JITTER", s.UpstreamJitter, 0, "")
+	oneOf(f, "UPSTREAM_RECONCILE", s.UpstreamReconcile, "lookup", "resend", "hold")
+	positive(f, "RECONCILE_DELAY", s.ReconcileDelay)
+	if f.good("RECONCILE_DELAY", "UPSTREAM_TIMEOUT") && s.ReconcileDelay < s.UpstreamTimeout {
+		f.add("RECONCILE_DELAY", "(%v) must be at least UPSTREAM_TIMEOUT (%v): a \"not found\" while the call may still run proves nothing", s.ReconcileDelay, s.UpstreamTimeout)
+	}
+	atLeast(f, "IN_DOUBT_NOTICE", s.InDoubtNotice, 0, "")
+}
+
+// checkCodes looks at the three lists together: a code can mean one thing.
+func (s *Settings) checkCodes(f *faults) {
+	meaning := map[string]string{}
+	for _, list := range []struct {
+		name  string
+		codes codeList
+	}{
+		{"UPSTREAM_PERMANENT_CODES", s.UpstreamPermanentCodes},
+		{"UPSTREAM_THROTTLE_CODES", s.UpstreamThrottleCodes},
+		{"UPSTREAM_DUPLICATE_CODES", s.UpstreamDuplicateCodes},
+	} {
+		for _, code := range list.codes {
+			other, taken := meaning[code]
+			switch {
+			case code == "":
+				f.add(list.name, "(%q) has an empty entry", strings.Join(list.codes, ","))
+			case strings.ContainsFunc(code, func(r rune) bool { return unicode.IsSpace(r) || !unicode.IsPrint(r) }):
+				f.add(list.name, "(%q) has an entry with a space in it", strings.Join(list.codes, ","))
+			case code == "200":
+				f.add(list.name, "(%q) must not have 200, which means success", strings.Join(list.codes, ","))
+			case taken && other != list.name:
+				f.add(list.name, "(%q) has %s, which is in %s too: a code can mean only one thing", strings.Join(list.codes, ","), code, other)
+			}
+			meaning[code] = list.name
+		}
+	}
+}
+
+// checkOrders looks at how orders are worked off.
+func (s *Settings) checkOrders(f *faults) {
+	atLeast(f, "CONCURRENCY", s.Concurrency, 1, "")
+	if s.Concurrency > maxConcurrency {
+		f.add("CONCURRENCY", "(%d) must be at most %d; start more processes instead", s.Concurrency, maxConcurrency)
+	}
+	positive(f, "BACKOFF_INITIAL", s.BackoffInitial)
+	positive(f, "BACKOFF_MAX", s.BackoffMax)
+	if f.good("BACKOFF_INITIAL", "BACKOFF_MAX") && s.BackoffMax < s.BackoffInitial {
+		f.add("BACKOFF_MAX", "(%v) must be at least BACKOFF_INITIAL (%v)", s.BackoffMax, s.BackoffInitial)
+	}
+	atLeast(f, "BACKOFF_MULTIPLIER", s.BackoffMultiplier, 1, ": a wait never gets shorter")
+	if s.BackoffJitter < 0 || s.BackoffJitter > 1 {
+		f.add("BACKOFF_JITTER", "(%v) must be 0 to 1", s.BackoffJitter)
+	}
+	atLeast(f, "MAX_ATTEMPTS", s.MaxAttempts, 1, "")
+}
+
+// checkProcess looks at what concerns the process alone.
+func (s *Settings) checkProcess(f *faults) {
+	positive(f, "SHUTDOWN_TIMEOUT", s.ShutdownTimeout)
+	if s.AdminAddr != "" {
+		if err := checkHostPort(s.AdminAddr); err != nil {
+			f.add("ADMIN_ADDR", "(%q) %w", s.AdminAddr, err)
+		}
+	}
+	oneOf(f, "LOG_LEVEL", s.LogLevel, "debug", "info", "warn", "error")
+	oneOf(f, "LOG_FORMAT", s.LogFormat, "auto", "json", "console")
+}
+
+// checkHostPort wants an address to listen on: a port, and a host before it or
+// nothing.
+func checkHostPort(addr string) error {
+	host, port, err := net.SplitHostPort(addr)
+	if err != nil || strings.ContainsAny(host, " /@") {
+		return fmt.Errorf("must be HOST:PORT or :PORT")
+	}
+	if _, err := strconv.ParseUint(port, 10, 16); err != nil {
+		return fmt.Errorf("must end in a port, 0 to 65535")
+	}
+	return nil
+}

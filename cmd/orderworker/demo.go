@@ -1,0 +1,326 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"sync"
+	"time"
+
+	"github.com/alicebob/miniredis/v2"
+	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/redis/go-redis/v9"
+	"github.com/rs/zerolog"
+
+	"orderworker/upstream"
+	"orderworker/upstream/sandbox"
+	"orderworker/worker"
+)
+
+// The demo's account, quota and time.
+const (
+	demoAppkey  = "demo"
+	demoSecret  = "demo-secret"
+	demoRate    = 30 // requests per second
+	demoWorkers = 2
+	demoAtMost  = 55 * time.Second
+)
+
+// errPromise ends the demo with exit status 1.
+var errPromise = errors.New("a promise was not kept")
+
+type demoCmd struct {
+	Orders int `name:"orders" default:"240" help:"How many order requests to publish, duplicates and conflicts not counted."`
+}
+
+// check wants something to do.
+func (c *demoCmd) check(f *faults) {
+	if c.Orders < 1 || c.Orders > 1000 {
+		f.add("--orders", "(%d) must be 1 to 1000: it has to end within a minute", c.Orders)
+	}
+}
+
+// Run starts everything in this process, publishes the orders, waits until each
+// has ended, and checks the promises against the vendor's book and the streams.
+func (c *demoCmd) Run(soft context.Context, std *std) error {
+	d, err := startDemo(soft)
+	defer d.stop()
+	if err != nil {
+		return err
+	}
+	plan := newDemoPlan(c.Orders)
+	fmt.Fprintf(std.out, "NATS JetStream, a Redis-compatible store, the simulated vendor (%d requests/s) and %d workers run in this process.\n", demoRate, demoWorkers)
+	began := time.Now()
+	if err := d.publish(soft, plan); err != nil {
+		return err
+	}
+	if err := d.follow(soft, plan, newProgress(std.out)); err != nil {
+		return err
+	}
+	took := time.Since(began)
+	if err := d.stopWorkers(); err != nil {
+		return err
+	}
+	seen, err := d.read(soft)
+	if err != nil {
+		return err
+	}
+	report := newDemoReport(plan, seen, d.vendor.Book(), took)
+	report.print(std.out)
+	if !report.kept() {
+		return errPromise
+	}
+	return nil
+}
+
+// demoSettings are those of a worker in the demo: the defaults, with times that
+// fit into a minute.
+func demoSettings(vendorURL string) *Settings {
+	return &Settings{
+		NATSReplicas: 1,
+		OrdersStream: "ORDERS", OrdersSubject: "orders.package.request", OrdersConsumer: "order-worker", OrdersAckWait: 5 * time.Second,
+		ResultsStream: "ORDER_RESULTS", ResultsSubject: "orders.package.result",
+		DeadStream: "ORDERS_DEAD", DeadSubject: "orders.package.dead",
+		JournalStream: "ORDER_JOURNAL", JournalSubject: "orders.journal", JournalTTL: 24 * time.Hour,
+		DedupeTTL:   720 * time.Hour,
+		UpstreamURL: vendorURL, UpstreamAppkey: demoAppkey, UpstreamSecret: upstream.Secret(demoSecret),
+		UpstreamTimeout: 500 * time.Millisecond, UpstreamRate: demoRate, UpstreamJitter: 250 * time.Millisecond,
+		UpstreamPermanentCodes: codeList{demoPermanent}, UpstreamThrottleCodes: codeList{"429"},
+		UpstreamReconcile: "lookup", ReconcileDelay: 2 * time.Second, InDoubtNotice: 5 * time.Minute,
+		Concurrency: 32, MaxAttempts: demoAttempts,
+		BackoffInitial: 250 * time.Millisecond, BackoffMultiplier: 2, BackoffMax: 5 * time.Second, BackoffJitter: 0.5,
+		ShutdownTimeout: 10 * time.Second,
+	}
+}
+
+// demo is everything that runs.
+type demo struct {
+	dir      string // of JetStream's files; removed at the end
+	nats     *server.Server
+	redis    *miniredis.Miniredis
+	vendor   *sandbox.Vendor
+	conn     *nats.Conn
+	js       jetstream.JetStream
+	registry []*prometheus.Registry
+
+	stopVendor, stopSoft context.CancelFunc
+	serving              sync.WaitGroup
+	working              sync.WaitGroup
+	mu                   sync.Mutex
+	errs                 []error // of the workers
+	closers              []func()
+}
+
+// startDemo starts it all. What it returns has to be stopped, after an error
+// too.
+func startDemo(soft context.Context) (*demo, error) {
+	d := &demo{stopVendor: func() {}, stopSoft: func() {}}
+	var err error
+	if d.dir, err = os.MkdirTemp("", "orderworker-demo-"); err != nil {
+		return d, err
+	}
+	if d.nats, err = server.NewServer(&server.Options{
+		ServerName: "demo", DontListen: true, JetStream: true, StoreDir: d.dir, NoLog: true, NoSigs: true,
+	}); err != nil {
+		return d, err
+	}
+	d.nats.Start()
+	if !d.nats.ReadyForConnections(10 * time.Second) {
+		return d, errors.New("the NATS server does not start")
+	}
+	d.redis = miniredis.NewMiniRedis()
+	if err := d.redis.Start(); err != nil {
+		return d, err
+	}
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return d, err
+	}
+	if d.vendor, err = demoVendor(); err != nil {
+		return d, err
+	}
+	vendorCtx, stopVendor := context.WithCancel(context.WithoutCancel(soft))
+	d.stopVendor = stopVendor
+	d.serving.Go(func() { d.failed(d.vendor.Serve(vendorCtx, listener)) })
+
+	if d.conn, err = nats.Connect("", nats.InProcessServer(d.nats)); err != nil {
+		return d, err
+	}
+	if d.js, err = jetstream.New(d.conn); err != nil {
+		return d, err
+	}
+	workers, stopSoft := context.WithCancel(soft)
+	d.stopSoft = stopSoft
+	for range demoWorkers {
+		if err := d.startWorker(workers, demoSettings("http://"+listener.Addr().String())); err != nil {
+			return d, err
+		}
+	}
+	return d, nil
+}
+
+// startWorker starts a worker with connections of its own, as a process has.
+func (d *demo) startWorker(soft context.Context, s *Settings) error {
+	conn, err := nats.Connect("", nats.InProcessServer(d.nats))
+	if err != nil {
+		return err
+	}
+	rdb := redis.NewClient(&redis.Options{Addr: d.redis.Addr(), MaxRetries: -1, ContextTimeoutEnabled: true})
+	d.closers = append(d.closers, conn.Close, func() { _ = rdb.Close() })
+	registry := prometheus.NewRegistry()
+	d.registry = append(d.registry, registry)
+	var w *worker.Worker
+	if w, err = assemble(soft, s, conn, rdb, zerolog.Nop(), registry); err != nil {
+		return err
+	}
+	d.working.Go(func() { d.failed(w.Run(soft)); _ = conn.FlushTimeout(time.Second) })
+	return nil
+}
+
+func (d *demo) failed(err error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.errs = append(d.errs, err)
+}
+
+// stopWorkers stops the workers as SIGTERM does, and returns what went wrong
+// with them.
+func (d *demo) stopWorkers() error {
+	d.stopSoft()
+	d.working.Wait()
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return errors.Join(d.errs...)
+}
+
+// stop ends everything and leaves nothing behind.
+func (d *demo) stop() {
+	_ = d.stopWorkers()
+	for _, c := range d.closers {
+		c()
+	}
+	if d.conn != nil {
+		d.conn.Close()
+	}
+	d.stopVendor()
+	d.serving.Wait()
+	if d.redis != nil {
+		d.redis.Close()
+	}
+	if d.nats != nil {
+		d.nats.Shutdown()
+		d.nats.WaitForShutdown()
+	}
+	if d.dir != "" {
+		_ = os.RemoveAll(d.dir)
+	}
+}
+
+// publish puts the plan's requests into the stream.
+func (d *demo) publish(ctx context.Context, plan *demoPlan) error {
+	for _, payload := range plan.requests {
+		if _, err := d.js.Publish(ctx, "orders.package.request", payload); err != nil {
+			return fmt.Errorf("publish: %w", err)
+		}
+	}
+	return nil
+}
+
+// follow shows how it goes until no request is left in the stream.
+func (d *demo) follow(soft context.Context, plan *demoPlan, p *progress) error {
+	ctx, cancel := context.WithTimeout(soft, demoAtMost)
+	defer cancel()
+	tick := time.NewTicker(100 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		left, ended, err := d.counts(ctx)
+		if err == nil {
+			p.show(len(plan.requests), left, ended, d.vendor.Totals().Bought)
+		}
+		if err == nil && left == 0 {
+			p.end()
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			p.end()
+			if soft.Err() != nil {
+				return fmt.Errorf("demo: %w", context.Cause(soft))
+			}
+			return fmt.Errorf("%w: %d requests are still in the stream after %v", errPromise, left, demoAtMost)
+		case <-tick.C:
+		}
+	}
+}
+
+// counts returns how many requests are in their stream, and how many results.
+func (d *demo) counts(ctx context.Context) (requests, results uint64, err error) {
+	for name, n := range map[string]*uint64{"ORDERS": &requests, "ORDER_RESULTS": &results} {
+		stream, err := d.js.Stream(ctx, name)
+		if err != nil {
+			return 0, 0, err
+		}
+		*n = stream.CachedInfo().State.Msgs
+	}
+	return requests, results, nil
+}
+
+// read returns everything in the results and the dead-letter stream, and the
+// workers' counters for the table.
+func (d *demo) read(ctx context.Context) (demoSeen, error) {
+	var seen demoSeen
+	var err error
+	if seen.requestsLeft, _, err = d.counts(ctx); err != nil {
+		return seen, err
+	}
+	if seen.events, err = d.readAll(ctx, "ORDER_RESULTS"); err != nil {
+		return seen, err
+	}
+	if seen.dead, err = d.readAll(ctx, "ORDERS_DEAD"); err != nil {
+		return seen, err
+	}
+	for _, r := range d.registry {
+		families, err := r.Gather()
+		if err != nil {
+			return seen, err
+		}
+		for _, f := range families {
+			if f.GetName() == "orderworker_duplicates_total" {
+				seen.duplicates += int(f.GetMetric()[0].GetCounter().GetValue())
+			}
+		}
+	}
+	return seen, nil
+}
+
+func (d *demo) readAll(ctx context.Context, name string) ([]jetstream.Msg, error) {
+	stream, err := d.js.Stream(ctx, name)
+	if err != nil {
+		return nil, err
+	}
+	n := int(stream.CachedInfo().State.Msgs)
+	if n == 0 {
+		return nil, nil
+	}
+	consumer, err := stream.OrderedConsumer(ctx, jetstream.OrderedConsumerConfig{})
+	if err != nil {
+		return nil, err
+	}
+	batch, err := consumer.Fetch(n, jetstream.FetchMaxWait(10*time.Second))
+	if err != nil {
+		return nil, err
+	}
+	var all []jetstream.Msg
+	for msg := range batch.Messages() {
+		all = append(all, msg)
+	}
+	if len(all) != n {
+		return nil, fmt.Errorf("stream %s: read %d of %d messages: %w", name, len(all), n, batch.Error())
+	}
+	return all, nil
+}

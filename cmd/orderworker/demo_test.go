@@ -1,0 +1,55 @@
+package main
+
+import (
+	"bytes"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"orderworker/upstream/sandbox"
+)
+
+func TestDemoKeepsItsPromisesAndLeavesNothingBehind(t *testing.T) {
+	t.Setenv("TMPDIR", t.TempDir())
+	env := map[string]string{"NATS_URL": "nats://nowhere.invalid", "UPSTREAM_RATE": "wrong", "ORDERS": "1"}
+	lookup := func(name string) (string, bool) { v, ok := env[name]; return v, ok }
+	var out, errs bytes.Buffer
+	if status := run([]string{"demo", "--orders", "80"}, lookup, &out, &errs); status != statusDone {
+		t.Errorf("exit status %d, want 0\n%s%s", status, out.String(), errs.String())
+	}
+	for _, want := range []string{
+		"published", "bought", "succeeded", "failed", "rejected", "duplicates", "dead letters", "calls", "retries", "in doubt", "p50", "p99",
+		"held  never buy twice", "held  never lose an order", "held  one true final result per order", "held  never exceed the account's quota",
+	} {
+		if !strings.Contains(out.String(), want) {
+			t.Errorf("the output lacks %q:\n%s", want, out.String())
+		}
+	}
+	left, err := filepath.Glob(filepath.Join(os.TempDir(), "*"))
+	if err != nil || len(left) > 0 {
+		t.Errorf("left behind: %v %v", left, err)
+	}
+}
+
+// The report has to be able to say no.
+func TestDemoReportSeesBrokenPromises(t *testing.T) {
+	plan := &demoPlan{orders: map[string]demoKind{"A": kindPlain}}
+	book := sandbox.Book{
+		Totals:        sandbox.Totals{PeakPerSecond: demoRate + 1},
+		Purchases:     []sandbox.Purchase{{OutTradeNo: "A"}, {OutTradeNo: "A"}},
+		PerOutTradeNo: map[string]int{"A": 2}, Doubles: []string{"A"},
+	}
+	r := newDemoReport(plan, demoSeen{requestsLeft: 1}, book, time.Second)
+	var out bytes.Buffer
+	r.print(&out)
+	if r.kept() {
+		t.Errorf("kept, with this report:\n%s", out.String())
+	}
+	for _, want := range []string{"BROKEN  never buy twice: A was bought 2 times", "BROKEN  never lose an order: A has no result", "BROKEN  never exceed"} {
+		if !strings.Contains(out.String(), want) {
+			t.Errorf("the report lacks %q:\n%s", want, out.String())
+		}
+	}
+}

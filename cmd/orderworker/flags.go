@@ -1,0 +1,151 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"math"
+	"reflect"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/alecthomas/kong"
+)
+
+// lookupFunc finds an environment variable, as os.LookupEnv does.
+type lookupFunc func(name string) (value string, set bool)
+
+// newParser is kong with three habits changed. A value that cannot be parsed
+// goes to found and parsing goes on, where kong stops at the first. Variables
+// are read through lookup and only for the command that was chosen, so that a
+// demo never sees those of real servers. And a variable's value is printed
+// neither in the help nor in an error.
+func newParser(commands any, lookup lookupFunc, found *faults, stdout, stderr io.Writer) (*kong.Kong, error) {
+	k, err := kong.New(commands,
+		kong.Name("orderworker"),
+		kong.Description("Buys the data packages that order requests in NATS JetStream ask for: never twice, and none is lost."),
+		kong.ConfigureHelp(kong.HelpOptions{Compact: true, WrapUpperBound: 120}),
+		kong.WithHyphenPrefixedParameters(true), // a negative number is a wrong value, not an unknown flag
+		kong.Writers(stdout, stderr),
+		kong.Resolvers(variables(lookup)),
+		kong.ValueFormatter(func(v *kong.Value) string {
+			if v.Flag == nil || len(v.Flag.Envs) == 0 {
+				return v.Help
+			}
+			return fmt.Sprintf("%s ($%s)", v.Help, v.Flag.Envs[0])
+		}),
+		kong.KindMapper(reflect.String, found.mapper("is not text", func(text string, to reflect.Value) bool {
+			to.SetString(text)
+			return true
+		})),
+		kong.KindMapper(reflect.Int, found.mapper("is not a whole number", func(text string, to reflect.Value) bool {
+			n, err := strconv.ParseInt(text, 10, 0)
+			to.SetInt(n)
+			return err == nil
+		})),
+		kong.KindMapper(reflect.Float64, found.mapper("is not a finite number", func(text string, to reflect.Value) bool {
+			n, err := strconv.ParseFloat(text, 64)
+			to.SetFloat(n)
+			return err == nil && !math.IsNaN(n) && !math.IsInf(n, 0)
+		})),
+		kong.TypeMapper(reflect.TypeFor[time.Duration](), found.mapper("is not a duration, such as 500ms, 10s or 24h", func(text string, to reflect.Value) bool {
+			d, err := time.ParseDuration(text)
+			to.SetInt(int64(d))
+			return err == nil
+		})),
+		kong.TypeMapper(reflect.TypeFor[codeList](), found.mapper("is not a list", func(text string, to reflect.Value) bool {
+			var codes codeList
+			for code := range strings.SplitSeq(text, ",") {
+				codes = append(codes, strings.TrimSpace(code))
+			}
+			if text == "" {
+				codes = nil
+			}
+			to.Set(reflect.ValueOf(codes))
+			return true
+		})),
+		kong.TypeMapper(reflect.TypeFor[ruleList](), found.mapper("is not a rule", func(text string, to reflect.Value) bool {
+			to.Set(reflect.Append(to, reflect.ValueOf(text)))
+			return true
+		})),
+		kong.KindMapper(reflect.Bool, boolMapper{found}),
+	)
+	if err != nil {
+		return nil, err
+	}
+	return k, hideVariables(k)
+}
+
+// hideVariables takes the variables away from kong, which would read them for
+// every command and take an empty one for a value. They stay in Flag.Envs.
+// (kong.PostBuild is too early: kong copies them to Flag.Envs after it.)
+func hideVariables(k *kong.Kong) error {
+	return kong.Visit(k.Model, func(n kong.Visitable, next kong.Next) error {
+		if flag, ok := n.(*kong.Flag); ok {
+			flag.Tag.Envs = nil
+		}
+		return next(nil)
+	})
+}
+
+// variables gives a flag that was not given the value of its variable.
+func variables(lookup lookupFunc) kong.ResolverFunc {
+	return func(_ *kong.Context, _ *kong.Path, flag *kong.Flag) (any, error) {
+		for _, name := range flag.Envs {
+			if value, set := lookup(name); set && (value != "" || name == "ADMIN_ADDR") {
+				return value, nil
+			}
+		}
+		return nil, nil
+	}
+}
+
+// mapper makes a kong mapper of parse. Where parse says no, the fault is noted
+// with the value, which must not be a secret's, and the rule.
+func (f *faults) mapper(rule string, parse func(text string, to reflect.Value) bool) kong.MapperFunc {
+	return func(ctx *kong.DecodeContext, target reflect.Value) error {
+		if ctx.Scan.Peek().IsEOL() {
+			f.add(settingName(ctx.Value), "needs a value") // kong would take nothing for one
+			return nil
+		}
+		var text string
+		if err := ctx.Scan.PopValueInto("value", &text); err != nil {
+			return err
+		}
+		if !parse(text, target) {
+			f.add(settingName(ctx.Value), "(%q) %s", text, rule)
+		}
+		return nil
+	}
+}
+
+// boolMapper is for flags that may stand without a value.
+type boolMapper struct{ found *faults }
+
+// Decode takes true or false; a bare flag is true.
+func (m boolMapper) Decode(ctx *kong.DecodeContext, target reflect.Value) error {
+	target.SetBool(true)
+	if ctx.Scan.Peek().Type != kong.FlagValueToken {
+		return nil
+	}
+	return m.found.mapper("is neither true nor false", func(text string, to reflect.Value) bool {
+		b, err := strconv.ParseBool(text)
+		to.SetBool(b)
+		return err == nil
+	})(ctx, target)
+}
+
+// IsBool tells kong that the next argument is not the flag's value.
+func (boolMapper) IsBool() bool { return true }
+
+// settingName is what a setting is called in errors: its variable, which names
+// the flag as well, or the flag where there is no variable.
+func settingName(v *kong.Value) string {
+	if v.Flag == nil {
+		return v.Name
+	}
+	if len(v.Flag.Envs) > 0 {
+		return v.Flag.Envs[0]
+	}
+	return "--" + v.Name
+}

@@ -1,0 +1,97 @@
+// Command orderworker buys the data packages that order requests in NATS
+// JetStream ask for. It wires: settings, servers and commands; the life of an
+// order is package worker's.
+//
+// To read it: main.go, settings.go, flags.go (how settings are read), check.go,
+// names.go, url.go and secret.go (what a setting may be), run.go, nats.go and
+// redis.go, wait.go, admin.go, then the other commands.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+
+	"github.com/redis/go-redis/v9/logging"
+)
+
+// The exit statuses, section 6 of the contract.
+const (
+	statusDone   = 0
+	statusFailed = 1 // failed while running
+	statusUsage  = 2 // wrong usage or settings; nothing was touched
+)
+
+// commands is what orderworker can be told to do.
+type commands struct {
+	Run     runCmd     `cmd:"" help:"Run the worker."`
+	Demo    demoCmd    `cmd:"" help:"Show it all at work in one process: no server needed, nothing left behind."`
+	Sandbox sandboxCmd `cmd:"" help:"Run the simulated vendor alone, for tests and trials."`
+	Version versionCmd `cmd:"" help:"Print the version."`
+}
+
+// std is where a command writes: out what it was asked for, err the rest.
+type std struct{ out, err io.Writer }
+
+// exitStatus is the error of a command that has said all there is to say: run
+// prints nothing and returns it.
+type exitStatus int
+
+// Error names the status.
+func (s exitStatus) Error() string { return fmt.Sprintf("exit status %d", int(s)) }
+
+func main() {
+	logging.Disable() // go-redis would write lines of its own to stderr; its errors come back to us anyway
+	os.Exit(run(os.Args[1:], os.LookupEnv, os.Stdout, os.Stderr))
+}
+
+// run is main without the process: it does what args say, with settings from
+// lookup where args have none, and returns the exit status. Each thing that
+// went wrong is one line on stderr.
+func run(args []string, lookup lookupFunc, stdout, stderr io.Writer) int {
+	complain := func(err error) {
+		for line := range strings.Lines(err.Error()) {
+			fmt.Fprintf(stderr, "orderworker: %s\n", strings.TrimRight(line, "\n"))
+		}
+	}
+	var found faults
+	parser, err := newParser(new(commands), lookup, &found, stdout, stderr)
+	if err != nil {
+		complain(err) // a broken tag in this program
+		return statusFailed
+	}
+	helped := false
+	parser.Exit = func(int) { helped = true } // kong prints the help, then exits
+	kctx, err := parser.Parse(args)
+	switch {
+	case helped:
+		return statusDone
+	case err != nil:
+		complain(err)
+		return statusUsage
+	}
+	// A command that embeds Settings has their check.
+	if c, ok := kctx.Selected().Target.Addr().Interface().(interface{ check(*faults) }); ok {
+		c.check(&found)
+	}
+	if err := found.err(); err != nil {
+		complain(err)
+		return statusUsage
+	}
+
+	soft, stop := softContext(os.Exit)
+	defer stop()
+	kctx.BindTo(soft, (*context.Context)(nil))
+	err = kctx.Run(&std{out: stdout, err: stderr})
+	if status, ok := errors.AsType[exitStatus](err); ok {
+		return int(status)
+	}
+	if err != nil {
+		complain(err)
+		return statusFailed
+	}
+	return statusDone
+}

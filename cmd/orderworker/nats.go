@@ -1,0 +1,194 @@
+package main
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nkeys"
+	"github.com/rs/zerolog"
+)
+
+const (
+	natsDialTimeout   = 3 * time.Second
+	natsReconnectWait = 500 * time.Millisecond
+	natsPingInterval  = 10 * time.Second // two without an answer, and the connection counts as lost
+)
+
+// checkNATS reports wrong servers, and files that cannot be used.
+func (s *Settings) checkNATS(f *faults) {
+	for server := range strings.SplitSeq(s.NATSURL, ",") {
+		server = strings.TrimSpace(server)
+		shown := shownURL(server)
+		if strings.Contains(s.NATSURL, "@") {
+			shown = shownURL(s.NATSURL) // a comma in a password has cut it in two
+		}
+		u, err := parseURL(server, "nats", "tls")
+		switch {
+		case err != nil:
+			f.add("NATS_URL", "(%s) %w", shown, err)
+		case strings.Trim(u.Path, "/") != "" || u.RawQuery != "" || u.ForceQuery || u.Fragment != "":
+			f.add("NATS_URL", "(%s) must not have anything behind its host and port", shown)
+		}
+	}
+	if s.NATSCreds != "" {
+		checkCreds(f, s.NATSCreds)
+	}
+	if s.NATSCA != "" {
+		pem, err := os.ReadFile(s.NATSCA)
+		if err != nil {
+			f.add("NATS_CA", "cannot be read: %w", err)
+		} else if !x509.NewCertPool().AppendCertsFromPEM(pem) {
+			f.add("NATS_CA", "(%q) holds no certificate in PEM form", s.NATSCA)
+		}
+	}
+	switch {
+	case s.NATSCert == "" && s.NATSKey == "":
+	case s.NATSKey == "":
+		f.add("NATS_CERT", "(%q) needs NATS_KEY as well", s.NATSCert)
+	case s.NATSCert == "":
+		f.add("NATS_KEY", "(%q) needs NATS_CERT as well", s.NATSKey)
+	default:
+		if _, err := tls.LoadX509KeyPair(s.NATSCert, s.NATSKey); err != nil {
+			f.add("NATS_CERT", "and NATS_KEY cannot be used: %w", err)
+		}
+	}
+	if s.NATSReplicas < 1 || s.NATSReplicas > 5 {
+		f.add("NATS_REPLICAS", "(%d) must be 1 to 5", s.NATSReplicas)
+	}
+}
+
+// checkCreds wants a file with a user's JWT and seed. No error repeats a part
+// of the file.
+func checkCreds(f *faults, file string) {
+	text, err := os.ReadFile(file)
+	if err != nil {
+		f.add("NATS_CREDS", "cannot be read: %w", err)
+		return
+	}
+	defer clear(text)
+	_, noJWT := nkeys.ParseDecoratedJWT(text)
+	key, noSeed := nkeys.ParseDecoratedUserNKey(text)
+	if noJWT != nil || noSeed != nil {
+		f.add("NATS_CREDS", "(%q) is not a credentials file: it must hold a user's JWT and seed", file)
+		return
+	}
+	key.Wipe()
+}
+
+// connectNATS connects to NATS_URL and reconnects for ever after. Servers that
+// cannot be reached are waited for: failed is told of each try. A refused
+// password, an expired credential or TLS settings that do not fit are
+// errRefused.
+//
+// While the connection is down a publish fails at once, instead of going out
+// late from a buffer. Where a reconnect is refused twice by the same server,
+// nats.go closes the connection for good; nc.StatusChanged(nats.CLOSED) tells.
+//
+// nats.go's own RetryOnFailedConnect would hand a refusal at the start to a
+// callback, so the first connection is tried here.
+func connectNATS(ctx context.Context, s *Settings, log zerolog.Logger, failed func(error)) (*nats.Conn, error) {
+	options := []nats.Option{
+		nats.Name("orderworker"),
+		nats.Timeout(natsDialTimeout),
+		nats.MaxReconnects(-1),
+		nats.IgnoreAuthErrorAbort(),
+		nats.ReconnectWait(natsReconnectWait),
+		nats.ReconnectBufSize(-1),
+		nats.PingInterval(natsPingInterval),
+		nats.MaxPingsOutstanding(2),
+		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) {
+			if err != nil {
+				log.Warn().Err(err).Msg("nats disconnected")
+			}
+		}),
+		// The address, not ConnectedUrlRedacted: that shows a token.
+		nats.ReconnectHandler(func(nc *nats.Conn) {
+			log.Info().Str("server", nc.ConnectedAddr()).Msg("nats reconnected")
+		}),
+		nats.ErrorHandler(func(_ *nats.Conn, sub *nats.Subscription, err error) {
+			event := log.Error().Err(err)
+			if sub != nil {
+				event = event.Str("subject", sub.Subject)
+			}
+			event.Msg("nats error")
+		}),
+	}
+	if s.NATSCreds != "" {
+		options = append(options, nats.UserCredentials(s.NATSCreds))
+	}
+	if s.NATSCA != "" {
+		options = append(options, nats.RootCAs(s.NATSCA))
+	}
+	if s.NATSCert != "" {
+		options = append(options, nats.ClientCert(s.NATSCert, s.NATSKey))
+	}
+	var nc *nats.Conn
+	err := waitFor(ctx, "nats", log, failed, func(context.Context) (err error) {
+		nc, err = nats.Connect(s.NATSURL, options...)
+		switch {
+		case err == nil:
+			return nil
+		case natsRefused(err):
+			return fmt.Errorf("nats: connect: %w: %w", errRefused, err)
+		default:
+			return fmt.Errorf("nats: connect: %w", err)
+		}
+	})
+	if err != nil {
+		return nil, err
+	}
+	log.Info().Str("server", nc.ConnectedAddr()).Msg("nats connected")
+	return nc, nil
+}
+
+// natsAnswers is the readiness check of nc; its context needs a deadline.
+func natsAnswers(nc *nats.Conn) func(context.Context) error {
+	return func(ctx context.Context) error {
+		if status := nc.Status(); status != nats.CONNECTED {
+			if err := nc.LastError(); err != nil {
+				return fmt.Errorf("%v: %w", status, err)
+			}
+			return errors.New(status.String())
+		}
+		return nc.FlushWithContext(ctx)
+	}
+}
+
+// natsRefused reports whether the server was there and would not have us, or
+// we not it.
+func natsRefused(err error) bool {
+	for _, refusal := range []error{
+		nats.ErrAuthorization, nats.ErrAuthExpired, nats.ErrAuthRevoked, nats.ErrAccountAuthExpired,
+		nats.ErrSecureConnRequired, nats.ErrSecureConnWanted, nats.ErrNkeysNotSupported,
+	} {
+		if errors.Is(err, refusal) {
+			return true
+		}
+	}
+	return isTLSError(err)
+}
+
+// isTLSError reports whether certificates or TLS itself do not fit, on either
+// side.
+func isTLSError(err error) bool {
+	if _, ok := errors.AsType[*tls.CertificateVerificationError](err); ok {
+		return true
+	}
+	if _, ok := errors.AsType[tls.RecordHeaderError](err); ok {
+		return true
+	}
+	if _, ok := errors.AsType[x509.HostnameError](err); ok {
+		return true
+	}
+	// crypto/tls reports alerts as a net.OpError with one of these.
+	op, ok := errors.AsType[*net.OpError](err)
+	return ok && (op.Op == "remote error" || op.Op == "local error")
+}

@@ -1,0 +1,240 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"net"
+	"os"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go"
+	"github.com/rs/zerolog"
+)
+
+// startNATS runs a server in this process; port 0 picks one.
+func startNATS(t *testing.T, opts server.Options) *server.Server {
+	t.Helper()
+	opts.Host, opts.NoLog, opts.NoSigs = "127.0.0.1", true, true
+	if opts.Port == 0 {
+		opts.Port = server.RANDOM_PORT
+	}
+	s, err := server.NewServer(&opts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.Start()
+	t.Cleanup(func() { s.Shutdown(); s.WaitForShutdown() })
+	if !s.ReadyForConnections(10 * time.Second) {
+		t.Fatal("nats-server is not ready")
+	}
+	return s
+}
+
+// syncBuffer is a log that several goroutines write.
+type syncBuffer struct {
+	mu  sync.Mutex
+	buf bytes.Buffer
+}
+
+func (b *syncBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buf.Write(p)
+}
+
+func (b *syncBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buf.String()
+}
+
+// eventually polls until ok.
+func eventually(t *testing.T, what string, ok func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(20 * time.Second); !ok(); {
+		if time.Now().After(deadline) {
+			t.Fatalf("not in 20s: %s", what)
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
+}
+
+// tlsOf is a server's TLS, with clients' certificates checked where mutual.
+func tlsOf(t *testing.T, ca *authority, mutual bool) *tls.Config {
+	t.Helper()
+	certFile, keyFile := ca.issue(t, t.TempDir(), "server")
+	cert, err := tls.LoadX509KeyPair(certFile, keyFile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	config := &tls.Config{Certificates: []tls.Certificate{cert}}
+	if mutual {
+		config.ClientCAs = x509.NewCertPool()
+		config.ClientCAs.AppendCertsFromPEM(ca.pem)
+		config.ClientAuth = tls.RequireAndVerifyClientCert
+	}
+	return config
+}
+
+func TestConnectNATS(t *testing.T) {
+	dir := t.TempDir()
+	ca, stranger := newAuthority(t), newAuthority(t)
+	caFile, strangerFile := dir+"/ca.pem", dir+"/stranger.pem"
+	for file, text := range map[string][]byte{caFile: ca.pem, strangerFile: stranger.pem} {
+		if err := os.WriteFile(file, text, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	cert, key := ca.issue(t, dir, "client")
+	strangerCert, strangerKey := stranger.issue(t, dir, "stranger-client")
+	creds := dir + "/user.creds"
+	if err := os.WriteFile(creds, newCreds(t), 0o600); err != nil {
+		t.Fatal(err)
+	}
+
+	open := startNATS(t, server.Options{}).Addr().String()
+	locked := startNATS(t, server.Options{Username: "u", Password: "hunter2"}).Addr().String()
+	token := startNATS(t, server.Options{Authorization: "hunter2"}).Addr().String()
+	secure := startNATS(t, server.Options{TLSConfig: tlsOf(t, ca, false)}).Addr().String()
+	mutual := startNATS(t, server.Options{TLSConfig: tlsOf(t, ca, true)}).Addr().String()
+	nowhere := taken(t) // accepts, and never speaks
+
+	for name, c := range map[string]struct {
+		settings Settings
+		refused  bool
+	}{
+		"open":                        {Settings{NATSURL: "nats://" + open}, false},
+		"creds that nobody asked for": {Settings{NATSURL: "nats://" + open, NATSCreds: creds}, false},
+		"one of several is up":        {Settings{NATSURL: "nats://127.0.0.1:1, nats://" + open}, false},
+		"one of several is mute":      {Settings{NATSURL: "nats://" + nowhere + ",nats://" + open}, false},
+		"password":                    {Settings{NATSURL: "nats://u:hunter2@" + locked}, false},
+		"wrong password":              {Settings{NATSURL: "nats://u:hunter3@" + locked}, true},
+		"no password":                 {Settings{NATSURL: "nats://" + locked}, true},
+		"creds that are not known":    {Settings{NATSURL: "nats://" + locked, NATSCreds: creds}, true},
+		"token":                       {Settings{NATSURL: "nats://hunter2@" + token}, false},
+		"wrong token":                 {Settings{NATSURL: "nats://hunter3@" + token}, true},
+		"TLS":                         {Settings{NATSURL: "tls://" + secure, NATSCA: caFile}, false},
+		"TLS by the server's wish":    {Settings{NATSURL: "nats://" + secure, NATSCA: caFile}, false},
+		"TLS, unknown authority":      {Settings{NATSURL: "tls://" + secure}, true},
+		"TLS, another authority":      {Settings{NATSURL: "tls://" + secure, NATSCA: strangerFile}, true},
+		"TLS, another name":           {Settings{NATSURL: "tls://" + strings.Replace(secure, "127.0.0.1", "localhost", 1), NATSCA: caFile}, true},
+		"TLS, server has none":        {Settings{NATSURL: "tls://" + open}, true},
+		"mutual TLS":                  {Settings{NATSURL: "tls://" + mutual, NATSCA: caFile, NATSCert: cert, NATSKey: key}, false},
+		"mutual TLS, no certificate":  {Settings{NATSURL: "tls://" + mutual, NATSCA: caFile}, true},
+		"mutual TLS, of a stranger":   {Settings{NATSURL: "tls://" + mutual, NATSCA: caFile, NATSCert: strangerCert, NATSKey: strangerKey}, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+			defer cancel()
+			var log syncBuffer
+			nc, err := connectNATS(ctx, &c.settings, zerolog.New(&log), func(error) {})
+			if err == nil {
+				defer nc.Close()
+			}
+			if c.refused != errors.Is(err, errRefused) || (err == nil) == c.refused {
+				t.Errorf("got %v, want refused: %v", err, c.refused)
+			}
+			if err == nil {
+				if err := natsAnswers(nc)(ctx); err != nil {
+					t.Error(err)
+				}
+			}
+			if err != nil && strings.Contains(err.Error(), "hunter") || strings.Contains(log.String(), "hunter") {
+				t.Errorf("a password is shown: %v, %s", err, log.String())
+			}
+		})
+	}
+}
+
+func TestConnectNATSWaits(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	addr := l.Addr().(*net.TCPAddr)
+	l.Close()
+	tried := make(chan error, 100)
+	type result struct {
+		nc  *nats.Conn
+		err error
+	}
+	connected := make(chan result, 1)
+	go func() {
+		nc, err := connectNATS(t.Context(), &Settings{NATSURL: "nats://" + addr.String()}, zerolog.Nop(), func(err error) { tried <- err })
+		connected <- result{nc, err}
+	}()
+	if err := <-tried; !strings.HasPrefix(err.Error(), "nats: ") {
+		t.Errorf("told %v", err)
+	}
+	startNATS(t, server.Options{Port: addr.Port})
+	r := <-connected
+	if r.err != nil {
+		t.Fatal(r.err)
+	}
+	r.nc.Close()
+}
+
+func TestConnectNATSStops(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	_, err := connectNATS(ctx, &Settings{NATSURL: "nats://127.0.0.1:1"}, zerolog.Nop(), func(error) { cancel() })
+	if !errors.Is(err, context.Canceled) {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestNATSReconnects(t *testing.T) {
+	first := startNATS(t, server.Options{Username: "u", Password: "hunter2"})
+	port := first.Addr().(*net.TCPAddr).Port
+	var log syncBuffer
+	nc, err := connectNATS(t.Context(), &Settings{NATSURL: "nats://u:hunter2@" + first.Addr().String()}, zerolog.New(&log), func(error) {})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer nc.Close()
+	first.Shutdown()
+	first.WaitForShutdown()
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	ready := natsAnswers(nc)
+	eventually(t, "the connection counts as lost", func() bool { return nc.Status() == nats.RECONNECTING })
+	if err := ready(ctx); err == nil || !strings.Contains(err.Error(), "RECONNECTING") {
+		t.Errorf("readiness is %v", err)
+	}
+	if err := nc.Publish("x", nil); err == nil {
+		t.Error("a publish went into a buffer while the connection is down")
+	}
+	startNATS(t, server.Options{Port: port, Username: "u", Password: "hunter2"})
+	eventually(t, "reconnected", func() bool { return strings.Contains(log.String(), "nats reconnected") })
+	if err := ready(ctx); err != nil {
+		t.Errorf("readiness is %v", err)
+	}
+	if text := log.String(); !strings.Contains(text, "nats disconnected") || strings.Contains(text, "hunter2") {
+		t.Errorf("logged %s", text)
+	}
+}
+
+func TestNATSErrorsAreLogged(t *testing.T) {
+	s := startNATS(t, server.Options{Users: []*server.User{{Username: "u", Password: "p", Permissions: &server.Permissions{
+		Subscribe: &server.SubjectPermission{Deny: []string{"secret"}},
+	}}}})
+	var log syncBuffer
+	nc, err := connectNATS(t.Context(), &Settings{NATSURL: "nats://u:p@" + s.Addr().String()}, zerolog.New(&log), func(error) {})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer nc.Close()
+	if _, err := nc.SubscribeSync("secret"); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the violation is logged", func() bool {
+		return strings.Contains(log.String(), "nats error") && strings.Contains(strings.ToLower(log.String()), "permissions violation")
+	})
+}

@@ -1,0 +1,192 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+	"github.com/rs/zerolog"
+)
+
+const (
+	redisDialTimeout = 5 * time.Second
+	redisIOTimeout   = 3 * time.Second // of one read or write; a context's deadline counts where it is sooner
+	redisSpareConns  = 8               // beyond one for each order: heartbeats, quota, lookups, readiness
+	redisMaxConns    = 256             // Redis answers one command at a time; more only cost memory there
+)
+
+// redisOptions is REDIS_URL as go-redis wants it: with master_name in the query
+// it is Sentinel, with addr a Cluster, else a single server. The error repeats
+// no password.
+func redisOptions(raw string) (any, error) {
+	u, err := parseURL(raw, "redis", "rediss")
+	if err != nil {
+		return nil, err
+	}
+	query := u.Query()
+	for _, option := range []string{"read_only", "route_by_latency", "route_randomly", "replica_only"} {
+		if query.Has(option) {
+			return nil, fmt.Errorf("must not have %s: a replica that lags would show an order as new", option)
+		}
+	}
+	if u.Fragment != "" {
+		return nil, fmt.Errorf("must not have a fragment")
+	}
+	switch {
+	case query.Has("master_name"):
+		return redis.ParseFailoverURL(raw)
+	case query.Has("addr"):
+		return redis.ParseClusterURL(raw)
+	default:
+		return redis.ParseURL(raw)
+	}
+}
+
+// checkMemory reports a wrong REDIS_URL or DEDUPE_TTL.
+func (s *Settings) checkMemory(f *faults) {
+	if _, err := redisOptions(s.RedisURL); err != nil {
+		f.add("REDIS_URL", "(%s) %s", shownURL(s.RedisURL), strings.TrimPrefix(err.Error(), "redis: "))
+	}
+	atLeast(f, "DEDUPE_TTL", s.DedupeTTL, minDedupeTTL, "")
+}
+
+// connectRedis returns a client for REDIS_URL. It does not dial: whether the
+// server answers and will do is checkRedis's question.
+//
+// MaxRetries is -1 whatever the URL says: go-redis would send a script again
+// whose reply was lost. A Cluster client still repeats a command on a broken
+// connection, as part of following redirects, which it cannot do without.
+//
+// Source: github.com/redis/go-redis/v9, ClusterClient.process.
+func connectRedis(s *Settings) (redis.UniversalClient, error) {
+	options, err := redisOptions(s.RedisURL)
+	if err != nil {
+		return nil, fmt.Errorf("REDIS_URL (%s) %w", shownURL(s.RedisURL), err)
+	}
+	poolSize := min(s.Concurrency+redisSpareConns, redisMaxConns)
+	switch o := options.(type) {
+	case *redis.FailoverOptions:
+		o.ClientName, o.MaxRetries, o.ContextTimeoutEnabled = "orderworker", -1, true
+		unless(&o.PoolSize, poolSize)
+		unless(&o.DialTimeout, redisDialTimeout)
+		unless(&o.ReadTimeout, redisIOTimeout)
+		unless(&o.WriteTimeout, redisIOTimeout)
+		return redis.NewFailoverClient(o), nil
+	case *redis.ClusterOptions:
+		o.ClientName, o.MaxRetries, o.ContextTimeoutEnabled = "orderworker", -1, true
+		unless(&o.PoolSize, poolSize)
+		unless(&o.DialTimeout, redisDialTimeout)
+		unless(&o.ReadTimeout, redisIOTimeout)
+		unless(&o.WriteTimeout, redisIOTimeout)
+		return redis.NewClusterClient(o), nil
+	case *redis.Options:
+		o.ClientName, o.MaxRetries, o.ContextTimeoutEnabled = "orderworker", -1, true
+		unless(&o.PoolSize, poolSize)
+		unless(&o.DialTimeout, redisDialTimeout)
+		unless(&o.ReadTimeout, redisIOTimeout)
+		unless(&o.WriteTimeout, redisIOTimeout)
+		return redis.NewClient(o), nil
+	default:
+		panic(fmt.Sprintf("redisOptions returned a %T", options))
+	}
+}
+
+// unless sets what the URL did not.
+func unless[T comparable](field *T, value T) {
+	var unset T
+	if *field == unset {
+		*field = value
+	}
+}
+
+// forget removes KEYS[1] and returns how many keys that were.
+var forget = redis.NewScript(`return redis.call('del', KEYS[1])`)
+
+// mayWriteKey, there for at most a second, looks like an order's; no order has it, as an outTradeNo has no
+// spaces.
+const mayWriteKey = "order:{orderworker asks whether it may write}"
+
+// checkRedis asks whether client's server will do: the password is accepted,
+// writes and scripts are allowed, and maxmemory-policy is noeviction (an evicted order would
+// be bought again, were it not for the journal). It wraps errRefused where the
+// answer is no; any other error says that the server could not be asked, or
+// not yet. Where the policy is not told, as by a managed Redis, log gets a
+// warning.
+//
+// Source: https://redis.io/docs/latest/develop/reference/eviction/.
+func checkRedis(ctx context.Context, client redis.UniversalClient, log zerolog.Logger) error {
+	if err := client.Ping(ctx).Err(); err != nil {
+		return redisRefused("ping", err)
+	}
+	// Not in one script: there Redis 7.0 answers ERR instead of NOPERM.
+	if err := client.Set(ctx, mayWriteKey, 1, time.Second).Err(); err != nil {
+		return redisRefused("write an order", err)
+	}
+	if err := forget.Run(ctx, client, []string{mayWriteKey}).Err(); err != nil {
+		return redisRefused("run a script", err)
+	}
+	check := func(ctx context.Context, node *redis.Client) error {
+		policy, err := evictionPolicy(ctx, node)
+		switch {
+		case err != nil:
+			return redisRefused("ask for maxmemory-policy", err)
+		case policy == "":
+			log.Warn().Msg("redis does not tell its maxmemory-policy: make sure that it is noeviction, or orders will be forgotten")
+		case policy != "noeviction":
+			return fmt.Errorf("redis: maxmemory-policy is %s and must be noeviction, or orders will be forgotten: %w", policy, errRefused)
+		}
+		return nil
+	}
+	switch c := client.(type) {
+	case *redis.ClusterClient:
+		return c.ForEachMaster(ctx, check)
+	case *redis.Client:
+		return check(ctx, c)
+	default:
+		return fmt.Errorf("redis: cannot check a %T", client)
+	}
+}
+
+// evictionPolicy is node's maxmemory-policy, empty where it does not tell. The
+// error is one of the connection.
+func evictionPolicy(ctx context.Context, node *redis.Client) (string, error) {
+	config, err := node.ConfigGet(ctx, "maxmemory-policy").Result()
+	if err == nil && config["maxmemory-policy"] != "" {
+		return config["maxmemory-policy"], nil
+	}
+	if err != nil && !isReply(err) {
+		return "", err
+	}
+	info, err := node.Info(ctx, "memory").Result()
+	if err != nil && !isReply(err) {
+		return "", err
+	}
+	for line := range strings.Lines(info) {
+		if policy, ok := strings.CutPrefix(line, "maxmemory_policy:"); ok {
+			return strings.TrimSpace(policy), nil
+		}
+	}
+	return "", nil
+}
+
+// redisAnswers is the readiness check of client.
+func redisAnswers(client redis.UniversalClient) func(context.Context) error {
+	return func(ctx context.Context) error { return client.Ping(ctx).Err() }
+}
+
+// isReply reports whether the server itself said err.
+func isReply(err error) bool {
+	_, ok := errors.AsType[redis.Error](err)
+	return ok
+}
+
+// redisRefused wraps err, with errRefused where the server will not have us.
+func redisRefused(what string, err error) error {
+	if redis.IsAuthError(err) || redis.IsPermissionError(err) || isTLSError(err) {
+		return fmt.Errorf("redis: %s: %w: %w", what, errRefused, err)
+	}
+	return fmt.Errorf("redis: %s: %w", what, err)
+}

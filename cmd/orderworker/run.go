@@ -1,0 +1,168 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/redis/go-redis/v9"
+	"github.com/rs/zerolog"
+
+	"orderworker/dedupe"
+	"orderworker/upstream"
+	"orderworker/worker"
+)
+
+type runCmd struct{ Settings }
+
+// Run works until soft ends; the admin server comes first and goes last, so
+// that whoever asks can see why the worker waits.
+func (c *runCmd) Run(soft context.Context, std *std) error {
+	s := &c.Settings
+	log := newLogger(s.LogLevel, s.LogFormat, std.err)
+	registry := newRegistry()
+	var natsGate, redisGate, streamGate gate
+	admin, err := startAdmin(s.AdminAddr, registry,
+		check{"nats", natsGate.check}, check{"redis", redisGate.check}, check{"jetstream", streamGate.check})
+	if err != nil {
+		return err
+	}
+	defer func() {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(soft), time.Second)
+		defer cancel()
+		admin.stop(ctx)
+	}()
+
+	nc, err := connectNATS(soft, s, log, natsGate.fail)
+	if err != nil {
+		return unlessStopped(soft, err)
+	}
+	defer nc.Close()
+	natsGate.open(natsAnswers(nc))
+	rdb, err := connectRedis(s)
+	if err != nil {
+		return err
+	}
+	defer rdb.Close()
+	err = waitFor(soft, "redis", log, redisGate.fail, func(ctx context.Context) error { return checkRedis(ctx, rdb, log) })
+	if err != nil {
+		return unlessStopped(soft, err)
+	}
+	redisGate.open(redisAnswers(rdb))
+
+	var w *worker.Worker
+	err = waitFor(soft, "jetstream", log, streamGate.fail, func(ctx context.Context) (err error) {
+		w, err = assemble(ctx, s, nc, rdb, log, registry)
+		return err
+	})
+	if err != nil {
+		return unlessStopped(soft, err)
+	}
+	streamGate.open(func(context.Context) error { return nil }) // from here on it is NATS that answers for it
+
+	log.Info().Msg("taking orders")
+	err = w.Run(soft)
+	if flushErr := nc.FlushTimeout(time.Second); flushErr != nil && err == nil {
+		log.Warn().Err(flushErr).Msg("the last answers to NATS may be lost: those orders are delivered again")
+	}
+	log.Info().Msg("stopped")
+	return err
+}
+
+// unlessStopped is nil where err came only of being asked to stop.
+func unlessStopped(soft context.Context, err error) error {
+	if soft.Err() != nil && !errors.Is(err, errRefused) {
+		return nil
+	}
+	return err
+}
+
+// assemble makes the streams that are missing, and the worker. The error wraps
+// errRefused where waiting does not help.
+func assemble(ctx context.Context, s *Settings, nc *nats.Conn, rdb redis.UniversalClient, log zerolog.Logger, registry prometheus.Registerer) (*worker.Worker, error) {
+	js, err := jetstream.New(nc)
+	if err != nil {
+		return nil, err
+	}
+	stream, err := worker.OpenJetStream(ctx, js, worker.Streams{
+		Orders: s.OrdersStream, OrdersSubject: s.OrdersSubject, Consumer: s.OrdersConsumer,
+		Results: s.ResultsStream, ResultsSubject: s.ResultsSubject,
+		Dead: s.DeadStream, DeadSubject: s.DeadSubject,
+		Replicas: s.NATSReplicas, AckWait: s.OrdersAckWait,
+	})
+	if err := s.tolerate(err, log); err != nil {
+		return nil, err
+	}
+	if wait := stream.AckWait(); wait != s.OrdersAckWait {
+		log.Warn().Dur("ack_wait_ms", wait).Msg("the consumer exists with another ack wait than ORDERS_ACK_WAIT; its own counts")
+	}
+	journal, err := s.openJournal(ctx, js, rdb, log)
+	if err != nil {
+		return nil, err
+	}
+	vendor, err := upstream.NewClient(upstream.Config{
+		BaseURL: s.UpstreamURL, AppKey: s.UpstreamAppkey, Secret: s.UpstreamSecret,
+		Timeout: s.UpstreamTimeout, ThrottleCodes: s.UpstreamThrottleCodes, MaxConns: s.Concurrency,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", errRefused, err)
+	}
+	return worker.New(worker.Config{
+		Rules: worker.Rules{
+			MaxAttempts: s.MaxAttempts, PermanentCodes: s.UpstreamPermanentCodes, DuplicateCodes: s.UpstreamDuplicateCodes,
+			Backoff:   worker.Backoff{Initial: s.BackoffInitial, Multiplier: s.BackoffMultiplier, Max: s.BackoffMax, Jitter: s.BackoffJitter},
+			Reconcile: worker.Policy(s.UpstreamReconcile), ReconcileDelay: s.ReconcileDelay,
+			InDoubtNotice: s.InDoubtNotice, UpstreamTimeout: s.UpstreamTimeout,
+		},
+		Concurrency: s.Concurrency, ShutdownTimeout: s.ShutdownTimeout,
+		Stream:  stream,
+		Claims:  dedupe.New(dedupe.NewRedis(rdb), journal, dedupe.Config{Lease: stream.AckWait(), FinalTTL: s.DedupeTTL}),
+		Vendor:  vendor,
+		Slots:   upstream.NewQuota(rdb, s.UpstreamAppkey, s.UpstreamRate, s.UpstreamJitter),
+		Metrics: worker.NewMetrics(registry), Logger: log,
+	}), nil
+}
+
+// openJournal is the journal stream, or with JOURNAL_TTL 0 the same records in
+// Redis, for those who accept what it can lose.
+func (s *Settings) openJournal(ctx context.Context, js jetstream.JetStream, rdb redis.UniversalClient, log zerolog.Logger) (dedupe.Journal, error) {
+	if s.JournalTTL == 0 {
+		return dedupe.NewRedisJournal(rdb, s.DedupeTTL), nil
+	}
+	if err := dedupe.EnsureJournal(ctx, js, s.JournalStream, s.JournalSubject, s.NATSReplicas); err != nil {
+		return nil, err
+	}
+	stream, err := js.Stream(ctx, s.JournalStream)
+	if err != nil {
+		return nil, err
+	}
+	var faults []string
+	for _, fault := range dedupe.AuditJournal(stream.CachedInfo().Config, s.JournalSubject) {
+		faults = append(faults, fault.Error())
+	}
+	if len(faults) > 0 {
+		if err := s.tolerate(&worker.Lossy{Faults: faults}, log); err != nil {
+			return nil, err
+		}
+	}
+	return dedupe.NewJetStreamJournal(js, s.JournalStream, s.JournalSubject, s.JournalTTL), nil
+}
+
+// tolerate lets a lossy stream pass where ALLOW_LOSSY_STREAMS says so.
+func (s *Settings) tolerate(err error, log zerolog.Logger) error {
+	lossy, ok := errors.AsType[*worker.Lossy](err)
+	switch {
+	case !ok:
+		return err
+	case s.AllowLossyStreams:
+		log.Warn().Str("faults", strings.Join(lossy.Faults, "; ")).Msg("an unfinished order could be dropped, as ALLOW_LOSSY_STREAMS allows")
+		return nil
+	default:
+		return fmt.Errorf("%w (%w); ALLOW_LOSSY_STREAMS=true runs all the same", lossy, errRefused)
+	}
+}

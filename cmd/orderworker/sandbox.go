@@ -1,0 +1,114 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"maps"
+	"net"
+	"slices"
+	"strings"
+	"time"
+
+	"orderworker/upstream"
+	"orderworker/upstream/sandbox"
+)
+
+// sandboxCmd is the simulated vendor as a program. It has flags only: a
+// worker's UPSTREAM_SECRET must not become the sandbox's by accident.
+type sandboxCmd struct {
+	Addr          string          `name:"addr" default:"127.0.0.1:8480" help:"Where it listens."`
+	Appkey        string          `name:"appkey" default:"sandbox" help:"The one account there is."`
+	Secret        upstream.Secret `name:"secret" default:"sandbox-secret" help:"That account's secret; checks the signatures."`
+	Rate          int             `name:"rate" default:"10" help:"Calls per sliding second, over both endpoints, before HTTP 429; 0 = no limit."`
+	RetryAfter    time.Duration   `name:"retry-after" default:"0s" help:"Retry-After of that HTTP 429, in whole seconds; 0s = no such header."`
+	Latency       time.Duration   `name:"latency" default:"50ms" help:"From the arrival of a call to its execution."`
+	Jitter        time.Duration   `name:"jitter" default:"0s" help:"Up to this much more."`
+	LookupLag     time.Duration   `name:"lookup-lag" default:"0s" help:"A purchase shows in the lookup only when it is this old."`
+	LookupShape   string          `name:"lookup-shape" default:"array" help:"The lookup's data: array or object."`
+	RefuseRepeats string          `name:"refuse-repeats" placeholder:"CODE" help:"Refuse a repeated outTradeNo with this code; without it, it is bought again, so that buying twice shows."`
+	Rule          ruleList        `name:"rule" placeholder:"RULE" help:"A fault, such as 'packageCode=BAD-*: refuse code=3001', 'first=1 buy: hang' or 'endpoint=lookup p=0.2: status=503'; may be given several times, the first that fits a call decides it."`
+	Seed          int             `name:"seed" default:"1" help:"Decides which calls a rule with a probability picks."`
+}
+
+// ruleList is a flag that may be given several times.
+type ruleList []string
+
+// config is c as package sandbox wants it, with every fault noted in f.
+func (c *sandboxCmd) config(f *faults) sandbox.Config {
+	rules, err := sandbox.ParseRules(strings.Join(c.Rule, "\n"))
+	if err != nil {
+		f.add("--rule", "is wrong: %w", err)
+	}
+	return sandbox.Config{
+		AppKey: c.Appkey, Secret: string(c.Secret),
+		Rate: c.Rate, RetryAfter: c.RetryAfter,
+		Latency: c.Latency, Jitter: c.Jitter,
+		RefuseRepeats: c.RefuseRepeats,
+		LookupLag:     c.LookupLag, LookupShape: c.LookupShape,
+		Rules: rules, Seed: uint64(c.Seed),
+	}
+}
+
+// check reports every wrong flag.
+func (c *sandboxCmd) check(f *faults) {
+	if err := checkHostPort(c.Addr); err != nil {
+		f.add("--addr", "(%q) %w", c.Addr, err)
+	}
+	if c.Appkey == "" {
+		f.add("--appkey", "must not be empty")
+	}
+	if c.Secret == "" {
+		f.add("--secret", "must not be empty")
+	}
+	atLeast(f, "--rate", c.Rate, 0, "")
+	atLeast(f, "--retry-after", c.RetryAfter, 0, "")
+	atLeast(f, "--latency", c.Latency, 0, "")
+	atLeast(f, "--jitter", c.Jitter, 0, "")
+	atLeast(f, "--lookup-lag", c.LookupLag, 0, "")
+	oneOf(f, "--lookup-shape", c.LookupShape, sandbox.ShapeArray, sandbox.ShapeObject)
+	atLeast(f, "--seed", c.Seed, 0, "")
+	cfg := c.config(f)
+	if f.err() == nil {
+		if err := cfg.Validate(); err != nil {
+			f.add("sandbox", "cannot work so: %w", err)
+		}
+	}
+}
+
+// Run serves until soft ends, then prints what was bought.
+func (c *sandboxCmd) Run(soft context.Context, std *std) error {
+	listener, err := new(net.ListenConfig).Listen(soft, "tcp", c.Addr)
+	if err != nil {
+		return fmt.Errorf("--addr (%q): %w", c.Addr, err)
+	}
+	vendor := sandbox.New(c.config(new(faults)))
+	base := "http://" + listener.Addr().String()
+	fmt.Fprintf(std.out, "sandbox %s appkey %s book %s/book\n", base, c.Appkey, base)
+	err = vendor.Serve(soft, listener)
+	printBook(std.out, vendor.Book())
+	return err
+}
+
+// printBook prints the sums of b, and every order that was bought twice.
+func printBook(w io.Writer, b sandbox.Book) {
+	fmt.Fprintf(w, "%d purchases for %d orders, %d of them bought more than once\n", b.Bought, len(b.PerOutTradeNo), len(b.Doubles))
+	for _, no := range b.Doubles {
+		fmt.Fprintf(w, "  %s: %d times\n", no, b.PerOutTradeNo[no])
+	}
+	fmt.Fprintf(w, "calls %d %s, %d %s, at most %d in a second\n",
+		b.Calls[sandbox.EndpointOrder], sandbox.EndpointOrder, b.Calls[sandbox.EndpointLookup], sandbox.EndpointLookup, b.PeakPerSecond)
+	fmt.Fprintf(w, "refused %s, throttled %d, faults %s\n", sums(b.Refused), b.Throttled, sums(b.Faults))
+}
+
+// sums lists counts by name: "a 1, b 2", or "none".
+func sums(counts map[string]int) string {
+	var parts []string
+	for _, name := range slices.Sorted(maps.Keys(counts)) {
+		parts = append(parts, fmt.Sprintf("%s %d", name, counts[name]))
+	}
+	if len(parts) == 0 {
+		return "none"
+	}
+	return strings.Join(parts, ", ")
+}
