@@ -1,6 +1,7 @@
 package dedupe
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -156,7 +157,7 @@ func (s *Store) consult(ctx context.Context, c *Claim, hold Hold, e Entry) error
 	}
 	c.rev.Store(rev)
 	if r.State == "" {
-		c.Verdict, c.Doubt = unwritten(hold, e, time.Now())
+		c.Verdict, c.Doubt = unwritten(hold, e, s.outlived(c.Order, time.Now()), time.Now())
 		return nil
 	}
 	if r.Fingerprint != c.Fingerprint {
@@ -180,18 +181,37 @@ func (s *Store) consult(ctx context.Context, c *Claim, hold Hold, e Entry) error
 	return nil
 }
 
-// unwritten is the verdict on an order of which the journal has nothing.
+// clockSkew is how far the clocks of pods and servers may be apart.
+//
+// Source: assumption A4 of the design.
+const clockSkew = 5 * time.Second
+
+// outlived says whether o is so old that it may have had a final whose TTL in
+// the journal is over, without Redis ever learning of it.
+func (s *Store) outlived(o Order, now time.Time) bool {
+	ttl := s.cfg.JournalTTL
+	if ttl == 0 {
+		ttl = s.cfg.FinalTTL
+	}
+	return ttl > 0 && !o.Stored.IsZero() && now.Sub(o.Stored) > ttl-clockSkew
+}
+
+// unwritten is the verdict on an order of which the journal has nothing, though
+// somebody may have worked on it.
 //
 // Redis may know better. A revision that is gone from the journal was a final
-// that lived out its TTL before it was published, or the journal was lost: in
-// both cases the order may have been bought. Notes that were parked and not
-// touched since are exact; else there may have been a later attempt, of which
-// all we know is that it is not later than now.
-func unwritten(hold Hold, e Entry, now time.Time) (Verdict, Doubt) {
+// that lived out its TTL before it was published, or the journal was lost; and
+// a request that is older than that TTL may have had such a final without
+// Redis ever learning of it. In all of these the order may have been bought.
+// Notes that were parked and not touched since are exact; else there may have
+// been a later attempt, of which all we know is that it is not later than now.
+func (s *Store) unwritten(o Order, hold Hold, e Entry, now time.Time) (Verdict, Doubt) {
+	ttl := cmp.Or(s.cfg.JournalTTL, s.cfg.FinalTTL)
+	outlived := ttl > 0 && !o.Stored.IsZero() && now.Sub(o.Stored) > ttl-clockSkew
 	switch {
 	case e.Doubt != nil && e.Phase == PhaseDoubt && hold == HoldParked:
 		return InDoubt, *e.Doubt
-	case e.Doubt != nil || e.Rev != 0:
+	case e.Doubt != nil || e.Rev != 0 || outlived:
 		d := Doubt{Attempt: e.Attempt, SendBy: ceilMillis(now), Since: floorMillis(now)}
 		if n := e.Doubt; n != nil {
 			d.Since, d.Bought, d.Exists, d.Noticed = n.Since, n.Bought, n.Exists, n.Noticed

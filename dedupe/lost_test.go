@@ -3,6 +3,7 @@ package dedupe
 import (
 	"errors"
 	"testing"
+	"testing/synctest"
 	"time"
 )
 
@@ -167,4 +168,39 @@ func TestStoreIntentUnknownThenReleased(t *testing.T) {
 		b.ok(b.Release(b.ctx(), c)) // takes it back, whether it is there or not
 		b.must(testOrder, true, Ready)
 	}
+}
+
+// A worker bought, wrote the final down and died; every worker was away until
+// the final's TTL was over. Redis knows only that somebody had begun.
+func TestFinalThatExpiredUnpublishedLeavesDoubt(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := NewMemory()
+		s := New(m, m, Config{Lease: time.Minute, FinalTTL: 720 * time.Hour, JournalTTL: 24 * time.Hour})
+		o := Order{OutTradeNo: "A", Fingerprint: "f", Seq: 1, Stored: time.Now()}
+		c, err := s.Claim(t.Context(), o, s.NewOwner(), false)
+		if err != nil || c.Verdict != Fresh {
+			t.Fatalf("claim: %+v, %v", c, err)
+		}
+		if err := s.Intent(t.Context(), c, time.Now().Add(time.Second)); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := s.Finish(t.Context(), c, []byte(`{}`), true); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(25 * time.Hour) // of the bubble
+		m.ForgetJournal()          // the final's TTL is over
+		for _, redis := range []string{"alive", "wiped"} {
+			if redis == "wiped" {
+				m.ForgetAll()
+			}
+			c, err = s.Claim(t.Context(), o, s.NewOwner(), true)
+			if err != nil || c.Verdict != InDoubt {
+				t.Errorf("redelivered, with Redis %s: verdict %q, %v; want in doubt: it may have been bought", redis, c.Verdict, err)
+			}
+		}
+		other := Order{OutTradeNo: "B", Fingerprint: "f", Seq: 2, Stored: time.Now()}
+		if c, err = s.Claim(t.Context(), other, s.NewOwner(), true); err != nil || c.Verdict != Fresh {
+			t.Errorf("a young request: verdict %q, %v; want fresh", c.Verdict, err)
+		}
+	})
 }

@@ -12,8 +12,9 @@ var ErrLost = errors.New("somebody else has written")
 // Order identifies one request message.
 type Order struct {
 	OutTradeNo  string
-	Fingerprint string // of iccid, packageCode and renew; made by the caller
-	Seq         uint64 // stream sequence of the request
+	Fingerprint string    // of iccid, packageCode and renew; made by the caller
+	Seq         uint64    // stream sequence of the request
+	Stored      time.Time // when the request was stored; zero: not known
 }
 
 // Verdict is what a claim found, and so what its caller has to do.

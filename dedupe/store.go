@@ -16,6 +16,8 @@ import (
 type Config struct {
 	Lease    time.Duration // how long a claim lasts unless renewed, by Redis's clock; too short: an order at work is taken for dead, and settled in doubt
 	FinalTTL time.Duration // DEDUPE_TTL: how long a finished order is remembered; 0: for ever
+
+	JournalTTL time.Duration // JOURNAL_TTL: how long a final stays in the journal; 0: as long as FinalTTL
 }
 
 // Store is the one door to both memories. Safe for concurrent use; a Claim is

@@ -464,22 +464,37 @@ func TestUnwritten(t *testing.T) {
 	before := now.Add(-time.Hour)
 	notes := Doubt{Attempt: 2, SendBy: before, Since: before, Bought: true, Exists: true, Asked: 3, Missing: true, Noticed: true}
 	later := Doubt{Attempt: 2, SendBy: now, Since: before, Bought: true, Exists: true, Noticed: true}
+	unknown := Doubt{SendBy: now, Since: now}
+	died := Entry{Phase: PhaseClaimed}
+	day := Config{FinalTTL: 720 * time.Hour, JournalTTL: 24 * time.Hour}
 	for name, c := range map[string]struct {
+		cfg     Config
+		age     time.Duration // of the request; 0: not known
 		hold    Hold
 		entry   Entry
 		verdict Verdict
 		doubt   Doubt
 	}{
-		"nothing":       {HoldNew, Entry{Phase: PhaseClaimed}, Fresh, Doubt{}},
-		"died early":    {HoldLapsed, Entry{Phase: PhaseClaimed}, Fresh, Doubt{}},
-		"refusals":      {HoldLapsed, Entry{Phase: PhaseReady, Attempts: 1}, Ready, Doubt{}},
-		"waits":         {HoldLapsed, Entry{Phase: PhaseReady, Waits: 1}, Ready, Doubt{}},
-		"a revision":    {HoldLapsed, Entry{Phase: PhaseReady, Attempt: 2, Rev: 5}, InDoubt, Doubt{Attempt: 2, SendBy: now, Since: now}},
-		"parked":        {HoldParked, Entry{Phase: PhaseDoubt, Attempt: 2, Rev: 5, Doubt: &notes}, InDoubt, notes},
-		"died":          {HoldLapsed, Entry{Phase: PhaseDoubt, Attempt: 2, Rev: 5, Doubt: &notes}, InDoubt, later},
-		"stepped aside": {HoldParked, Entry{Phase: PhaseClaimed, Attempt: 2, Doubt: &notes}, InDoubt, later},
+		"nothing":            {day, time.Hour, HoldNew, died, Fresh, Doubt{}},
+		"died early":         {day, 23 * time.Hour, HoldLapsed, died, Fresh, Doubt{}},
+		"refusals":           {day, time.Hour, HoldLapsed, Entry{Phase: PhaseReady, Attempts: 1}, Ready, Doubt{}},
+		"waits":              {day, time.Hour, HoldLapsed, Entry{Phase: PhaseReady, Waits: 1}, Ready, Doubt{}},
+		"a revision":         {day, time.Hour, HoldLapsed, Entry{Phase: PhaseReady, Attempt: 2, Rev: 5}, InDoubt, Doubt{Attempt: 2, SendBy: now, Since: now}},
+		"parked in doubt":    {day, time.Hour, HoldParked, Entry{Phase: PhaseDoubt, Attempt: 2, Rev: 5, Doubt: &notes}, InDoubt, notes},
+		"died in doubt":      {day, time.Hour, HoldLapsed, Entry{Phase: PhaseDoubt, Attempt: 2, Rev: 5, Doubt: &notes}, InDoubt, later},
+		"stepped aside":      {day, time.Hour, HoldParked, Entry{Phase: PhaseClaimed, Attempt: 2, Doubt: &notes}, InDoubt, later},
+		"older than a final": {day, 24 * time.Hour, HoldLapsed, died, InDoubt, unknown},
+		"the same, wiped":    {day, 24 * time.Hour, HoldNew, died, InDoubt, unknown},
+		"age unknown":        {day, 0, HoldLapsed, died, Fresh, Doubt{}},
+		"finals as in Redis": {Config{FinalTTL: 48 * time.Hour}, 47 * time.Hour, HoldLapsed, died, Fresh, Doubt{}},
+		"older than those":   {Config{FinalTTL: 48 * time.Hour}, 48 * time.Hour, HoldLapsed, died, InDoubt, unknown},
+		"finals stay":        {Config{}, 9999 * time.Hour, HoldLapsed, died, Fresh, Doubt{}},
 	} {
-		if v, d := unwritten(c.hold, c.entry, now); v != c.verdict || d != c.doubt {
+		o := testOrder
+		if c.age > 0 {
+			o.Stored = now.Add(-c.age)
+		}
+		if v, d := New(nil, nil, c.cfg).unwritten(o, c.hold, c.entry, now); v != c.verdict || d != c.doubt {
 			t.Errorf("%s: %q %+v, want %q %+v", name, v, d, c.verdict, c.doubt)
 		}
 	}

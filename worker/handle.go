@@ -96,7 +96,7 @@ func (h *handling) run() step {
 }
 
 func (h *handling) key() dedupe.Order {
-	return dedupe.Order{OutTradeNo: h.order.OutTradeNo, Fingerprint: h.order.Fingerprint(), Seq: h.d.Seq}
+	return dedupe.Order{OutTradeNo: h.order.OutTradeNo, Fingerprint: h.order.Fingerprint(), Seq: h.d.Seq, Stored: h.d.Stored}
 }
 
 // proceed does what the claim's verdict asks for.
