@@ -1,7 +1,6 @@
 package dedupe
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -193,7 +192,7 @@ func (s *Store) outlived(o Order, now time.Time) bool {
 	if ttl == 0 {
 		ttl = s.cfg.FinalTTL
 	}
-	return ttl > 0 && !o.Stored.IsZero() && now.Sub(o.Stored) > ttl-clockSkew
+	return ttl > 0 && !o.Stored.IsZero() && now.Sub(o.Stored) > ttl-min(clockSkew, ttl/10)
 }
 
 // unwritten is the verdict on an order of which the journal has nothing, though
@@ -205,9 +204,7 @@ func (s *Store) outlived(o Order, now time.Time) bool {
 // Redis ever learning of it. In all of these the order may have been bought.
 // Notes that were parked and not touched since are exact; else there may have
 // been a later attempt, of which all we know is that it is not later than now.
-func (s *Store) unwritten(o Order, hold Hold, e Entry, now time.Time) (Verdict, Doubt) {
-	ttl := cmp.Or(s.cfg.JournalTTL, s.cfg.FinalTTL)
-	outlived := ttl > 0 && !o.Stored.IsZero() && now.Sub(o.Stored) > ttl-clockSkew
+func unwritten(hold Hold, e Entry, outlived bool, now time.Time) (Verdict, Doubt) {
 	switch {
 	case e.Doubt != nil && e.Phase == PhaseDoubt && hold == HoldParked:
 		return InDoubt, *e.Doubt

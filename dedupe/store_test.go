@@ -494,7 +494,8 @@ func TestUnwritten(t *testing.T) {
 		if c.age > 0 {
 			o.Stored = now.Add(-c.age)
 		}
-		if v, d := New(nil, nil, c.cfg).unwritten(o, c.hold, c.entry, now); v != c.verdict || d != c.doubt {
+		outlived := New(nil, nil, c.cfg).outlived(o, now)
+		if v, d := unwritten(c.hold, c.entry, outlived, now); v != c.verdict || d != c.doubt {
 			t.Errorf("%s: %q %+v, want %q %+v", name, v, d, c.verdict, c.doubt)
 		}
 	}
