@@ -11,6 +11,8 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+
+	"orderworker/dedupe/storetest"
 )
 
 // eachJournal runs the suite over every Journal there is.
@@ -130,7 +132,7 @@ func TestJetStreamFinalExpiresIntentStays(t *testing.T) {
 	mustWrite(t, j, "open", Record{State: StateIntent, Owner: "a"}, 0)
 	rev := mustWrite(t, j, "done", Record{State: StateIntent, Owner: "a"}, 0)
 	mustWrite(t, j, "done", Record{State: StateFinal, Owner: "a"}, rev)
-	until(t, "the final expires", func() bool {
+	storetest.Eventually(t, "the final expires", func() bool {
 		r, _, err := j.Read(t.Context(), "done")
 		if err == nil && r.State == StateIntent {
 			t.Fatal("the intent came back")
@@ -155,7 +157,7 @@ func TestJetStreamDeleteMarker(t *testing.T) {
 	j := NewJetStreamJournal(js, testStream, testSubject, time.Second)
 	first := mustWrite(t, j, "x", Record{State: StateFinal, Owner: "a"}, 0)
 	var rev uint64
-	until(t, "the marker stands", func() bool {
+	storetest.Eventually(t, "the marker stands", func() bool {
 		var r Record
 		var err error
 		if r, rev, err = j.Read(t.Context(), "x"); err != nil {

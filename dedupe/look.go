@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 )
 
@@ -17,40 +18,55 @@ type Known struct {
 	JournalRev uint64  `json:"journalRev,omitempty"`
 }
 
-// Look reads both stores and changes nothing. Where one cannot be read the
-// other's half comes with the error.
+// Look reads both stores at once and changes nothing. Where one cannot be read
+// the other's half comes with the error.
 func (s *Store) Look(ctx context.Context, outTradeNo string) (Known, error) {
 	var k Known
-	e, ok, redisErr := s.records.Look(ctx, outTradeNo)
-	if redisErr == nil && ok {
-		k.Redis = &e
-	}
-	r, rev, journalErr := s.journal.Read(ctx, outTradeNo)
-	k.JournalRev = rev
-	if journalErr == nil && r.State != "" {
-		k.Journal = &r
-	}
+	var redisErr, journalErr error
+	var both sync.WaitGroup
+	both.Go(func() {
+		e, ok, err := s.records.Look(ctx, outTradeNo)
+		if redisErr = err; err == nil && ok {
+			k.Redis = &e
+		}
+	})
+	both.Go(func() {
+		r, rev, err := s.journal.Read(ctx, outTradeNo)
+		k.JournalRev = rev
+		if journalErr = err; err == nil && r.State != "" {
+			k.Journal = &r
+		}
+	})
+	both.Wait()
 	if err := errors.Join(redisErr, journalErr); err != nil {
 		return k, fmt.Errorf("look at %s: %w", outTradeNo, err)
 	}
 	return k, nil
 }
 
-// Settle writes an operator's verdict on an order in doubt into the journal:
-// result (JSON) is its final result, nil says that it was not bought. The next
-// claim finds it there. ErrNotInDoubt: there is no open attempt, or it may
-// still be under way, or it is known to have bought; ErrLost: somebody wrote
-// in between.
-func (s *Store) Settle(ctx context.Context, outTradeNo string, result []byte) error {
+// Ruling is an operator's verdict on an order in doubt.
+type Ruling struct {
+	Seen   uint64        // Known.JournalRev of the state that the operator ruled on
+	Result []byte        // the final result (JSON): it was bought; nil: it was not
+	Call   time.Duration // how long after its SendBy a request may still be under way
+}
+
+// Settle writes r into the journal, where the next claim finds it.
+// ErrNotInDoubt: see Known.Open. ErrLost: somebody wrote since the operator
+// looked, or right now. Any other error means that it may have been written.
+func (s *Store) Settle(ctx context.Context, outTradeNo string, r Ruling) error {
 	k, err := s.Look(ctx, outTradeNo)
 	if err != nil {
 		return err
 	}
-	was, why := k.settleable(time.Now(), result != nil)
-	if why != "" {
-		return fmt.Errorf("settle %s: %w: %s", outTradeNo, ErrNotInDoubt, why)
+	was, err := k.Open(time.Now(), r.Call, r.Result != nil)
+	if err != nil {
+		return fmt.Errorf("settle %s: %w", outTradeNo, err)
 	}
-	r := Record{
+	if k.JournalRev != r.Seen {
+		return fmt.Errorf("settle %s: %w", outTradeNo, ErrLost)
+	}
+	settled := Record{
 		State:       StateReady,
 		Fingerprint: was.Fingerprint,
 		Owner:       "operator-" + s.NewOwner(),
@@ -59,39 +75,59 @@ func (s *Store) Settle(ctx context.Context, outTradeNo string, result []byte) er
 		Attempts:    was.Attempts,
 		Waits:       was.Waits,
 	}
-	if result != nil {
-		r.State = StateFinal
-		if r.Result, err = compact(result); err != nil {
+	if r.Result != nil {
+		settled.State = StateFinal
+		if settled.Result, err = compact(r.Result); err != nil {
 			return fmt.Errorf("settle %s: %w", outTradeNo, err)
 		}
 	}
-	if _, err := s.journal.Write(ctx, outTradeNo, r, k.JournalRev); err != nil {
+	if _, err := s.journal.Write(ctx, outTradeNo, settled, k.JournalRev); err != nil {
 		return fmt.Errorf("settle %s: %w", outTradeNo, err)
 	}
 	return nil
 }
 
-// settleable returns the open intent that an operator may settle, or why there
-// is none.
-func (k Known) settleable(now time.Time, bought bool) (Record, string) {
-	inRedis := k.Redis != nil && k.Redis.Phase == PhaseDoubt && k.Redis.Doubt != nil
+// Open returns the open attempt that an operator may rule on: one whose request
+// is certainly over, call after its SendBy. Bought is what the operator is
+// about to say. The error wraps ErrNotInDoubt and says why there is none.
+func (k Known) Open(now time.Time, call time.Duration, bought bool) (Record, error) {
+	no := func(format string, args ...any) (Record, error) {
+		return Record{}, fmt.Errorf("%w: "+format, append([]any{ErrNotInDoubt}, args...)...)
+	}
+	e, inRedis := k.Redis, k.Redis != nil && k.Redis.Phase == PhaseDoubt && k.Redis.Doubt != nil
 	var r Record
 	switch {
+	case k.Journal == nil && e == nil:
+		return no("nothing is known of it")
+	case k.Journal != nil && k.Journal.State == StateFinal, e != nil && e.Phase == PhaseFinal:
+		return no("it has its final result")
 	case k.Journal != nil && k.Journal.State == StateIntent:
 		r = *k.Journal
-	case k.Journal == nil && inRedis: // the journal was lost, the doubt was not
-		e := k.Redis
-		r = Record{Fingerprint: e.Fingerprint, Seq: e.Seq, Attempt: e.Attempt, Attempts: e.Attempts, Waits: e.Waits, SendBy: e.Doubt.SendBy}
+	case k.Journal != nil:
+		return no("it waits for its next attempt, every earlier one is known not to have bought")
+	case inRedis: // the journal was lost, the doubt was not
+		r = Record{Fingerprint: e.Fingerprint, Seq: e.Seq, Attempt: e.Attempt, Attempts: e.Attempts, Waits: e.Waits, SendBy: e.Doubt.SendBy, Since: e.Doubt.Since}
+	case e.Attempt == 0 && e.Rev == 0:
+		return no("it was never sent")
 	default:
-		return r, "no attempt of it is open"
+		return no("no attempt of it is known to be open")
 	}
+	if e != nil && e.Fingerprint == r.Fingerprint {
+		r.Attempts = max(r.Attempts, e.Attempts) // a refusal while in doubt is noted in Redis alone
+	}
+	over := r.SendBy.Add(call)
 	switch {
 	case now.Before(r.SendBy):
-		return r, fmt.Sprintf("its request may leave until %v", r.SendBy)
-	case k.Redis != nil && k.Redis.Owner != "" && k.Redis.Left > 0 && !inRedis:
-		return r, fmt.Sprintf("a worker has it for %v more", k.Redis.Left)
-	case !bought && (r.Bought || inRedis && k.Redis.Doubt.Bought):
-		return r, "the vendor has said that it was bought"
+		return no("its request may leave until %s, and last until %s", clock(r.SendBy), clock(over))
+	case now.Before(over):
+		return no("its request may be under way until %s", clock(over))
+	case e != nil && e.Owner != "" && e.Left > 0 && !inRedis:
+		return no("a worker has it, for %v more if it died", e.Left)
+	case !bought && (r.Bought || inRedis && e.Doubt.Bought):
+		return no("the vendor has said that it was bought, so it cannot be settled as not bought")
 	}
-	return r, ""
+	return r, nil
 }
+
+// clock is a time as an operator reads it.
+func clock(t time.Time) string { return t.UTC().Format("2006-01-02T15:04:05.000Z") }

@@ -6,6 +6,8 @@ import (
 	"reflect"
 	"testing"
 	"time"
+
+	"orderworker/dedupe/storetest"
 )
 
 var (
@@ -41,7 +43,7 @@ func mustDo(t *testing.T, err, want error) {
 // untilHold claims again until the lease or the delay before is over.
 func untilHold(t *testing.T, r Records, owner string, want Hold) (e Entry) {
 	t.Helper()
-	until(t, "claim by "+owner+" finds "+string(want), func() bool {
+	storetest.Eventually(t, "claim by "+owner+" finds "+string(want), func() bool {
 		hold, got, err := r.Claim(t.Context(), testOrder, owner, long)
 		if err != nil {
 			t.Fatal(err)
@@ -87,7 +89,7 @@ func TestRecordsLeaseLapses(t *testing.T) {
 func TestRecordsOwnLapsedLeaseIsStillOurs(t *testing.T) {
 	eachRecords(t, func(t *testing.T, r Records, _ func()) {
 		mustHold(t, r, testOrder, "a", time.Millisecond, HoldNew)
-		until(t, "the lease lapses", func() bool {
+		storetest.Eventually(t, "the lease lapses", func() bool {
 			e, _, err := r.Look(t.Context(), testOrder.OutTradeNo)
 			return err == nil && e.Left == 0
 		})

@@ -2,17 +2,14 @@ package dedupe
 
 import (
 	"context"
-	"os"
-	"os/exec"
-	"path/filepath"
 	"testing"
 	"time"
 
 	"github.com/alicebob/miniredis/v2"
-	"github.com/nats-io/nats-server/v2/server"
-	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/redis/go-redis/v9"
+
+	"orderworker/dedupe/storetest"
 )
 
 const (
@@ -20,38 +17,8 @@ const (
 	testSubject = "orders.journal"
 )
 
-// missing skips, or fails where everything has to be there.
-func missing(t testing.TB, what string, err error) {
-	t.Helper()
-	if os.Getenv("CI") != "" {
-		t.Fatalf("%s is missing: %v", what, err)
-	}
-	t.Skipf("NOT TESTED: %s is missing: %v", what, err)
-}
-
 // realRedis starts a redis-server of this test's own.
-func realRedis(t testing.TB) redis.UniversalClient {
-	t.Helper()
-	bin, err := exec.LookPath("redis-server")
-	if err != nil {
-		missing(t, "redis-server", err)
-	}
-	dir, err := os.MkdirTemp("/tmp", "rd") // t.TempDir is too long for a socket's name
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { os.RemoveAll(dir) })
-	socket := filepath.Join(dir, "s")
-	cmd := exec.Command(bin, "--port", "0", "--unixsocket", socket, "--save", "", "--dir", dir)
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = cmd.Process.Kill(); _ = cmd.Wait() })
-	client := redis.NewClient(&redis.Options{Network: "unix", Addr: socket, MaxRetries: -1})
-	t.Cleanup(func() { client.Close() })
-	until(t, "redis-server answers", func() bool { return client.Ping(context.Background()).Err() == nil })
-	return client
-}
+func realRedis(t testing.TB) redis.UniversalClient { return storetest.Redis(t).Client(t) }
 
 func miniRedis(t testing.TB) redis.UniversalClient {
 	client := redis.NewClient(&redis.Options{Addr: miniredis.RunT(t).Addr(), MaxRetries: -1})
@@ -62,21 +29,7 @@ func miniRedis(t testing.TB) redis.UniversalClient {
 // natsServer starts a nats-server in this process, and connects.
 func natsServer(t testing.TB) jetstream.JetStream {
 	t.Helper()
-	s, err := server.NewServer(&server.Options{JetStream: true, StoreDir: t.TempDir(), Port: -1, NoSigs: true, NoLog: true})
-	if err != nil {
-		t.Fatal(err)
-	}
-	s.Start()
-	t.Cleanup(func() { s.Shutdown(); s.WaitForShutdown() })
-	if !s.ReadyForConnections(10 * time.Second) {
-		t.Fatal("nats-server does not start")
-	}
-	nc, err := nats.Connect(s.ClientURL())
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(nc.Close)
-	js, err := jetstream.New(nc)
+	js, err := jetstream.New(storetest.Connect(t, storetest.NATS(t)))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -141,17 +94,5 @@ func flushOrders(t testing.TB, c redis.UniversalClient) func() {
 				t.Fatal(err)
 			}
 		}
-	}
-}
-
-// until polls a state of real servers, under a deadline.
-func until(t testing.TB, what string, ok func() bool) {
-	t.Helper()
-	deadline := time.Now().Add(10 * time.Second)
-	for !ok() {
-		if time.Now().After(deadline) {
-			t.Fatalf("not within 10s: %s", what)
-		}
-		time.Sleep(2 * time.Millisecond)
 	}
 }

@@ -8,6 +8,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"orderworker/dedupe/storetest"
 )
 
 // bench is a Store under test, with the tools to break it.
@@ -69,7 +71,7 @@ func (b bench) dying(o Order, redelivered bool, want Verdict) *Claim {
 	b.t.Helper()
 	dying := bench{New(b.records, b.journal, Config{Lease: time.Millisecond, FinalTTL: long}), b.wipe, b.t}
 	c := dying.must(o, redelivered, want)
-	until(b.t, "the lease lapses", func() bool {
+	storetest.Eventually(b.t, "the lease lapses", func() bool {
 		k, err := b.Look(b.ctx(), o.OutTradeNo)
 		b.ok(err)
 		return k.Redis == nil || k.Redis.Left == 0
@@ -220,7 +222,7 @@ func TestStoreResendKeepsTheOldDoubt(t *testing.T) {
 		// The owner dies: Missing was about attempt 1 and proves nothing now.
 		dead := bench{New(b.records, b.journal, Config{Lease: time.Millisecond}), b.wipe, t}
 		b.ok(dead.Renew(b.ctx(), c))
-		until(t, "the lease lapses", func() bool {
+		storetest.Eventually(t, "the lease lapses", func() bool {
 			c, err = b.Claim(b.ctx(), testOrder, b.NewOwner(), true)
 			b.ok(err)
 			return c.Verdict != Busy
@@ -448,7 +450,7 @@ func TestStoreJournalLost(t *testing.T) {
 			b := bench{New(m, m, Config{Lease: long, FinalTTL: long}), m.ForgetAll, t}
 			life(b, b.sent())
 			m.ForgetJournal()
-			until(t, "the lease lapses", func() bool {
+			storetest.Eventually(t, "the lease lapses", func() bool {
 				e, _, err := m.Look(b.ctx(), testOrder.OutTradeNo)
 				return err == nil && e.Left == 0
 			})
@@ -506,7 +508,7 @@ func TestStoreSettle(t *testing.T) {
 		no := testOrder.OutTradeNo
 		notInDoubt := func(result []byte) {
 			t.Helper()
-			if err := b.Settle(b.ctx(), no, result); !errors.Is(err, ErrNotInDoubt) {
+			if err := b.settle(no, result); !errors.Is(err, ErrNotInDoubt) {
 				t.Fatalf("settle: %v, want ErrNotInDoubt", err)
 			}
 		}
@@ -516,7 +518,7 @@ func TestStoreSettle(t *testing.T) {
 		notInDoubt(won) // at work
 		b.ok(b.Doubt(b.ctx(), c, c.Doubt, soon))
 		c = b.must(testOrder, true, InDoubt)
-		b.ok(b.Settle(b.ctx(), no, nil))
+		b.ok(b.settle(no, nil))
 		b.lost(b.Disprove(b.ctx(), c)) // the operator was faster
 		c = b.must(testOrder, true, Ready)
 		notInDoubt(nil)
@@ -530,10 +532,10 @@ func TestStoreSettle(t *testing.T) {
 		d.Bought = true
 		b.ok(b.Doubt(b.ctx(), c, d, soon))
 		notInDoubt(nil) // the vendor said it was bought
-		if err := b.Settle(b.ctx(), no, []byte("{")); err == nil {
+		if err := b.settle(no, []byte("{")); err == nil {
 			t.Error("half a result was written")
 		}
-		b.ok(b.Settle(b.ctx(), no, won))
+		b.ok(b.settle(no, won))
 		if c := b.must(testOrder, true, Final); string(c.Result) != string(won) {
 			t.Errorf("result %s", c.Result)
 		}
@@ -547,7 +549,7 @@ func TestStoreSettleWithoutJournal(t *testing.T) {
 	b.ok(b.Intent(b.ctx(), c, time.Now().Add(-time.Second)))
 	b.ok(b.Doubt(b.ctx(), c, c.Doubt, long))
 	m.ForgetJournal()
-	b.ok(b.Settle(b.ctx(), testOrder.OutTradeNo, won))
+	b.ok(b.settle(testOrder.OutTradeNo, won))
 	if r := b.record(); r.State != StateFinal || r.Fingerprint != "f1" || r.Seq != 7 {
 		t.Errorf("journal %+v", r)
 	}
@@ -585,7 +587,7 @@ func TestStoreMisuse(t *testing.T) {
 	if k, err := b.Look(b.ctx(), testOrder.OutTradeNo); err == nil || k.Redis != nil {
 		t.Errorf("look without Redis: %+v, %v", k, err)
 	}
-	if err := b.Settle(b.ctx(), testOrder.OutTradeNo, nil); err == nil || errors.Is(err, ErrNotInDoubt) {
+	if err := b.settle(testOrder.OutTradeNo, nil); err == nil || errors.Is(err, ErrNotInDoubt) {
 		t.Errorf("settle without Redis: %v", err)
 	}
 	ctx, stop := context.WithCancel(b.ctx())

@@ -15,6 +15,8 @@ import (
 	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
+
+	"orderworker/dedupe/storetest"
 )
 
 // orderworker runs the program and returns what it wrote.
@@ -240,8 +242,8 @@ func TestServersThatAreAwayAreWaitedFor(t *testing.T) {
 	var stderr syncBuffer
 	ended := make(chan int, 1)
 	go func() { ended <- run([]string{"run"}, lookupIn(env), io.Discard, &stderr) }()
-	eventually(t, "the worker waits", func() bool { return strings.Contains(stderr.String(), "waiting for the server") })
-	eventually(t, "/readyz says why", func() bool {
+	storetest.Eventually(t, "the worker waits", func() bool { return strings.Contains(stderr.String(), "waiting for the server") })
+	storetest.Eventually(t, "/readyz says why", func() bool {
 		status, body := get(t, "http://"+admin+"/readyz")
 		return status == 503 && strings.Contains(body, "nats: connect: ")
 	})

@@ -16,25 +16,20 @@ import (
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
 	"github.com/rs/zerolog"
+
+	"orderworker/dedupe/storetest"
 )
 
 // startNATS runs a server in this process; port 0 picks one.
 func startNATS(t *testing.T, opts server.Options) *server.Server {
 	t.Helper()
-	opts.Host, opts.NoLog, opts.NoSigs = "127.0.0.1", true, true
-	if opts.Port == 0 {
-		opts.Port = server.RANDOM_PORT
-	}
-	s, err := server.NewServer(&opts)
-	if err != nil {
-		t.Fatal(err)
-	}
-	s.Start()
-	t.Cleanup(func() { s.Shutdown(); s.WaitForShutdown() })
-	if !s.ReadyForConnections(10 * time.Second) {
-		t.Fatal("nats-server is not ready")
-	}
-	return s
+	return storetest.NATS(t, func(o *server.Options) {
+		opts.Host, opts.NoLog, opts.NoSigs = o.Host, true, true
+		if opts.Port == 0 {
+			opts.Port = o.Port
+		}
+		*o = opts
+	})
 }
 
 // syncBuffer is a log that several goroutines write.
@@ -55,15 +50,9 @@ func (b *syncBuffer) String() string {
 	return b.buf.String()
 }
 
-// eventually polls until ok.
 func eventually(t *testing.T, what string, ok func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(20 * time.Second); !ok(); {
-		if time.Now().After(deadline) {
-			t.Fatalf("not in 20s: %s", what)
-		}
-		time.Sleep(5 * time.Millisecond)
-	}
+	storetest.Eventually(t, what, ok)
 }
 
 // tlsOf is a server's TLS, with clients' certificates checked where mutual.
@@ -204,7 +193,7 @@ func TestNATSReconnects(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()
 	ready := natsAnswers(nc)
-	eventually(t, "the connection counts as lost", func() bool { return nc.Status() == nats.RECONNECTING })
+	storetest.Eventually(t, "the connection counts as lost", func() bool { return nc.Status() == nats.RECONNECTING })
 	if err := ready(ctx); err == nil || !strings.Contains(err.Error(), "RECONNECTING") {
 		t.Errorf("readiness is %v", err)
 	}
@@ -212,7 +201,7 @@ func TestNATSReconnects(t *testing.T) {
 		t.Error("a publish went into a buffer while the connection is down")
 	}
 	startNATS(t, server.Options{Port: port, Username: "u", Password: "hunter2"})
-	eventually(t, "reconnected", func() bool { return strings.Contains(log.String(), "nats reconnected") })
+	storetest.Eventually(t, "reconnected", func() bool { return strings.Contains(log.String(), "nats reconnected") })
 	if err := ready(ctx); err != nil {
 		t.Errorf("readiness is %v", err)
 	}
@@ -234,7 +223,7 @@ func TestNATSErrorsAreLogged(t *testing.T) {
 	if _, err := nc.SubscribeSync("secret"); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "the violation is logged", func() bool {
+	storetest.Eventually(t, "the violation is logged", func() bool {
 		return strings.Contains(log.String(), "nats error") && strings.Contains(strings.ToLower(log.String()), "permissions violation")
 	})
 }

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"net"
 	"os"
-	"os/exec"
 	"strings"
 	"testing"
 	"time"
@@ -14,45 +13,13 @@ import (
 	"github.com/alicebob/miniredis/v2"
 	"github.com/redis/go-redis/v9"
 	"github.com/rs/zerolog"
+
+	"orderworker/dedupe/storetest"
 )
 
 // startRedis starts a real server that stores nothing, with more arguments, and
 // returns its address.
-func startRedis(t *testing.T, args ...string) string {
-	t.Helper()
-	if _, err := exec.LookPath("redis-server"); err != nil {
-		if os.Getenv("CI") != "" {
-			t.Fatal("redis-server is not installed, and CI needs this test")
-		}
-		t.Skip("SKIPPED, NOTHING IS PROVEN: redis-server is not installed")
-	}
-	addr := freeAddr(t)
-	_, port, _ := net.SplitHostPort(addr)
-	var log bytes.Buffer
-	server := exec.Command("redis-server", append([]string{"--port", port, "--bind", "127.0.0.1", "--save", "", "--dir", t.TempDir()}, args...)...)
-	server.Stdout, server.Stderr = &log, &log
-	if err := server.Start(); err != nil {
-		t.Fatal(err)
-	}
-	ended := make(chan struct{})
-	go func() { _ = server.Wait(); close(ended) }()
-	t.Cleanup(func() { _ = server.Process.Kill(); <-ended })
-	for deadline := time.Now().Add(10 * time.Second); ; {
-		conn, err := net.Dial("tcp", addr)
-		if err == nil {
-			conn.Close()
-			return addr
-		}
-		select {
-		case <-ended:
-			t.Fatalf("redis-server ended: %s", log.String())
-		case <-time.After(10 * time.Millisecond):
-		}
-		if time.Now().After(deadline) {
-			t.Fatalf("redis-server does not listen: %v", err)
-		}
-	}
-}
+func startRedis(t *testing.T, args ...string) string { return storetest.Redis(t, args...).Addr }
 
 // freeAddr is an address that nothing listens on.
 func freeAddr(t *testing.T) string {
@@ -134,7 +101,7 @@ func TestCheckRedis(t *testing.T) {
 		})
 	}
 	// A user without scripts cannot remove the key at once; it lapses in a second.
-	eventually(t, "the check leaves nothing behind", func() bool { return admin.DBSize(t.Context()).Val() == 0 })
+	storetest.Eventually(t, "the check leaves nothing behind", func() bool { return admin.DBSize(t.Context()).Val() == 0 })
 }
 
 func TestCheckRedisOverTLS(t *testing.T) {

@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -92,7 +93,7 @@ func (s *RedisServer) Start(t testing.TB) {
 	Eventually(t, "redis-server answers", func() bool {
 		_, err := c.Ping(context.Background()).Result()
 		_, said := err.(redis.Error) // a refusal, such as NOAUTH, is an answer; LOADING is not one yet
-		return err == nil || said && err.Error()[:4] != "LOAD"
+		return err == nil || said && !strings.HasPrefix(err.Error(), "LOADING")
 	})
 }
 
