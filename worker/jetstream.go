@@ -57,16 +57,10 @@ func OpenJetStream(ctx context.Context, js jetstream.JetStream, names Streams) (
 	if err != nil {
 		return nil, err
 	}
-	if _, err := j.ensureStream(ctx, jetstream.StreamConfig{
-		Name: names.Results, Subjects: []string{names.ResultsSubject + ".*"}, Storage: jetstream.FileStorage,
-		Replicas: names.Replicas, Duplicates: resultsWindow,
-	}); err != nil {
-		return nil, err
-	}
-	if _, err := j.ensureStream(ctx, jetstream.StreamConfig{
-		Name: names.Dead, Subjects: []string{names.DeadSubject}, Storage: jetstream.FileStorage, Replicas: names.Replicas,
-	}); err != nil {
-		return nil, err
+	for _, config := range []jetstream.StreamConfig{j.resultsConfig(), j.deadConfig()} {
+		if _, err := j.ensureStream(ctx, config); err != nil {
+			return nil, err
+		}
 	}
 	consumer, err := j.ensureConsumer(ctx)
 	if err != nil {
@@ -85,6 +79,19 @@ func (j *JetStream) ordersConfig() jetstream.StreamConfig {
 	return jetstream.StreamConfig{
 		Name: j.names.Orders, Subjects: []string{j.names.OrdersSubject}, Storage: jetstream.FileStorage,
 		Retention: jetstream.WorkQueuePolicy, Discard: jetstream.DiscardNew, Replicas: j.names.Replicas,
+	}
+}
+
+func (j *JetStream) resultsConfig() jetstream.StreamConfig {
+	return jetstream.StreamConfig{
+		Name: j.names.Results, Subjects: []string{j.names.ResultsSubject + ".*"}, Storage: jetstream.FileStorage,
+		Replicas: j.names.Replicas, Duplicates: resultsWindow,
+	}
+}
+
+func (j *JetStream) deadConfig() jetstream.StreamConfig {
+	return jetstream.StreamConfig{
+		Name: j.names.Dead, Subjects: []string{j.names.DeadSubject}, Storage: jetstream.FileStorage, Replicas: j.names.Replicas,
 	}
 }
 
@@ -236,11 +243,24 @@ func (j *JetStream) restore(ctx context.Context) error {
 	return nil
 }
 
-// Pending counts the orders that were not delivered yet.
+// Pending counts the orders that were not delivered yet. The error is a *Lossy
+// where the stream or consumer was made again, or altered, so that it could
+// drop an unfinished order.
 func (j *JetStream) Pending(ctx context.Context) (uint64, error) {
 	info, err := (*j.consumer.Load()).Info(ctx)
 	if err != nil {
 		return 0, err
+	}
+	stream, err := j.js.Stream(ctx, j.names.Orders)
+	if err != nil {
+		return 0, err
+	}
+	faults := append(auditOrders(stream.CachedInfo().Config), auditConsumer(info.Config)...)
+	if info.Config.AckWait != j.ackWait {
+		faults = append(faults, fmt.Sprintf("consumer %s: ack_wait is now %v, was %v when this worker started: restart it", info.Config.Name, info.Config.AckWait, j.ackWait))
+	}
+	if len(faults) > 0 {
+		return info.NumPending, &Lossy{faults}
 	}
 	return info.NumPending, nil
 }
@@ -270,7 +290,19 @@ func (j *JetStream) Publish(ctx context.Context, e Event) error {
 	if e.Trace != "" {
 		msg.Header.Set("traceparent", e.Trace)
 	}
-	_, err := j.js.PublishMsg(ctx, msg, jetstream.WithMsgID(e.ID), jetstream.WithExpectStream(j.names.Results))
+	return j.store(ctx, msg, j.resultsConfig(), jetstream.WithMsgID(e.ID))
+}
+
+// store publishes msg to its stream, and makes that again where it has gone.
+func (j *JetStream) store(ctx context.Context, msg *nats.Msg, stream jetstream.StreamConfig, opts ...jetstream.PublishOpt) error {
+	_, err := j.js.PublishMsg(ctx, msg, append(opts, jetstream.WithExpectStream(stream.Name))...)
+	if !errors.Is(err, jetstream.ErrNoStreamResponse) {
+		return err
+	}
+	if _, ensureErr := j.ensureStream(ctx, stream); ensureErr != nil {
+		return errors.Join(err, ensureErr)
+	}
+	_, err = j.js.PublishMsg(ctx, msg, append(opts, jetstream.WithExpectStream(stream.Name))...)
 	return err
 }
 
@@ -297,8 +329,7 @@ func (j *JetStream) Bury(ctx context.Context, l DeadLetter) error {
 		msg.Header.Set(name, value)
 	}
 	j.fit(msg, ours)
-	_, err := j.js.PublishMsg(ctx, msg, jetstream.WithExpectStream(j.names.Dead))
-	return err
+	return j.store(ctx, msg, j.deadConfig())
 }
 
 // fit cuts a dead letter to what the server takes: the payload first, and the

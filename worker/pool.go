@@ -54,6 +54,8 @@ type Worker struct {
 	logger    zerolog.Logger
 	working   *working
 	doubts    *doubts
+
+	storeJitter float64 // of storeBackoff; 0 in the simulation, so that a seed replays
 }
 
 // New makes a worker; Run sets it to work.
@@ -63,8 +65,9 @@ func New(c Config) *Worker {
 		source: c.Stream, publisher: c.Stream, claims: c.Claims, placer: c.Vendor, slots: c.Slots,
 		lookups: &lookups{finder: c.Vendor, slots: c.Slots, metrics: c.Metrics, asks: make(chan question)},
 		metrics: c.Metrics, logger: c.Logger,
-		working: &working{orders: make(map[*handling]inProgress), numbers: make(map[string]struct{})},
-		doubts:  &doubts{gauge: c.Metrics.inDoubt, until: make(map[string]time.Time)},
+		working:     &working{orders: make(map[*handling]inProgress), numbers: make(map[string]struct{})},
+		doubts:      &doubts{gauge: c.Metrics.inDoubt, until: make(map[string]time.Time)},
+		storeJitter: backoff.DefaultRandomizationFactor,
 	}
 }
 
@@ -114,7 +117,7 @@ func (w *Worker) pull(soft context.Context, start func(d *Delivery, done func())
 	for range w.size {
 		free <- struct{}{}
 	}
-	trouble := storeBackoff()
+	trouble := w.storeBackoff()
 	for {
 		n := 0
 		select {
@@ -166,22 +169,41 @@ func take(free <-chan struct{}, most int) int {
 func (w *Worker) beat(ctx context.Context) {
 	every := time.NewTicker(w.ackWait / 4)
 	defer every.Stop()
+	var trouble string // with the stream, as it was reported last
 	for {
 		select {
 		case <-ctx.Done():
 			return
-		case now := <-every.C:
+		case at := <-every.C:
 			orders := w.working.snapshot()
 			for _, o := range orders {
 				_ = o.delivery.Msg.InProgress() // answered meanwhile, or the connection is away: then there is nothing to do here
 			}
 			w.renew(ctx, orders)
-			w.doubts.forget(now)
-			if n, err := w.source.Pending(ctx); err == nil {
-				w.metrics.pending.Set(float64(n))
-			}
+			w.doubts.forget(at)
+			trouble = w.inspect(ctx, trouble)
 		}
 	}
+}
+
+// inspect notes how much is waiting, and reports a stream that was altered so
+// that it could drop an order. It returns what is wrong, to be reported once.
+func (w *Worker) inspect(ctx context.Context, reported string) string {
+	ctx, cancel := context.WithTimeout(ctx, w.ackWait/4)
+	defer cancel()
+	n, err := w.source.Pending(ctx)
+	lossy, isLossy := errors.AsType[*Lossy](err)
+	switch {
+	case err != nil && !isLossy:
+		return reported // nothing is known; the next pull says why
+	case isLossy && lossy.Error() != reported:
+		reported = lossy.Error()
+		w.logger.Error().Err(lossy).Msg("the orders stream or its consumer was altered while running")
+	case !isLossy:
+		reported = ""
+	}
+	w.metrics.pending.Set(float64(n))
+	return reported
 }
 
 func (w *Worker) renew(ctx context.Context, orders []inProgress) {
@@ -198,9 +220,10 @@ func (w *Worker) renew(ctx context.Context, orders []inProgress) {
 }
 
 // storeBackoff paces a repeated call to a store: 50 ms growing to 2 s, for ever.
-func storeBackoff() *backoff.ExponentialBackOff {
+func (w *Worker) storeBackoff() *backoff.ExponentialBackOff {
 	return backoff.NewExponentialBackOff(
 		backoff.WithInitialInterval(50*time.Millisecond),
+		backoff.WithRandomizationFactor(w.storeJitter),
 		backoff.WithMaxInterval(2*time.Second),
 		backoff.WithMaxElapsedTime(0))
 }
@@ -216,7 +239,7 @@ func keepOn[T any](ctx context.Context, w *Worker, what string, op func() (T, er
 			err = backoff.Permanent(err)
 		}
 		return v, err
-	}, backoff.WithContext(storeBackoff(), ctx), func(err error, _ time.Duration) {
+	}, backoff.WithContext(w.storeBackoff(), ctx), func(err error, _ time.Duration) {
 		level := zerolog.DebugLevel
 		if first {
 			level = zerolog.WarnLevel

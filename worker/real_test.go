@@ -550,6 +550,46 @@ func TestConsumerIsMadeAgain(t *testing.T) {
 	w.wantPurchases("B", 1)
 }
 
+func TestStreamsThatWereDeletedAreMadeAgain(t *testing.T) {
+	w := newWorld(t)
+	w.start()
+	w.publish(request("A", "P"))
+	w.idle()
+	for _, name := range []string{"ORDERS", "ORDER_RESULTS", "ORDERS_DEAD"} {
+		if err := w.js.DeleteStream(t.Context(), name); err != nil {
+			t.Fatal(err)
+		}
+	}
+	storetest.Eventually(t, "the orders stream is there again", func() bool {
+		_, err := w.js.Publish(t.Context(), "orders.package.request", []byte(request("B", "P")))
+		return err == nil
+	})
+	w.publish("no JSON")
+	w.idle()
+	w.wantPurchases("A", 1)
+	w.wantPurchases("B", 1)
+	if r := w.one(); r.OutTradeNo != "B" || w.count("ORDERS_DEAD") != 1 {
+		t.Errorf("%+v and %d dead letters, want B's result and one", r, w.count("ORDERS_DEAD"))
+	}
+}
+
+func TestAlteredConsumerIsReported(t *testing.T) {
+	w := newWorld(t)
+	stream := w.streams()
+	if _, err := stream.Pending(t.Context()); err != nil {
+		t.Errorf("as it was made: %v", err)
+	}
+	if _, err := w.js.UpdateConsumer(t.Context(), "ORDERS", jetstream.ConsumerConfig{
+		Durable: "order-worker", FilterSubject: "orders.package.request", AckPolicy: jetstream.AckExplicitPolicy,
+		AckWait: w.wait, MaxDeliver: 3, MaxAckPending: -1,
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := stream.Pending(t.Context()); err == nil || !strings.Contains(err.Error(), "max_deliver") {
+		t.Errorf("with a delivery limit: %v, want an error that names max_deliver", err)
+	}
+}
+
 func TestNothingIsSentWhileRedisIsAway(t *testing.T) {
 	w := newWorld(t)
 	w.start()
