@@ -1,4 +1,4 @@
-.PHONY: test tools build clean
+.PHONY: test tools soak mutants build clean
 
 # Everything: vet, and every test with the race detector, against a real
 # nats-server (in process) and a real redis-server (installed where it is missing).
@@ -16,6 +16,16 @@ tools:
 		echo "installing$$missing"; \
 		$$sudo apt-get update -qq && DEBIAN_FRONTEND=noninteractive $$sudo apt-get install -y -qq --no-install-recommends $$missing >/dev/null; \
 	fi
+
+# The black-box tests for as long as it takes: over 2,000 faults and 100,000
+# orders, about half an hour on two cores. SOAK=0.1 is a tenth of it.
+SOAK ?= 1
+soak: tools
+	go test -race -count=1 -v -timeout 5h -run '^TestBlackBox$$' ./cmd/orderworker -args -soak=$(SOAK) -soak.at-once=5
+
+# Removes one safety rule at a time and shows that some test fails for each.
+mutants: tools
+	go run ./worker/mutants
 
 # One static binary.
 build:

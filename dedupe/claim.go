@@ -20,6 +20,8 @@ type Claim struct {
 	Result    []byte        // Final, Done
 	ResultSeq uint64        // Final, Done: stream sequence of the request whose result it is
 	Doubt     Doubt         // InDoubt; after Intent: of that intent
+	Standing  string        // Conflict: the fingerprint that the number was used with
+	Last      Answer        // of the newest refusal that is known; to be set before Wait and Doubt
 
 	rev     *atomic.Uint64 // the journal revision that the next write must replace; Renew reads it
 	held    bool           // it was ours; never changes
@@ -47,12 +49,13 @@ func (c *Claim) record(state State) Record {
 		Attempt:     c.attempt,
 		Attempts:    c.Attempts,
 		Waits:       c.Waits,
+		Last:        c.Last,
 	}
 }
 
 // entry is what c knows, as Redis keeps it.
 func (c *Claim) entry(phase Phase) Entry {
-	e := Entry{Phase: phase, Attempt: c.attempt, Attempts: c.Attempts, Waits: c.Waits, Rev: c.revision()}
+	e := Entry{Phase: phase, Attempt: c.attempt, Attempts: c.Attempts, Waits: c.Waits, Rev: c.revision(), Last: c.Last}
 	if c.Verdict == InDoubt {
 		d := c.Doubt
 		e.Doubt = &d
@@ -106,7 +109,7 @@ func (s *Store) claim(ctx context.Context, c *Claim, redelivered bool) error {
 	if err != nil {
 		return err
 	}
-	c.Attempts, c.Waits, c.attempt = e.Attempts, e.Waits, e.Attempt
+	c.Attempts, c.Waits, c.attempt, c.Last = e.Attempts, e.Waits, e.Attempt, e.Last
 	c.rev.Store(e.Rev)
 	switch {
 	case hold == HoldBusy:
@@ -116,7 +119,7 @@ func (s *Store) claim(ctx context.Context, c *Claim, redelivered bool) error {
 	case hold == HoldFinal:
 		c.Verdict, c.Result, c.ResultSeq = Done, e.Result, e.Seq
 	case hold == HoldOther:
-		return s.dispute(ctx, c)
+		return s.dispute(ctx, c, e.Fingerprint)
 	case hold == HoldNew && !redelivered:
 		c.Verdict = Fresh // if that is wrong, Intent finds out
 	case hold == HoldParked && e.Phase == PhaseReady:
@@ -131,13 +134,16 @@ func (s *Store) claim(ctx context.Context, c *Claim, redelivered bool) error {
 
 // dispute decides between our fingerprint and the other one that Redis has:
 // by the journal, and where that has none, for Redis.
-func (s *Store) dispute(ctx context.Context, c *Claim) error {
+func (s *Store) dispute(ctx context.Context, c *Claim, standing string) error {
 	r, _, err := s.journal.Read(ctx, c.OutTradeNo)
 	switch {
 	case err != nil:
 		return err
-	case r.State == "" || r.Fingerprint != c.Fingerprint:
-		c.Verdict = Conflict
+	case r.State == "":
+		c.Verdict, c.Standing = Conflict, standing
+		return nil
+	case r.Fingerprint != c.Fingerprint:
+		c.Verdict, c.Standing = Conflict, r.Fingerprint
 		return nil
 	}
 	left, err := s.records.Forget(ctx, c.Order, c.Owner)
@@ -160,11 +166,14 @@ func (s *Store) consult(ctx context.Context, c *Claim, hold Hold, e Entry) error
 		return nil
 	}
 	if r.Fingerprint != c.Fingerprint {
-		c.Verdict = Conflict
+		c.Verdict, c.Standing = Conflict, r.Fingerprint
 		_, err := s.records.Forget(ctx, c.Order, c.Owner) // or the true order would meet our fingerprint
 		return err
 	}
 	c.attempt, c.Attempts, c.Waits = r.Attempt, max(r.Attempts, e.Attempts), max(r.Waits, e.Waits)
+	if e.Attempts <= r.Attempts {
+		c.Last = r.Last
+	}
 	switch r.State {
 	case StateFinal:
 		c.finish(r, rev)

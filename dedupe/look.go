@@ -11,34 +11,36 @@ import (
 // ErrNotInDoubt refuses an operator's verdict on an order that is not in doubt.
 var ErrNotInDoubt = errors.New("not in doubt")
 
-// Known is what Redis and the journal know of an order; nil: nothing.
+// Known is what Redis and the journal know of an order; nil: nothing, or there
+// is an error.
 type Known struct {
-	Redis      *Entry  `json:"redis"`
-	Journal    *Record `json:"journal"`
-	JournalRev uint64  `json:"journalRev,omitempty"`
+	Redis      *Entry
+	Journal    *Record
+	JournalRev uint64
+	RedisErr   error
+	JournalErr error
 }
 
 // Look reads both stores at once and changes nothing. Where one cannot be read
 // the other's half comes with the error.
 func (s *Store) Look(ctx context.Context, outTradeNo string) (Known, error) {
 	var k Known
-	var redisErr, journalErr error
 	var both sync.WaitGroup
 	both.Go(func() {
 		e, ok, err := s.records.Look(ctx, outTradeNo)
-		if redisErr = err; err == nil && ok {
+		if k.RedisErr = err; err == nil && ok {
 			k.Redis = &e
 		}
 	})
 	both.Go(func() {
 		r, rev, err := s.journal.Read(ctx, outTradeNo)
 		k.JournalRev = rev
-		if journalErr = err; err == nil && r.State != "" {
+		if k.JournalErr = err; err == nil && r.State != "" {
 			k.Journal = &r
 		}
 	})
 	both.Wait()
-	if err := errors.Join(redisErr, journalErr); err != nil {
+	if err := errors.Join(k.RedisErr, k.JournalErr); err != nil {
 		return k, fmt.Errorf("look at %s: %w", outTradeNo, err)
 	}
 	return k, nil

@@ -41,6 +41,12 @@ func (v Verdict) open() bool {
 	return v == Fresh || v == Ready || v == InDoubt
 }
 
+// Answer is what the vendor said with a refusal.
+type Answer struct {
+	Code    string `json:"code,omitempty"`
+	Message string `json:"message,omitempty"`
+}
+
 // Doubt is what is known of an attempt that may have gone through.
 type Doubt struct {
 	Attempt int       `json:"attempt"`           // number of the newest intent

@@ -27,6 +27,7 @@ type Entry struct {
 	Rev         uint64        `json:"rev,omitempty"`      // journal revision; 0: none known
 	Seq         uint64        `json:"seq,omitempty"`      // stream sequence of the request
 	Doubt       *Doubt        `json:"doubt,omitempty"`    // PhaseDoubt
+	Last        Answer        `json:"last,omitzero"`      // of the newest refusal
 	Result      []byte        `json:"result,omitempty"`   // PhaseFinal
 }
 
@@ -54,7 +55,7 @@ type Records interface {
 	// Renew extends owner's lease and notes the journal revision it works
 	// from. A record that is gone is laid down again. ErrLost: another's.
 	Renew(ctx context.Context, o Order, owner string, rev uint64, lease time.Duration) error
-	// Park stores e's Phase, Attempt, Attempts, Waits, Rev and Doubt, due after
+	// Park stores e's Phase, Attempt, Attempts, Waits, Rev, Doubt and Last, due after
 	// delay, and gives up the lease. A record that is gone is laid down again.
 	// ErrLost, and no write, when owner is not the owner.
 	Park(ctx context.Context, o Order, owner string, e Entry, delay time.Duration) error

@@ -24,13 +24,14 @@ import (
 //	rev          journal revision, 0: none known
 //	seq          stream sequence of the request
 //	doubt        Doubt as JSON, empty: none
+//	last         Answer as JSON, of the newest refusal
 //	result       of a final
 //
 // An unfinished record has no expiry; a final has DEDUPE_TTL.
 
 // luaShared is the head of every script: Redis's clock in ms, and the reply
 // that describes a record: {hold, left ms, state, fingerprint, owner, attempt,
-// attempts, waits, rev, seq, doubt, result}, all but left strings.
+// attempts, waits, rev, seq, doubt, result, last}, all but left strings.
 const luaShared = `
 local t = redis.call('TIME')
 local now = t[1] * 1000 + math.floor(t[2] / 1000)
@@ -43,7 +44,7 @@ local function left()
 end
 local function reply(hold)
 	return {hold, left(), get('state'), get('fingerprint'), get('owner'), get('attempt'),
-		get('attempts'), get('waits'), get('rev'), get('seq'), get('doubt'), get('result')}
+		get('attempts'), get('waits'), get('rev'), get('seq'), get('doubt'), get('result'), get('last')}
 end
 `
 
@@ -88,7 +89,7 @@ return 1`)
 
 	// park. KEYS[1] the order. ARGV: 1 fingerprint, 2 owner, 3 delay in ms,
 	// 4 seq, 5 state, 6 attempt, 7 attempts, 8 waits, 9 rev, 10 doubt (JSON or
-	// empty). Returns 1, or 0: another's, or final. Repeated before anybody
+	// empty), 11 last (JSON). Returns 1, or 0: another's, or final. Repeated before anybody
 	// else came it writes the same again, due a little later.
 	luaPark = redis.NewScript(luaShared + `
 if redis.call('EXISTS', KEYS[1]) == 1 then
@@ -97,7 +98,7 @@ if redis.call('EXISTS', KEYS[1]) == 1 then
 end
 redis.call('HSET', KEYS[1], 'fingerprint', ARGV[1], 'parked', ARGV[2], 'due', ms(now + ARGV[3]),
 	'seq', ARGV[4], 'state', ARGV[5], 'attempt', ARGV[6], 'attempts', ARGV[7], 'waits', ARGV[8],
-	'rev', ARGV[9], 'doubt', ARGV[10])
+	'rev', ARGV[9], 'doubt', ARGV[10], 'last', ARGV[11])
 redis.call('HDEL', KEYS[1], 'owner', 'lease')
 return 1`)
 
@@ -161,8 +162,12 @@ func (r redisRecords) Park(ctx context.Context, o Order, owner string, e Entry, 
 			return fmt.Errorf("redis park: %w", err)
 		}
 	}
+	last, err := json.Marshal(e.Last)
+	if err != nil {
+		return fmt.Errorf("redis park: %w", err)
+	}
 	return owned("park", luaPark.Run(ctx, r.client, orderKey(o.OutTradeNo), o.Fingerprint, owner, millis(delay), o.Seq,
-		string(e.Phase), e.Attempt, e.Attempts, e.Waits, e.Rev, doubt))
+		string(e.Phase), e.Attempt, e.Attempts, e.Waits, e.Rev, doubt, last))
 }
 
 func (r redisRecords) Remember(ctx context.Context, o Order, result []byte, ttl time.Duration) error {
@@ -204,8 +209,8 @@ func owned(op string, cmd *redis.Cmd) error {
 // parseReply reads what luaShared's reply wrote. An unreadable field is an
 // error: read as 0 it would be a guess.
 func parseReply(v []any) (Hold, Entry, error) {
-	if len(v) != 12 {
-		return "", Entry{}, fmt.Errorf("redis: a reply of %d fields, want 12", len(v))
+	if len(v) != 13 {
+		return "", Entry{}, fmt.Errorf("redis: a reply of %d fields, want 13", len(v))
 	}
 	var bad error
 	text := func(i int) string {
@@ -249,6 +254,11 @@ func parseReply(v []any) (Hold, Entry, error) {
 	}
 	if s := text(11); s != "" {
 		e.Result = []byte(s)
+	}
+	if s := text(12); s != "" {
+		if err := json.Unmarshal([]byte(s), &e.Last); err != nil && bad == nil {
+			bad = fmt.Errorf("redis: last: %w", err)
+		}
 	}
 	hold := Hold(text(0))
 	return hold, e, bad

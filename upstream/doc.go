@@ -1,6 +1,7 @@
 // Package upstream is the vendor, as one order sees it: one signed attempt to
-// buy it (Client.Place), one question whether it was bought (Client.Lookup), and
-// the account's right to send either of them now (Quota.Wait).
+// buy it (Client.Place), one question whether it was bought (Client.Lookup),
+// the account's right to send either of them now (Quota.Wait), and whether the
+// vendor is well enough to be asked at all (Breaker.Enter).
 //
 // What an order may rely on:
 //
@@ -22,6 +23,7 @@
 // Read it in this order: order.go and error.go (what goes in and comes out),
 // client.go (the door), request.go, sign.go and secret.go (what is sent), call.go
 // and attempt.go (how it is sent, and how it is stopped), answer.go and reply.go
-// (what the answer means), redactor.go (what of it may be shown), lookup.go, and
-// quota.go, which stands alone.
+// (what the answer means), redactor.go (what of it may be shown), lookup.go;
+// then quota.go with quota_script.go, and breaker.go with breaker_health.go,
+// which stand alone.
 package upstream

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -77,12 +78,15 @@ type row struct {
 }
 
 // settle says what rows mean for the numbers that were asked. Complete is false
-// where there may be more rows than were returned. Of two purchases of one
+// where there may be more rows than were returned; and a row that nobody asked
+// for says that what is not there proves nothing either. Of two purchases of one
 // number the first counts: the second is money lost, but the order was bought.
 func settle(asked []string, rows []row, complete bool, message string) Lookup {
 	bought := make(map[string]Purchase)
 	unclear := make(map[string]bool)
 	for _, r := range rows {
+		// A vendor that answers about another order has not understood the question.
+		complete = complete && slices.Contains(asked, r.outTradeNo)
 		if _, again := bought[r.outTradeNo]; again {
 			continue
 		}

@@ -46,6 +46,7 @@ const (
 	republish step = "republish"  // final before; the event may not have been stored
 	unsettled step = "unsettled"  // the process stopped before it could write down what it knows
 	notBefore step = "not before" // waiting; came too early
+	held      step = "held"       // nothing was sent: the vendor refuses its packageCode
 )
 
 // verdict is a step and what it says about the order.
@@ -57,10 +58,11 @@ type verdict struct {
 
 // decide is pure: every rule about an answer from the vendor is in this switch.
 // err is what Place returned; open says that an earlier attempt is still in
-// doubt; attempts counts the refusals before this answer.
+// doubt; attempts counts the refusals before this answer; blameless says that
+// the vendor refuses everybody, so that a refusal is not one of this order.
 //
 // Source: section 7 of the contract.
-func (r Rules) decide(err error, open bool, attempts int) verdict {
+func (r Rules) decide(err error, open bool, attempts int, blameless bool) verdict {
 	if err == nil {
 		return verdict{step: succeed, attempts: attempts + 1}
 	}
@@ -70,11 +72,11 @@ func (r Rules) decide(err error, open bool, attempts int) verdict {
 		return verdict{step: settle, attempts: attempts}
 	case class == upstream.Refused && slices.Contains(r.DuplicateCodes, code):
 		return verdict{step: settle, attempts: attempts} // it exists: as what, only the lookup knows
-	case class == upstream.Refused && open:
+	case class == upstream.Refused && open && !blameless:
 		return verdict{step: settle, attempts: attempts + 1} // says nothing about the earlier attempt
 	case open:
 		return verdict{step: settle, attempts: attempts} // not sent, but the earlier attempt was
-	case class != upstream.Refused:
+	case class != upstream.Refused, blameless:
 		return verdict{step: wait, attempts: attempts}
 	case slices.Contains(r.PermanentCodes, code):
 		return verdict{step: fail, reason: PermanentCode, attempts: attempts + 1}
@@ -83,6 +85,12 @@ func (r Rules) decide(err error, open bool, attempts int) verdict {
 	default:
 		return verdict{step: wait, attempts: attempts + 1}
 	}
+}
+
+// own says that a refusal with this code is about its order: it says nothing
+// about the vendor's health.
+func (r Rules) own(code string) bool {
+	return slices.Contains(r.PermanentCodes, code) || slices.Contains(r.DuplicateCodes, code)
 }
 
 // sendWindow is how long after its intent a request may still leave.

@@ -36,10 +36,21 @@ func TestDecide(t *testing.T) {
 		"an error that nobody classified": {errors.New("?"), false, 2, verdict{settle, "", 2}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			if got := rules.decide(c.err, c.open, c.attempts); got != c.want {
+			if got := rules.decide(c.err, c.open, c.attempts, false); got != c.want {
 				t.Errorf("decide(%v, open %v, %d attempts) = %+v, want %+v", c.err, c.open, c.attempts, got, c.want)
 			}
 		})
+	}
+}
+
+func TestRefusalOfEverybodyIsNoAttempt(t *testing.T) {
+	rules := Rules{MaxAttempts: 1}
+	err := &upstream.Error{Class: upstream.Refused, Code: "1"}
+	if got, want := rules.decide(err, false, 0, true), (verdict{wait, "", 0}); got != want {
+		t.Errorf("decide = %+v, want %+v", got, want)
+	}
+	if got, want := rules.decide(err, true, 0, true), (verdict{settle, "", 0}); got != want {
+		t.Errorf("decide while in doubt = %+v, want %+v", got, want)
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
+	"fmt"
 	"strings"
 	"time"
 
@@ -103,8 +104,8 @@ func (h *handling) key() dedupe.Order {
 func (h *handling) proceed() (step, error) {
 	switch c := h.claim; c.Verdict {
 	case dedupe.Conflict:
-		return h.reject(Conflict, errors.New("outTradeNo: "+shown([]byte(h.order.OutTradeNo))+
-			" breaks the rule: it was already used with another iccid, packageCode or renew")), nil
+		return h.reject(Conflict, fmt.Errorf("outTradeNo: %s breaks the rule: it was already used with another %s",
+			shown([]byte(h.order.OutTradeNo)), differences(c.Fingerprint, c.Standing))), nil
 	case dedupe.Done:
 		h.settled(h.order.OutTradeNo)
 		return h.answered(c.ResultSeq), nil
@@ -121,20 +122,14 @@ func (h *handling) proceed() (step, error) {
 	}
 }
 
-// place buys: slot, intent, call (steps 3 to 5 of the design), then what the
-// answer asks for.
+// place buys: leave of the breaker, slot, intent, call (steps 3 to 5 of the
+// design), then what the answer asks for.
 func (h *handling) place() (step, error) {
-	if h.order.expired(time.Now()) && !h.open() {
-		return h.expire()
+	pass, s, err := h.enter()
+	if pass == nil {
+		return s, err
 	}
-	begun := time.Now()
-	if err := h.slots.Wait(h.soft); err != nil {
-		return h.release(err)
-	}
-	h.metrics.quotaWait.Observe(time.Since(begun).Seconds())
-	if h.order.expired(time.Now()) && !h.open() {
-		return h.expire()
-	}
+	defer pass.GiveBack()
 	open, earlier := h.open(), h.claim.Doubt
 	sendBy := time.Now().Add(h.rules.sendWindow())
 	// From here on soft no longer counts: an intent that may have been stored
@@ -142,16 +137,25 @@ func (h *handling) place() (step, error) {
 	if err := h.keep("intent", func() error { return h.claims.Intent(h.hard, h.claim, sendBy) }); err != nil {
 		return handBack, err
 	}
+	late := time.Now().After(sendBy)
 	bought, err := h.buy(sendBy)
 	h.note(err)
-	v := h.rules.decide(err, open, h.claim.Attempts)
+	blameless := false
+	if !late && h.hard.Err() == nil { // else the end is our own doing
+		blameless = pass.End(h.order.OutTradeNo, err, h.rules.own(codeOf(err)))
+	}
+	h.slow(h.hard, err)
+	v := h.rules.decide(err, open, h.claim.Attempts, blameless)
 	h.attempts = v.attempts
+	if e := upstreamError(err); e != nil && e.Class == upstream.Refused {
+		h.claim.Last = dedupe.Answer{Code: e.Code, Message: e.Message}
+	}
 	switch v.step {
 	case succeed:
 		r := h.result(Succeeded, v.attempts).bought(bought)
 		return h.finish(r)
 	case fail:
-		return h.fail(v.reason, v.attempts, err)
+		return h.fail(v.reason, v.attempts)
 	case wait:
 		delay := h.rules.Backoff.Delay(h.claim.Waits)
 		if e := upstreamError(err); e != nil && e.RetryAfter > 0 {
@@ -167,6 +171,54 @@ func (h *handling) place() (step, error) {
 	}
 }
 
+// enter waits until one call may be made: for the vendor's health, then for a
+// slot. Without a pass the order is done with for now, as the step says.
+func (h *handling) enter() (*upstream.Pass, step, error) {
+	ctx := h.soft
+	if !h.order.ExpiresAt.IsZero() {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithDeadline(ctx, h.order.ExpiresAt)
+		defer cancel()
+	}
+	for {
+		if h.order.expired(time.Now()) {
+			s, err := h.expire()
+			return nil, s, err
+		}
+		pass, err := h.breaker.Enter(ctx, h.order.PackageCode)
+		begun := time.Now()
+		if err == nil {
+			err = h.slots.Wait(ctx)
+		}
+		if err == nil && !h.order.expired(time.Now()) {
+			h.metrics.quotaWait.Observe(time.Since(begun).Seconds())
+			if pass.Begin() {
+				return pass, "", nil
+			}
+			continue
+		}
+		if pass != nil {
+			pass.GiveBack()
+		}
+		if away, ok := errors.AsType[*upstream.Held](err); ok {
+			s, err := h.sendAway(away.For)
+			return nil, s, err
+		}
+		if h.soft.Err() != nil || !h.order.expired(time.Now()) {
+			s, err := h.release(err)
+			return nil, s, err
+		}
+	}
+}
+
+// sendAway gives an order back whose packageCode is held, nothing sent.
+func (h *handling) sendAway(delay time.Duration) (step, error) {
+	if err := h.keep("release", func() error { return h.claims.Release(h.hard, h.claim) }); err != nil {
+		return handBack, err
+	}
+	return held, h.nak(delay)
+}
+
 // open says that an earlier attempt may still have gone through.
 func (h *handling) open() bool { return h.claim.Verdict == dedupe.InDoubt }
 
@@ -178,16 +230,18 @@ func (h *handling) buy(sendBy time.Time) (upstream.Purchase, error) {
 	return p, err
 }
 
+// expire ends an order whose time is over; one in doubt is settled by the lookup.
 func (h *handling) expire() (step, error) {
-	return h.fail(Expired, h.claim.Attempts, nil)
+	if h.open() {
+		return h.ask(h.claim.Doubt)
+	}
+	return h.fail(Expired, h.claim.Attempts)
 }
 
-func (h *handling) fail(reason Reason, attempts int, err error) (step, error) {
+func (h *handling) fail(reason Reason, attempts int) (step, error) {
 	r := h.result(Failed, attempts)
 	r.Reason = reason
-	if e := upstreamError(err); e != nil {
-		r.Code, r.Message = e.Code, e.Message
-	}
+	r.Code, r.Message = h.claim.Last.Code, h.claim.Last.Message
 	return h.finish(r)
 }
 
@@ -224,7 +278,7 @@ func (h *handling) conclude(payload []byte, s step) (step, error) {
 		return unsettled, err
 	}
 	h.settled(h.order.OutTradeNo)
-	if s == republish {
+	if s == republish && h.claim.ResultSeq != h.d.Seq {
 		return h.answered(h.claim.ResultSeq), nil
 	}
 	h.metrics.results.WithLabelValues(string(e.Status)).Inc()
@@ -322,7 +376,7 @@ func (h *handling) note(err error) {
 func (h *handling) log(s step, err error) {
 	level := zerolog.InfoLevel
 	switch s {
-	case leave, notBefore:
+	case leave, notBefore, held:
 		level = zerolog.DebugLevel // nothing happened
 	case settle, unsettled:
 		level = zerolog.WarnLevel

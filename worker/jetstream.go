@@ -48,6 +48,10 @@ func (l *Lossy) Error() string {
 	return "an unfinished order could be dropped: " + strings.Join(l.Faults, "; ")
 }
 
+// ErrUnfit says that a stream or consumer cannot be used as it is. Waiting does
+// not change that.
+var ErrUnfit = errors.New("it cannot be used")
+
 // OpenJetStream makes the streams and the consumer that are missing, and leaves
 // those that exist as they are. The error is a *Lossy, with a JetStream that
 // works, where one of those could drop an unfinished order.
@@ -106,13 +110,16 @@ func (j *JetStream) ensureStream(ctx context.Context, want jetstream.StreamConfi
 			stream, err = j.js.Stream(ctx, want.Name)
 		}
 	}
+	if api, ok := errors.AsType[*jetstream.APIError](err); ok && api.Code == 400 { // the server understood, and says no
+		err = fmt.Errorf("%w: %w", ErrUnfit, err)
+	}
 	if err != nil {
 		return jetstream.StreamConfig{}, fmt.Errorf("stream %s: %w", want.Name, err)
 	}
 	got := stream.CachedInfo().Config
 	for _, subject := range want.Subjects {
 		if !slices.ContainsFunc(got.Subjects, func(has string) bool { return covers(has, subject) }) {
-			return got, fmt.Errorf("stream %s: it takes %v, not %s", want.Name, got.Subjects, subject)
+			return got, fmt.Errorf("stream %s: %w: its subjects are %v, without %s", want.Name, ErrUnfit, got.Subjects, subject)
 		}
 	}
 	return got, nil

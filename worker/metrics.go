@@ -22,6 +22,7 @@ type Metrics struct {
 	inDoubt       prometheus.Gauge
 	paused        prometheus.Gauge
 	pending       prometheus.Gauge
+	spacing       prometheus.Gauge
 }
 
 // NewMetrics makes the metrics and registers them with r.
@@ -57,9 +58,11 @@ func NewMetrics(r prometheus.Registerer) *Metrics {
 			Name: "orderworker_upstream_paused", Help: "1 while the breaker holds orders back."}),
 		pending: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "orderworker_stream_pending", Help: "Requests in the stream that were not delivered yet."}),
+		spacing: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "orderworker_quota_spacing_seconds", Help: "Time between two requests of the fleet to the vendor; it grows when the vendor says too fast."}),
 	}
 	r.MustRegister(m.results, m.duplicates, m.deadLetters, m.requests, m.requestTime, m.orderDuration,
-		m.quotaWait, m.inProgress, m.inDoubt, m.paused, m.pending)
+		m.quotaWait, m.inProgress, m.inDoubt, m.paused, m.pending, m.spacing)
 	for _, s := range []Status{Succeeded, Failed, Rejected, InDoubt} {
 		m.results.WithLabelValues(string(s))
 	}
@@ -83,6 +86,21 @@ func (m *Metrics) call(endpoint string, begun time.Time, err error) {
 	}
 	m.requests.WithLabelValues(endpoint, outcome).Inc()
 	m.requestTime.WithLabelValues(endpoint).Observe(time.Since(begun).Seconds())
+}
+
+func (m *Metrics) pause(on bool) {
+	if on {
+		m.paused.Set(1)
+	} else {
+		m.paused.Set(0)
+	}
+}
+
+// spaced shows the spacing of slots, where they have one to tell.
+func (m *Metrics) spaced(s slots) {
+	if s, ok := s.(interface{ Spacing() time.Duration }); ok {
+		m.spacing.Set(s.Spacing().Seconds())
+	}
 }
 
 // doubts counts the orders in doubt that this process was the last to look at.

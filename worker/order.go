@@ -3,11 +3,11 @@ package worker
 import (
 	"bytes"
 	"crypto/sha256"
-	"encoding/binary"
 	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
+	"regexp"
 	"strconv"
 	"strings"
 	"time"
@@ -24,19 +24,38 @@ type Order struct {
 	ExpiresAt time.Time // zero: never
 }
 
-// Fingerprint tells two requests with one outTradeNo apart: 32 hex digits over
-// iccid, packageCode and renew. What differs in nothing else is a duplicate.
+// Fingerprint tells two requests with one outTradeNo apart: a hash each of
+// iccid, packageCode and renew, 16 hex digits and a dash between. What differs
+// in nothing else is a duplicate.
 func (o Order) Fingerprint() string {
-	renew := "-"
+	renew := "none"
 	if o.Renew != nil {
 		renew = strconv.FormatInt(*o.Renew, 10)
 	}
-	h := sha256.New()
+	hashes := make([]string, 0, len(fingerprinted))
 	for _, field := range []string{o.ICCID, o.PackageCode, renew} {
-		_ = binary.Write(h, binary.BigEndian, uint32(len(field))) // a hash never fails
-		io.WriteString(h, field)
+		sum := sha256.Sum256([]byte(field))
+		hashes = append(hashes, hex.EncodeToString(sum[:8]))
 	}
-	return hex.EncodeToString(h.Sum(nil)[:16])
+	return strings.Join(hashes, "-")
+}
+
+// fingerprinted are the fields that a fingerprint is made of, in its order.
+var fingerprinted = []string{"iccid", "packageCode", "renew"}
+
+// differences names the fields in which two fingerprints differ.
+func differences(a, b string) string {
+	ours, theirs := strings.Split(a, "-"), strings.Split(b, "-")
+	if len(ours) != len(fingerprinted) || len(theirs) != len(fingerprinted) {
+		return strings.Join(fingerprinted, ", ")
+	}
+	var fields []string
+	for i, name := range fingerprinted {
+		if ours[i] != theirs[i] {
+			fields = append(fields, name)
+		}
+	}
+	return strings.Join(fields, ", ")
 }
 
 func (o Order) expired(now time.Time) bool {
@@ -108,7 +127,7 @@ func DecodeOrder(payload []byte) (Order, error) {
 	})
 	check("expiresAt", ruleExpiresAt, func(raw jsontext.Value) bool {
 		var s string
-		return raw == nil || text(&s, func(s string) bool { return o.ExpiresAt.UnmarshalText([]byte(s)) == nil })(raw)
+		return raw == nil || text(&s, func(s string) (ok bool) { o.ExpiresAt, ok = parseTime(s); return ok })(raw)
 	})
 	return o, errors.Join(errs...)
 }
@@ -198,6 +217,23 @@ func text(into *string, valid func(string) bool) func(jsontext.Value) bool {
 	}
 }
 
+var rfc3339 = regexp.MustCompile(`^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)$`)
+
+// parseTime reads a time as RFC 3339, section 5.6, has it: with T and Z in
+// either case, and with leap seconds, neither of which package time takes.
+func parseTime(s string) (time.Time, bool) {
+	s = strings.ToUpper(s)
+	if !rfc3339.MatchString(s) {
+		return time.Time{}, false
+	}
+	var leap time.Duration
+	if s[17:19] == "60" {
+		s, leap = s[:17]+"59"+s[19:], time.Second
+	}
+	t, err := time.Parse(time.RFC3339, s)
+	return t.Add(leap), err == nil
+}
+
 func validOutTradeNo(s string) bool {
 	return 1 <= len(s) && len(s) <= 32 && every(s, func(r rune) bool { return '!' <= r && r <= '~' && r != ',' })
 }
@@ -225,7 +261,13 @@ func shown(raw []byte) string {
 		return "absent"
 	case len(raw) > most:
 		return fmt.Sprintf("%s... (%d bytes)", strconv.QuoteToASCII(string(raw[:most])), len(raw))
+	case printable(raw):
+		return string(raw)
 	default:
 		return strconv.QuoteToASCII(string(raw))
 	}
+}
+
+func printable(raw []byte) bool {
+	return len(raw) > 0 && !bytes.ContainsFunc(raw, func(r rune) bool { return r < ' ' || r > '~' })
 }

@@ -37,6 +37,12 @@ func TestDecodeOrderAccepts(t *testing.T) {
 		"expiresAt": {extra(`"expiresAt":"2026-11-23T10:00:00.5+08:00"`), with(func(o *Order) {
 			o.ExpiresAt = time.Date(2026, 11, 23, 2, 0, 0, 5e8, time.UTC)
 		})},
+		"expiresAt, lower case": {extra(`"expiresAt":"2026-11-23t10:00:00z"`), with(func(o *Order) {
+			o.ExpiresAt = time.Date(2026, 11, 23, 10, 0, 0, 0, time.UTC)
+		})},
+		"expiresAt, leap second": {extra(`"expiresAt":"2016-12-31T23:59:60Z"`), with(func(o *Order) {
+			o.ExpiresAt = time.Date(2017, 1, 1, 0, 0, 0, 0, time.UTC)
+		})},
 		"signs that mean something to NATS": {strings.Replace(example, "630000198311142676", `.*>%$\"\\`, 1),
 			with(func(o *Order) { o.OutTradeNo = `.*>%$"\` })},
 		"escapes": {strings.Replace(example, "630000198311142676", "\\u0041", 1), with(func(o *Order) { o.OutTradeNo = "A" })},
@@ -81,7 +87,7 @@ func TestDecodeOrderRefuses(t *testing.T) {
 		number  string // that is known all the same
 	}{
 		"empty":                   {"", "payload", `""`, ""},
-		"not JSON":                {"hello", "payload", `"hello"`, ""},
+		"not JSON":                {"hello", "payload", "hello", ""},
 		"array":                   {"[" + example + "]", "payload", "array", ""},
 		"null":                    {"null", "payload", "null", ""},
 		"string":                  {`"x"`, "payload", "string", ""},
@@ -105,7 +111,7 @@ func TestDecodeOrderRefuses(t *testing.T) {
 		"outTradeNo too long":     {with("outTradeNo", `"`+strings.Repeat("9", 33)+`"`), "outTradeNo", "999", ""},
 		"outTradeNo with space":   {with("outTradeNo", `"a b"`), "outTradeNo", "a b", ""},
 		"outTradeNo with comma":   {with("outTradeNo", `"a,b"`), "outTradeNo", "a,b", ""},
-		"outTradeNo with newline": {with("outTradeNo", `"a\nb"`), "outTradeNo", `a\\nb`, ""},
+		"outTradeNo with newline": {with("outTradeNo", `"a\nb"`), "outTradeNo", `a\nb`, ""},
 		"outTradeNo not ASCII":    {with("outTradeNo", `"ä"`), "outTradeNo", `\u00e4`, ""},
 		"no iccid":                {with("iccid", ""), "iccid", "absent", no},
 		"iccid too short":         {with("iccid", `"12345678901234"`), "iccid", "12345678901234", no},
@@ -125,6 +131,8 @@ func TestDecodeOrderRefuses(t *testing.T) {
 		"renew a boolean":         {with("renew", "true"), "renew", "true", no},
 		"expiresAt a number":      {with("expiresAt", "1700000000"), "expiresAt", "1700000000", no},
 		"expiresAt without zone":  {with("expiresAt", `"2026-11-23T10:00:00"`), "expiresAt", "2026", no},
+		"expiresAt, one digit":    {with("expiresAt", `"2099-01-01T0:00:00Z"`), "expiresAt", "2099", no},
+		"expiresAt with a comma":  {with("expiresAt", `"2099-01-01T00:00:00,5Z"`), "expiresAt", "2099", no},
 		"expiresAt not a day":     {with("expiresAt", `"2026-02-30T10:00:00Z"`), "expiresAt", "2026-02-30", no},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -171,6 +179,10 @@ func TestFingerprintTellsOrdersApart(t *testing.T) {
 			t.Errorf("%s and %s have one fingerprint %s", name, other, fp)
 		}
 		seen[fp] = name
+	}
+	x, y := Order{Order: orders["plain"]}.Fingerprint(), Order{Order: upstream.Order{ICCID: "9", PackageCode: "2", Renew: n(1)}}.Fingerprint()
+	if got := differences(x, y); got != "iccid, renew" {
+		t.Errorf("they differ in %q, want iccid and renew", got)
 	}
 	a := Order{Order: upstream.Order{OutTradeNo: "A", ICCID: "1"}, ExpiresAt: time.Now()}
 	b := Order{Order: upstream.Order{OutTradeNo: "B", ICCID: "1"}}

@@ -12,6 +12,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"orderworker/dedupe"
+	"orderworker/upstream"
 )
 
 // ErrShutdown says that SHUTDOWN_TIMEOUT ran out with orders in progress. None
@@ -49,25 +50,47 @@ type Worker struct {
 	claims    claims
 	placer    placer
 	slots     slots
+	breaker   *upstream.Breaker
 	lookups   *lookups
 	metrics   *Metrics
 	logger    zerolog.Logger
 	working   *working
 	doubts    *doubts
-
-	storeJitter float64 // of storeBackoff; 0 in the simulation, so that a seed replays
 }
 
 // New makes a worker; Run sets it to work.
 func New(c Config) *Worker {
-	return &Worker{
+	w := &Worker{
 		rules: c.Rules, size: c.Concurrency, shutdown: c.ShutdownTimeout, ackWait: c.Stream.AckWait(),
 		source: c.Stream, publisher: c.Stream, claims: c.Claims, placer: c.Vendor, slots: c.Slots,
-		lookups: &lookups{finder: c.Vendor, slots: c.Slots, metrics: c.Metrics, asks: make(chan question)},
 		metrics: c.Metrics, logger: c.Logger,
-		working:     &working{orders: make(map[*handling]inProgress), numbers: make(map[string]struct{})},
-		doubts:      &doubts{gauge: c.Metrics.inDoubt, until: make(map[string]time.Time)},
-		storeJitter: backoff.DefaultRandomizationFactor,
+		working: &working{orders: make(map[*handling]inProgress), numbers: make(map[string]struct{})},
+		doubts:  &doubts{gauge: c.Metrics.inDoubt, until: make(map[string]time.Time)},
+	}
+	w.breaker = upstream.NewBreaker(w.paused)
+	w.lookups = &lookups{finder: c.Vendor, slots: c.Slots, slow: w.slow, breaker: w.breaker, metrics: c.Metrics, asks: make(chan question)}
+	return w
+}
+
+// paused shows that orders are held back, or go on.
+func (w *Worker) paused(c upstream.Change) {
+	level, text := zerolog.InfoLevel, "the vendor is back"
+	if c.Opened {
+		level, text = zerolog.ErrorLevel, "orders are held back"
+	}
+	w.metrics.pause(c.Paused)
+	w.logger.WithLevel(level).Bool("paused", c.Paused).Str("reason", cut(c.Reason, 1024)).Msg(text)
+}
+
+// slow tells all workers of an answer that says "too fast". Where that fails,
+// the next such answer will tell them.
+func (w *Worker) slow(ctx context.Context, err error) {
+	e := upstreamError(err)
+	if e == nil || e.Class != upstream.Throttled {
+		return
+	}
+	if err := w.slots.Slow(ctx, e.RetryAfter); err != nil {
+		w.logger.Warn().Err(err).Msg("the vendor says too fast, and other workers do not know it")
 	}
 }
 
@@ -117,7 +140,7 @@ func (w *Worker) pull(soft context.Context, start func(d *Delivery, done func())
 	for range w.size {
 		free <- struct{}{}
 	}
-	trouble := w.storeBackoff()
+	trouble := storeBackoff()
 	for {
 		n := 0
 		select {
@@ -220,10 +243,9 @@ func (w *Worker) renew(ctx context.Context, orders []inProgress) {
 }
 
 // storeBackoff paces a repeated call to a store: 50 ms growing to 2 s, for ever.
-func (w *Worker) storeBackoff() *backoff.ExponentialBackOff {
+func storeBackoff() *backoff.ExponentialBackOff {
 	return backoff.NewExponentialBackOff(
 		backoff.WithInitialInterval(50*time.Millisecond),
-		backoff.WithRandomizationFactor(w.storeJitter),
 		backoff.WithMaxInterval(2*time.Second),
 		backoff.WithMaxElapsedTime(0))
 }
@@ -239,7 +261,7 @@ func keepOn[T any](ctx context.Context, w *Worker, what string, op func() (T, er
 			err = backoff.Permanent(err)
 		}
 		return v, err
-	}, backoff.WithContext(w.storeBackoff(), ctx), func(err error, _ time.Duration) {
+	}, backoff.WithContext(storeBackoff(), ctx), func(err error, _ time.Duration) {
 		level := zerolog.DebugLevel
 		if first {
 			level = zerolog.WarnLevel

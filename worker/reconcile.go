@@ -2,6 +2,7 @@ package worker
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"time"
 
@@ -11,7 +12,7 @@ import (
 
 // holdPoll is how often an order that waits for an operator looks whether
 // there is a verdict.
-const holdPoll = 30 * time.Second
+const holdPoll = 10 * time.Second
 
 // enterDoubt parks an order whose newest request may have gone through, or
 // whose earlier one still may; earlier is what was known of that.
@@ -139,6 +140,8 @@ const (
 type lookups struct {
 	finder  finder
 	slots   slots
+	slow    func(context.Context, error) // takes the end of a call
+	breaker *upstream.Breaker
 	metrics *Metrics
 	asks    chan question
 }
@@ -217,13 +220,23 @@ func (l *lookups) answer(ctx context.Context, batch []question) {
 	}
 }
 
+// errNotAsked says that lookups end without an answer, and this one was not made.
+var errNotAsked = errors.New("not asked: earlier lookups got no answer")
+
 func (l *lookups) lookUp(ctx context.Context, numbers []string) (upstream.Lookup, error) {
+	if !l.breaker.MayLookUp() {
+		return upstream.Lookup{}, errNotAsked
+	}
 	if err := l.slots.WaitLookup(ctx); err != nil {
 		return upstream.Lookup{}, err
 	}
 	begun := time.Now()
 	found, err := l.finder.Lookup(ctx, numbers, begun.Add(3*time.Second))
 	l.metrics.call("getOrderPackageDetails", begun, err)
+	if ctx.Err() == nil {
+		l.breaker.LookedUp(len(found.Found) > 0, err)
+	}
+	l.slow(ctx, err)
 	if err != nil {
 		return upstream.Lookup{}, err
 	}

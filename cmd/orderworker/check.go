@@ -25,7 +25,8 @@ func (s *Settings) check(f *faults) {
 	s.checkNATS(f)
 	s.checkStreams(f)
 	s.checkMemory(f)
-	s.checkVendor(f)
+	s.checkCalls(f)
+	s.checkReconcile(f)
 	s.checkCodes(f)
 	s.checkOrders(f)
 	s.checkProcess(f)
@@ -55,8 +56,8 @@ func oneOf(f *faults, name, value string, words ...string) {
 	f.add(name, "(%q) must be one of %s", value, strings.Join(words, ", "))
 }
 
-// checkVendor looks at everything about calls to the vendor but the codes.
-func (s *Settings) checkVendor(f *faults) {
+// checkCalls looks at everything that a call to the vendor needs but the codes.
+func (s *Settings) checkCalls(f *faults) {
 	checkBaseURL(f, "UPSTREAM_URL", s.UpstreamURL)
 	switch {
 	case s.UpstreamAppkey == "":
@@ -70,6 +71,10 @@ func (s *Settings) checkVendor(f *faults) {
 		f.add("UPSTREAM_RATE", "(%v) must be 0 (no limit) or %v to %v requests per second", r, minRate, maxRate)
 	}
 	atLeast(f, "UPSTREAM_JITTER", s.UpstreamJitter, 0, "")
+}
+
+// checkReconcile looks at how doubt is settled.
+func (s *Settings) checkReconcile(f *faults) {
 	oneOf(f, "UPSTREAM_RECONCILE", s.UpstreamReconcile, "lookup", "resend", "hold")
 	positive(f, "RECONCILE_DELAY", s.ReconcileDelay)
 	if f.good("RECONCILE_DELAY", "UPSTREAM_TIMEOUT") && s.ReconcileDelay < s.UpstreamTimeout {

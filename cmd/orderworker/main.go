@@ -4,7 +4,8 @@
 //
 // To read it: main.go, settings.go, flags.go (how settings are read), check.go,
 // names.go, url.go and secret.go (what a setting may be), run.go, nats.go and
-// redis.go, wait.go, admin.go, then the other commands.
+// redis.go, wait.go, admin.go, then the other commands (status.go and settle.go
+// share servers.go and stored.go).
 package main
 
 import (
@@ -15,6 +16,7 @@ import (
 	"os"
 	"strings"
 
+	"github.com/mattn/go-isatty"
 	"github.com/redis/go-redis/v9/logging"
 )
 
@@ -30,11 +32,18 @@ type commands struct {
 	Run     runCmd     `cmd:"" help:"Run the worker."`
 	Demo    demoCmd    `cmd:"" help:"Show it all at work in one process: no server needed, nothing left behind."`
 	Sandbox sandboxCmd `cmd:"" help:"Run the simulated vendor alone, for tests and trials."`
+	Status  statusCmd  `cmd:"" help:"Show what is known of an order."`
+	Settle  settleCmd  `cmd:"" help:"Say how an order in doubt ended, where nobody but an operator can."`
 	Version versionCmd `cmd:"" help:"Print the version."`
 }
 
-// std is where a command writes: out what it was asked for, err the rest.
-type std struct{ out, err io.Writer }
+// std is where a command writes: out what it was asked for, err the rest; and
+// where it reads an answer, if somebody is there to give one.
+type std struct {
+	out, err   io.Writer
+	in         io.Reader
+	isTerminal func() bool // in is one
+}
 
 // exitStatus is the error of a command that has said all there is to say: run
 // prints nothing and returns it.
@@ -85,7 +94,10 @@ func run(args []string, lookup lookupFunc, stdout, stderr io.Writer) int {
 	soft, stop := softContext(os.Exit)
 	defer stop()
 	kctx.BindTo(soft, (*context.Context)(nil))
-	err = kctx.Run(&std{out: stdout, err: stderr})
+	err = kctx.Run(&std{
+		out: stdout, err: stderr, in: os.Stdin,
+		isTerminal: func() bool { return isatty.IsTerminal(os.Stdin.Fd()) },
+	})
 	if status, ok := errors.AsType[exitStatus](err); ok {
 		return int(status)
 	}

@@ -89,12 +89,13 @@ func checkCreds(f *faults, file string) {
 // errRefused.
 //
 // While the connection is down a publish fails at once, instead of going out
-// late from a buffer. Where a reconnect is refused twice by the same server,
-// nats.go closes the connection for good; nc.StatusChanged(nats.CLOSED) tells.
+// late from a buffer. A reconnect that is refused is tried again too: passwords
+// are changed while workers run.
 //
 // nats.go's own RetryOnFailedConnect would hand a refusal at the start to a
-// callback, so the first connection is tried here.
-func connectNATS(ctx context.Context, s *Settings, log zerolog.Logger, failed func(error)) (*nats.Conn, error) {
+// callback, so the first connection is tried here. A permission that is missing
+// shows only when it is used, and is told to denied.
+func connectNATS(ctx context.Context, s *Settings, log zerolog.Logger, failed, denied func(error)) (*nats.Conn, error) {
 	options := []nats.Option{
 		nats.Name("orderworker"),
 		nats.Timeout(natsDialTimeout),
@@ -119,6 +120,9 @@ func connectNATS(ctx context.Context, s *Settings, log zerolog.Logger, failed fu
 				event = event.Str("subject", sub.Subject)
 			}
 			event.Msg("nats error")
+			if errors.Is(err, nats.ErrPermissionViolation) {
+				denied(fmt.Errorf("nats: %w: %w", errRefused, err))
+			}
 		}),
 	}
 	if s.NATSCreds != "" {

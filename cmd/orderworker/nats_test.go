@@ -124,7 +124,7 @@ func TestConnectNATS(t *testing.T) {
 			ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 			defer cancel()
 			var log syncBuffer
-			nc, err := connectNATS(ctx, &c.settings, zerolog.New(&log), func(error) {})
+			nc, err := connectNATS(ctx, &c.settings, zerolog.New(&log), func(error) {}, func(error) {})
 			if err == nil {
 				defer nc.Close()
 			}
@@ -157,7 +157,7 @@ func TestConnectNATSWaits(t *testing.T) {
 	}
 	connected := make(chan result, 1)
 	go func() {
-		nc, err := connectNATS(t.Context(), &Settings{NATSURL: "nats://" + addr.String()}, zerolog.Nop(), func(err error) { tried <- err })
+		nc, err := connectNATS(t.Context(), &Settings{NATSURL: "nats://" + addr.String()}, zerolog.Nop(), func(err error) { tried <- err }, func(error) {})
 		connected <- result{nc, err}
 	}()
 	if err := <-tried; !strings.HasPrefix(err.Error(), "nats: ") {
@@ -173,7 +173,7 @@ func TestConnectNATSWaits(t *testing.T) {
 
 func TestConnectNATSStops(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
-	_, err := connectNATS(ctx, &Settings{NATSURL: "nats://127.0.0.1:1"}, zerolog.Nop(), func(error) { cancel() })
+	_, err := connectNATS(ctx, &Settings{NATSURL: "nats://127.0.0.1:1"}, zerolog.Nop(), func(error) { cancel() }, func(error) {})
 	if !errors.Is(err, context.Canceled) {
 		t.Errorf("got %v", err)
 	}
@@ -183,7 +183,7 @@ func TestNATSReconnects(t *testing.T) {
 	first := startNATS(t, server.Options{Username: "u", Password: "hunter2"})
 	port := first.Addr().(*net.TCPAddr).Port
 	var log syncBuffer
-	nc, err := connectNATS(t.Context(), &Settings{NATSURL: "nats://u:hunter2@" + first.Addr().String()}, zerolog.New(&log), func(error) {})
+	nc, err := connectNATS(t.Context(), &Settings{NATSURL: "nats://u:hunter2@" + first.Addr().String()}, zerolog.New(&log), func(error) {}, func(error) {})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -215,7 +215,7 @@ func TestNATSErrorsAreLogged(t *testing.T) {
 		Subscribe: &server.SubjectPermission{Deny: []string{"secret"}},
 	}}}})
 	var log syncBuffer
-	nc, err := connectNATS(t.Context(), &Settings{NATSURL: "nats://u:p@" + s.Addr().String()}, zerolog.New(&log), func(error) {})
+	nc, err := connectNATS(t.Context(), &Settings{NATSURL: "nats://u:p@" + s.Addr().String()}, zerolog.New(&log), func(error) {}, func(error) {})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -38,7 +38,10 @@ func (c *runCmd) Run(soft context.Context, std *std) error {
 		admin.stop(ctx)
 	}()
 
-	nc, err := connectNATS(soft, s, log, natsGate.fail)
+	// A permission that is missing shows when it is used, and ends the program.
+	soft, denied := context.WithCancelCause(soft)
+	defer denied(nil)
+	nc, err := connectNATS(soft, s, log, natsGate.fail, denied)
 	if err != nil {
 		return unlessStopped(soft, err)
 	}
@@ -71,15 +74,21 @@ func (c *runCmd) Run(soft context.Context, std *std) error {
 		log.Warn().Err(flushErr).Msg("the last answers to NATS may be lost: those orders are delivered again")
 	}
 	log.Info().Msg("stopped")
+	if cause := context.Cause(soft); err == nil && errors.Is(cause, errRefused) {
+		err = cause
+	}
 	return err
 }
 
 // unlessStopped is nil where err came only of being asked to stop.
 func unlessStopped(soft context.Context, err error) error {
-	if soft.Err() != nil && !errors.Is(err, errRefused) {
-		return nil
+	if soft.Err() == nil || errors.Is(err, errRefused) {
+		return err
 	}
-	return err
+	if cause := context.Cause(soft); errors.Is(cause, errRefused) {
+		return cause
+	}
+	return nil
 }
 
 // assemble makes the streams that are missing, and the worker. The error wraps
@@ -157,6 +166,8 @@ func (s *Settings) openJournal(ctx context.Context, js jetstream.JetStream, rdb 
 func (s *Settings) tolerate(err error, log zerolog.Logger) error {
 	lossy, ok := errors.AsType[*worker.Lossy](err)
 	switch {
+	case errors.Is(err, worker.ErrUnfit):
+		return fmt.Errorf("%w: %w", errRefused, err)
 	case !ok:
 		return err
 	case s.AllowLossyStreams:

@@ -1,0 +1,60 @@
+package main
+
+import (
+	"encoding/json"
+	"testing"
+
+	"orderworker/upstream/sandbox"
+	"orderworker/worker"
+)
+
+// What the black-box scenarios find nothing of must be found when it is there.
+func TestJudgeFindsWhatIsWrong(t *testing.T) {
+	order := request{OutTradeNo: "A", ICCID: "8988308650100524999", PackageCode: "CN-5M"}
+	end := func(status worker.Status, number, id string) event {
+		r := worker.Result{OutTradeNo: "A", ICCID: order.ICCID, PackageCode: order.PackageCode, Status: status, OrderNumber: number}
+		payload, err := json.Marshal(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return event{id: id, payload: string(payload), result: r}
+	}
+	succeeded, failed := end(worker.Succeeded, "n1", "A.succeeded"), end(worker.Failed, "", "A.failed")
+	type wrong struct{ doubles, lost, contradictions int }
+	for name, c := range map[string]struct {
+		sold []string // order numbers in the vendor's book
+		ends []event
+		want wrong
+	}{
+		"bought":                   {[]string{"n1"}, []event{succeeded}, wrong{}},
+		"the same event again":     {[]string{"n1"}, []event{succeeded, succeeded}, wrong{}},
+		"failed":                   {nil, []event{failed}, wrong{}},
+		"bought twice":             {[]string{"n1", "n2"}, []event{succeeded}, wrong{doubles: 1}},
+		"no result":                {nil, nil, wrong{lost: 1}},
+		"bought, no result":        {[]string{"n1"}, nil, wrong{lost: 1}},
+		"succeeded, not bought":    {nil, []event{succeeded}, wrong{contradictions: 1}},
+		"succeeded, other number":  {[]string{"n2"}, []event{succeeded}, wrong{contradictions: 1}},
+		"failed, but bought":       {[]string{"n1"}, []event{failed}, wrong{contradictions: 1}},
+		"succeeded and failed":     {[]string{"n1"}, []event{succeeded, failed}, wrong{contradictions: 1}},
+		"again, in other words":    {[]string{"n1"}, []event{succeeded, end(worker.Succeeded, "n2", "A.succeeded")}, wrong{contradictions: 1}},
+		"rejected":                 {nil, []event{end(worker.Rejected, "", "A.rejected.0")}, wrong{contradictions: 1}},
+		"the id is not its status": {[]string{"n1"}, []event{end(worker.Succeeded, "n1", "A.failed")}, wrong{contradictions: 1}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			book := sandbox.Book{PerOutTradeNo: map[string]int{}}
+			for _, number := range c.sold {
+				book.PerOutTradeNo["A"]++
+				book.Purchases = append(book.Purchases, sandbox.Purchase{OutTradeNo: "A", OrderNumber: number})
+			}
+			w := &world{orders: []request{order}}
+			v := w.judge(book, map[string][]event{"A": c.ends})
+			if got := (wrong{len(v.doubles), len(v.lost), len(v.contradictions)}); got != c.want {
+				t.Errorf("got %+v, want %+v: %v %v", got, c.want, v.doubles, v.contradictions)
+			}
+		})
+	}
+	w := &world{}
+	if v := w.judge(sandbox.Book{PerOutTradeNo: map[string]int{"B": 1}}, nil); len(v.contradictions) != 1 {
+		t.Errorf("a purchase that nobody ordered: got %v", v.contradictions)
+	}
+}

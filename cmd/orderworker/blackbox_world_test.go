@@ -1,0 +1,205 @@
+package main
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/redis/go-redis/v9"
+)
+
+// setup is what a scenario needs beyond three workers and one server of each
+// kind.
+type setup struct {
+	nodes    int  // NATS servers; more than one: a cluster, with as many replicas
+	natsDies bool // it syncs every write: assumption A3 of the design
+	proxied  bool // workers reach NATS, Redis and the vendor through proxies
+}
+
+// The links of a worker that a proxy may stand in.
+const (
+	natsLink   = "nats"
+	redisLink  = "redis"
+	vendorLink = "vendor"
+)
+
+// world is everything that runs in a scenario. One goroutine makes the faults.
+type world struct {
+	t         *testing.T
+	dir       string
+	random    *rand.Rand
+	programs  programs
+	nodes     []*natsNode
+	redis     *process
+	redisAddr string
+	rdb       *redis.Client
+	vendorURL string
+	proxies   map[string]*proxy // by link
+	workers   []*process
+	js        jetstream.JetStream
+	publisher *publisher
+	orders    []request // every order that was ever to be published
+}
+
+const workers = 3
+
+// newWorld starts everything. All of it ends with t.
+func newWorld(t *testing.T, programs programs, s setup, source rand.Source) *world {
+	t.Helper()
+	w := &world{t: t, dir: t.TempDir(), random: rand.New(source), programs: programs, proxies: map[string]*proxy{}}
+	w.startNATS(max(1, s.nodes), s.natsDies)
+	w.startRedis()
+	w.startVendor()
+
+	var servers []string
+	for _, n := range w.nodes {
+		servers = append(servers, n.url())
+	}
+	nc, err := nats.Connect(strings.Join(servers, ","), nats.MaxReconnects(-1), nats.ReconnectWait(50*time.Millisecond), nats.ReconnectBufSize(-1),
+		nats.ErrorHandler(func(*nats.Conn, *nats.Subscription, error) {})) // it would be printed; what is lost is noticed by the caller
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(nc.Close)
+	if w.js, err = jetstream.New(nc); err != nil {
+		t.Fatal(err)
+	}
+
+	natsURL, redisAddr, vendorURL := strings.Join(servers, ","), w.redisAddr, w.vendorURL
+	if s.proxied {
+		w.proxies[natsLink] = newProxy(t, strings.TrimPrefix(natsURL, "nats://"))
+		w.proxies[redisLink] = newProxy(t, redisAddr)
+		w.proxies[vendorLink] = newProxy(t, strings.TrimPrefix(vendorURL, "http://"))
+		natsURL, redisAddr, vendorURL = "nats://"+w.proxies[natsLink].addr, w.proxies[redisLink].addr, "http://"+w.proxies[vendorLink].addr
+	}
+	env := append(workerEnv, "NATS_URL="+natsURL, "REDIS_URL=redis://"+redisAddr+"/0?read_timeout=1s", "UPSTREAM_URL="+vendorURL,
+		"NATS_REPLICAS="+strconv.Itoa(len(w.nodes)))
+	for i := range workers {
+		w.workers = append(w.workers, newProcess(t, w.dir, fmt.Sprintf("worker%d", i+1), programs.orderworker, env, "run"))
+	}
+	w.publisher = newPublisher(t, w.js)
+	return w
+}
+
+// workerEnv is a worker's whole environment but for its servers: the times are
+// short, and in the proportions of the defaults.
+var workerEnv = []string{
+	"ADMIN_ADDR=", "LOG_FORMAT=json", "CONCURRENCY=16", "SHUTDOWN_TIMEOUT=20s", "ORDERS_ACK_WAIT=1s",
+	"UPSTREAM_APPKEY=" + vendorKey, "UPSTREAM_SECRET=" + vendorSecret, "UPSTREAM_RATE=0",
+	"UPSTREAM_TIMEOUT=400ms", "RECONCILE_DELAY=1500ms", "UPSTREAM_PERMANENT_CODES=" + codeNever,
+	"BACKOFF_INITIAL=50ms", "BACKOFF_MAX=500ms", "MAX_ATTEMPTS=4",
+}
+
+// The vendor's account, and the codes of its refusals.
+const (
+	vendorKey    = "blackbox"
+	vendorSecret = "blackbox-secret"
+	codeNotNow   = "3001"
+	codeNever    = "3002"
+)
+
+// vendorRules make every end of a call happen, some after a purchase and some
+// without. A purchase that comes late, or is shown late by the lookup, does so
+// well within RECONCILE_DELAY: assumption A2 of the design.
+var vendorRules = []string{
+	"packageCode=NEVER: refuse code=" + codeNever,
+	"packageCode=NOTNOW: refuse code=" + codeNotNow,
+	"p=0.03: refuse code=" + codeNotNow,
+	"p=0.02 buy: hang=1s",
+	"p=0.02: hang=1s",
+	"p=0.02 buy: status=500",
+	"p=0.02: status=503 html",
+	"p=0.01 buy: reset",
+	"p=0.01: close",
+	"p=0.01 buy: cut",
+	"p=0.01 buy: notjson",
+	"p=0.01: nonumber",
+	"p=0.02: delay=500ms",
+	"p=0.01: throttle",
+	"endpoint=lookup p=0.02: status=503",
+	"endpoint=lookup p=0.01: hang=1s",
+	"endpoint=lookup p=0.01: cut",
+}
+
+func (w *world) startVendor() {
+	addr := freeServerAddr(w.t)
+	args := []string{"sandbox", "--addr", addr, "--appkey", vendorKey, "--secret", vendorSecret, "--rate=0",
+		"--latency=5ms", "--jitter=20ms", "--lookup-lag=400ms", "--seed", strconv.FormatUint(w.random.Uint64()>>2, 10)}
+	for _, rule := range vendorRules {
+		args = append(args, "--rule", rule)
+	}
+	newProcess(w.t, w.dir, "vendor", w.programs.orderworker, nil, args...)
+	w.vendorURL = "http://" + addr
+	w.until("the vendor answers", func() bool { return listens(addr) })
+}
+
+// startRedis starts a server that keeps its data in an append-only file.
+func (w *world) startRedis() {
+	w.redisAddr = freeServerAddr(w.t)
+	dir := filepath.Join(w.dir, "redis")
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		w.t.Fatal(err)
+	}
+	_, port, _ := net.SplitHostPort(w.redisAddr)
+	w.redis = newProcess(w.t, w.dir, "redis-server", w.programs.redis, nil,
+		"--bind", "127.0.0.1", "--port", port, "--dir", dir, "--save", "", "--appendonly", "yes", "--appendfsync", "everysec")
+	w.rdb = redis.NewClient(&redis.Options{Addr: w.redisAddr})
+	w.t.Cleanup(func() { _ = w.rdb.Close() })
+	w.redisAnswers()
+}
+
+func (w *world) redisAnswers() {
+	w.t.Helper()
+	w.until("redis-server answers", func() bool { return w.rdb.Ping(w.t.Context()).Err() == nil })
+}
+
+func listens(addr string) bool {
+	conn, err := net.Dial("tcp", addr)
+	if err != nil {
+		return false
+	}
+	_ = conn.Close()
+	return true
+}
+
+// takenPorts are those that freeServerAddr gave out.
+var takenPorts sync.Map
+
+// freeServerAddr is an address that a server can be started on again and
+// again: below the ports that the kernel gives to clients, one of which could
+// else take it while the server is down, or even connect to itself there.
+func freeServerAddr(t *testing.T) string {
+	t.Helper()
+	for range 1000 {
+		port := 15000 + rand.IntN(17000)
+		if _, taken := takenPorts.LoadOrStore(port, true); taken {
+			continue
+		}
+		addr := net.JoinHostPort("127.0.0.1", strconv.Itoa(port))
+		if l, err := net.Listen("tcp", addr); err == nil {
+			_ = l.Close()
+			return addr
+		}
+	}
+	t.Fatal("no free port")
+	return ""
+}
+
+// until polls until ok, which it must be within a generous time.
+func (w *world) until(what string, ok func() bool) {
+	w.t.Helper()
+	for deadline := time.Now().Add(patience); !ok(); time.Sleep(20 * time.Millisecond) { // between two polls
+		if time.Now().After(deadline) {
+			w.t.Fatalf("not within %v: %s", patience, what)
+		}
+	}
+}

@@ -1,0 +1,77 @@
+package main
+
+import (
+	"bytes"
+	"strings"
+	"testing"
+
+	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"orderworker/dedupe/storetest"
+)
+
+// runSettings are what run needs beside its servers.
+func runSettings(more map[string]string) lookupFunc {
+	env := map[string]string{"UPSTREAM_APPKEY": "k", "UPSTREAM_SECRET": "s", "ADMIN_ADDR": "", "UPSTREAM_URL": "http://127.0.0.1:1", "UPSTREAM_RATE": "0"}
+	for name, value := range more {
+		env[name] = value
+	}
+	return func(name string) (string, bool) { v, ok := env[name]; return v, ok }
+}
+
+func TestRunEndsWhereNATSForbidsOrDoesNotFit(t *testing.T) {
+	redis := startRedis(t, "--maxmemory-policy", "noeviction")
+	for name, c := range map[string]struct {
+		deny   []string
+		stream *jetstream.StreamConfig
+		want   string
+	}{
+		"streams may not be asked for": {deny: []string{"$JS.API.STREAM.>"}, want: "ermissions"},
+		"results may not be published": {deny: []string{"orders.package.result.>"}, want: "orders.package.result"},
+		"orders go to another stream":  {stream: &jetstream.StreamConfig{Name: "ORDERS", Subjects: []string{"elsewhere"}}, want: "orders.package.request"},
+		"another stream has the subject": {stream: &jetstream.StreamConfig{Name: "OTHER", Subjects: []string{"orders.package.>"}},
+			want: "overlap"},
+		"orders have an age limit": {stream: &jetstream.StreamConfig{Name: "ORDERS", Subjects: []string{"orders.package.request"}, MaxAge: 1e12}, want: "max_age"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := storetest.NATS(t, func(o *server.Options) {
+				o.Users = []*server.User{{Username: "admin", Password: "p"}, {Username: "worker", Password: "p", Permissions: &server.Permissions{
+					Publish: &server.SubjectPermission{Deny: c.deny},
+				}}}
+			})
+			nc, err := nats.Connect(s.ClientURL(), nats.UserInfo("admin", "p"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer nc.Close()
+			js, err := jetstream.New(nc)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if c.stream != nil {
+				if _, err := js.CreateStream(t.Context(), *c.stream); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if name == "results may not be published" { // that shows with the first result
+				if _, err := js.CreateStream(t.Context(), jetstream.StreamConfig{Name: "ORDERS", Subjects: []string{"orders.package.request"}}); err != nil {
+					t.Fatal(err)
+				}
+				expired := `{"outTradeNo":"A","iccid":"8988308650100524999","packageCode":"P","expiresAt":"2020-01-01T00:00:00Z"}`
+				if _, err := js.Publish(t.Context(), "orders.package.request", []byte(expired)); err != nil {
+					t.Fatal(err)
+				}
+			}
+			var out, errs bytes.Buffer
+			status := run([]string{"run"}, runSettings(map[string]string{
+				"NATS_URL": "nats://worker:p@" + s.Addr().String(), "REDIS_URL": "redis://" + redis, "SHUTDOWN_TIMEOUT": "1s",
+			}), &out, &errs)
+			last := errs.String()[strings.LastIndex(strings.TrimSpace(errs.String()), "\n")+1:]
+			if status != statusFailed || !strings.HasPrefix(last, "orderworker: ") || !strings.Contains(errs.String(), c.want) {
+				t.Errorf("exit status %d, want 1 and a line that names %s; stderr ends with %s", status, c.want, last)
+			}
+		})
+	}
+}

@@ -1,0 +1,301 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"maps"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"orderworker/dedupe"
+	"orderworker/dedupe/storetest"
+)
+
+func TestStatusOfAnOrderInDoubt(t *testing.T) {
+	d := newDesk(t, nil, "first=1 buy: hang")
+	d.inDoubt("A", `,"renew":2,"expiresAt":"2050-01-01T00:00:00Z"`)
+	number := d.vendor.Purchases("A")[0]
+
+	status, out, errs := d.do("status", "A", "--ask-vendor")
+	if status != statusDone || errs != "" {
+		t.Errorf("%d %s", status, errs)
+	}
+	got := regexp.MustCompile(`\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z`).ReplaceAllString(out, "TIME")
+	got = regexp.MustCompile(`due in [0-9.]+s`).ReplaceAllString(got, "due in LEFT")
+	want := `order    A
+state    in_doubt: it may have been bought; see orderworker settle
+redis    doubt, due in LEFT, attempt 1, in_doubt was published
+journal  intent, attempt 1, in doubt since TIME, its request is over by TIME
+request  ORDERS 1, not acknowledged, received TIME, iccid 8988308650100524999, package P, renew 2, expires TIME
+results  ORDER_RESULTS 1, stored TIME, in_doubt
+         1 found, 1 result searched
+vendor   bought, order number ` + number.OrderNumber + fmt.Sprintf(", order id %d\n", number.OrderID)
+	if got != want {
+		t.Errorf("got\n%s\nwant\n%s", got, want)
+	}
+	if k := d.know("A"); k.Vendor != nil || k.State != "in_doubt" {
+		t.Errorf("%+v", k)
+	}
+	if k := d.know("A", "--ask-vendor"); k.Vendor == nil || k.Vendor.Answer != "found" || k.Vendor.OrderNumber != number.OrderNumber || k.Vendor.OrderID != number.OrderID {
+		t.Errorf("vendor %+v, want %+v", k.Vendor, number)
+	}
+	if k := d.know("B", "--ask-vendor"); k.Vendor == nil || k.Vendor.Answer != "missing" || k.State != "unknown" {
+		t.Errorf("vendor %+v", k.Vendor)
+	}
+}
+
+// The names in JSON are an interface: a name that goes or comes is noticed.
+func TestStatusJSONNames(t *testing.T) {
+	d := newDesk(t, nil)
+	d.doubt(d.store(), "A", 0)
+	status, out, _ := d.do("status", "A", "--json")
+	var got map[string]json.RawMessage
+	if err := json.Unmarshal([]byte(out), &got); err != nil || status != statusDone || strings.Count(out, "\n") != 1 {
+		t.Fatalf("%d %v\n%s", status, err, out)
+	}
+	names := func(raw json.RawMessage) string {
+		var object map[string]any
+		d.ok(json.Unmarshal(raw, &object))
+		return strings.Join(slices.Sorted(maps.Keys(object)), " ")
+	}
+	for part, want := range map[string]string{
+		"":        "errors journal known outTradeNo redis request results state untaken vendor",
+		"redis":   "attempt doubt leftMs owner phase refusals result revision seq waits",
+		"journal": "attempt bought open owner refusals result revision sendBy seq since state waits",
+		"request": "iccid packageCode received seq state stream",
+		"results": "cut events searched stream",
+	} {
+		raw := got[part]
+		if part == "" {
+			raw = json.RawMessage(out)
+		}
+		if names := names(raw); names != want {
+			t.Errorf("%q has %s, want %s", part, names, want)
+		}
+	}
+	if string(got["errors"]) != "[]" || string(got["vendor"]) != "null" {
+		t.Errorf("errors %s, vendor %s", got["errors"], got["vendor"])
+	}
+}
+
+func TestStatusOfStates(t *testing.T) {
+	d := newDesk(t, nil)
+	store := d.store()
+	intent := func(no string) *dedupe.Claim {
+		c := d.claim(store, no, 0)
+		d.ok(store.Intent(t.Context(), c, time.Now().Add(time.Hour)))
+		return c
+	}
+	d.claim(store, "CLAIMED", 0)
+	intent("SENDING")
+	d.ok(store.Wait(t.Context(), intent("WAITING"), 1, time.Hour))
+	d.doubt(store, "DOUBT", 999)
+	final := intent("FINAL")
+	_, err := store.Finish(t.Context(), final, []byte(`{"status":"failed","reason":"permanent_code","code":"3002","message":"no such package","attempts":1}`), true)
+	d.ok(err)
+	d.doubt(store, "OTHER", 1) // the request of CLAIMED
+	d.publish("UNTAKEN")
+
+	for no, c := range map[string]struct {
+		status int
+		want   []string
+	}{
+		"CLAIMED": {0, []string{"state    claimed: a worker took it", "redis    claimed, a worker has it, for", "journal  nothing", "request  ORDERS 1, not acknowledged", "results  0 found, 0 results searched", "vendor   not asked (--ask-vendor)"}},
+		"SENDING": {0, []string{"state    sending: a request may be under way", "journal  intent, attempt 1"}},
+		"WAITING": {0, []string{"state    waiting: ", "redis    ready, due in ", "journal  ready, attempt 1, 1 refusal, due 2"}},
+		"DOUBT":   {0, []string{"state    in_doubt: ", "request  ORDERS 999, gone: acknowledged"}},
+		"FINAL":   {0, []string{"state    failed: certainly not bought", `journal  final, attempt 1, failed, permanent_code, code 3002, "no such package", 1 attempt`}},
+		"OTHER":   {0, []string{"request  ORDERS 1, message 1 of stream ORDERS is another order's"}},
+		"UNTAKEN": {1, []string{"state    unknown: nothing is known of it anywhere", "redis    nothing", "journal  nothing", "request  not known where, 5 requests in the stream were not taken by a worker yet"}},
+	} {
+		t.Run(no, func(t *testing.T) {
+			status, out, errs := d.do("status", no)
+			if status != c.status || errs != "" {
+				t.Errorf("%d %s, want %d", status, errs, c.status)
+			}
+			for _, want := range c.want {
+				if !strings.Contains(out, want) {
+					t.Errorf("%q is not in\n%s", want, out)
+				}
+			}
+		})
+	}
+}
+
+func TestStatusSearchesTheNewestResults(t *testing.T) {
+	d := newDesk(t, nil)
+	result := func(no, status string) {
+		msg := nats.NewMsg("orders.package.result." + status)
+		msg.Header.Set("ce-subject", no)
+		msg.Data = []byte(`{"outTradeNo":"` + no + `","status":"` + status + `"}`)
+		_, err := d.js.PublishMsg(t.Context(), msg)
+		d.ok(err)
+	}
+	result("A", "in_doubt")
+	for range 20 {
+		result("B", "failed")
+	}
+	result("A", "succeeded")
+	if k := d.know("A"); k.State != "succeeded" || len(k.Results.Events) != 2 || k.Results.Searched != 22 || k.Results.Cut {
+		t.Errorf("%+v", k.Results)
+	}
+	if k := d.know("A", "--results-last=5"); len(k.Results.Events) != 1 || k.Results.Events[0].Seq != 22 || k.Results.Searched != 5 || !k.Results.Cut {
+		t.Errorf("the newest 5: %+v", k.Results)
+	}
+	if k := d.know("A", "--results-since=1h", "--results-last=5"); len(k.Results.Events) != 2 || k.Results.Cut {
+		t.Errorf("of an hour: %+v", k.Results)
+	}
+	if k := d.know("A", "--results-since=1ns"); len(k.Results.Events) != 0 || k.Results.Searched != 0 || !k.Results.Cut || k.State != "unknown" {
+		t.Errorf("of no time: %+v", k.Results)
+	}
+	_, out, _ := d.do("status", "C", "--results-last=5")
+	if !strings.Contains(out, "results  0 found, 5 results searched; there are older ones, which were not") {
+		t.Error(out)
+	}
+}
+
+// In a stream that keeps what was acknowledged the consumer knows.
+func TestStatusOfARequestThatIsKept(t *testing.T) {
+	d := newDesk(t, nil)
+	d.ok(d.js.DeleteStream(t.Context(), "ORDERS"))
+	_, err := d.js.CreateStream(t.Context(), jetstream.StreamConfig{Name: "ORDERS", Subjects: []string{"orders.package.request"}})
+	d.ok(err)
+	d.start()
+	d.publish("A")
+	storetest.Eventually(t, "A is acknowledged", func() bool { return d.know("A").Request.deref().State == "acknowledged" })
+	if d.count("ORDERS") != 1 {
+		t.Errorf("%d requests, want 1", d.count("ORDERS"))
+	}
+}
+
+func (v *requestView) deref() requestView { return deref(v) }
+
+func TestStatusShowsWhatItCanGet(t *testing.T) {
+	d := newDesk(t, nil)
+	d.doubt(d.store(), "A", 0)
+	d.redis.Kill(t)
+	status, out, errs := d.do("status", "A", "--timeout=2s")
+	if status != statusFailed || strings.Count(errs, "\n") != 1 || !strings.HasPrefix(errs, "orderworker: status A: ") {
+		t.Errorf("%d %s", status, errs)
+	}
+	for _, want := range []string{"state    in_doubt", "redis    could not be asked", "journal  intent, attempt 1", "request  ORDERS 1, not acknowledged", "error "} {
+		if !strings.Contains(out, want) {
+			t.Errorf("%q is not in\n%s", want, out)
+		}
+	}
+	d.redis.Start(t)
+	k := d.know("A", "--journal-stream=NONE", "--orders-stream=GONE", "--results-stream=NEVER")
+	if len(k.Errors) != 2 || k.Results != nil || k.Journal != nil {
+		t.Errorf("%+v", k)
+	}
+	d.vendor.SetDown(true)
+	if k := d.know("B", "--ask-vendor", "--timeout=2s"); len(k.Errors) != 1 || k.Vendor != nil || !strings.Contains(k.Errors[0], "ask the vendor: ") {
+		t.Errorf("%+v", k)
+	}
+}
+
+func TestStatusGivesUp(t *testing.T) {
+	mute := taken(t) // accepts, and says nothing
+	for name, env := range map[string]map[string]string{
+		"NATS says nothing":  {"NATS_URL": "nats://" + mute},
+		"NATS is away":       {"NATS_URL": "nats://127.0.0.1:1"},
+		"Redis says nothing": {"NATS_URL": storetest.NATS(t).ClientURL(), "REDIS_URL": "redis://" + mute},
+	} {
+		t.Run(name, func(t *testing.T) {
+			began := time.Now()
+			status, _, errs := orderworker(t, env, "status", "A", "--timeout=200ms")
+			if took := time.Since(began); status != statusFailed || strings.Count(errs, "\n") != 1 || took > natsDialTimeout {
+				t.Errorf("%d after %v: %s", status, took, errs)
+			}
+		})
+	}
+}
+
+func TestStatusUsage(t *testing.T) {
+	env := map[string]string{"BACKOFF_MAX": "wrong", "RECONCILE_DELAY": "wrong", "ADMIN_ADDR": "wrong"} // not its business
+	for args, want := range map[string][]string{
+		"a,b --results-last=0 --results-since=-1s --timeout=-1s":                               {"OUT_TRADE_NO ", "--timeout ", "--results-last (0)", "--results-since (-1s)"},
+		"A --ask-vendor --upstream-url=x":                                                      {"UPSTREAM_URL ", "UPSTREAM_APPKEY is not set", "UPSTREAM_SECRET is not set"},
+		"A --nats-url=x --redis-url=x --dead-subject=a.*":                                      {"NATS_URL ", "DEAD_SUBJECT ", "REDIS_URL "},
+		"A --ask-vendor --upstream-appkey=k --upstream-secret=s --upstream-throttle-codes=200": {"UPSTREAM_THROTTLE_CODES "},
+	} {
+		status, out, errs := orderworker(t, env, append([]string{"status"}, strings.Fields(args)...)...)
+		if status != statusUsage || out != "" || strings.Count(errs, "\n") != len(want) {
+			t.Errorf("%s: %d\n%s%s", args, status, out, errs)
+		}
+		for _, w := range want {
+			if !strings.Contains(errs, "orderworker: "+w) {
+				t.Errorf("%s: %q is not in\n%s", args, w, errs)
+			}
+		}
+	}
+}
+
+// The help of the two commands has the settings that they use, and no others.
+func TestHelpOfTheOrderCommands(t *testing.T) {
+	for command, c := range map[string]struct{ has, lacks []string }{
+		"status": {[]string{"Exit status 0", "in_doubt", "--json", "--ask-vendor", "--results-since", "--timeout", "$NATS_URL", "$JOURNAL_TTL", "$REDIS_URL", "$UPSTREAM_SECRET_FILE"},
+			[]string{"$BACKOFF_MAX", "$ADMIN_ADDR", "$RECONCILE_DELAY", "$NATS_REPLICAS"}},
+		"settle": {[]string{"cannot be taken back", "bought twice", "--not-bought", "--order-number=X", "--yes", "$NATS_URL", "$UPSTREAM_TIMEOUT"},
+			[]string{"$UPSTREAM_SECRET", "$UPSTREAM_RATE", "$BACKOFF_MAX", "$ALLOW_LOSSY_STREAMS"}},
+	} {
+		status, out, errs := orderworker(t, nil, command, "--help")
+		if status != statusDone || errs != "" {
+			t.Errorf("%s: %d %s", command, status, errs)
+		}
+		text := strings.Join(strings.Fields(out), " ")
+		for _, want := range c.has {
+			if !strings.Contains(text, want) {
+				t.Errorf("%s: %q is not in the help", command, want)
+			}
+		}
+		for _, other := range c.lacks {
+			if strings.Contains(text, other) {
+				t.Errorf("%s: %q is in the help", command, other)
+			}
+		}
+	}
+}
+
+func TestStateOf(t *testing.T) {
+	now := time.Now()
+	old := &dedupe.Record{State: dedupe.StateIntent, SendBy: now.Add(-time.Minute)}
+	events := func(statuses ...string) (all []resultEvent) {
+		for _, s := range statuses {
+			all = append(all, resultEvent{Status: s})
+		}
+		return all
+	}
+	for want, cases := range map[string][]struct {
+		known  dedupe.Known
+		events []resultEvent
+		vendor *vendorView
+	}{
+		"unknown":   {{}, {vendor: &vendorView{Answer: "missing"}}, {vendor: &vendorView{Answer: "unclear"}}},
+		"bought":    {{vendor: &vendorView{Answer: "found"}}},
+		"claimed":   {{known: dedupe.Known{Redis: &dedupe.Entry{Phase: dedupe.PhaseClaimed}}, events: events("rejected")}},
+		"rejected":  {{events: events("rejected")}},
+		"succeeded": {{events: events("in_doubt", "succeeded", "rejected")}, {known: dedupe.Known{Journal: &dedupe.Record{State: dedupe.StateFinal, Result: []byte(`{"status":"succeeded"}`)}}}},
+		"failed":    {{known: dedupe.Known{Redis: &dedupe.Entry{Phase: dedupe.PhaseFinal, Result: []byte(`{"status":"failed"}`)}, Journal: old}}},
+		"final":     {{known: dedupe.Known{Redis: &dedupe.Entry{Phase: dedupe.PhaseFinal, Result: []byte("?")}}}},
+		"in_doubt": {{known: dedupe.Known{Journal: old}}, {events: events("in_doubt")},
+			{known: dedupe.Known{Redis: &dedupe.Entry{Phase: dedupe.PhaseDoubt, Doubt: &dedupe.Doubt{SendBy: old.SendBy}}}}},
+		"sending": {{known: dedupe.Known{Journal: &dedupe.Record{State: dedupe.StateIntent, SendBy: now}}},
+			{known: dedupe.Known{Redis: &dedupe.Entry{Phase: dedupe.PhaseDoubt, Doubt: &dedupe.Doubt{SendBy: now}}}},
+			{known: dedupe.Known{Journal: old, Redis: &dedupe.Entry{Phase: dedupe.PhaseReady, Owner: "a", Left: time.Second}}}},
+		"waiting": {{known: dedupe.Known{Journal: &dedupe.Record{State: dedupe.StateReady}}},
+			{known: dedupe.Known{Redis: &dedupe.Entry{Phase: dedupe.PhaseReady}}}},
+	} {
+		for i, c := range cases {
+			if got := stateOf(c.known, c.events, c.vendor, now, 10*time.Second); got != want {
+				t.Errorf("case %d: %s, want %s", i, got, want)
+			}
+		}
+	}
+}
