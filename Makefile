@@ -1,10 +1,10 @@
-.PHONY: test tools soak mutants build clean
+.PHONY: test tools soak badday mutants alerts build clean
 
 # Everything: vet, and every test with the race detector, against a real
 # nats-server (in process) and a real redis-server (installed where it is missing).
 test: tools
 	go vet ./...
-	go test -race -timeout 12m ./...
+	go test -race -parallel 8 -timeout 14m ./...
 
 # redis-server for the tests, a C compiler for the race detector.
 tools:
@@ -22,6 +22,17 @@ tools:
 SOAK ?= 1
 soak: tools
 	go test -race -count=1 -v -timeout 5h -run '^TestBlackBox$$' ./cmd/orderworker -args -soak=$(SOAK) -soak.at-once=5
+
+# The vendor's bad days at full length, and the table of the limiter.
+badday: tools
+	BADDAY=1 go test -count=1 -v -timeout 30m -run 'BadDay|SimulatedFleet' ./upstream ./worker
+
+# The alert rules' own tests; promtool comes with Debian's prometheus.
+alerts:
+	@command -v promtool >/dev/null || { \
+		sudo=""; [ "$$(id -u)" = 0 ] || sudo=sudo; \
+		$$sudo apt-get update -qq && DEBIAN_FRONTEND=noninteractive $$sudo apt-get install -y -qq --no-install-recommends prometheus >/dev/null; }
+	go test -count=1 -run 'TestAlerts|TestQueriesParse|TestRules' ./deploy
 
 # Removes one safety rule at a time and shows that some test fails for each.
 mutants: tools

@@ -68,7 +68,7 @@ type Quota struct {
 
 // NewQuota returns the quota of appKey: rate requests per second, whose way to
 // the vendor takes up to jitter longer or shorter. Rate 0 means no limit: Wait
-// returns at once and never touches Redis. A rate that is negative or not a
+// never touches Redis, and returns at once but after a Retry-After. A rate that is negative or not a
 // number panics: it must not end as no limit.
 func NewQuota(rdb redis.UniversalClient, appKey string, rate float64, jitter time.Duration) *Quota {
 	if !(rate >= 0) || jitter < 0 {
@@ -100,7 +100,7 @@ var errOrdersFirst = errors.New("orders go first")
 // away it waits; the error is that ctx ended, wrapping its cause.
 func (q *Quota) Wait(ctx context.Context) error {
 	if q.spacing == 0 {
-		return nil
+		return q.pause(ctx)
 	}
 	select {
 	case q.turn <- struct{}{}:
@@ -123,7 +123,7 @@ func (q *Quota) Wait(ctx context.Context) error {
 // any process wait, lookups get one slot in five.
 func (q *Quota) WaitLookup(ctx context.Context) error {
 	if q.spacing == 0 {
-		return nil
+		return q.pause(ctx)
 	}
 	for {
 		select {
@@ -141,6 +141,22 @@ func (q *Quota) WaitLookup(ctx context.Context) error {
 		case <-ctx.Done():
 			return waitError(ctx, nil)
 		}
+	}
+}
+
+// pause waits for the end of the last Retry-After.
+func (q *Quota) pause(ctx context.Context) error {
+	q.mu.Lock()
+	left := time.Until(q.held)
+	q.mu.Unlock()
+	if left <= 0 {
+		return nil
+	}
+	select {
+	case <-time.After(left):
+		return nil
+	case <-ctx.Done():
+		return waitError(ctx, nil)
 	}
 }
 
@@ -270,16 +286,19 @@ func (q *Quota) prompt(took time.Duration) bool {
 // Slow tells all workers that the vendor said "too fast": slots move apart at
 // once, and grow closer again slowly. The next slot is retryAfter away or more
 // (at most 5m). An error says that Redis may not know of it; call it once.
+//
+// Without a limit there is no clock that the fleet shares: then it is this
+// process alone that waits for retryAfter.
 func (q *Quota) Slow(ctx context.Context, retryAfter time.Duration) error {
-	if q.spacing == 0 {
-		return nil
-	}
 	retryAfter = min(max(retryAfter, 0), maxRetryAfter)
 	q.mu.Lock()
 	if until := time.Now().Add(retryAfter); until.After(q.held) {
 		q.held = until
 	}
 	q.mu.Unlock()
+	if q.spacing == 0 {
+		return nil
+	}
 	gap, err := slow.Run(ctx, q.rdb, []string{q.key}, q.args(shareLeft, leastShare, retryAfter.Microseconds())...).Int64()
 	if err != nil {
 		return fmt.Errorf("slow down: %w", err)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
+	"os"
 	"slices"
 	"sync"
 	"testing"
@@ -17,6 +18,9 @@ import (
 // The limiter's simulation: whole fleets of the real Quota, in simulated time,
 // with the real scripts run by the Lua of miniredis on a Redis that is only a
 // clock and a hash.
+
+// long is for the figures, short for the promise.
+var long = os.Getenv("BADDAY") != ""
 
 // simRedis knows the six commands that the scripts use.
 type simRedis struct {
@@ -273,7 +277,11 @@ func between(times []time.Time, from, to time.Time) (n int) {
 // Never more than the rate in any second, nearly all of it used, and no pod
 // gets much less than another.
 func TestSimulatedFleetKeepsTheRate(t *testing.T) {
-	const rate, length, warm = 10, 5 * time.Minute, 5 * time.Second
+	const rate, warm = 10, 5 * time.Second
+	length := 2 * time.Minute
+	if long {
+		length = 10 * time.Minute
+	}
 	t.Logf("%4s %9s %9s | %5s %6s | %7s %6s %6s | %6s %6s", "pods", "way, ms", "load", "peak", "sent", "sliding", "fixed", "bucket", "use", "fair")
 	for _, way := range []struct {
 		low, jitter time.Duration
@@ -338,8 +346,12 @@ func TestSimulatedFleetKeepsTheRate(t *testing.T) {
 					if load == "steady" && use < way.use {
 						t.Errorf("%.2f%% of the quota used, want %.1f%%", 100*use, 100*way.use)
 					}
-					if fair < 0.9 {
-						t.Errorf("pods served %v: least to most %.3f, want 0.9", served, fair)
+					wantFair := 0.9
+					if margin > maxLate && !long {
+						wantFair = 0.8 // about 100 slots each, and whom a stall costs one is chance
+					}
+					if fair < wantFair {
+						t.Errorf("pods served %v: least to most %.3f, want %.1f", served, fair, wantFair)
 					}
 				})
 			}
@@ -361,8 +373,12 @@ func every(ctx context.Context, d time.Duration, do func()) {
 // A vendor that allows half of the rate is soon asked for little more, and one
 // that has recovered gets all of it again.
 func TestSimulatedFleetFindsTheVendorsRate(t *testing.T) {
+	rates := []float64{10}
+	if long {
+		rates = append(rates, 50)
+	}
 	for _, pods := range []int{1, 3, 10} {
-		for _, rate := range []float64{10, 50} {
+		for _, rate := range rates {
 			synctest.Test(t, func(t *testing.T) {
 				const half, length = 5 * time.Minute, 10 * time.Minute
 				f := newSimFleet(t, pods, rate, 5*time.Millisecond, 45*time.Millisecond, time.Millisecond)

@@ -1,7 +1,9 @@
 package upstream
 
 import (
+	"context"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/alicebob/miniredis/v2"
@@ -118,12 +120,20 @@ func TestLookupsGetOneSlotInFiveWhileOrdersWait(t *testing.T) {
 	want("no order waits any more", lookupDelay(t, q), 0)
 }
 
-func TestNoLimitIsNeverSlow(t *testing.T) {
-	q := NewQuota(nil, "k", 0, 0)
-	if err := q.Slow(t.Context(), time.Minute); err != nil {
-		t.Error(err)
-	}
-	if err := q.WaitLookup(t.Context()); err != nil {
-		t.Error(err)
-	}
+func TestNoLimitWaitsOnlyForRetryAfter(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		q := NewQuota(nil, "k", 0, 0)
+		began := time.Now()
+		for _, wait := range []func(context.Context) error{q.Wait, q.WaitLookup} {
+			if err := wait(t.Context()); err != nil || time.Since(began) != 0 {
+				t.Errorf("without a limit it took %v, %v", time.Since(began), err)
+			}
+		}
+		if err := q.Slow(t.Context(), time.Minute); err != nil {
+			t.Error(err)
+		}
+		if err := q.Wait(t.Context()); err != nil || time.Since(began) != time.Minute {
+			t.Errorf("after a Retry-After of a minute it took %v, %v", time.Since(began), err)
+		}
+	})
 }

@@ -211,6 +211,7 @@ func (w *world) wantPurchases(no string, want int) {
 }
 
 func TestRequestBecomesOnePurchaseAndOneEvent(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	w.start()
 	const trace = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
@@ -328,6 +329,7 @@ func TestResultByWhatTheVendorDoes(t *testing.T) {
 }
 
 func TestDuplicateIsAnsweredWithoutACall(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, "first=1: refuse code=5001")
 	w.start()
 	w.publish(request("A", "P"))
@@ -342,6 +344,7 @@ func TestDuplicateIsAnsweredWithoutACall(t *testing.T) {
 }
 
 func TestConflictLeavesTheFirstOrderAlone(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, "packageCode=P first=1: refuse code=5001")
 	w.start()
 	w.publish(request("A", "P"))
@@ -363,6 +366,7 @@ func TestConflictLeavesTheFirstOrderAlone(t *testing.T) {
 }
 
 func TestInvalidRequestStandsInTheDeadLetterStream(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	w.start()
 	bad := `{"outTradeNo":"A","iccid":"short","packageCode":"P"}`
@@ -407,6 +411,7 @@ func TestInvalidRequestStandsInTheDeadLetterStream(t *testing.T) {
 }
 
 func TestDeadLetterIsCutToWhatTheServerTakes(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	w.start()
 	full := int(w.conn.MaxPayload()) - 200 // with the publisher's one header it fits, with ours it does not
@@ -422,6 +427,7 @@ func TestDeadLetterIsCutToWhatTheServerTakes(t *testing.T) {
 }
 
 func TestInDoubtIsToldOnceAndThenSettled(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, "first=1 buy: hang", "endpoint=lookup for=1500ms: status=503")
 	w.rules.InDoubtNotice = 100 * time.Millisecond
 	w.start()
@@ -435,6 +441,7 @@ func TestInDoubtIsToldOnceAndThenSettled(t *testing.T) {
 }
 
 func TestHoldWaitsForAnOperator(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, "first=1: hang")
 	w.rules.Reconcile = worker.Hold
 	w.rules.InDoubtNotice = 0
@@ -447,6 +454,7 @@ func TestHoldWaitsForAnOperator(t *testing.T) {
 }
 
 func TestNoMorePulledThanThereAreSlots(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, "always: hang=1m")
 	w.size = 3
 	w.rules.UpstreamTimeout = time.Minute
@@ -466,6 +474,7 @@ func TestNoMorePulledThanThereAreSlots(t *testing.T) {
 }
 
 func TestSignsOfLifeKeepAnOrder(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, "first=1: delay=3s")
 	w.wait = time.Second
 	w.rules.UpstreamTimeout = 10 * time.Second
@@ -479,6 +488,7 @@ func TestSignsOfLifeKeepAnOrder(t *testing.T) {
 }
 
 func TestStopFinishesWhatIsInProgressAndHandsBackTheRest(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, "packageCode=SLOW: delay=500ms", "packageCode=LATER first=1: refuse code=5001")
 	w.rules.UpstreamTimeout = 10 * time.Second
 	stop := w.start()
@@ -500,6 +510,7 @@ func TestStopFinishesWhatIsInProgressAndHandsBackTheRest(t *testing.T) {
 }
 
 func TestAttemptsSurviveARestart(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, "always: refuse code=5001")
 	w.rules.Backoff = worker.Backoff{Initial: 300 * time.Millisecond, Multiplier: 1, Max: time.Second}
 	stop := w.start()
@@ -519,6 +530,7 @@ func TestAttemptsSurviveARestart(t *testing.T) {
 }
 
 func TestRedisForgetsAFinishedOrder(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	w.start()
 	w.publish(request("A", "P"))
@@ -547,6 +559,7 @@ func TestRedisForgetsAFinishedOrder(t *testing.T) {
 }
 
 func TestConsumerIsMadeAgain(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	w.start()
 	w.publish(request("A", "P"))
@@ -560,6 +573,7 @@ func TestConsumerIsMadeAgain(t *testing.T) {
 }
 
 func TestStreamsThatWereDeletedAreMadeAgain(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	w.start()
 	w.publish(request("A", "P"))
@@ -583,6 +597,7 @@ func TestStreamsThatWereDeletedAreMadeAgain(t *testing.T) {
 }
 
 func TestAlteredConsumerIsReported(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	stream := w.streams()
 	if _, err := stream.Pending(t.Context()); err != nil {
@@ -600,6 +615,7 @@ func TestAlteredConsumerIsReported(t *testing.T) {
 }
 
 func TestNothingIsSentWhileRedisIsAway(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	w.start()
 	w.publish(request("A", "P"))
@@ -623,6 +639,7 @@ func TestNothingIsSentWhileRedisIsAway(t *testing.T) {
 }
 
 func TestLossyStreamsAreRefused(t *testing.T) {
+	t.Parallel()
 	names := worker.Streams{
 		Orders: "ORDERS", OrdersSubject: "orders.package.request", Consumer: "order-worker",
 		Results: "ORDER_RESULTS", ResultsSubject: "orders.package.result",

@@ -1,0 +1,195 @@
+package deploy
+
+import (
+	"bytes"
+	"io"
+	"maps"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+
+	"orderworker/dedupe/storetest"
+	"orderworker/upstream/sandbox"
+)
+
+const (
+	appkey = "000001"
+	secret = "sandbox-secret"
+)
+
+// vendor starts the simulated vendor with rules.
+func vendor(t *testing.T, rules string) *httptest.Server {
+	t.Helper()
+	parsed, err := sandbox.ParseRules(rules)
+	if err != nil {
+		t.Fatal(err)
+	}
+	v := sandbox.New(sandbox.Config{AppKey: appkey, Secret: secret, Rules: parsed})
+	s := httptest.NewServer(v)
+	t.Cleanup(func() { v.Close(); s.Close() })
+	return s
+}
+
+// running is a worker process.
+type running struct {
+	admin string // base URL
+	cmd   *exec.Cmd
+	log   *output
+}
+
+// freeAddr is an address on loopback whose port was free a moment ago.
+func freeAddr(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().String()
+}
+
+// output collects what a process writes.
+type output struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+}
+
+func (o *output) Write(p []byte) (int, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.text.Write(p)
+}
+
+func (o *output) String() string {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.text.String()
+}
+
+// environ is env as a process takes it, with nothing of ours.
+func environ(env map[string]string) []string {
+	var list []string
+	for _, name := range slices.Sorted(maps.Keys(env)) {
+		list = append(list, name+"="+env[name])
+	}
+	return list
+}
+
+// work starts `orderworker run` with env, on a free port for its admin server,
+// and waits until it is ready. It is killed at the end of the test.
+func work(t *testing.T, env map[string]string) *running {
+	t.Helper()
+	env = maps.Clone(env)
+	env["ADMIN_ADDR"] = freeAddr(t)
+	w := &running{admin: "http://" + env["ADMIN_ADDR"], log: new(output)}
+	w.cmd = exec.Command(binary(t), "run")
+	w.cmd.Env, w.cmd.Stdout, w.cmd.Stderr = environ(env), w.log, w.log
+	if err := w.cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	gone := make(chan error, 1)
+	go func() { gone <- w.cmd.Wait() }()
+	t.Cleanup(func() {
+		_ = w.cmd.Process.Kill()
+		<-gone
+		if t.Failed() {
+			t.Logf("the worker's log:\n%s", w.log)
+		}
+	})
+	storetest.Eventually(t, "the worker is ready", func() bool {
+		select {
+		case err := <-gone:
+			gone <- err
+			t.Fatalf("the worker ended: %v\n%s", err, w.log)
+		default:
+		}
+		status, _ := get(w.admin + "/readyz")
+		return status == http.StatusOK
+	})
+	return w
+}
+
+// get returns the status and body at url; 0 where there is no answer.
+func get(url string) (int, string) {
+	resp, err := http.Get(url)
+	if err != nil {
+		return 0, err.Error()
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	if err != nil {
+		return 0, err.Error()
+	}
+	return resp.StatusCode, string(body)
+}
+
+// here is the part of a worker's environment that every test sets: servers on
+// loopback in place of the real ones.
+func here(t *testing.T, natsURL, redisURL, vendorURL string) map[string]string {
+	t.Helper()
+	return map[string]string{
+		"NATS_URL": natsURL, "REDIS_URL": redisURL, "UPSTREAM_URL": vendorURL,
+		"UPSTREAM_APPKEY": appkey, "UPSTREAM_SECRET_FILE": secretFile(t),
+	}
+}
+
+func secretFile(t *testing.T) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "upstream-secret")
+	if err := os.WriteFile(path, []byte(secret+"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// settings are the names of the settings that the binary knows, by its help.
+func settings(t *testing.T) []string {
+	t.Helper()
+	help, err := exec.Command(binary(t), "run", "--help").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var names []string
+	for _, m := range regexp.MustCompile(`\(\s*\$([A-Z_]+)\)`).FindAllStringSubmatch(string(help), -1) {
+		names = append(names, m[1])
+	}
+	if len(names) < 40 {
+		t.Fatalf("the help names %d settings only: %v", len(names), names)
+	}
+	return names
+}
+
+// known reports every name in env that is neither a setting nor one of Go's own.
+func known(t *testing.T, where string, env map[string]string) {
+	t.Helper()
+	names := settings(t)
+	for name := range env {
+		if !slices.Contains(names, name) && name != "GOMEMLIMIT" {
+			t.Errorf("%s sets %s, which the binary does not know", where, name)
+		}
+	}
+}
+
+// acceptable runs the worker with env until it is ready, with the servers
+// replaced by some on loopback, and the secrets' files by one here.
+func acceptable(t *testing.T, env map[string]string) *running {
+	t.Helper()
+	env = maps.Clone(env)
+	for name := range env {
+		if strings.HasSuffix(name, "_CREDS") || strings.HasPrefix(name, "NATS_C") || name == "NATS_KEY" {
+			delete(env, name) // the server here wants none
+		}
+	}
+	env["NATS_REPLICAS"] = "1"
+	delete(env, "UPSTREAM_SECRET")
+	maps.Copy(env, here(t, storetest.NATS(t).ClientURL(), "redis://"+storetest.Redis(t).Addr, vendor(t, "").URL))
+	return work(t, env)
+}
