@@ -57,8 +57,9 @@ func (c *Client) call(ctx context.Context, to *url.URL, business []param, sendBy
 	ctx, cancel := context.WithTimeout(ctx, c.timeout)
 	defer cancel()
 
-	hide := redactor{secret: string(c.secret)}
-	body, sign, err := encode(c.appKey, c.secret, business, time.Now(), nonce())
+	secret := *c.secret.Load()
+	hide := redactor{secret: string(secret)}
+	body, sign, err := encode(c.appKey, secret, business, time.Now(), nonce())
 	if err != nil {
 		return reply{}, hide, &Error{Class: Unreachable, Err: fmt.Errorf("encode: %w", hide.err(err))}
 	}

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"sync/atomic"
 	"time"
 )
 
@@ -30,7 +31,7 @@ const (
 // does not know of quota or backoff. It is safe for concurrent use.
 type Client struct {
 	appKey    string
-	secret    Secret
+	secret    atomic.Pointer[Secret]
 	timeout   time.Duration
 	throttle  throttle
 	placeURL  *url.URL
@@ -59,16 +60,20 @@ func NewClient(cfg Config) (*Client, error) {
 	if err := errors.Join(append(errs, err)...); err != nil {
 		return nil, fmt.Errorf("upstream: %w", err)
 	}
-	return &Client{
+	c := &Client{
 		appKey:    cfg.AppKey,
-		secret:    cfg.Secret,
 		timeout:   cfg.Timeout,
 		throttle:  throttle,
 		placeURL:  withPath(base, placePath),
 		lookupURL: withPath(base, lookupPath),
 		transport: newTransport(cfg.Timeout, cfg.MaxConns),
-	}, nil
+	}
+	c.SetSecret(cfg.Secret)
+	return c, nil
 }
+
+// SetSecret makes later calls be signed with s.
+func (c *Client) SetSecret(s Secret) { c.secret.Store(&s) }
 
 // parseBase reads a base URL. Its errors do not repeat the URL, which could
 // hold a password.

@@ -212,6 +212,7 @@ func (w *Worker) beat(ctx context.Context) {
 // inspect notes how much is waiting, and reports a stream that was altered so
 // that it could drop an order. It returns what is wrong, to be reported once.
 func (w *Worker) inspect(ctx context.Context, reported string) string {
+	w.metrics.spaced(w.slots)
 	ctx, cancel := context.WithTimeout(ctx, w.ackWait/4)
 	defer cancel()
 	n, err := w.source.Pending(ctx)

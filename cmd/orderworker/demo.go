@@ -19,7 +19,6 @@ import (
 
 	"orderworker/upstream"
 	"orderworker/upstream/sandbox"
-	"orderworker/worker"
 )
 
 // The demo's account, quota and time.
@@ -174,8 +173,12 @@ func (d *demo) startWorker(soft context.Context, s *Settings) error {
 	d.closers = append(d.closers, conn.Close, func() { _ = rdb.Close() })
 	registry := prometheus.NewRegistry()
 	d.registry = append(d.registry, registry)
-	var w *worker.Worker
-	if w, err = assemble(soft, s, conn, rdb, zerolog.Nop(), registry); err != nil {
+	vendor, err := s.newVendor()
+	if err != nil {
+		return err
+	}
+	w, err := assemble(soft, s, conn, rdb, vendor, zerolog.Nop(), registry)
+	if err != nil {
 		return err
 	}
 	d.working.Go(func() { d.failed(w.Run(soft)); _ = conn.FlushTimeout(time.Second) })

@@ -71,7 +71,11 @@ func (d *desk) settings() *Settings {
 // worker makes the streams, and a worker that does not run yet.
 func (d *desk) worker() *worker.Worker {
 	d.t.Helper()
-	w, err := assemble(d.t.Context(), d.settings(), d.js.Conn(), d.rdb, zerolog.New(zerolog.NewTestWriter(d.t)).Level(zerolog.WarnLevel), prometheus.NewRegistry())
+	vendor, err := d.settings().newVendor()
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	w, err := assemble(d.t.Context(), d.settings(), d.js.Conn(), d.rdb, vendor, zerolog.New(zerolog.NewTestWriter(d.t)).Level(zerolog.WarnLevel), prometheus.NewRegistry())
 	if err != nil {
 		d.t.Fatal(err)
 	}

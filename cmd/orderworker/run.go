@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -58,9 +59,13 @@ func (c *runCmd) Run(soft context.Context, std *std) error {
 	}
 	redisGate.open(redisAnswers(rdb))
 
+	vendor, err := s.newVendor()
+	if err != nil {
+		return err
+	}
 	var w *worker.Worker
 	err = waitFor(soft, "jetstream", log, streamGate.fail, func(ctx context.Context) (err error) {
-		w, err = assemble(ctx, s, nc, rdb, log, registry)
+		w, err = assemble(ctx, s, nc, rdb, vendor, log, registry)
 		return err
 	})
 	if err != nil {
@@ -68,6 +73,11 @@ func (c *runCmd) Run(soft context.Context, std *std) error {
 	}
 	streamGate.open(func(context.Context) error { return nil }) // from here on it is NATS that answers for it
 
+	if s.UpstreamSecretFile != "" {
+		var watching sync.WaitGroup
+		watching.Go(func() { s.watchSecret(soft, secretPoll, log, vendor.SetSecret) })
+		defer watching.Wait()
+	}
 	log.Info().Msg("taking orders")
 	err = w.Run(soft)
 	if flushErr := nc.FlushTimeout(time.Second); flushErr != nil && err == nil {
@@ -91,9 +101,16 @@ func unlessStopped(soft context.Context, err error) error {
 	return nil
 }
 
+func (s *Settings) newVendor() (*upstream.Client, error) {
+	return upstream.NewClient(upstream.Config{
+		BaseURL: s.UpstreamURL, AppKey: s.UpstreamAppkey, Secret: s.UpstreamSecret,
+		Timeout: s.UpstreamTimeout, ThrottleCodes: s.UpstreamThrottleCodes, MaxConns: s.Concurrency,
+	})
+}
+
 // assemble makes the streams that are missing, and the worker. The error wraps
 // errRefused where waiting does not help.
-func assemble(ctx context.Context, s *Settings, nc *nats.Conn, rdb redis.UniversalClient, log zerolog.Logger, registry prometheus.Registerer) (*worker.Worker, error) {
+func assemble(ctx context.Context, s *Settings, nc *nats.Conn, rdb redis.UniversalClient, vendor *upstream.Client, log zerolog.Logger, registry prometheus.Registerer) (*worker.Worker, error) {
 	js, err := jetstream.New(nc)
 	if err != nil {
 		return nil, err
@@ -113,13 +130,6 @@ func assemble(ctx context.Context, s *Settings, nc *nats.Conn, rdb redis.Univers
 	journal, err := s.openJournal(ctx, js, rdb, log)
 	if err != nil {
 		return nil, err
-	}
-	vendor, err := upstream.NewClient(upstream.Config{
-		BaseURL: s.UpstreamURL, AppKey: s.UpstreamAppkey, Secret: s.UpstreamSecret,
-		Timeout: s.UpstreamTimeout, ThrottleCodes: s.UpstreamThrottleCodes, MaxConns: s.Concurrency,
-	})
-	if err != nil {
-		return nil, fmt.Errorf("%w: %w", errRefused, err)
 	}
 	return worker.New(worker.Config{
 		Rules: worker.Rules{

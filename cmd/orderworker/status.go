@@ -310,10 +310,7 @@ func (v *servers) untaken(ctx context.Context, s *Settings) *uint64 {
 
 // ask has the vendor look the order up, within the account's quota.
 func (v *servers) ask(ctx context.Context, s *Settings, outTradeNo string) (*vendorView, error) {
-	client, err := upstream.NewClient(upstream.Config{
-		BaseURL: s.UpstreamURL, AppKey: s.UpstreamAppkey, Secret: s.UpstreamSecret,
-		Timeout: s.UpstreamTimeout, ThrottleCodes: s.UpstreamThrottleCodes, MaxConns: 1,
-	})
+	client, err := s.newVendor()
 	if err != nil {
 		return nil, err
 	}

@@ -1,0 +1,152 @@
+package worker
+
+import (
+	"context"
+	"encoding/json"
+	"slices"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"orderworker/dedupe"
+)
+
+// crashRow is one row of the crash table: what happens, what that leaves
+// behind, and how the order goes on.
+type crashRow struct {
+	op      simOp // at its first time
+	fault   simFault
+	answers []simAnswer
+	slots   int           // 0 means 1
+	out     []simOp       // what does not work
+	lasts   time.Duration // for so long, from the first op on (from the start without one)
+
+	journal dedupe.State // left behind by a crash
+	redis   dedupe.Phase
+
+	calls      int // bytes that left for the vendor
+	publishes  int // of the final event, of which one is stored
+	asks       bool
+	reconciled bool
+	from       time.Duration // not one call before
+	finalBy    time.Duration // the final stands in the journal by then
+}
+
+// Source: design, section 6.
+var crashTable = map[string]crashRow{
+	"1: the message":                         {op: opPull, fault: crashAfter, calls: 1, publishes: 1},
+	"2: a claim":                             {op: opClaim, fault: crashAfter, redis: dedupe.PhaseClaimed, calls: 1, publishes: 1},
+	"3: a claim, and a slot":                 {op: opSlot, fault: crashAfter, redis: dedupe.PhaseClaimed, calls: 1, publishes: 1},
+	"4: an intent":                           {op: opIntent, fault: crashAfter, journal: dedupe.StateIntent, redis: dedupe.PhaseClaimed, calls: 1, publishes: 1, asks: true, from: provenAfter},
+	"5: an intent, no byte left":             {op: opPlace, fault: crashBefore, journal: dedupe.StateIntent, redis: dedupe.PhaseClaimed, calls: 1, publishes: 1, asks: true, from: provenAfter},
+	"5: an intent, bought":                   {op: opPlace, fault: crashAfter, journal: dedupe.StateIntent, redis: dedupe.PhaseClaimed, calls: 1, publishes: 1, asks: true, reconciled: true},
+	"5: an intent, not bought":               {op: opPlace, fault: crashAfter, answers: []simAnswer{ignores, buys}, journal: dedupe.StateIntent, redis: dedupe.PhaseClaimed, calls: 2, publishes: 1, asks: true},
+	"answer read, before 6":                  {op: opFinal, fault: crashBefore, journal: dedupe.StateIntent, redis: dedupe.PhaseClaimed, calls: 1, publishes: 1, asks: true, reconciled: true},
+	"answer read, before 6, refused":         {op: opReady, fault: crashBefore, answers: []simAnswer{refuses, buys}, journal: dedupe.StateIntent, redis: dedupe.PhaseClaimed, calls: 2, publishes: 1, asks: true},
+	"answer read: bought, by which number?":  {answers: []simAnswer{buysUnnamed, buys}, calls: 1, publishes: 1, asks: true, reconciled: true},
+	"6: the final":                           {op: opFinal, fault: crashAfter, journal: dedupe.StateFinal, redis: dedupe.PhaseClaimed, calls: 1, publishes: 1},
+	"7: the event":                           {op: opEvent, fault: crashAfter, journal: dedupe.StateFinal, redis: dedupe.PhaseClaimed, calls: 1, publishes: 2},
+	"8: everything":                          {op: opNoted, fault: crashAfter, journal: dedupe.StateFinal, redis: dedupe.PhaseFinal, calls: 1, publishes: 1},
+	"9: everything, the ack lost":            {op: opAck, fault: crashBefore, journal: dedupe.StateFinal, redis: dedupe.PhaseFinal, calls: 1, publishes: 1},
+	"9: all done":                            {op: opAck, fault: crashAfter, journal: dedupe.StateFinal, redis: dedupe.PhaseFinal, calls: 1, publishes: 1},
+	"Redis wiped before the intent":          {op: opIntent, fault: forget, calls: 1, publishes: 1},
+	"Redis wiped during the call":            {op: opPlace, fault: forget, calls: 1, publishes: 1},
+	"Redis wiped before the final":           {op: opFinal, fault: forget, calls: 1, publishes: 1},
+	"Redis wiped before the event":           {op: opEvent, fault: forget, calls: 1, publishes: 1},
+	"Redis wiped before the ack":             {op: opAck, fault: forget, calls: 1, publishes: 1},
+	"Redis wiped in doubt":                   {op: opNak, fault: forget, answers: []simAnswer{buysSilently}, calls: 1, publishes: 1, asks: true, reconciled: true},
+	"Redis down":                             {out: simServers[0], lasts: time.Minute, calls: 1, publishes: 1, from: time.Minute},
+	"Redis down during the call":             {op: opPlace, out: simServers[0], lasts: time.Minute, calls: 1, publishes: 1, finalBy: 10 * time.Second},
+	"NATS down":                              {out: simServers[1], lasts: 5 * time.Second, calls: 1, publishes: 1, from: 5 * time.Second},
+	"NATS down during the call":              {op: opPlace, out: simServers[1], lasts: 5 * time.Second, calls: 1, publishes: 1},
+	"worker frozen before the call":          {op: opPlace, fault: freeze, slots: 2, calls: 1, publishes: 1, asks: true, from: provenAfter},
+	"worker frozen after the call, and sold": {op: opFinal, fault: freeze, slots: 2, calls: 1, publishes: 2, asks: true, reconciled: true},
+}
+
+// provenAfter is the earliest that "not found" can prove anything, by simRules.
+const provenAfter = simTimeout + slowProof
+
+func TestCrashTable(t *testing.T) {
+	for name, row := range crashTable {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, row.test)
+		})
+	}
+}
+
+func (row crashRow) test(t *testing.T) {
+	c := simConfig{
+		seed: 1, slots: max(1, row.slots), concurrency: 2, rules: simRules(), ackWait: simAckWait,
+		orders:  []simSpec{{answers: row.answers, slowest: true}},
+		metrics: NewMetrics(prometheus.NewRegistry()),
+		prefer:  func(_ *simOrder, count uint64) int { return int(count) % max(1, row.slots) },
+	}
+	c.rules.InDoubtNotice = time.Hour
+	if row.answers == nil {
+		c.orders[0].answers = []simAnswer{buys}
+	}
+	struck := row.op == opWorld
+	end := row.lasts
+	c.fault = func(pt simPoint) simFault {
+		if pt.op == row.op && !struck {
+			struck, end = true, pt.at+row.lasts
+			return row.fault
+		}
+		if struck && pt.at < end && slices.Contains(row.out, pt.op) {
+			return failBefore
+		}
+		return fine
+	}
+	c.crashed = func(w *simWorld, o *simOrder, _ simPoint) {
+		r, _, _ := w.memory.Read(context.Background(), o.no)
+		e, _, _ := w.memory.Look(context.Background(), o.no)
+		if r.State != row.journal || e.Phase != row.redis {
+			t.Errorf("left behind: %q in the journal, %q in Redis; want %q, %q", r.State, e.Phase, row.journal, row.redis)
+		}
+	}
+	w := simulate(c)
+	row.check(t, w)
+	if len(w.violations) > 0 || t.Failed() {
+		t.Error(w.report())
+	}
+}
+
+// check compares what became of the order with the row.
+func (row crashRow) check(t *testing.T, w *simWorld) {
+	o := w.orders[0]
+	publishes, asks := 0, false
+	for _, e := range o.log {
+		switch {
+		case e.point && e.op == opEvent:
+			publishes++
+		case e.point && e.op == opLookup:
+			asks = true
+		case e.point && e.op == opFinal && e.fault == fine && row.finalBy > 0 && e.at > row.finalBy:
+			t.Errorf("the final was written at %v, want by %v", e.at, row.finalBy)
+		case !e.point && e.op == opPlace && e.at < row.from:
+			t.Errorf("a call at %v, want none before %v", e.at, row.from)
+		}
+	}
+	if publishes != row.publishes {
+		t.Errorf("published %d times, want %d", publishes, row.publishes)
+	}
+	if asks != row.asks {
+		t.Errorf("the vendor was asked: %v, want %v", asks, row.asks)
+	}
+	if got := len(o.book.sends); got != row.calls {
+		t.Errorf("%d calls, want %d", got, row.calls)
+	}
+	if o.book.purchases != 1 {
+		t.Errorf("bought %d times", o.book.purchases)
+	}
+	finals, _ := o.finals()
+	if len(finals) != 1 {
+		t.Fatalf("%d events stored, want 1", len(finals))
+	}
+	var r Result
+	if err := json.Unmarshal(finals[0].Payload, &r); err != nil || r.Status != Succeeded || r.Reconciled != row.reconciled {
+		t.Errorf("event %s (error %v), want succeeded, reconciled %v", finals[0].Payload, err, row.reconciled)
+	}
+}

@@ -1,0 +1,146 @@
+// Command mutants removes one safety rule at a time from a copy of the tree and
+// shows that some test fails for each. A rule that no test misses is a missing
+// test. It takes a while; run it by hand:
+//
+//	go run ./worker/mutants            # all of them
+//	go run ./worker/mutants -run ack   # those whose name has "ack" in it
+//	go run ./worker/mutants -check     # only whether each still applies
+//
+// It ends with exit status 1 where a mutant survives or no longer applies.
+package main
+
+import (
+	"bytes"
+	"errors"
+	"flag"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"time"
+)
+
+// mutant is one rule removed: in file, the one place that reads old becomes new.
+type mutant struct {
+	rule  string
+	file  string
+	old   string
+	new   string
+	tests []string // arguments of go test
+}
+
+func main() {
+	only := flag.String("run", "", "only mutants whose rule has this text in it")
+	check := flag.Bool("check", false, "only see whether each mutant still applies")
+	flag.Parse()
+	if err := run(*only, *check); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+}
+
+func run(only string, check bool) error {
+	root, err := exec.Command("go", "list", "-m", "-f", "{{.Dir}}").Output()
+	if err != nil {
+		return fmt.Errorf("find the module: %w", err)
+	}
+	dir, err := os.MkdirTemp("", "mutants-")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(dir)
+	if err := copyTree(dir, strings.TrimSpace(string(root))); err != nil {
+		return err
+	}
+	caught, tried := 0, 0
+	for _, m := range mutants {
+		if !strings.Contains(m.rule, only) {
+			continue
+		}
+		tried++
+		began := time.Now()
+		by, err := m.try(dir, check)
+		if err != nil {
+			fmt.Printf("SURVIVES  %s: %v\n", m.rule, err)
+			continue
+		}
+		caught++
+		fmt.Printf("caught    %s: %s (%.0f s)\n", m.rule, by, time.Since(began).Seconds())
+	}
+	fmt.Printf("%d of %d mutants caught\n", caught, tried)
+	if caught < tried {
+		return errors.New("a rule is not guarded by any test")
+	}
+	return nil
+}
+
+var failed = regexp.MustCompile(`(?m)^\s*--- FAIL: (\S+)`)
+
+// try makes the change, runs the tests, and takes the change back. It returns
+// the first test that failed.
+func (m mutant) try(dir string, check bool) (string, error) {
+	path := filepath.Join(dir, m.file)
+	was, err := os.ReadFile(path)
+	if err != nil {
+		return "", err
+	}
+	if n := bytes.Count(was, []byte(m.old)); n != 1 {
+		return "", fmt.Errorf("its text stands %d times in %s, not once", n, m.file)
+	}
+	if err := os.WriteFile(path, bytes.Replace(was, []byte(m.old), []byte(m.new), 1), 0o644); err != nil {
+		return "", err
+	}
+	defer func() { _ = os.WriteFile(path, was, 0o644) }()
+	build := exec.Command("go", "vet", "./"+filepath.Dir(m.file))
+	build.Dir = dir
+	if out, err := build.CombinedOutput(); err != nil {
+		return "", fmt.Errorf("it does not compile: %s", out)
+	}
+	if check {
+		return "applies", nil
+	}
+	test := exec.Command("go", append([]string{"test", "-failfast", "-timeout", "5m"}, m.tests...)...)
+	test.Dir = dir
+	out, err := test.CombinedOutput()
+	if err == nil {
+		return "", errors.New("every test passes")
+	}
+	if by := failed.FindSubmatch(out); by != nil {
+		return string(by[1]), nil
+	}
+	return "the tests end: " + lastLine(out), nil
+}
+
+func lastLine(out []byte) string {
+	lines := strings.Split(strings.TrimSpace(string(out)), "\n")
+	return lines[len(lines)-1]
+}
+
+func copyTree(to, from string) error {
+	return filepath.WalkDir(from, func(path string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		rel, err := filepath.Rel(from, path)
+		if err != nil {
+			return err
+		}
+		if d.IsDir() {
+			if d.Name() == ".git" {
+				return filepath.SkipDir
+			}
+			return os.MkdirAll(filepath.Join(to, rel), 0o755)
+		}
+		if !d.Type().IsRegular() {
+			return nil
+		}
+		text, err := os.ReadFile(path)
+		if err != nil {
+			return err
+		}
+		return os.WriteFile(filepath.Join(to, rel), text, 0o644)
+	})
+}

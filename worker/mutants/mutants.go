@@ -1,0 +1,131 @@
+package main
+
+var (
+	life   = []string{"./worker"}
+	known  = []string{"./dedupe"}
+	vendor = []string{"./upstream"}
+	shell  = []string{"./cmd/orderworker", "-run", "Redis|Settings|NATS"}
+)
+
+// mutants lists the rules, in the order of an order's life.
+var mutants = []mutant{
+	{"only as much is pulled as there are free slots", "worker/jetstream.go",
+		`.Fetch(n, jetstream`, `.Fetch(n+10, jetstream`, life},
+	{"a broken payload is not an order", "worker/order.go",
+		`	return o, errors.Join(errs...)`, `	return o, nil`, life},
+	{"the request is acknowledged only after its dead letter is stored", "worker/handle.go",
+		`	if h.keep("bury", bury) != nil {
+		return unsettled
+	}`, `	_ = h.d.Msg.Ack()
+	if h.keep("bury", bury) != nil {
+		return unsettled
+	}`, life},
+	{"a number is not taken with another fingerprint (Redis)", "dedupe/redis.go",
+		`if get('fingerprint') ~= ARGV[1] then return reply('other') end`, ``, known},
+	{"a number is not taken with another fingerprint (journal)", "dedupe/claim.go",
+		`	if r.Fingerprint != c.Fingerprint {
+		c.Verdict = Conflict
+		_, err := s.records`, `	if false {
+		c.Verdict = Conflict
+		_, err := s.records`, known},
+	{"a leased order is not given to another owner", "dedupe/redis.go",
+		`	if owner ~= '' then return reply('busy') end`, ``, known},
+	{"a stale owner cannot park an order", "dedupe/redis.go",
+		`	if owner ~= ARGV[2] and not (owner == '' and get('parked') == ARGV[2]) then return 0 end`, ``, known},
+	{"a stale owner cannot renew its lease", "dedupe/redis.go",
+		`elseif get('owner') ~= ARGV[2] then
+	return 0`, `elseif false then
+	return 0`, known},
+	{"an order past expiresAt is not sent", "worker/order.go",
+		`	return !o.ExpiresAt.IsZero() && now.After(o.ExpiresAt)`, `	return false`, life},
+	{"no send without an intent", "worker/handle.go",
+		`	if err := h.keep("intent", func() error { return h.claims.Intent(h.hard, h.claim, sendBy) }); err != nil {
+		return handBack, err
+	}`, ``, life},
+	{"the intent is a compare-and-set", "dedupe/jetstream.go",
+		`		jetstream.WithExpectLastSequencePerSubject(rev),`, `		jetstream.WithMsgID(""),`, known},
+	{"who lost the intent does not send", "worker/handle.go",
+		`	if err := h.keep("intent", func() error { return h.claims.Intent(h.hard, h.claim, sendBy) }); err != nil {
+		return handBack, err
+	}`, `	_ = h.keep("intent", func() error { return h.claims.Intent(h.hard, h.claim, sendBy) })`, life},
+	{"no byte leaves after sendBy", "upstream/attempt.go",
+		`func (a *attempt) late() bool { return time.Now().Round(0).After(a.sendBy) }`, `func (a *attempt) late() bool { return false }`, vendor},
+	{"a POST is never sent again by net/http: no Idempotency-Key", "upstream/call.go",
+		`			"User-Agent":   {"orderworker"},`, `			"User-Agent":      {"orderworker"},
+			"Idempotency-Key": {"x"},`, vendor},
+	{"every request is signed anew", "upstream/request.go",
+		`return 10000 + `, `return 10000 + 0*`, vendor},
+	{"unclassified means ambiguous", "upstream/error.go",
+		`	return Ambiguous
+}`, `	return Refused
+}`, life},
+	{"HTTP 5xx is ambiguous", "upstream/answer.go",
+		`	refusable := a.status == http.StatusOK || a.status >= 400 && a.status < 500`, `	refusable := a.status == http.StatusOK || a.status >= 400 && a.status < 600`, vendor},
+	{"bytes that were written make it ambiguous", "upstream/call.go",
+		`	written = at.finish()`, `	at.finish()`, vendor},
+	{"code 200 without an orderNumber may have been bought", "upstream/client.go",
+		`&Error{Class: Ambiguous, Code: p.Code,`, `&Error{Class: Refused, Code: p.Code,`, vendor},
+	{"what was bought without a number is never sent again", "worker/reconcile.go",
+		`!d.Bought && asked`, `asked`, life},
+	{"no failed while an earlier attempt is open", "worker/decide.go",
+		`	case class == upstream.Refused && open:`, `	case class == upstream.Refused && open && attempts+1 < r.MaxAttempts:`, life},
+	{"throttled is not an attempt", "worker/decide.go",
+		`	case class != upstream.Refused:
+		return verdict{step: wait, attempts: attempts}`, `	case class != upstream.Refused:
+		return verdict{step: wait, attempts: attempts + 1}`, life},
+	{"takeover never resends blindly", "worker/handle.go",
+		`		return h.resolve()`, `		return h.place()`, life},
+	{"a lookup that fails proves nothing", "worker/reconcile.go",
+		`missing: err == nil && found.Missing(q.outTradeNo)`, `missing: err != nil || found.Missing(q.outTradeNo)`, life},
+	{"a full page of a lookup proves nothing about who is not on it", "upstream/lookup.go",
+		`	return rows, len(rows) < lookupRows && counted`, `	return rows, counted`, vendor},
+	{"one \"not found\" is not enough", "worker/reconcile.go",
+		`	case a.missing && d.Missing && `, `	case a.missing && `, life},
+	{"\"not found\" counts only after RECONCILE_DELAY", "worker/reconcile.go",
+		` && asked.After(h.rules.provable(d.SendBy))`, ` && !asked.IsZero()`, life},
+	{"failed only over one's own intent", "dedupe/store.go",
+		`	write := s.put
+	if succeeded {
+		write = s.force
+	}`, `	write := s.force`, known},
+	{"a final never changes (journal)", "dedupe/write.go",
+		`		if old.State == StateFinal {`, `		if false {`, known},
+	{"a final never changes (Redis)", "dedupe/redis.go",
+		`if get('state') == 'final' then return 0 end
+redis.call('DEL'`, `redis.call('DEL'`, known},
+	{"an open intent has no TTL", "dedupe/jetstream.go",
+		`	if r.State == StateFinal {
+		opts`, `	if r.State != "" {
+		opts`, known},
+	{"no ack before the event is stored", "worker/handle.go",
+		`	e.Trace = h.d.trace()
+	if err := h.keep("publish", func() error { return h.publisher.Publish(h.hard, e) }); err != nil {
+		return unsettled, err
+	}
+	if err := h.keep("remember"`, `	e.Trace = h.d.trace()
+	_ = h.d.Msg.Ack()
+	if err := h.keep("publish", func() error { return h.publisher.Publish(h.hard, e) }); err != nil {
+		return unsettled, err
+	}
+	if err := h.keep("remember"`, life},
+	{"an event has the same id each time", "worker/result.go",
+		`ID:      r.OutTradeNo + "." + string(r.Status),`, `ID:      r.OutTradeNo + "." + string(r.Status) + time.Now().String(),`, life},
+	{"an order in progress gives signs of life", "worker/pool.go",
+		`_ = o.delivery.Msg.InProgress()`, `_ = o.delivery`, life},
+	{"the consumer has no delivery limit", "worker/jetstream.go",
+		`			MaxDeliver:    -1, `, `			MaxDeliver:    5, `, life},
+	{"the consumer has no BackOff", "worker/jetstream.go",
+		`			MaxAckPending: -1, `, `			BackOff: []time.Duration{time.Second, time.Minute}, MaxAckPending: -1, `, life},
+	{"waiting orders do not count against a limit", "worker/jetstream.go",
+		`			MaxAckPending: -1, `, `			MaxAckPending: 2, `, life},
+	{"a lossy stream is refused", "worker/jetstream.go",
+		`	if c.MaxAge > 0 {`, `	if c.MaxAge < 0 {`, life},
+	{"go-redis sends nothing twice", "cmd/orderworker/redis.go",
+		`	case *redis.Options:
+		o.ClientName, o.MaxRetries, o.ContextTimeoutEnabled = "orderworker", -1, true`, `	case *redis.Options:
+		o.ClientName, o.MaxRetries, o.ContextTimeoutEnabled = "orderworker", 0, true`, shell},
+	{"Redis must not evict", "cmd/orderworker/redis.go",
+		`		case policy != "noeviction":`, `		case policy == "":`, shell},
+	{"slots are further apart than 1 s / rate", "upstream/quota.go",
+		`		hold:      time.Second + jitter,`, `		hold:      time.Second,`, vendor},
+}

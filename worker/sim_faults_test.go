@@ -1,0 +1,167 @@
+package worker
+
+import (
+	"flag"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+var (
+	simStride = flag.Int("sim.stride", 2000, "of all pairs of faults, run every n-th, of single ones a few hundred times as many; 1 is all")
+	simOffset = flag.Int("sim.offset", 0, "the first of them: n processes with the offsets 0 to n-1 share the work")
+)
+
+// simRules are realistic settings, but for a short RECONCILE_DELAY: the points
+// of the later lookups are like those of the earlier.
+func simRules() Rules {
+	return Rules{
+		MaxAttempts: 3, PermanentCodes: []string{codeForGood}, DuplicateCodes: []string{codeExists},
+		Backoff:   Backoff{Initial: time.Second, Multiplier: 2, Max: 30 * time.Second},
+		Reconcile: Lookup, ReconcileDelay: slowProof, InDoubtNotice: 15 * time.Second, UpstreamTimeout: simTimeout,
+	}
+}
+
+// simVendorCase is what the vendor may do with an order, and how long "not found"
+// takes to prove anything: longer than a lease, or shorter.
+type simVendorCase struct {
+	simSpec
+	delay time.Duration
+}
+
+const (
+	slowProof = 30 * time.Second
+	fastProof = 12 * time.Second
+	longProof = time.Minute // a frozen worker comes back before it
+)
+
+var simVendors = map[string]simVendorCase{
+	"buys and answers":                       {simSpec{answers: []simAnswer{buys}}, slowProof},
+	"buys and times out":                     {simSpec{answers: []simAnswer{buysSilently, buys}, slow: 8 * time.Second}, slowProof},
+	"does not buy and times out":             {simSpec{answers: []simAnswer{ignores, buys}}, slowProof},
+	"does not buy and times out, then again": {simSpec{answers: []simAnswer{ignores, buysSilently, buys}, hidden: true}, fastProof},
+	"refuses":                                {simSpec{answers: []simAnswer{refuses}}, slowProof},
+	"refuses, then buys":                     {simSpec{answers: []simAnswer{refuses, buys}}, slowProof},
+	"5xx after buying":                       {simSpec{answers: []simAnswer{buysBroken, buys}}, slowProof},
+	"buys, the lookup is late":               {simSpec{answers: []simAnswer{buysSilently, buys}, hidden: true}, slowProof},
+	"buys, the lookup is down":               {simSpec{answers: []simAnswer{buysSilently, buys}, down: 3}, slowProof},
+	"refuses for good":                       {simSpec{answers: []simAnswer{refusesForGood}}, slowProof},
+	"refuses for good, then buys":            {simSpec{answers: []simAnswer{refusesForGood, buysSilently, buys}, hidden: true}, longProof},
+	"throttles, then buys":                   {simSpec{answers: []simAnswer{throttles, buys}}, slowProof},
+	"buys, but not under a number":           {simSpec{answers: []simAnswer{buysUnnamed, buys}, hidden: true}, fastProof},
+}
+
+// simCase is one order's life, with the faults that befall it.
+type simCase struct {
+	vendor string
+	slots  int
+	faults map[simPoint]simFault
+}
+
+func (c simCase) String() string {
+	var faults []string
+	for pt, f := range c.faults {
+		faults = append(faults, fmt.Sprintf("%v at %v %d of worker %d", f, pt.op, pt.n, pt.slot))
+	}
+	slices.Sort(faults)
+	return fmt.Sprintf("the vendor %s; %d workers; %s", c.vendor, c.slots, strings.Join(faults, ", "))
+}
+
+func (c simCase) run(m *Metrics) *simWorld {
+	vendor, rules := simVendors[c.vendor], simRules()
+	rules.ReconcileDelay = vendor.delay
+	return simulate(simConfig{
+		seed: 1, orders: []simSpec{vendor.simSpec}, slots: c.slots, concurrency: 2,
+		rules: rules, ackWait: simAckWait, metrics: m, until: time.Hour,
+		prefer: func(_ *simOrder, count uint64) int { return int(count) % c.slots },
+		fault:  func(pt simPoint) simFault { return c.faults[pt.name()] },
+	})
+}
+
+// with is c with one fault more.
+func (c simCase) with(pt simPoint, f simFault) simCase {
+	faults := map[simPoint]simFault{pt: f}
+	for pt, f := range c.faults {
+		faults[pt] = f
+	}
+	c.faults = faults
+	return c
+}
+
+// points are those of a life, from the last fault on that it had.
+func (w *simWorld) points() []simPoint {
+	var points []simPoint
+	for _, e := range w.orders[0].log {
+		if e.fault != fine {
+			points = points[:0]
+		}
+		if e.point && e.fault == fine {
+			points = append(points, simPoint{0, e.slot, e.op, e.n, 0})
+		}
+	}
+	return points
+}
+
+// Every fault at every point of an order's life, and then every other at every
+// point of what is left of it.
+func TestSimEachFaultAndEachPair(t *testing.T) {
+	simAlone(t)
+	var singles []simCase
+	n := 0
+	synctest.Test(t, func(t *testing.T) {
+		m := NewMetrics(prometheus.NewRegistry())
+		for _, vendor := range slices.Sorted(maps.Keys(simVendors)) {
+			for _, slots := range []int{1, 2} {
+				clean := simCase{vendor: vendor, slots: slots}
+				w := clean.run(m)
+				if len(w.violations) > 0 {
+					t.Errorf("%v: %s", clean, w.report())
+				}
+				for _, pt := range w.points() {
+					for f := fine + 1; f < simFaults; f++ {
+						if n++; n%max(1, *simStride/500) == 0 {
+							singles = append(singles, clean.with(pt, f))
+						}
+					}
+				}
+			}
+		}
+	})
+	pairs, ran, broken := 0, 0, 0
+	stride := max(1, *simStride/max(1, *simStride/500)) // of the singles that run
+	begun := time.Now()
+	for part := range slices.Chunk(singles, 100) {
+		if broken > 10 {
+			break // enough to see what is wrong
+		}
+		synctest.Test(t, func(t *testing.T) {
+			m := NewMetrics(prometheus.NewRegistry())
+			check := func(c simCase) []simPoint {
+				w := c.run(m)
+				if len(w.violations) > 0 {
+					if broken++; broken < 4 {
+						t.Errorf("%v: %s", c, w.report())
+					}
+				}
+				return w.points()
+			}
+			for _, c := range part {
+				for _, pt := range check(c) {
+					for f := fine + 1; f < simFaults; f++ {
+						if pairs++; pairs%stride == *simOffset%stride {
+							check(c.with(pt, f))
+							ran++
+						}
+					}
+				}
+			}
+		})
+	}
+	t.Logf("%d of %d single faults, %d of their %d pairs, %d broke a promise; %v", len(singles), n, ran, pairs, broken, time.Since(begun).Round(time.Millisecond))
+}

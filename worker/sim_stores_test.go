@@ -1,0 +1,124 @@
+package worker
+
+import (
+	"context"
+	"time"
+
+	"orderworker/dedupe"
+)
+
+// simRecords is Redis as one process sees it.
+type simRecords struct{ p *simProc }
+
+// simJournal is the journal as one process sees it.
+type simJournal struct{ p *simProc }
+
+var (
+	_ dedupe.Records = simRecords{}
+	_ dedupe.Journal = simJournal{}
+)
+
+func (s simRecords) Claim(ctx context.Context, o dedupe.Order, owner string, lease time.Duration) (dedupe.Hold, dedupe.Entry, error) {
+	type found struct {
+		hold  dedupe.Hold
+		entry dedupe.Entry
+	}
+	f, err := simIO(s.p, ctx, s.p.w.find(o.OutTradeNo), opClaim, "", func() (f found, err error) {
+		f.hold, f.entry, err = s.p.w.memory.Claim(context.Background(), o, owner, lease)
+		return f, err
+	})
+	return f.hold, f.entry, err
+}
+
+func (s simRecords) Renew(ctx context.Context, o dedupe.Order, owner string, rev uint64, lease time.Duration) error {
+	return s.do(ctx, o.OutTradeNo, opRenew, "", func(ctx context.Context) error {
+		return s.p.w.memory.Renew(ctx, o, owner, rev, lease)
+	})
+}
+
+func (s simRecords) Park(ctx context.Context, o dedupe.Order, owner string, e dedupe.Entry, delay time.Duration) error {
+	return s.do(ctx, o.OutTradeNo, opPark, string(e.Phase), func(ctx context.Context) error {
+		return s.p.w.memory.Park(ctx, o, owner, e, delay)
+	})
+}
+
+func (s simRecords) Remember(ctx context.Context, o dedupe.Order, result []byte, ttl time.Duration) error {
+	return s.do(ctx, o.OutTradeNo, opNoted, "", func(ctx context.Context) error {
+		return s.p.w.memory.Remember(ctx, o, result, ttl)
+	})
+}
+
+func (s simRecords) Forget(ctx context.Context, o dedupe.Order, owner string) (time.Duration, error) {
+	return simIO(s.p, ctx, s.p.w.find(o.OutTradeNo), opForget, "", func() (time.Duration, error) {
+		return s.p.w.memory.Forget(context.Background(), o, owner)
+	})
+}
+
+func (s simRecords) Look(ctx context.Context, outTradeNo string) (dedupe.Entry, bool, error) {
+	return s.p.w.memory.Look(ctx, outTradeNo) // no part of an order's life
+}
+
+// do runs what only succeeds or fails. What has got to the store is no longer
+// stopped by the caller's context.
+func (s simRecords) do(ctx context.Context, no string, op simOp, note string, act func(context.Context) error) error {
+	_, err := simIO(s.p, ctx, s.p.w.find(no), op, note, func() (struct{}, error) {
+		return struct{}{}, act(context.Background())
+	})
+	return err
+}
+
+func (j simJournal) Read(ctx context.Context, outTradeNo string) (dedupe.Record, uint64, error) {
+	type read struct {
+		record dedupe.Record
+		rev    uint64
+	}
+	r, err := simIO(j.p, ctx, j.p.w.find(outTradeNo), opRead, "", func() (r read, err error) {
+		r.record, r.rev, err = j.p.w.memory.Read(context.Background(), outTradeNo)
+		return r, err
+	})
+	return r.record, r.rev, err
+}
+
+// Write shows the auditor what is replaced by what.
+func (j simJournal) Write(ctx context.Context, outTradeNo string, r dedupe.Record, rev uint64) (uint64, error) {
+	o := j.p.w.find(outTradeNo)
+	op := map[dedupe.State]simOp{dedupe.StateIntent: opIntent, dedupe.StateReady: opReady, dedupe.StateFinal: opFinal}[r.State]
+	return simIO(j.p, ctx, o, op, "", func() (uint64, error) {
+		next, err := j.p.w.memory.Write(context.Background(), outTradeNo, r, rev)
+		if err == nil {
+			j.p.w.written(o, r, next)
+		}
+		return next, err
+	})
+}
+
+// simQuota is the quota as one process sees it: a slot comes at once, or as
+// late as Redis lets it. The only error is that the caller's context ended.
+type simQuota struct{ p *simProc }
+
+func (q simQuota) Wait(ctx context.Context) error { return q.wait(ctx, opSlot) }
+
+func (q simQuota) WaitLookup(ctx context.Context) error { return q.wait(ctx, opAskSlot) }
+
+func (q simQuota) Slow(context.Context, time.Duration) error { return nil }
+
+// wait belongs to no order that it could know of. It is a point in the life of
+// a lone order; of many, none could be told apart.
+func (q simQuota) wait(ctx context.Context, op simOp) error {
+	w := q.p.w
+	for {
+		err := q.p.pause(ctx, time.Millisecond)
+		switch {
+		case len(w.orders) == 1:
+			_, err = simIO(q.p, ctx, w.orders[0], op, "", func() (struct{}, error) { return struct{}{}, nil })
+		case err == nil && w.away != nil && w.away(op, time.Since(w.begun)):
+			err = errNotDone
+		}
+		if err == nil || ctx.Err() != nil {
+			return err
+		}
+		if err := q.p.pause(ctx, time.Second); err != nil {
+			return err
+		}
+	}
+}

@@ -1,0 +1,313 @@
+//go:debug randseednop=0
+
+package worker
+
+import (
+	"context"
+	"fmt"
+	"math/rand"
+	"runtime"
+	"runtime/debug"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/rs/zerolog"
+
+	"orderworker/dedupe"
+)
+
+// The simulation runs the real worker and the real dedupe.Store in a synctest
+// bubble, between fakes of everything that can fail. Read this file (a world
+// and its workers), then sim_fault_test.go (what goes wrong at a point),
+// sim_stream_test.go, sim_stores_test.go and sim_vendor_test.go (the fakes),
+// sim_audit_test.go (what must hold), then the tests: crash_test.go,
+// sim_faults_test.go (each fault, each pair) and sim_random_test.go.
+
+// simConfig is a world to be: it is run once, and the same config gives the
+// same run.
+type simConfig struct {
+	seed        uint64
+	orders      []simSpec
+	slots       int // workers that run side by side; one that crashes is started again
+	concurrency int
+	rules       Rules
+	ackWait     time.Duration
+	metrics     *Metrics
+	fault       func(simPoint) simFault                     // what goes wrong where
+	prefer      func(o *simOrder, count uint64) int         // which slot gets a delivery, while it lives
+	away        func(op simOp, at time.Duration) bool       // what does not answer at all then
+	picky       bool                                        // the vendor refuses a number that it has sold
+	wipes       []time.Duration                             // when Redis forgets everything
+	stops       map[time.Duration]int                       // when which slot is asked to stop, as a rolling restart does
+	until       time.Duration                               // the longest that it may take; 0: simLongest
+	crashed     func(w *simWorld, o *simOrder, pt simPoint) // told of each crash that a point has
+}
+
+const (
+	simLongest  = 3 * time.Hour
+	simAckWait  = 30 * time.Second
+	simRestart  = 2 * time.Second           // from a crash to the next start
+	simHang     = 91_237 * time.Millisecond // long enough for another worker to come to the end; no multiple of a beat
+	simLate     = 20 * time.Second          // from a lost reply to a stray effect
+	simShutdown = 20 * time.Second
+	simSettle   = 5 * time.Second // longer than any pause between two operations of one order
+)
+
+// simWorld is everything outside the workers. One mutex guards it; nobody
+// sleeps under it.
+type simWorld struct {
+	simConfig
+	begun  time.Time
+	memory *dedupe.Memory
+	orders []*simOrder
+
+	mu         sync.Mutex
+	procs      []*simProc // by slot: the one that runs there now
+	msgs       []*simMsg
+	front      int // of msgs: all before it are acked
+	open       int // requests in the stream
+	idle       chan struct{}
+	over       bool
+	underway   int // operations, and effects of some whose process is gone
+	running    sync.WaitGroup
+	purchases  int
+	injected   int
+	violations []string
+}
+
+// simOrder is one outTradeNo: what the world does to it, and what became of it.
+type simOrder struct {
+	simSpec
+	index int
+	no    string
+	seen  [simSlots][simOps]int // operations so far
+	log   []simEvent
+	book  simBook
+	audit simAudit
+}
+
+// simSlots is the most workers at a time.
+const simSlots = 3
+
+// simEvent is one line of an order's log.
+type simEvent struct {
+	at    time.Duration
+	slot  int
+	op    simOp
+	n     int
+	fault simFault
+	note  string
+	point bool // an operation began; else it is news
+}
+
+func (e simEvent) String() string {
+	s := fmt.Sprintf("%14v  worker %d  %v %d", e.at, e.slot, e.op, e.n)
+	if e.fault != fine {
+		s += "  FAULT " + e.fault.String()
+	}
+	return s + "  " + e.note
+}
+
+// simulate runs a world to its end. It must be called in a bubble, and one
+// world runs at a time: the jitter of the waits comes from math/rand's own source.
+func simulate(c simConfig) *simWorld {
+	rand.Seed(int64(c.seed)) //lint:ignore SA1019 with the setting above it does what it says
+	w := &simWorld{simConfig: c, begun: time.Now(), memory: dedupe.NewMemory(), idle: make(chan struct{})}
+	for i, spec := range c.orders {
+		o := &simOrder{simSpec: spec, index: i, no: fmt.Sprintf("%d-%d", c.seed%1e9, i)}
+		w.orders = append(w.orders, o)
+		w.publish(o)
+	}
+	w.procs = make([]*simProc, c.slots)
+	for slot := range w.procs {
+		time.AfterFunc(w.chance(4, uint64(slot)).upTo(time.Second), func() { w.start(slot) })
+	}
+	for _, at := range c.wipes {
+		time.AfterFunc(at, w.memory.ForgetAll)
+	}
+	for at, slot := range c.stops {
+		time.AfterFunc(at, func() { w.stop(slot) })
+	}
+	longest := c.until
+	if longest == 0 {
+		longest = simLongest
+	}
+	select {
+	case <-w.idle:
+		for time.Sleep(simSettle); w.busy(); { // whoever is late may do his worst now
+			time.Sleep(simSettle)
+		}
+	case <-time.After(longest):
+		w.violate(nil, "not every order ended")
+	}
+	w.end()
+	return w
+}
+
+// simAlone has the goroutines of a test run one at a time until it ends, in the
+// order in which they are woken: so a seed replays even where several wait for
+// the same thing. It is faster too; two processes use two cores.
+func simAlone(t *testing.T) {
+	procs, gc := runtime.GOMAXPROCS(1), debug.SetGCPercent(400)
+	t.Cleanup(func() { runtime.GOMAXPROCS(procs); debug.SetGCPercent(gc) })
+}
+
+// simProc is one run of the worker program. A slot sees several of them.
+type simProc struct {
+	w       *simWorld
+	slot    int
+	store   *dedupe.Store
+	process string          // how its owners begin
+	life    context.Context // until the crash, or the end
+	kill    context.CancelFunc
+	soft    context.Context
+	stop    context.CancelFunc
+	dead    bool      // from now on nothing it does has any effect
+	thaw    time.Time // until then nothing it does goes on
+	cut     time.Time // when the shutdown time of a process that was asked to stop is over; else zero
+	wake    chan struct{}
+	waits   time.Time // when its pull wakes up by itself
+}
+
+// start runs a new process in slot. The caller does not hold the mutex.
+func (w *simWorld) start(slot int) {
+	p := &simProc{w: w, slot: slot, wake: make(chan struct{}, 1)}
+	p.life, p.kill = context.WithCancel(context.Background())
+	p.soft, p.stop = context.WithCancel(context.Background())
+	p.store = dedupe.New(simRecords{p}, simJournal{p}, dedupe.Config{Lease: w.ackWait, FinalTTL: 720 * time.Hour})
+	p.process, _ = simProcessOf(p.store.NewOwner())
+	run := New(Config{
+		Rules: w.rules, Concurrency: w.concurrency, ShutdownTimeout: simShutdown,
+		Stream: simStream{p}, Claims: p.store, Vendor: simVendor{p}, Slots: simQuota{p},
+		Metrics: w.metrics, Logger: zerolog.Nop(),
+	})
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.over {
+		return
+	}
+	w.procs[slot] = p
+	w.running.Go(func() {
+		_ = run.Run(p.soft)
+		p.kill()
+	})
+	w.wakeAll()
+}
+
+// crash ends a process: its I/O has no effect any more, and its goroutines end
+// with Run's shutdown time. Another one starts in its slot.
+func (p *simProc) crash() {
+	w := p.w
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if p.dead {
+		return
+	}
+	p.dead = true
+	p.kill()
+	p.stop()
+	w.wakeAll()
+	w.restart(p)
+}
+
+// stop asks the process in slot to stop, and starts the next one beside it.
+func (w *simWorld) stop(slot int) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	p := w.procs[slot]
+	if p == nil || p.soft.Err() != nil {
+		return
+	}
+	p.stop()
+	p.cut = time.Now().Add(simShutdown)
+	w.wakeAll()
+	w.restart(p)
+}
+
+func (w *simWorld) restart(p *simProc) {
+	if !w.over {
+		time.AfterFunc(simRestart+w.chance(uint64(p.slot), uint64(time.Since(w.begun))).upTo(time.Second), func() { w.start(p.slot) })
+	}
+}
+
+// freeze stops a process for a while, as a suspended machine.
+func (p *simProc) freeze() {
+	p.w.mu.Lock()
+	defer p.w.mu.Unlock()
+	p.thaw = time.Now().Add(simHang + p.w.chance(3, uint64(time.Since(p.w.begun))).upTo(time.Second))
+	p.w.wakeAll()
+}
+
+// frozen is how long the process stands still from now on; dead is true where
+// it never goes on.
+func (p *simProc) frozen() (left time.Duration, dead bool) {
+	p.w.mu.Lock()
+	defer p.w.mu.Unlock()
+	return time.Until(p.thaw), p.dead
+}
+
+// end stops every worker and waits for all that is under way.
+func (w *simWorld) end() {
+	w.mu.Lock()
+	w.over = true
+	for _, p := range w.procs {
+		if p != nil {
+			p.stop()
+		}
+	}
+	w.wakeAll()
+	w.mu.Unlock()
+	w.running.Wait()
+	for w.busy() {
+		time.Sleep(simSettle)
+	}
+	for _, o := range w.orders {
+		w.judge(o)
+	}
+}
+
+// busy says that something is under way.
+func (w *simWorld) busy() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.underway > 0 || slices.ContainsFunc(w.procs, func(p *simProc) bool { return p != nil && time.Now().Before(p.thaw) })
+}
+
+// note adds a line to an order's log.
+func (w *simWorld) note(o *simOrder, slot int, op simOp, n int, f simFault, note string) {
+	o.log = append(o.log, simEvent{at: time.Since(w.begun), slot: slot, op: op, n: n, fault: f, note: note})
+}
+
+// violate notes a broken promise; o may be nil.
+func (w *simWorld) violate(o *simOrder, format string, args ...any) {
+	text := fmt.Sprintf("%v: ", time.Since(w.begun)) + fmt.Sprintf(format, args...)
+	if o != nil {
+		text = o.no + " at " + text
+		w.note(o, -1, opWorld, 0, fine, "VIOLATION "+text)
+	}
+	if len(w.violations) < 20 {
+		w.violations = append(w.violations, text)
+	}
+}
+
+// report is what a failing test prints: what broke, and the log of each order
+// that broke.
+func (w *simWorld) report() string {
+	s := fmt.Sprintf("%d violations\n", len(w.violations))
+	for _, v := range w.violations {
+		s += "  " + v + "\n"
+	}
+	for _, o := range w.orders {
+		broke := len(w.orders) == 1 || slices.ContainsFunc(o.log, func(e simEvent) bool { return e.op == opWorld })
+		if !broke {
+			continue
+		}
+		s += fmt.Sprintf("order %s: %v\n", o.no, o.simSpec)
+		for _, e := range o.log {
+			s += "  " + e.String() + "\n"
+		}
+	}
+	return s
+}
