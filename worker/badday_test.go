@@ -238,8 +238,10 @@ func TestBadDayVendorAllowsHalfOfTheRate(t *testing.T) {
 	w.until("all orders are final", 5*time.Minute, func() bool { return w.waiting() == 0 })
 	w.allSucceeded(n)
 	t.Logf("%d of %d calls were throttled in the first %v, then %d of %d; %d orders took %v", early.Throttled, early.Calls[sandbox.EndpointOrder], settle, throttled, calls, n, time.Since(begun).Round(time.Second))
-	if 20*throttled >= calls {
-		t.Errorf("%d of %d calls were throttled after %v, want under 5 %%", throttled, calls, settle)
+	// A few seconds hold few calls, and a busy machine sends them unevenly: the
+	// 5 % hold at full length, and in simulated time.
+	if most := scaled(10, 5); 100*throttled >= most*calls {
+		t.Errorf("%d of %d calls were throttled after %v, want under %d %%", throttled, calls, settle, most)
 	}
 }
 

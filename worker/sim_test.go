@@ -156,19 +156,20 @@ func simAlone(t *testing.T) {
 
 // simProc is one run of the worker program. A slot sees several of them.
 type simProc struct {
-	w       *simWorld
-	slot    int
-	store   *dedupe.Store
-	process string          // how its owners begin
-	life    context.Context // until the crash, or the end
-	kill    context.CancelFunc
-	soft    context.Context
-	stop    context.CancelFunc
-	dead    bool      // from now on nothing it does has any effect
-	thaw    time.Time // until then nothing it does goes on
-	cut     time.Time // when the shutdown time of a process that was asked to stop is over; else zero
-	wake    chan struct{}
-	waits   time.Time // when its pull wakes up by itself
+	w        *simWorld
+	slot     int
+	store    *dedupe.Store
+	process  string          // how its owners begin
+	life     context.Context // until the crash, or the end
+	kill     context.CancelFunc
+	soft     context.Context
+	stop     context.CancelFunc
+	dead     bool      // from now on nothing it does has any effect
+	thaw     time.Time // until then nothing it does goes on
+	cut      time.Time // when the shutdown time of a process that was asked to stop is over; else zero
+	followed bool      // another one starts in its slot
+	wake     chan struct{}
+	waits    time.Time // when its pull wakes up by itself
 }
 
 // start runs a new process in slot. The caller does not hold the mutex.
@@ -226,8 +227,10 @@ func (w *simWorld) stop(slot int) {
 	w.restart(p)
 }
 
+// restart has another process follow p, once.
 func (w *simWorld) restart(p *simProc) {
-	if !w.over {
+	if !w.over && !p.followed {
+		p.followed = true
 		time.AfterFunc(simRestart+w.chance(uint64(p.slot), uint64(time.Since(w.begun))).upTo(time.Second), func() { w.start(p.slot) })
 	}
 }

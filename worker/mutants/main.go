@@ -19,7 +19,9 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
+	"sync"
 	"time"
 )
 
@@ -34,15 +36,16 @@ type mutant struct {
 
 func main() {
 	only := flag.String("run", "", "only mutants whose rule has this text in it")
+	jobs := flag.Int("jobs", 4, "how many at once; the tests mostly wait")
 	check := flag.Bool("check", false, "only see whether each mutant still applies")
 	flag.Parse()
-	if err := run(*only, *check); err != nil {
+	if err := run(*only, *check, *jobs); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
 }
 
-func run(only string, check bool) error {
+func run(only string, check bool, jobs int) error {
 	root, err := exec.Command("go", "list", "-m", "-f", "{{.Dir}}").Output()
 	if err != nil {
 		return fmt.Errorf("find the module: %w", err)
@@ -52,24 +55,41 @@ func run(only string, check bool) error {
 		return err
 	}
 	defer os.RemoveAll(dir)
-	if err := copyTree(dir, strings.TrimSpace(string(root))); err != nil {
-		return err
+	var (
+		chosen  = make(chan mutant)
+		mu      sync.Mutex // of what is counted and printed
+		caught  int
+		tried   int
+		workers sync.WaitGroup
+	)
+	for i := range jobs {
+		tree := filepath.Join(dir, strconv.Itoa(i))
+		if err := copyTree(tree, strings.TrimSpace(string(root))); err != nil {
+			return err
+		}
+		workers.Go(func() {
+			for m := range chosen {
+				began := time.Now()
+				by, err := m.try(tree, check)
+				mu.Lock()
+				tried++
+				if err != nil {
+					fmt.Printf("SURVIVES  %s: %v\n", m.rule, err)
+				} else {
+					caught++
+					fmt.Printf("caught    %s: %s (%.0f s)\n", m.rule, by, time.Since(began).Seconds())
+				}
+				mu.Unlock()
+			}
+		})
 	}
-	caught, tried := 0, 0
 	for _, m := range mutants {
-		if !strings.Contains(m.rule, only) {
-			continue
+		if strings.Contains(m.rule, only) {
+			chosen <- m
 		}
-		tried++
-		began := time.Now()
-		by, err := m.try(dir, check)
-		if err != nil {
-			fmt.Printf("SURVIVES  %s: %v\n", m.rule, err)
-			continue
-		}
-		caught++
-		fmt.Printf("caught    %s: %s (%.0f s)\n", m.rule, by, time.Since(began).Seconds())
 	}
+	close(chosen)
+	workers.Wait()
 	fmt.Printf("%d of %d mutants caught\n", caught, tried)
 	if caught < tried {
 		return errors.New("a rule is not guarded by any test")

@@ -1,7 +1,7 @@
 package main
 
 var (
-	life   = []string{"./worker"}
+	life   = []string{"-parallel", "8", "-skip", "BadDay", "./worker"}
 	known  = []string{"./dedupe"}
 	vendor = []string{"./upstream"}
 	shell  = []string{"./cmd/orderworker", "-run", "Redis|Settings|NATS"}
@@ -24,10 +24,8 @@ var mutants = []mutant{
 		`if get('fingerprint') ~= ARGV[1] then return reply('other') end`, ``, known},
 	{"a number is not taken with another fingerprint (journal)", "dedupe/claim.go",
 		`	if r.Fingerprint != c.Fingerprint {
-		c.Verdict = Conflict
-		_, err := s.records`, `	if false {
-		c.Verdict = Conflict
-		_, err := s.records`, known},
+		c.Verdict, c.Standing`, `	if r.Fingerprint == "" {
+		c.Verdict, c.Standing`, known},
 	{"a leased order is not given to another owner", "dedupe/redis.go",
 		`	if owner ~= '' then return reply('busy') end`, ``, known},
 	{"a stale owner cannot park an order", "dedupe/redis.go",
@@ -54,7 +52,7 @@ var mutants = []mutant{
 		`			"User-Agent":   {"orderworker"},`, `			"User-Agent":      {"orderworker"},
 			"Idempotency-Key": {"x"},`, vendor},
 	{"every request is signed anew", "upstream/request.go",
-		`return 10000 + `, `return 10000 + 0*`, vendor},
+		`return 10_000 + rand`, `return 10_000 + 0*rand`, vendor},
 	{"unclassified means ambiguous", "upstream/error.go",
 		`	return Ambiguous
 }`, `	return Refused
@@ -68,10 +66,12 @@ var mutants = []mutant{
 	{"what was bought without a number is never sent again", "worker/reconcile.go",
 		`!d.Bought && asked`, `asked`, life},
 	{"no failed while an earlier attempt is open", "worker/decide.go",
-		`	case class == upstream.Refused && open:`, `	case class == upstream.Refused && open && attempts+1 < r.MaxAttempts:`, life},
+		`	case class == upstream.Refused && open && !blameless:
+		return verdict{step: settle, attempts: attempts + 1}`, `	case class == upstream.Refused && open && attempts+1 >= r.MaxAttempts:
+		return verdict{step: fail, reason: AttemptsExhausted, attempts: attempts + 1}`, life},
 	{"throttled is not an attempt", "worker/decide.go",
-		`	case class != upstream.Refused:
-		return verdict{step: wait, attempts: attempts}`, `	case class != upstream.Refused:
+		`	case class != upstream.Refused, blameless:
+		return verdict{step: wait, attempts: attempts}`, `	case class != upstream.Refused, blameless:
 		return verdict{step: wait, attempts: attempts + 1}`, life},
 	{"takeover never resends blindly", "worker/handle.go",
 		`		return h.resolve()`, `		return h.place()`, life},
@@ -127,5 +127,5 @@ redis.call('DEL'`, `redis.call('DEL'`, known},
 	{"Redis must not evict", "cmd/orderworker/redis.go",
 		`		case policy != "noeviction":`, `		case policy == "":`, shell},
 	{"slots are further apart than 1 s / rate", "upstream/quota.go",
-		`		hold:      time.Second + jitter,`, `		hold:      time.Second,`, vendor},
+		`		hold:  time.Second + jitter,`, `		hold:  time.Second,`, vendor},
 }
