@@ -25,7 +25,7 @@ import (
 const (
 	demoAppkey  = "demo"
 	demoSecret  = "demo-secret"
-	demoRate    = 30 // requests per second
+	demoRate    = 40 // requests per second
 	demoWorkers = 2
 	demoAtMost  = 55 * time.Second
 )

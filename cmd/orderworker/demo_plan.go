@@ -40,9 +40,12 @@ var (
 // payload.
 func demoPattern(i int) demoKind {
 	kinds := map[int]demoKind{
-		5: kindBusy, 11: kindBusy, 17: kindBusy, 7: kindGone, 9: kindNever, 13: kindThrottled, 25: kindThrottled,
+		5: kindBusy, 11: kindBusy, 17: kindBusy, 7: kindGone, 9: kindNever,
 		3: kindSilent, 21: kindSilent, 15: kindLost, 19: kindBroken, 23: kindReset, 27: kindNumber, 29: kindExpired,
 		31: {}, 35: {},
+	}
+	if i%120 == 100 {
+		return kindThrottled // seldom: each slows all workers down for a while
 	}
 	if kind, ok := kinds[i%40]; ok {
 		return kind
