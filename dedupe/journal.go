@@ -66,11 +66,11 @@ func encode(r Record) ([]byte, error) {
 func decode(b []byte) (Record, error) {
 	var r Record
 	if err := json.Unmarshal(b, &r); err != nil {
-		return Record{}, fmt.Errorf("decode journal record: %w", err)
+		return Record{}, fmt.Errorf("decode journal record: %w: %w", ErrBroken, err)
 	}
 	switch r.State {
 	case StateIntent, StateReady, StateFinal:
 		return r, nil
 	}
-	return Record{}, fmt.Errorf("decode journal record: unknown state %q", r.State)
+	return Record{}, fmt.Errorf("decode journal record: %w: unknown state %q", ErrBroken, r.State)
 }

@@ -76,6 +76,7 @@ func (s *Store) Settle(ctx context.Context, outTradeNo string, r Ruling) error {
 		Attempt:     was.Attempt,
 		Attempts:    was.Attempts,
 		Waits:       was.Waits,
+		Last:        was.Last,
 	}
 	if r.Result != nil {
 		settled.State = StateFinal

@@ -9,6 +9,10 @@ import (
 // go on with the claim: claim again, or hand the message back.
 var ErrLost = errors.New("somebody else has written")
 
+// ErrBroken says that what is stored cannot be read, or that the caller asks for
+// what must never be done. Trying again does not help.
+var ErrBroken = errors.New("broken")
+
 // Order identifies one request message.
 type Order struct {
 	OutTradeNo  string

@@ -37,7 +37,9 @@ func New(records Records, journal Journal, cfg Config) *Store {
 	return &Store{records: records, journal: journal, cfg: cfg, process: hex.EncodeToString(id[:])}
 }
 
-// NewOwner names one delivery of one message. Never use it for another.
+// NewOwner names one claim of one delivery; never use it for another. What an
+// owner finds of its own in the journal it takes for a write of its claim whose
+// reply got lost: under an owner used twice, an intent that was sent is sent again.
 func (s *Store) NewOwner() string {
 	return s.process + "-" + strconv.FormatUint(s.claims.Add(1), 10)
 }
@@ -228,5 +230,5 @@ func wrap(act string, c *Claim, err error) error {
 
 // misuse is a fault of the caller. Going on would risk a second purchase.
 func misuse(act string, c *Claim, why string) error {
-	return fmt.Errorf("%s %s: the claim (%s) %s", act, c.OutTradeNo, c.Verdict, why)
+	return fmt.Errorf("%s %s: %w: the claim (%s) %s", act, c.OutTradeNo, ErrBroken, c.Verdict, why)
 }

@@ -163,16 +163,19 @@ func (h *health) begin(packageCode string, probe *hold) bool {
 	if probe == nil && (h.holds[everything] != nil || h.holds[packageCode] != nil) {
 		return false
 	}
-	h.unproven++
+	if probe == nil { // a probe is counted by its interval
+		h.unproven++
+	}
 	return true
 }
 
 // giveBack returns a call that ended before the vendor had any part in it.
 func (h *health) giveBack(begun bool, probe *hold) {
-	if begun {
-		h.unproven = max(0, h.unproven-1)
-	} else {
+	switch {
+	case !begun:
 		h.idle--
+	case probe == nil:
+		h.unproven = max(0, h.unproven-1)
 	}
 	if probe != nil {
 		probe.probing = false // due as it was: the next order takes its place
@@ -314,6 +317,7 @@ func (h *health) refusal(c call, now time.Time) (blameless bool) {
 func (h *health) silence(packageCode, text string, now time.Time) {
 	h.lifeless.add(packageCode)
 	if h.lifeless.n >= lifelessMost {
+		h.unproven = 0 // the hold stands for them; who is not held may go on
 		h.hold(h.lifeless.packageCode, "", fmt.Sprintf("%d calls in a row ended without an answer that says what became of the order, the last: %s", h.lifeless.n, text), now)
 	}
 }

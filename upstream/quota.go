@@ -144,6 +144,12 @@ func (q *Quota) WaitLookup(ctx context.Context) error {
 	}
 }
 
+// Over says that a slot whose time was then can no longer be used: it is so late
+// that the request would arrive with those of later slots.
+func (q *Quota) Over(slot time.Time) bool {
+	return q.spacing > 0 && time.Now().Round(0).Sub(slot.Round(0)) > max(maxLate, q.hold-time.Second)
+}
+
 // pause waits for the end of the last Retry-After.
 func (q *Quota) pause(ctx context.Context) error {
 	q.mu.Lock()

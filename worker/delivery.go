@@ -2,6 +2,7 @@ package worker
 
 import (
 	"context"
+	"regexp"
 	"time"
 )
 
@@ -13,6 +14,7 @@ type Delivery struct {
 	Seq    uint64    // stream sequence of the request
 	Count  uint64    // 1 for the first hand-over
 	Stored time.Time // when the request was stored in its stream
+	Before bool      // it was stored before there was this consumer: an earlier one may have handed it over
 
 	Msg Message
 }
@@ -24,14 +26,24 @@ type Message interface {
 	InProgress() error                // a sign of life: the ack wait begins anew
 }
 
+// traceparent is what the header of that name has to look like: 55 characters.
+//
+// Source: https://www.w3.org/TR/trace-context/#traceparent-header.
+var traceparent = regexp.MustCompile(`^[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$`)
+
+// trace is the request's traceparent; "" where it has none, or none that may be
+// put on other messages.
 func (d *Delivery) trace() string {
 	for _, name := range []string{"traceparent", "Traceparent"} {
-		if v := d.Header[name]; len(v) > 0 {
+		if v := d.Header[name]; len(v) > 0 && traceparent.MatchString(v[0]) {
 			return v[0]
 		}
 	}
 	return ""
 }
+
+// redelivered says that somebody may have worked on the request before.
+func (d *Delivery) redelivered() bool { return d.Count > 1 || d.Before }
 
 // DeadLetter is a request that will never be tried: section 4 of the contract.
 type DeadLetter struct {

@@ -24,6 +24,7 @@ type placer interface {
 type slots interface {
 	Wait(ctx context.Context) error                           // for an order
 	WaitLookup(ctx context.Context) error                     // for a lookup, which lets orders go first
+	Over(slot time.Time) bool                                 // a slot of that time can no longer be used
 	Slow(ctx context.Context, retryAfter time.Duration) error // the vendor said "too fast": all workers slow down
 }
 
@@ -78,8 +79,8 @@ func (h *handling) run() step {
 	if h.invalid != nil {
 		return h.reject(Invalid, h.invalid)
 	}
-	owner := h.claims.NewOwner()
-	for redelivered := h.d.Count > 1; ; redelivered = true {
+	for redelivered := h.d.redelivered(); ; redelivered = true {
+		owner := h.claims.NewOwner() // a new one each time: what the last one wrote is not this one's, its intent least of all
 		claim, err := keepOn(h.soft, h.Worker, "claim", func() (*dedupe.Claim, error) {
 			return h.claims.Claim(h.hard, h.key(), owner, redelivered)
 		})
@@ -131,14 +132,21 @@ func (h *handling) place() (step, error) {
 	}
 	defer pass.GiveBack()
 	open, earlier := h.open(), h.claim.Doubt
-	sendBy := time.Now().Add(h.rules.sendWindow())
+	slot := time.Now()
+	sendBy := slot.Add(h.rules.sendWindow())
+	if expires := h.order.ExpiresAt; !expires.IsZero() && expires.Before(sendBy) {
+		sendBy = expires
+	}
 	// From here on soft no longer counts: an intent that may have been stored
 	// must be known to be, or the order would be in doubt for nothing.
 	if err := h.keep("intent", func() error { return h.claims.Intent(h.hard, h.claim, sendBy) }); err != nil {
 		return handBack, err
 	}
-	late := time.Now().After(sendBy)
-	bought, err := h.buy(sendBy)
+	bought, err := upstream.Purchase{}, h.again(slot, sendBy)
+	late := err != nil || time.Now().After(sendBy)
+	if err == nil {
+		bought, err = h.buy(sendBy)
+	}
 	h.note(err)
 	blameless := false
 	if !late && h.hard.Err() == nil { // else the end is our own doing
@@ -217,6 +225,21 @@ func (h *handling) sendAway(delay time.Duration) (step, error) {
 		return handBack, err
 	}
 	return held, h.nak(delay)
+}
+
+// again takes another slot where the intent took so long that the first is over:
+// all that waited for the journal would else leave at once. The error is that
+// nothing was sent.
+func (h *handling) again(slot, sendBy time.Time) error {
+	if !h.slots.Over(slot) {
+		return nil
+	}
+	ctx, cancel := context.WithDeadline(h.hard, sendBy)
+	defer cancel()
+	if err := h.slots.Wait(ctx); err != nil {
+		return &upstream.Error{Class: upstream.Unreachable, Err: fmt.Errorf("not sent: the slot was over before the intent was stored: %w", err)}
+	}
+	return nil
 }
 
 // open says that an earlier attempt may still have gone through.
@@ -338,7 +361,7 @@ func (h *handling) release(err error) (step, error) {
 }
 
 func (h *handling) handBack(err error) step {
-	h.err = errors.Join(err, h.d.Msg.NakWithDelay(0))
+	h.err = h.giveUp(err)
 	return handBack
 }
 
@@ -359,8 +382,13 @@ func (h *handling) keep(what string, write func() error) error {
 	return nil
 }
 
-// giveUp answers for a delivery whose process ran out of time.
+// giveUp answers for a delivery whose process ran out of time, or whose record
+// cannot be read: that does not heal by itself, and is left for a person.
 func (h *handling) giveUp(err error) error {
+	if errors.Is(err, dedupe.ErrBroken) {
+		h.logger.Error().Err(err).Str("out_trade_no", h.order.OutTradeNo).Msg("the order cannot go on; it is looked at again every minute")
+		return errors.Join(err, h.nak(time.Minute))
+	}
 	return errors.Join(err, h.d.Msg.NakWithDelay(0))
 }
 

@@ -157,6 +157,12 @@ func (j *JetStream) ensureConsumer(ctx context.Context) (jetstream.ConsumerConfi
 	if err != nil {
 		return jetstream.ConsumerConfig{}, fmt.Errorf("consumer %s of stream %s: %w", j.names.Consumer, j.names.Orders, err)
 	}
+	config := consumer.CachedInfo().Config
+	for _, filter := range append(config.FilterSubjects, config.FilterSubject) {
+		if filter != "" && !covers(filter, j.names.OrdersSubject) {
+			return config, fmt.Errorf("consumer %s of stream %s: %w: it filters %s, not %s", j.names.Consumer, j.names.Orders, ErrUnfit, filter, j.names.OrdersSubject)
+		}
+	}
 	j.consumer.Store(&consumer)
 	return consumer.CachedInfo().Config, nil
 }
@@ -219,7 +225,9 @@ func (j *JetStream) Pull(ctx context.Context, n int, take func(*Delivery)) error
 			return err
 		}
 	}
-	batch, err := (*j.consumer.Load()).Fetch(n, jetstream.FetchMaxWait(pullWait))
+	consumer := *j.consumer.Load()
+	created := consumer.CachedInfo().Created
+	batch, err := consumer.Fetch(n, jetstream.FetchMaxWait(pullWait))
 	if err != nil {
 		j.lost.Store(true)
 		return err
@@ -229,6 +237,7 @@ func (j *JetStream) Pull(ctx context.Context, n int, take func(*Delivery)) error
 		if err != nil {
 			return errors.Join(err, msg.Nak())
 		}
+		d.Before = d.Stored.Before(created)
 		take(d)
 	}
 	if err := batch.Error(); err != nil && !errors.Is(err, nats.ErrTimeout) {

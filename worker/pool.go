@@ -258,7 +258,7 @@ func keepOn[T any](ctx context.Context, w *Worker, what string, op func() (T, er
 	first := true
 	return backoff.RetryNotifyWithData(func() (T, error) {
 		v, err := op()
-		if errors.Is(err, dedupe.ErrLost) {
+		if errors.Is(err, dedupe.ErrLost) || errors.Is(err, dedupe.ErrBroken) {
 			err = backoff.Permanent(err)
 		}
 		return v, err

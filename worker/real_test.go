@@ -485,6 +485,13 @@ func TestSignsOfLifeKeepAnOrder(t *testing.T) {
 	if r := w.one(); w.calls() != 1 || r.Status != worker.Succeeded || r.Reconciled {
 		t.Errorf("%d calls and %+v, want one plain success: the call took three times the ack wait", w.calls(), r)
 	}
+	consumer, err := w.js.Consumer(t.Context(), "ORDERS", "order-worker")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n := consumer.CachedInfo().Delivered.Consumer; n != 1 {
+		t.Errorf("the request was delivered %d times, want once", n)
+	}
 }
 
 func TestStopFinishesWhatIsInProgressAndHandsBackTheRest(t *testing.T) {

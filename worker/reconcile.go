@@ -60,7 +60,7 @@ func (h *handling) ask(d dedupe.Doubt) (step, error) {
 		r := h.result(Succeeded, h.claim.Attempts+1).bought(a.purchase)
 		r.Reconciled = true
 		return h.finish(r)
-	case a.missing && d.Missing && !d.Bought && asked.After(h.rules.provable(d.SendBy)):
+	case a.missing && d.Missing && !d.Bought && !d.Exists && asked.After(h.rules.provable(d.SendBy)):
 		if err := h.keep("disprove", func() error { return h.claims.Disprove(h.hard, h.claim) }); err != nil {
 			return unsettled, err
 		}

@@ -20,11 +20,12 @@ const (
 	freeze               // the same, but the whole process stands still
 	stray                // an error, and it happens later all the same
 	forget               // Redis has lost everything by then
+	rollBack             // Redis has lost all that came after an order was parked
 	simFaults            // how many there are
 )
 
 func (f simFault) String() string {
-	return [...]string{"", "fail before", "fail after", "crash before", "crash after", "hang", "freeze", "stray", "forget"}[f]
+	return [...]string{"", "fail before", "fail after", "crash before", "crash after", "hang", "freeze", "stray", "forget", "roll back"}[f]
 }
 
 // simOp is an operation of a worker on the world.
@@ -114,6 +115,8 @@ func (p *simProc) point(ctx context.Context, o *simOrder, op simOp, note string)
 		return pt, f, p.arrive(ctx, pt)
 	case forget:
 		w.memory.ForgetAll()
+	case rollBack:
+		w.rollBack()
 	}
 	return pt, f, nil
 }

@@ -51,6 +51,7 @@ var simVendors = map[string]simVendorCase{
 	"5xx after buying":                       {simSpec{answers: []simAnswer{buysBroken, buys}}, slowProof},
 	"buys, the lookup is late":               {simSpec{answers: []simAnswer{buysSilently, buys}, hidden: true}, slowProof},
 	"buys, the lookup is down":               {simSpec{answers: []simAnswer{buysSilently, buys}, down: 3}, slowProof},
+	"refuses, then buys and times out":       {simSpec{answers: []simAnswer{refuses, buysSilently, buys}}, slowProof},
 	"refuses for good":                       {simSpec{answers: []simAnswer{refusesForGood}}, slowProof},
 	"refuses for good, then buys":            {simSpec{answers: []simAnswer{refusesForGood, buysSilently, buys}, hidden: true}, longProof},
 	"throttles, then buys":                   {simSpec{answers: []simAnswer{throttles, buys}}, slowProof},

@@ -104,7 +104,7 @@ func randomFault(seed uint64, pt simPoint, windows []simWindow, perMille, orders
 		}
 	}
 	switch f {
-	case crashBefore, crashAfter, freeze, forget: // these befall all orders, not this one alone
+	case crashBefore, crashAfter, freeze, forget, rollBack: // these befall all orders, not this one alone
 		if newChance(seed, 302, pt.hash()).of(orders) > 2 {
 			f = stray
 		}
@@ -226,7 +226,7 @@ func answering(c simConfig, m *Metrics) simConfig {
 	fault := c.fault
 	c.fault = func(pt simPoint) simFault {
 		f := fault(pt)
-		if pt.op == opPlace && f != crashBefore && f != crashAfter && f != forget {
+		if pt.op == opPlace && f != crashBefore && f != crashAfter && f != forget && f != rollBack {
 			return fine
 		}
 		return f

@@ -38,8 +38,36 @@ func (s simRecords) Renew(ctx context.Context, o dedupe.Order, owner string, rev
 
 func (s simRecords) Park(ctx context.Context, o dedupe.Order, owner string, e dedupe.Entry, delay time.Duration) error {
 	return s.do(ctx, o.OutTradeNo, opPark, string(e.Phase), func(ctx context.Context) error {
-		return s.p.w.memory.Park(ctx, o, owner, e, delay)
+		err := s.p.w.memory.Park(ctx, o, owner, e, delay)
+		if err == nil {
+			s.p.w.parked(o, owner, e, delay)
+		}
+		return err
 	})
+}
+
+// parked keeps what a replica of Redis may be left with that misses all later
+// writes.
+func (w *simWorld) parked(o dedupe.Order, owner string, e dedupe.Entry, delay time.Duration) {
+	due := time.Now().Add(delay)
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.find(o.OutTradeNo).replica = func() {
+		_ = w.memory.Park(context.Background(), o, owner, e, time.Until(due)) // never fails where there is no record
+	}
+}
+
+// rollBack has a replica take over that knows each order as it was parked last.
+func (w *simWorld) rollBack() {
+	w.memory.ForgetAll()
+	for _, o := range w.orders {
+		w.mu.Lock()
+		replica := o.replica
+		w.mu.Unlock()
+		if replica != nil {
+			replica()
+		}
+	}
 }
 
 func (s simRecords) Remember(ctx context.Context, o dedupe.Order, result []byte, ttl time.Duration) error {
@@ -99,6 +127,9 @@ type simQuota struct{ p *simProc }
 func (q simQuota) Wait(ctx context.Context) error { return q.wait(ctx, opSlot) }
 
 func (q simQuota) WaitLookup(ctx context.Context) error { return q.wait(ctx, opAskSlot) }
+
+// Over goes by the default of the quota.
+func (q simQuota) Over(slot time.Time) bool { return time.Since(slot) > 50*time.Millisecond }
 
 func (q simQuota) Slow(context.Context, time.Duration) error { return nil }
 

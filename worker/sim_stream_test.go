@@ -205,6 +205,8 @@ func (s simStream) deliver(ctx context.Context, m *simMsg) (*Delivery, error) {
 		return d, s.p.arrive(ctx, pt)
 	case forget:
 		w.memory.ForgetAll()
+	case rollBack:
+		w.rollBack()
 	}
 	return d, nil
 }

@@ -80,12 +80,13 @@ type simWorld struct {
 // simOrder is one outTradeNo: what the world does to it, and what became of it.
 type simOrder struct {
 	simSpec
-	index int
-	no    string
-	seen  [simSlots][simOps]int // operations so far
-	log   []simEvent
-	book  simBook
-	audit simAudit
+	index   int
+	no      string
+	seen    [simSlots][simOps]int // operations so far
+	log     []simEvent
+	replica func() // lays down what a replica of Redis knows of it
+	book    simBook
+	audit   simAudit
 }
 
 // simSlots is the most workers at a time.

@@ -154,6 +154,9 @@ func (s *Settings) openJournal(ctx context.Context, js jetstream.JetStream, rdb 
 		return dedupe.NewRedisJournal(rdb, s.DedupeTTL), nil
 	}
 	if err := dedupe.EnsureJournal(ctx, js, s.JournalStream, s.JournalSubject, s.NATSReplicas); err != nil {
+		if api, ok := errors.AsType[*jetstream.APIError](err); ok && api.Code == 400 { // the server understood, and says no
+			err = fmt.Errorf("%w: %w", errRefused, err)
+		}
 		return nil, err
 	}
 	stream, err := js.Stream(ctx, s.JournalStream)

@@ -64,7 +64,7 @@ var mutants = []mutant{
 	{"code 200 without an orderNumber may have been bought", "upstream/client.go",
 		`&Error{Class: Ambiguous, Code: p.Code,`, `&Error{Class: Refused, Code: p.Code,`, vendor},
 	{"what was bought without a number is never sent again", "worker/reconcile.go",
-		`!d.Bought && asked`, `asked`, life},
+		`!d.Bought && !d.Exists`, `!d.Exists`, life},
 	{"no failed while an earlier attempt is open", "worker/decide.go",
 		`	case class == upstream.Refused && open && !blameless:
 		return verdict{step: settle, attempts: attempts + 1}`, `	case class == upstream.Refused && open && attempts+1 >= r.MaxAttempts:

@@ -1,0 +1,37 @@
+package worker
+
+import (
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// What the simulation has found, each as small as it could be made.
+
+// Redis was wiped while a request was under way, then a late "ready" of the
+// delivery before came in. The order was claimed again under the same owner, so
+// the intent of the request that had left was taken for the new one, whose
+// reply got lost; and it was sent, and bought, once more. Seed 4122.
+func TestLateParkAfterAWipeDoesNotSendTwice(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := simulate(simConfig{
+			seed: 1, slots: 1, concurrency: 2, rules: simRules(), ackWait: 15 * time.Second, metrics: NewMetrics(prometheus.NewRegistry()),
+			orders: []simSpec{{answers: []simAnswer{refuses, buysSilently, buys}}},
+			wipes:  []time.Duration{20 * time.Second},
+			fault: func(pt simPoint) simFault {
+				switch pt.name() {
+				case simPoint{op: opPark}:
+					return stray // comes simLate later
+				case simPoint{op: opNak}:
+					return failBefore // so the next delivery is under way by then
+				}
+				return fine
+			},
+		})
+		if len(w.violations) > 0 {
+			t.Error(w.report())
+		}
+	})
+}
