@@ -73,13 +73,14 @@ func TestSilenceHoldsEverythingUntilAProbeIsAnswered(t *testing.T) {
 		p.call(lifelessMost-1, "A", &Error{Class: Unreachable})
 		p.call(1, "B", nil) // the run is over
 		p.call(lifelessMost, "A", &Error{Class: Unreachable})
+		begun := time.Now()
 		p.want("at once", p.soon(100*time.Millisecond, "B"), false)
 		for i, interval := range []time.Duration{1, 2, 4, 8, 16, 32, 60, 60} {
-			begun := time.Now()
 			p.call(1, "A", &Error{Class: Unreachable}) // waits for its turn
 			if took, want := time.Since(begun), interval*time.Second; took < want*79/100 || took > want*121/100 {
 				t.Errorf("probe %d came after %v, want %v ± 20%%", i+1, took, want)
 			}
+			begun = time.Now()
 		}
 		p.call(1, "A", errRefused)
 		p.want("after an answer", p.soon(time.Millisecond, "B"), true)
@@ -302,4 +303,31 @@ func TestOutageIsMetWithFewCalls(t *testing.T) {
 			})
 		})
 	}
+}
+
+// The probes of a packageCode that is held are not counted against the others.
+func TestProbesOfOnePackageCodeDoNotBlockTheOthers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newPatient(t)
+		p.call(lifelessMost, "BAD", errSilent)
+		for range 2 * unprovenMost {
+			for {
+				pass, err := p.Enter(t.Context(), "BAD")
+				if held, ok := errors.AsType[*Held](err); ok {
+					time.Sleep(held.For)
+					continue
+				}
+				if !pass.Begin() {
+					t.Fatal("a probe may not begin")
+				}
+				pass.End("N", errSilent, false)
+				break
+			}
+		}
+		if len(p.health.holds) == 1 {
+			p.want("the others", p.soon(time.Millisecond, "A"), true)
+		} else {
+			t.Errorf("%d holds, want the one on BAD", len(p.health.holds))
+		}
+	})
 }

@@ -137,3 +137,16 @@ func TestNoLimitWaitsOnlyForRetryAfter(t *testing.T) {
 		}
 	})
 }
+
+// The way to the vendor may vary by the jitter; a request that is later than
+// that arrives with those of later slots.
+func TestSlotIsOverAfterTheJitter(t *testing.T) {
+	q := NewQuota(nil, "k", 10, 50*time.Millisecond)
+	now := time.Now()
+	if q.Over(now.Add(-20*time.Millisecond)) || !q.Over(now.Add(-80*time.Millisecond)) {
+		t.Error("a slot of 20 ms ago is over, or one of 80 ms ago is not")
+	}
+	if NewQuota(nil, "k", 0, 0).Over(now.Add(-time.Hour)) {
+		t.Error("without a limit a slot is over")
+	}
+}

@@ -328,6 +328,19 @@ func TestResultByWhatTheVendorDoes(t *testing.T) {
 	}
 }
 
+// What is not a traceparent is not put on other messages, however long it is.
+func TestTraceThatIsNoneIsNotCarried(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.start()
+	w.publish(request("A", "P"), "traceparent", strings.Repeat("x", 60_000))
+	w.idle()
+	w.wantPurchases("A", 1)
+	if e := w.all("ORDER_RESULTS")[0]; e.Header.Get("traceparent") != "" {
+		t.Errorf("traceparent of %d bytes was carried", len(e.Header.Get("traceparent")))
+	}
+}
+
 func TestDuplicateIsAnsweredWithoutACall(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, "first=1: refuse code=5001")
