@@ -1,10 +1,21 @@
-.PHONY: test tools soak badday mutants alerts build clean
+.PHONY: test tools sim soak badday mutants alerts build clean
 
 # Everything: vet, and every test with the race detector, against a real
 # nats-server (in process) and a real redis-server (installed where it is missing).
 test: tools
 	go vet ./...
 	go test -race -parallel 8 -timeout 14m ./...
+	$(MAKE) --no-print-directory sim
+
+# A million simulated orders with random faults, in two processes. A failing
+# seed prints itself; SIM_ORDERS is how many for each process.
+SIM_ORDERS ?= 500000
+sim:
+	@mkdir -p bin && go test -c -o bin/worker.test ./worker
+	@cd worker && \
+	../bin/worker.test -test.v -test.timeout 1h -test.run '^TestSimRandom$$' -sim.orders=$(SIM_ORDERS) -sim.seed=1 & first=$$!; \
+	cd worker && ../bin/worker.test -test.v -test.timeout 1h -test.run '^TestSimRandom$$' -sim.orders=$(SIM_ORDERS) -sim.seed=1000001; \
+	second=$$?; wait $$first && exit $$second
 
 # redis-server for the tests, a C compiler for the race detector.
 tools:
@@ -18,10 +29,12 @@ tools:
 	fi
 
 # The black-box tests for as long as it takes: over 2,000 faults and 100,000
-# orders, about half an hour on two cores. SOAK=0.1 is a tenth of it.
+# orders, about half an hour on two cores; SOAK=0.1 is a tenth of it. Then each
+# pair of faults in the simulation, where make test takes a sample.
 SOAK ?= 1
 soak: tools
 	go test -race -count=1 -v -timeout 5h -run '^TestBlackBox$$' ./cmd/orderworker -args -soak=$(SOAK) -soak.at-once=5
+	go test -count=1 -v -timeout 5h -run '^TestSimEachFaultAndEachPair$$' ./worker -args -sim.stride=1
 
 # The vendor's bad days at full length, and the table of the limiter.
 badday: tools
