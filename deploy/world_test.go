@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"io"
 	"maps"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -45,17 +44,6 @@ type running struct {
 	log   *output
 }
 
-// freeAddr is an address on loopback whose port was free a moment ago.
-func freeAddr(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().String()
-}
-
 // output collects what a process writes.
 type output struct {
 	mu   sync.Mutex
@@ -88,7 +76,7 @@ func environ(env map[string]string) []string {
 func work(t *testing.T, env map[string]string) *running {
 	t.Helper()
 	env = maps.Clone(env)
-	env["ADMIN_ADDR"] = freeAddr(t)
+	env["ADMIN_ADDR"] = storetest.FreeAddr(t)
 	w := &running{admin: "http://" + env["ADMIN_ADDR"], log: new(output)}
 	w.cmd = exec.Command(binary(t), "run")
 	w.cmd.Env, w.cmd.Stdout, w.cmd.Stderr = environ(env), w.log, w.log

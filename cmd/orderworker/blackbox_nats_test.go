@@ -9,6 +9,8 @@ import (
 	"path/filepath"
 	"strings"
 	"time"
+
+	"orderworker/dedupe/storetest"
 )
 
 // natsNode is a nats-server process.
@@ -55,13 +57,13 @@ func (w *world) startNATS(nodes int, dies bool) {
 	}
 	var peers, routes []string
 	for range nodes {
-		peer := freeServerAddr(w.t)
+		peer := storetest.FreeAddr(w.t)
 		peers = append(peers, peer)
 		routes = append(routes, fmt.Sprintf("%q", "nats-route://"+peer))
 	}
 	for i := range nodes {
 		name := fmt.Sprintf("nats%d", i+1)
-		n := &natsNode{client: freeServerAddr(w.t), monitor: freeServerAddr(w.t), store: filepath.Join(w.dir, name)}
+		n := &natsNode{client: storetest.FreeAddr(w.t), monitor: storetest.FreeAddr(w.t), store: filepath.Join(w.dir, name)}
 		config := fmt.Sprintf(natsConfig, n.client, n.monitor, name, n.store, sync)
 		if nodes > 1 {
 			config += fmt.Sprintf(natsClusterConfig, peers[i], strings.Join(routes, ", "))

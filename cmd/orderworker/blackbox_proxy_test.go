@@ -5,6 +5,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"orderworker/dedupe/storetest"
 )
 
 // linkMode is what a proxy does to the bytes that pass through it.
@@ -55,7 +57,7 @@ type link struct {
 
 func newProxy(t *testing.T, server string) *proxy {
 	t.Helper()
-	l, err := net.Listen("tcp", freeServerAddr(t))
+	l, err := net.Listen("tcp", storetest.FreeAddr(t))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -8,13 +8,14 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/redis/go-redis/v9"
+
+	"orderworker/dedupe/storetest"
 )
 
 // setup is what a scenario needs beyond three workers and one server of each
@@ -131,7 +132,7 @@ var vendorRules = []string{
 }
 
 func (w *world) startVendor() {
-	addr := freeServerAddr(w.t)
+	addr := storetest.FreeAddr(w.t)
 	args := []string{"sandbox", "--addr", addr, "--appkey", vendorKey, "--secret", vendorSecret, "--rate=0",
 		"--latency=5ms", "--jitter=20ms", "--lookup-lag=400ms", "--seed", strconv.FormatUint(w.random.Uint64()>>2, 10)}
 	for _, rule := range vendorRules {
@@ -144,7 +145,7 @@ func (w *world) startVendor() {
 
 // startRedis starts a server that keeps its data in an append-only file.
 func (w *world) startRedis() {
-	w.redisAddr = freeServerAddr(w.t)
+	w.redisAddr = storetest.FreeAddr(w.t)
 	dir := filepath.Join(w.dir, "redis")
 	if err := os.Mkdir(dir, 0o700); err != nil {
 		w.t.Fatal(err)
@@ -169,29 +170,6 @@ func listens(addr string) bool {
 	}
 	_ = conn.Close()
 	return true
-}
-
-// takenPorts are those that freeServerAddr gave out.
-var takenPorts sync.Map
-
-// freeServerAddr is an address that a server can be started on again and
-// again: below the ports that the kernel gives to clients, one of which could
-// else take it while the server is down, or even connect to itself there.
-func freeServerAddr(t *testing.T) string {
-	t.Helper()
-	for range 1000 {
-		port := 15000 + rand.IntN(17000)
-		if _, taken := takenPorts.LoadOrStore(port, true); taken {
-			continue
-		}
-		addr := net.JoinHostPort("127.0.0.1", strconv.Itoa(port))
-		if l, err := net.Listen("tcp", addr); err == nil {
-			_ = l.Close()
-			return addr
-		}
-	}
-	t.Fatal("no free port")
-	return ""
 }
 
 // until polls until ok, which it must be within a generous time.

@@ -236,7 +236,7 @@ func TestServersThatRefuseEndTheWorker(t *testing.T) {
 }
 
 func TestServersThatAreAwayAreWaitedFor(t *testing.T) {
-	admin := freeAddr(t)
+	admin := storetest.FreeAddr(t)
 	env := required()
 	env["NATS_URL"], env["ADMIN_ADDR"], env["LOG_FORMAT"] = "nats://127.0.0.1:1", admin, "json"
 	var stderr syncBuffer

@@ -21,17 +21,6 @@ import (
 // returns its address.
 func startRedis(t *testing.T, args ...string) string { return storetest.Redis(t, args...).Addr }
 
-// freeAddr is an address that nothing listens on.
-func freeAddr(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().String()
-}
-
 func newClient(t *testing.T, url string) redis.UniversalClient {
 	t.Helper()
 	client, err := connectRedis(&Settings{RedisURL: url, Concurrency: 4})
@@ -112,7 +101,7 @@ func TestCheckRedisOverTLS(t *testing.T) {
 		t.Fatal(err)
 	}
 	cert, key := ca.issue(t, dir, "redis")
-	_, port, _ := net.SplitHostPort(freeAddr(t))
+	_, port, _ := net.SplitHostPort(storetest.FreeAddr(t))
 	startRedis(t, "--tls-port", port, "--tls-cert-file", cert, "--tls-key-file", key, "--tls-ca-cert-file", caFile, "--tls-auth-clients", "no")
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 	defer cancel()

@@ -4,13 +4,14 @@
 package storetest
 
 import (
-	"context"
+	"bytes"
+	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strconv"
-	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -71,29 +72,34 @@ func Redis(t testing.TB, args ...string) *RedisServer {
 		}
 		t.Skip("NOT TESTED: redis-server is missing; `make test` installs it")
 	}
-	s := &RedisServer{Dir: t.TempDir()}
-	port := freePort(t)
-	s.Addr = net.JoinHostPort("127.0.0.1", port)
+	s := &RedisServer{Dir: t.TempDir(), Addr: FreeAddr(t)}
+	_, port, _ := net.SplitHostPort(s.Addr)
 	s.args = append([]string{"--bind", "127.0.0.1", "--port", port, "--dir", s.Dir, "--save", "", "--daemonize", "no",
-		"--logfile", filepath.Join(s.Dir, "log")}, args...)
+		"--logfile", s.log()}, args...)
 	s.Start(t)
 	t.Cleanup(func() { s.Kill(t) })
 	return s
 }
 
-// Start starts the process, again after Kill, and waits until it answers.
+func (s *RedisServer) log() string { return filepath.Join(s.Dir, "log") }
+
+// Start starts the process, again after Kill, and waits until it takes
+// connections. It reads that in the log: an answer on the port could be
+// another server's, where two tests in two processes chose the same one.
 func (s *RedisServer) Start(t testing.TB) {
 	t.Helper()
+	before, _ := os.ReadFile(s.log()) // none before the first start
 	s.cmd = exec.Command("redis-server", s.args...)
 	if err := s.cmd.Start(); err != nil {
 		t.Fatalf("start redis-server: %v", err)
 	}
-	c := redis.NewClient(&redis.Options{Addr: s.Addr, MaxRetries: -1})
-	defer c.Close()
-	Eventually(t, "redis-server answers", func() bool {
-		_, err := c.Ping(context.Background()).Result()
-		_, said := err.(redis.Error) // a refusal, such as NOAUTH, is an answer; LOADING is not one yet
-		return err == nil || said && !strings.HasPrefix(err.Error(), "LOADING")
+	Eventually(t, "redis-server is ready", func() bool {
+		log, _ := os.ReadFile(s.log())
+		log = log[min(len(before), len(log)):]
+		if bytes.Contains(log, []byte("Failed listening")) {
+			t.Fatalf("redis-server: %s is taken:\n%s", s.Addr, log)
+		}
+		return bytes.Contains(log, []byte("Ready to accept connections"))
 	})
 }
 
@@ -129,13 +135,26 @@ func Eventually(t testing.TB, what string, ok func() bool) {
 	}
 }
 
-// freePort returns a port that was free a moment ago.
-func freePort(t testing.TB) string {
+// takenPorts are those that FreeAddr gave out.
+var takenPorts sync.Map
+
+// FreeAddr is a host:port on loopback that a server can be started on, and
+// again after it was ended. The port lies below those that the system gives to
+// connections, one of which could else take it while the server is away: a
+// client that dials it can even be connected to itself.
+func FreeAddr(t testing.TB) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatalf("find a free port: %v", err)
+	for range 1000 {
+		port := 10_000 + rand.IntN(22_000)
+		if _, taken := takenPorts.LoadOrStore(port, true); taken {
+			continue
+		}
+		addr := net.JoinHostPort("127.0.0.1", strconv.Itoa(port))
+		if l, err := net.Listen("tcp", addr); err == nil {
+			_ = l.Close()
+			return addr
+		}
 	}
-	defer l.Close()
-	return strconv.Itoa(l.Addr().(*net.TCPAddr).Port)
+	t.Fatal("no free port")
+	return ""
 }
