@@ -181,3 +181,16 @@ func acceptable(t *testing.T, env map[string]string) *running {
 	maps.Copy(env, here(t, storetest.NATS(t).ClientURL(), "redis://"+storetest.Redis(t).Addr, vendor(t, "").URL))
 	return work(t, env)
 }
+
+// refused runs the worker with env, which must end it, and returns its exit
+// status and what it said.
+func refused(t *testing.T, env map[string]string) (status int, said string) {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), binary(t), "run")
+	cmd.Env = environ(env)
+	text, err := cmd.CombinedOutput()
+	if err == nil {
+		t.Fatalf("the worker ended with exit status 0: %s", text)
+	}
+	return cmd.ProcessState.ExitCode(), string(text)
+}

@@ -15,5 +15,6 @@
 //
 // To read it: order.go and result.go (what comes in, what goes out), decide.go
 // (every rule, pure), handle.go (one delivery, start to end), reconcile.go
-// (orders in doubt), pool.go (many deliveries, start and stop), jetstream.go.
+// (orders in doubt), pool.go (many deliveries, start and stop), jetstream.go;
+// trace.go and metrics.go are what others see of it.
 package worker

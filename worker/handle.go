@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/rs/zerolog"
+	"go.opentelemetry.io/otel/trace"
 
 	"orderworker/dedupe"
 	"orderworker/upstream"
@@ -55,6 +56,7 @@ type handling struct {
 	invalid    error // which rules the payload breaks
 	claim      *dedupe.Claim
 	began      time.Time
+	span       trace.Span // of the delivery; nil where traces are off
 
 	attempts int            // for the log, as the two that follow
 	class    upstream.Class // of the last answer
@@ -66,13 +68,19 @@ type handling struct {
 func (w *Worker) receive(soft, hard context.Context, d *Delivery) *handling {
 	h := &handling{Worker: w, soft: soft, hard: hard, d: d, began: time.Now()}
 	h.order, h.invalid = DecodeOrder(d.Data)
+	h.follow()
 	return h
 }
 
 // handle takes the delivery to its one answer, ack or nak.
 func (h *handling) handle() {
-	s := h.run()
+	h.end(h.run())
+}
+
+// end writes down how the delivery ended.
+func (h *handling) end(s step) {
 	h.log(s, h.err)
+	h.followed(s)
 }
 
 func (h *handling) run() step {
@@ -81,8 +89,12 @@ func (h *handling) run() step {
 	}
 	for redelivered := h.d.redelivered(); ; redelivered = true {
 		owner := h.claims.NewOwner() // a new one each time: what the last one wrote is not this one's, its intent least of all
-		claim, err := keepOn(h.soft, h.Worker, "claim", func() (*dedupe.Claim, error) {
-			return h.claims.Claim(h.hard, h.key(), owner, redelivered)
+		var claim *dedupe.Claim
+		err := h.within("claim", trace.SpanKindInternal, func(ctx context.Context) (err error) {
+			claim, err = keepOn(h.soft, h.Worker, "claim", func() (*dedupe.Claim, error) {
+				return h.claims.Claim(ctx, h.key(), owner, redelivered)
+			})
+			return err
 		})
 		if err != nil {
 			return h.handBack(err)
@@ -246,9 +258,12 @@ func (h *handling) again(slot, sendBy time.Time) error {
 func (h *handling) open() bool { return h.claim.Verdict == dedupe.InDoubt }
 
 // buy makes the call and counts it.
-func (h *handling) buy(sendBy time.Time) (upstream.Purchase, error) {
+func (h *handling) buy(sendBy time.Time) (p upstream.Purchase, err error) {
 	begun := time.Now()
-	p, err := h.placer.Place(h.hard, h.order.Order, sendBy)
+	err = h.within("orderPackage", trace.SpanKindClient, func(ctx context.Context) error {
+		p, err = h.placer.Place(ctx, h.order.Order, sendBy)
+		return err
+	})
 	h.metrics.call("orderPackage", begun, err)
 	return p, err
 }
@@ -293,8 +308,7 @@ func (h *handling) conclude(payload []byte, s step) (step, error) {
 	if err != nil {
 		return unsettled, errors.Join(err, h.nak(time.Minute)) // not ours, not to be guessed at
 	}
-	e.Trace = h.d.trace()
-	if err := h.keep("publish", func() error { return h.publisher.Publish(h.hard, e) }); err != nil {
+	if err := h.publish(e); err != nil {
 		return unsettled, err
 	}
 	if err := h.keep("remember", func() error { return h.claims.Remember(h.hard, h.claim, payload) }); err != nil {
@@ -307,6 +321,14 @@ func (h *handling) conclude(payload []byte, s step) (step, error) {
 	h.metrics.results.WithLabelValues(string(e.Status)).Inc()
 	h.metrics.orderDuration.Observe(time.Since(h.d.Stored).Seconds())
 	return s, h.d.Msg.Ack()
+}
+
+// publish stores an event.
+func (h *handling) publish(e Event) error {
+	return h.within("publish", trace.SpanKindProducer, func(ctx context.Context) error {
+		e.Trace = h.traceparent(ctx)
+		return h.keep("publish", func() error { return h.publisher.Publish(ctx, e) })
+	})
 }
 
 // answered acks a request whose result stands: a redelivery of the one that got
@@ -339,9 +361,9 @@ func (h *handling) reject(reason Reason, why error) step {
 		sum := sha256.Sum256(h.d.Data)
 		e := Event{
 			Status: Rejected, ID: r.OutTradeNo + ".rejected." + hex.EncodeToString(sum[:16]),
-			Subject: r.OutTradeNo, At: r.CompletedAt.String(), Trace: h.d.trace(), Payload: r.encode(),
+			Subject: r.OutTradeNo, At: r.CompletedAt.String(), Payload: r.encode(),
 		}
-		if h.keep("publish", func() error { return h.publisher.Publish(h.hard, e) }) != nil {
+		if h.publish(e) != nil {
 			return unsettled
 		}
 		h.metrics.results.WithLabelValues(string(Rejected)).Inc()
@@ -421,6 +443,9 @@ func (h *handling) log(s step, err error) {
 	}
 	if err != nil {
 		e = e.Str("error", cut(err.Error(), 512))
+	}
+	if id := h.traceID(); id != "" {
+		e = e.Str("trace_id", id)
 	}
 	e.Uint64("delivery", h.d.Count).
 		Str("step", string(s)).

@@ -10,6 +10,7 @@ import (
 
 	"github.com/cenkalti/backoff/v4"
 	"github.com/rs/zerolog"
+	"go.opentelemetry.io/otel/trace"
 
 	"orderworker/dedupe"
 	"orderworker/upstream"
@@ -37,6 +38,7 @@ type Config struct {
 	Slots   slots
 	Metrics *Metrics
 	Logger  zerolog.Logger
+	Tracer  trace.Tracer // nil: no traces
 }
 
 // Worker takes order messages and answers each.
@@ -54,6 +56,7 @@ type Worker struct {
 	lookups   *lookups
 	metrics   *Metrics
 	logger    zerolog.Logger
+	tracer    trace.Tracer
 	working   *working
 	doubts    *doubts
 }
@@ -63,7 +66,7 @@ func New(c Config) *Worker {
 	w := &Worker{
 		rules: c.Rules, size: c.Concurrency, shutdown: c.ShutdownTimeout, ackWait: c.Stream.AckWait(),
 		source: c.Stream, publisher: c.Stream, claims: c.Claims, placer: c.Vendor, slots: c.Slots,
-		metrics: c.Metrics, logger: c.Logger,
+		metrics: c.Metrics, logger: c.Logger, tracer: c.Tracer,
 		working: &working{orders: make(map[*handling]inProgress), numbers: make(map[string]struct{})},
 		doubts:  &doubts{gauge: c.Metrics.inDoubt, until: make(map[string]time.Time)},
 	}
@@ -107,7 +110,8 @@ func (w *Worker) Run(soft context.Context) error {
 	w.pull(soft, func(d *Delivery, done func()) {
 		h := w.receive(soft, hard, d)
 		if !w.working.add(h) {
-			h.log(leave, d.Msg.NakWithDelay(sameNumberDelay))
+			h.err = d.Msg.NakWithDelay(sameNumberDelay)
+			h.end(leave)
 			done()
 			return
 		}

@@ -6,6 +6,8 @@ import (
 	"slices"
 	"time"
 
+	"go.opentelemetry.io/otel/trace"
+
 	"orderworker/dedupe"
 	"orderworker/upstream"
 )
@@ -49,7 +51,11 @@ func (h *handling) resolve() (step, error) {
 // anything else proves nothing.
 func (h *handling) ask(d dedupe.Doubt) (step, error) {
 	asked := time.Now() // before it is sent: an answer is never younger than it looks
-	a, err := h.lookups.ask(h.soft, h.order.OutTradeNo)
+	var a answer
+	err := h.within("getOrderPackageDetails", trace.SpanKindClient, func(context.Context) (err error) {
+		a, err = h.lookups.ask(h.soft, h.order.OutTradeNo)
+		return err
+	})
 	if err != nil {
 		return h.release(err) // soft ended
 	}
@@ -116,8 +122,7 @@ func (h *handling) notice() error {
 	if err != nil {
 		return err
 	}
-	e.Trace = h.d.trace()
-	if err := h.keep("publish", func() error { return h.publisher.Publish(h.hard, e) }); err != nil {
+	if err := h.publish(e); err != nil {
 		return err
 	}
 	h.metrics.results.WithLabelValues(string(InDoubt)).Inc()

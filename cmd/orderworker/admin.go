@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"net/http/pprof"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -19,6 +20,7 @@ import (
 const (
 	checkTimeout = 750 * time.Millisecond // under the second that a Kubernetes probe waits
 	checkCached  = time.Second            // probes must not become load on the servers
+	maxAnswer    = time.Minute            // a CPU profile takes half of it, unless told otherwise
 )
 
 // check is one thing that must answer for the process to be ready.
@@ -42,11 +44,12 @@ func newRegistry() *prometheus.Registry {
 	return r
 }
 
-// startAdmin listens on addr and serves until stop; an empty addr is off. The
+// startAdmin listens on addr and serves until stop; an empty addr is off.
+// Profiles are those of net/http/pprof, below /debug/pprof/. The
 // error says that addr cannot be listened on. The checks run at once for each
 // /readyz, at most once a second, and may be asked before their server is
 // connected: see gate.
-func startAdmin(addr string, metrics prometheus.Gatherer, checks ...check) (*admin, error) {
+func startAdmin(addr string, profiles bool, metrics prometheus.Gatherer, checks ...check) (*admin, error) {
 	if addr == "" {
 		return nil, nil
 	}
@@ -65,9 +68,15 @@ func startAdmin(addr string, metrics prometheus.Gatherer, checks ...check) (*adm
 		fmt.Fprintln(w, "ok")
 	})
 	mux.Handle("GET /metrics", promhttp.HandlerFor(metrics, promhttp.HandlerOpts{}))
+	if profiles {
+		mux.HandleFunc("/debug/pprof/", pprof.Index) // heap and the like; no cmdline: a secret could stand there
+		mux.HandleFunc("/debug/pprof/profile", pprof.Profile)
+		mux.HandleFunc("/debug/pprof/symbol", pprof.Symbol)
+		mux.HandleFunc("/debug/pprof/trace", pprof.Trace)
+	}
 	a := &admin{
 		listener: listener,
-		server:   &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 10 * time.Second, WriteTimeout: 30 * time.Second, IdleTimeout: time.Minute},
+		server:   &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 10 * time.Second, WriteTimeout: maxAnswer, IdleTimeout: time.Minute},
 		served:   make(chan struct{}),
 	}
 	go func() {

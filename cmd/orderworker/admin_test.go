@@ -29,7 +29,7 @@ func get(t *testing.T, url string) (int, string) {
 func TestAdminServes(t *testing.T) {
 	var g gate
 	fine := func(context.Context) error { return nil }
-	a, err := startAdmin("127.0.0.1:0", newRegistry(), check{"nats", g.check}, check{"redis", fine})
+	a, err := startAdmin("127.0.0.1:0", false, newRegistry(), check{"nats", g.check}, check{"redis", fine})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -58,13 +58,13 @@ func TestAdminServes(t *testing.T) {
 
 func TestAdminPortInUse(t *testing.T) {
 	busy := taken(t)
-	if _, err := startAdmin(busy, newRegistry()); err == nil || !strings.Contains(err.Error(), `ADMIN_ADDR ("`+busy+`")`) {
+	if _, err := startAdmin(busy, false, newRegistry()); err == nil || !strings.Contains(err.Error(), `ADMIN_ADDR ("`+busy+`")`) {
 		t.Errorf("got %v", err)
 	}
 }
 
 func TestAdminOff(t *testing.T) {
-	a, err := startAdmin("", newRegistry())
+	a, err := startAdmin("", false, newRegistry())
 	if err != nil || a.addr() != "" {
 		t.Errorf("got %v, %v", a, err)
 	}
@@ -73,7 +73,7 @@ func TestAdminOff(t *testing.T) {
 
 func TestAdminStopsWithARequestInProgress(t *testing.T) {
 	started, release := make(chan struct{}), make(chan struct{})
-	a, err := startAdmin("127.0.0.1:0", newRegistry(), check{"slow", func(context.Context) error { close(started); <-release; return nil }})
+	a, err := startAdmin("127.0.0.1:0", false, newRegistry(), check{"slow", func(context.Context) error { close(started); <-release; return nil }})
 	if err != nil {
 		t.Fatal(err)
 	}

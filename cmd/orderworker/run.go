@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"strings"
 	"sync"
 	"time"
@@ -13,6 +14,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/redis/go-redis/v9"
 	"github.com/rs/zerolog"
+	"go.opentelemetry.io/otel/trace"
 
 	"orderworker/dedupe"
 	"orderworker/upstream"
@@ -21,6 +23,11 @@ import (
 
 type runCmd struct{ Settings }
 
+func (c *runCmd) check(f *faults) {
+	c.Settings.check(f)
+	checkTraces(f, os.Getenv)
+}
+
 // Run works until soft ends; the admin server comes first and goes last, so
 // that whoever asks can see why the worker waits.
 func (c *runCmd) Run(soft context.Context, std *std) error {
@@ -28,7 +35,7 @@ func (c *runCmd) Run(soft context.Context, std *std) error {
 	log := newLogger(s.LogLevel, s.LogFormat, std.err)
 	registry := newRegistry()
 	var natsGate, redisGate, streamGate gate
-	admin, err := startAdmin(s.AdminAddr, registry,
+	admin, err := startAdmin(s.AdminAddr, s.AdminPprof, registry,
 		check{"nats", natsGate.check}, check{"redis", redisGate.check}, check{"jetstream", streamGate.check})
 	if err != nil {
 		return err
@@ -38,6 +45,12 @@ func (c *runCmd) Run(soft context.Context, std *std) error {
 		defer cancel()
 		admin.stop(ctx)
 	}()
+
+	tracer, stopTraces, err := startTraces(soft, log)
+	if err != nil {
+		return err
+	}
+	defer stopTraces()
 
 	// A permission that is missing shows when it is used, and ends the program.
 	soft, denied := context.WithCancelCause(soft)
@@ -65,7 +78,7 @@ func (c *runCmd) Run(soft context.Context, std *std) error {
 	}
 	var w *worker.Worker
 	err = waitFor(soft, "jetstream", log, streamGate.fail, func(ctx context.Context) (err error) {
-		w, err = assemble(ctx, s, nc, rdb, vendor, log, registry)
+		w, err = assemble(ctx, s, nc, rdb, vendor, log, registry, tracer)
 		return err
 	})
 	if err != nil {
@@ -110,7 +123,7 @@ func (s *Settings) newVendor() (*upstream.Client, error) {
 
 // assemble makes the streams that are missing, and the worker. The error wraps
 // errRefused where waiting does not help.
-func assemble(ctx context.Context, s *Settings, nc *nats.Conn, rdb redis.UniversalClient, vendor *upstream.Client, log zerolog.Logger, registry prometheus.Registerer) (*worker.Worker, error) {
+func assemble(ctx context.Context, s *Settings, nc *nats.Conn, rdb redis.UniversalClient, vendor *upstream.Client, log zerolog.Logger, registry prometheus.Registerer, tracer trace.Tracer) (*worker.Worker, error) {
 	js, err := jetstream.New(nc)
 	if err != nil {
 		return nil, err
@@ -143,7 +156,7 @@ func assemble(ctx context.Context, s *Settings, nc *nats.Conn, rdb redis.Univers
 		Claims:  dedupe.New(dedupe.NewRedis(rdb), journal, dedupe.Config{Lease: stream.AckWait(), FinalTTL: s.DedupeTTL, JournalTTL: s.JournalTTL}),
 		Vendor:  vendor,
 		Slots:   upstream.NewQuota(rdb, s.UpstreamAppkey, s.UpstreamRate, s.UpstreamJitter),
-		Metrics: worker.NewMetrics(registry), Logger: log,
+		Metrics: worker.NewMetrics(registry), Logger: log, Tracer: tracer,
 	}), nil
 }
 

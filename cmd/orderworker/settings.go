@@ -58,6 +58,7 @@ type Settings struct {
 
 	ShutdownTimeout time.Duration `name:"shutdown-timeout" env:"SHUTDOWN_TIMEOUT" default:"30s" group:"Process" help:"Time that orders in progress have to finish after SIGTERM."`
 	AdminAddr       string        `name:"admin-addr" env:"ADMIN_ADDR" default:":8080" group:"Process" help:"Where /healthz, /readyz and /metrics are served; empty = off."`
+	AdminPprof      bool          `name:"admin-pprof" env:"ADMIN_PPROF" group:"Process" help:"Serve profiles of the process at /debug/pprof/ of ADMIN_ADDR too."`
 	LogLevel        string        `name:"log-level" env:"LOG_LEVEL" default:"info" group:"Process" help:"debug, info, warn or error."`
 	LogFormat       string        `name:"log-format" env:"LOG_FORMAT" default:"auto" group:"Process" help:"json, console, or auto: console on a terminal."`
 }

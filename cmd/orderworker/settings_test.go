@@ -13,7 +13,8 @@ import (
 	"orderworker/upstream"
 )
 
-// contractVariables is section 5 of the contract, with the defaults as words.
+// contractVariables is section 5 of the contract, with the defaults as words,
+// and ADMIN_PPROF.
 var contractVariables = map[string]string{
 	"NATS_URL": "nats://127.0.0.1:4222", "NATS_CREDS": "", "NATS_CA": "", "NATS_CERT": "", "NATS_KEY": "",
 	"NATS_REPLICAS": "1", "ALLOW_LOSSY_STREAMS": "", "REDIS_URL": "redis://127.0.0.1:6379/0",
@@ -24,7 +25,7 @@ var contractVariables = map[string]string{
 	"ORDERS_ACK_WAIT": "30s", "ORDERS_STREAM": "ORDERS", "ORDERS_SUBJECT": "orders.package.request", "ORDERS_CONSUMER": "order-worker",
 	"RESULTS_STREAM": "ORDER_RESULTS", "RESULTS_SUBJECT": "orders.package.result", "DEAD_STREAM": "ORDERS_DEAD", "DEAD_SUBJECT": "orders.package.dead",
 	"CONCURRENCY": "64", "BACKOFF_INITIAL": "1s", "BACKOFF_MULTIPLIER": "2", "BACKOFF_MAX": "5m", "BACKOFF_JITTER": "0.5", "MAX_ATTEMPTS": "8",
-	"DEDUPE_TTL": "720h", "SHUTDOWN_TIMEOUT": "30s", "ADMIN_ADDR": ":8080", "LOG_LEVEL": "info", "LOG_FORMAT": "auto",
+	"DEDUPE_TTL": "720h", "SHUTDOWN_TIMEOUT": "30s", "ADMIN_ADDR": ":8080", "ADMIN_PPROF": "", "LOG_LEVEL": "info", "LOG_FORMAT": "auto",
 }
 
 func flagOf(variable string) string {
@@ -136,7 +137,7 @@ func everySetting() (map[string]string, Settings) {
 		"ORDERS_ACK_WAIT": "1s", "ORDERS_STREAM": "O", "ORDERS_SUBJECT": "o.x", "ORDERS_CONSUMER": "c",
 		"RESULTS_STREAM": "R", "RESULTS_SUBJECT": "r", "DEAD_STREAM": "D", "DEAD_SUBJECT": "d",
 		"CONCURRENCY": "1", "BACKOFF_INITIAL": "5ms", "BACKOFF_MULTIPLIER": "1", "BACKOFF_MAX": "5ms", "BACKOFF_JITTER": "1", "MAX_ATTEMPTS": "1",
-		"DEDUPE_TTL": "1ms", "SHUTDOWN_TIMEOUT": "1s", "ADMIN_ADDR": "127.0.0.1:0", "LOG_LEVEL": "debug", "LOG_FORMAT": "json",
+		"DEDUPE_TTL": "1ms", "SHUTDOWN_TIMEOUT": "1s", "ADMIN_ADDR": "127.0.0.1:0", "ADMIN_PPROF": "true", "LOG_LEVEL": "debug", "LOG_FORMAT": "json",
 	}
 	return env, Settings{
 		NATSURL: "tls://a:4222, nats://b", NATSReplicas: 3, AllowLossyStreams: true,
@@ -148,7 +149,7 @@ func everySetting() (map[string]string, Settings) {
 		UpstreamPermanentCodes: codeList{"1", "2"}, UpstreamThrottleCodes: codeList{"503"}, UpstreamDuplicateCodes: codeList{"3"},
 		UpstreamReconcile: "hold", ReconcileDelay: 3 * time.Second,
 		Concurrency: 1, BackoffInitial: 5 * time.Millisecond, BackoffMultiplier: 1, BackoffMax: 5 * time.Millisecond, BackoffJitter: 1, MaxAttempts: 1,
-		ShutdownTimeout: time.Second, AdminAddr: "127.0.0.1:0", LogLevel: "debug", LogFormat: "json",
+		ShutdownTimeout: time.Second, AdminAddr: "127.0.0.1:0", AdminPprof: true, LogLevel: "debug", LogFormat: "json",
 	}
 }
 

@@ -1,0 +1,91 @@
+package main
+
+import (
+	"context"
+	"os"
+	"slices"
+	"sync/atomic"
+	"time"
+
+	"github.com/rs/zerolog"
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/exporters/otlp/otlptrace/otlptracehttp"
+	"go.opentelemetry.io/otel/sdk/resource"
+	sdktrace "go.opentelemetry.io/otel/sdk/trace"
+	"go.opentelemetry.io/otel/trace"
+)
+
+// tracesTimeout is how long a stop waits for the last spans to be exported.
+const tracesTimeout = 2 * time.Second
+
+// wantTraces says whether the environment asks for traces: it names an OTLP
+// endpoint or exporter, and does not switch them off.
+//
+// Source: https://opentelemetry.io/docs/specs/otel/configuration/sdk-environment-variables/.
+func wantTraces(getenv func(string) string) bool {
+	if getenv("OTEL_SDK_DISABLED") == "true" || getenv("OTEL_TRACES_EXPORTER") == "none" {
+		return false
+	}
+	return getenv("OTEL_TRACES_EXPORTER")+getenv("OTEL_EXPORTER_OTLP_ENDPOINT")+getenv("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT") != ""
+}
+
+// checkTraces reports what of the OTEL_ variables this program cannot do. The
+// others are read by the exporter and the SDK themselves.
+func checkTraces(f *faults, getenv func(string) string) {
+	if !wantTraces(getenv) {
+		return
+	}
+	if exporter := getenv("OTEL_TRACES_EXPORTER"); exporter != "" && exporter != "otlp" {
+		f.add("OTEL_TRACES_EXPORTER", "(%q) must be otlp or none", exporter)
+	}
+	for _, name := range []string{"OTEL_EXPORTER_OTLP_PROTOCOL", "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL"} {
+		if protocol := getenv(name); !slices.Contains([]string{"", "http/protobuf", "http/json"}, protocol) {
+			f.add(name, "(%q) must be http/protobuf or http/json", protocol)
+		}
+	}
+}
+
+// startTraces returns the tracer that the environment asks for, nil where it
+// asks for none, and what exports the last spans and ends it.
+func startTraces(ctx context.Context, log zerolog.Logger) (trace.Tracer, func(), error) {
+	if !wantTraces(os.Getenv) {
+		return nil, func() {}, nil
+	}
+	exporter, err := otlptracehttp.New(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	about, err := resource.New(ctx,
+		resource.WithAttributes(attribute.String("service.name", "orderworker"), attribute.String("service.version", version())),
+		resource.WithTelemetrySDK(),
+		resource.WithFromEnv()) // last: it wins
+	if err != nil {
+		return nil, nil, err
+	}
+	provider := sdktrace.NewTracerProvider(sdktrace.WithBatcher(&reporting{SpanExporter: exporter, log: log}), sdktrace.WithResource(about))
+	stop := func() {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), tracesTimeout)
+		defer cancel()
+		_ = provider.Shutdown(ctx) // what could not be exported was reported
+	}
+	return provider.Tracer("orderworker"), stop, nil
+}
+
+// reporting tells the log when spans can no longer be exported, and when they
+// can again; the SDK would write a line of its own for each batch.
+type reporting struct {
+	sdktrace.SpanExporter
+	log    zerolog.Logger
+	failed atomic.Bool
+}
+
+// ExportSpans exports spans; those that cannot be are dropped.
+func (r *reporting) ExportSpans(ctx context.Context, spans []sdktrace.ReadOnlySpan) error {
+	err := r.SpanExporter.ExportSpans(ctx, spans)
+	if was := r.failed.Swap(err != nil); err != nil && !was {
+		r.log.Warn().Err(err).Msg("traces cannot be exported")
+	} else if err == nil && was {
+		r.log.Info().Msg("traces are exported again")
+	}
+	return nil
+}
