@@ -1,4 +1,4 @@
-.PHONY: test tools sim soak badday mutants alerts build clean
+.PHONY: test tools sim soak badday mutants bench bench-long bench-micro alerts build clean
 
 # Everything: vet, and every test with the race detector, against a real
 # nats-server (in process) and a real redis-server (installed where it is missing).
@@ -50,6 +50,20 @@ alerts:
 # Removes one safety rule at a time and shows that some test fails for each.
 mutants: tools
 	go run ./worker/mutants
+
+# Load: the built worker beside a bare loop that does the same work without its
+# promises; throughput, latency, CPU, memory. A few minutes, best on a quiet
+# machine. More flags in BENCH: BENCH=-h lists them.
+bench: tools
+	go run ./worker/bench $(BENCH)
+
+# A million orders queued beside ten thousand, and three processes beside one.
+bench-long: tools
+	go run ./worker/bench -long -runs 1 $(BENCH)
+
+# The small parts: sign, encode, decode, classify, claim.
+bench-micro: tools
+	go test -run '^$$' -bench . -benchmem ./upstream ./worker ./dedupe
 
 # One static binary.
 build:

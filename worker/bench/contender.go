@@ -1,0 +1,126 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// contender is a process that is measured: a worker, or the bare loop.
+type contender struct {
+	*process
+	admin string // address of /readyz and /metrics; empty for the bare loop
+}
+
+// usage is what a contender took, from its start to its end.
+type usage struct {
+	cpu    time.Duration
+	peak   int64   // bytes resident
+	allocs float64 // objects on the heap
+	bytes  float64 // of them
+}
+
+// The account at the vendor.
+const (
+	appKey = "000001"
+	secret = "a1b1c1d1"
+)
+
+// startContender starts the n-th process of a side and waits until it works.
+func (r *runner) startContender(ctx context.Context, s *site, side side, n int) (*contender, error) {
+	c := new(contender)
+	var err error
+	name := fmt.Sprintf("%s-%d", side.who, n)
+	if side.who == bareLoop {
+		c.process, err = startProcess(s.dir, name, nil, r.self, childArg, "bare", s.nats, s.redis, s.vendor, strconv.Itoa(side.concurrency))
+		if err != nil {
+			return nil, err
+		}
+		_, err = c.line()
+	} else {
+		if c.admin, err = freeAddr(); err != nil {
+			return nil, err
+		}
+		env := append([]string{
+			"NATS_URL=" + s.nats, "REDIS_URL=redis://" + s.redis + "/0", "UPSTREAM_URL=" + s.vendor,
+			"UPSTREAM_APPKEY=" + appKey, "UPSTREAM_SECRET=" + secret, "UPSTREAM_RATE=0",
+			"CONCURRENCY=" + strconv.Itoa(side.concurrency), "ADMIN_ADDR=" + c.admin, "LOG_LEVEL=" + r.logLevel,
+		}, r.env...)
+		if r.profile != "" {
+			env = append(env, "ADMIN_PPROF=true")
+		}
+		if c.process, err = startProcess(s.dir, name, env, r.worker, "run"); err != nil {
+			return nil, err
+		}
+		err = until(ctx, "the worker is ready", startTimeout, 20*time.Millisecond, func() (bool, error) {
+			_, err := c.ask(ctx, "/readyz")
+			return err == nil, c.alive()
+		})
+	}
+	if err != nil {
+		err = fmt.Errorf("%w\n%s", err, c.tail())
+		c.close()
+		return nil, err
+	}
+	return c, nil
+}
+
+// finish ends the contender and returns what it took.
+func (c *contender) finish(ctx context.Context) (u usage, err error) {
+	if u.peak, err = c.peakBytes(); err != nil {
+		return u, err
+	}
+	if c.admin != "" {
+		metrics, err := c.ask(ctx, "/metrics")
+		if err != nil {
+			return u, err
+		}
+		u.allocs, u.bytes = metric(metrics, "go_memstats_mallocs_total"), metric(metrics, "go_memstats_alloc_bytes_total")
+	}
+	said, cpu, err := c.stop(ctx)
+	u.cpu = cpu
+	if err != nil || c.admin != "" {
+		return u, err
+	}
+	var heap heapUse
+	if err := json.Unmarshal([]byte(said), &heap); err != nil {
+		return u, fmt.Errorf("%s's last words: %w", c.name, err)
+	}
+	u.allocs, u.bytes = float64(heap.Allocs), float64(heap.Bytes)
+	return u, nil
+}
+
+// ask is the body of a page of the worker's admin server.
+func (c *contender) ask(ctx context.Context, page string) (string, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+c.admin+page, nil)
+	if err != nil {
+		return "", err
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return "", err
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	if err == nil && resp.StatusCode != http.StatusOK {
+		err = fmt.Errorf("%s: HTTP %d: %s", page, resp.StatusCode, body)
+	}
+	return string(body), err
+}
+
+// metric is the value of a metric without labels in Prometheus' text format;
+// 0 where it is missing.
+func metric(text, name string) float64 {
+	for line := range strings.Lines(text) {
+		if value, ok := strings.CutPrefix(line, name+" "); ok {
+			f, _ := strconv.ParseFloat(strings.TrimSpace(value), 64)
+			return f
+		}
+	}
+	return 0
+}

@@ -1,0 +1,136 @@
+package main
+
+import (
+	"fmt"
+	"slices"
+	"time"
+)
+
+// The contenders.
+const (
+	orderWorker = "orderworker"
+	bareLoop    = "bare"
+)
+
+// load is what one measurement asks of a contender.
+type load struct {
+	orders      int
+	latency     time.Duration // of the vendor
+	concurrency int           // orders in progress at once, in each process
+	processes   int
+	perSecond   int // 0: all orders are queued before the contender starts
+}
+
+// side is a contender under a load.
+type side struct {
+	who   string
+	label string // above its column
+	load
+}
+
+// comparison is two sides that are measured in turns.
+type comparison struct {
+	name     string // for -only
+	title    string
+	left     side
+	right    side
+	runs     int
+	measures []measure
+}
+
+// measure is one line of a comparison's table.
+type measure struct {
+	name   string
+	of     func(sample) float64
+	digits int // after the point
+	goal   *goal
+}
+
+// Each measure, without a goal.
+var (
+	throughput = measure{name: "orders per second", of: func(s sample) float64 { return s.rate }}
+	headRate   = measure{name: "of the first orders, per second", of: func(s sample) float64 { return s.headRate }}
+	cpu        = measure{name: "CPU-seconds per 1,000 orders", of: func(s sample) float64 { return s.cpu }, digits: 3}
+	peak       = measure{name: "peak RSS, MiB", of: func(s sample) float64 { return s.peakMiB }, digits: 1}
+	allocs     = measure{name: "allocations per order", of: func(s sample) float64 { return s.allocs }}
+	allocBytes = measure{name: "KiB allocated per order", of: func(s sample) float64 { return s.allocKiB }, digits: 1}
+	p50        = measure{name: "publish to result, p50 ms", of: func(s sample) float64 { return s.p50 }, digits: 1}
+	p99        = measure{name: "publish to result, p99 ms", of: func(s sample) float64 { return s.p99 }, digits: 1}
+	slowest    = measure{name: "publish to result, max ms", of: func(s sample) float64 { return s.max }, digits: 1}
+)
+
+func (m measure) should(of subject, s sense, limit float64) measure {
+	m.goal = &goal{of, s, limit}
+	return m
+}
+
+// The goals. Source: the issue that asked for this command.
+const (
+	fastRatio   = 0.7  // of the bare loop's throughput, vendor latency 0
+	slowRatio   = 0.9  // of the bare loop's throughput, vendor latency 20 ms
+	cpuRatio    = 1.5  // of the bare loop's CPU time
+	paceExtraMS = 5    // p99 over the vendor's latency
+	peakMiB     = 64   // CONCURRENCY 512, a million orders queued
+	queueRatio  = 0.95 // of the throughput with a short queue
+	fleetRatio  = 1    // of one process' throughput
+)
+
+// plan is what is compared.
+func (o *options) plan() []comparison {
+	queued := func(orders, concurrency int, latency time.Duration) load {
+		return load{orders: orders, latency: latency, concurrency: concurrency, processes: 1}
+	}
+	beside := func(name string, l load, measures ...measure) comparison {
+		return comparison{name: name, runs: o.runs, measures: measures,
+			left: side{orderWorker, "orderworker run", l}, right: side{bareLoop, "bare loop", l}}
+	}
+	var all []comparison
+	if !o.long {
+		fast := beside("fast", queued(o.orders, o.concurrency, 0), throughput.should(ratio, atLeast, fastRatio),
+			cpu.should(ratio, atMost, cpuRatio), peak, allocs, allocBytes)
+		slow := beside("slow", queued(o.orders, o.slowConcurrency, o.latency), throughput.should(ratio, atLeast, slowRatio),
+			cpu.should(ratio, atMost, cpuRatio), peak, allocs, allocBytes)
+		paced := queued(int(o.paced.Seconds()*float64(o.perSecond)), o.concurrency, o.latency)
+		paced.perSecond = o.perSecond
+		all = append(all, fast, slow, beside("paced", paced, p50,
+			p99.should(itself, atMost, float64(o.latency.Milliseconds())+paceExtraMS), slowest, cpu))
+	} else {
+		short, long := queued(o.shortQueue, o.slowConcurrency, 0), queued(o.longQueue, o.slowConcurrency, 0)
+		fleet := queued(o.orders, o.concurrency, 0)
+		fleet.processes = o.processes
+		queue := func(who string) comparison {
+			return comparison{name: "queue", runs: o.runs, measures: []measure{throughput, headRate, cpu, peak},
+				left: side{who, fmt.Sprintf("%s queued", thousands(o.longQueue)), long}, right: side{who, fmt.Sprintf("%s queued", thousands(o.shortQueue)), short}}
+		}
+		measured, yardstick := queue(orderWorker), queue(bareLoop)
+		measured.measures = []measure{throughput.should(ratio, atLeast, queueRatio), headRate, cpu, peak.should(itself, under, peakMiB)}
+		all = append(all, measured, yardstick, comparison{name: "fleet", runs: o.runs,
+			measures: []measure{throughput.should(ratio, atLeast, fleetRatio), cpu, peak},
+			left:     side{orderWorker, fmt.Sprintf("%d processes", o.processes), fleet},
+			right:    side{orderWorker, "1 process", queued(o.orders, o.concurrency, 0)}})
+	}
+	return slices.DeleteFunc(all, func(c comparison) bool { return len(o.only) > 0 && !slices.Contains(o.only, c.name) })
+}
+
+// heading describes the load of a comparison.
+func (c comparison) heading() string {
+	l := c.left.load
+	who := "orderworker and a bare loop"
+	if c.left.who == c.right.who {
+		who = map[string]string{orderWorker: "orderworker", bareLoop: "the bare loop"}[c.left.who]
+	}
+	how := thousands(l.orders) + " orders queued"
+	if l.perSecond > 0 {
+		how = fmt.Sprintf("%s orders, %d per second", thousands(l.orders), l.perSecond)
+	}
+	return fmt.Sprintf("%s: %s; %s, %d in progress at once, vendor latency %v; runs: %d", c.name, who, how, l.concurrency, l.latency, c.runs)
+}
+
+// thousands writes n with commas.
+func thousands(n int) string {
+	text := fmt.Sprint(n)
+	for i := len(text) - 3; i > 0; i -= 3 {
+		text = text[:i] + "," + text[i:]
+	}
+	return text
+}
