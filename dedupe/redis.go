@@ -36,15 +36,16 @@ const luaShared = `
 local t = redis.call('TIME')
 local now = t[1] * 1000 + math.floor(t[2] / 1000)
 local function ms(n) return string.format('%.0f', n) end
-local function get(field) return redis.call('HGET', KEYS[1], field) or '' end
-local function num(field) return tonumber(get(field)) or 0 end
+local fields = {'state', 'fingerprint', 'owner', 'attempt', 'attempts', 'waits', 'rev', 'seq', 'doubt', 'result', 'last',
+	'lease', 'due', 'parked'}
+local r = {}
+for i, v in ipairs(redis.call('HMGET', KEYS[1], unpack(fields))) do r[fields[i]] = v or '' end
 local function left()
-	if get('owner') ~= '' then return math.max(0, num('lease') - now) end
-	return math.max(0, num('due') - now)
+	return math.max(0, (tonumber(r.owner ~= '' and r.lease or r.due) or 0) - now)
 end
 local function reply(hold)
-	return {hold, left(), get('state'), get('fingerprint'), get('owner'), get('attempt'),
-		get('attempts'), get('waits'), get('rev'), get('seq'), get('doubt'), get('result'), get('last')}
+	return {hold, left(), r.state, r.fingerprint, r.owner, r.attempt,
+		r.attempts, r.waits, r.rev, r.seq, r.doubt, r.result, r.last}
 end
 `
 
@@ -54,33 +55,35 @@ var (
 	// "lapsed" and "parked" owner is the new one. Repeated by the same owner
 	// it says "again".
 	luaClaim = redis.NewScript(luaShared + `
+local was = r.owner
 local function take()
-	redis.call('HSET', KEYS[1], 'owner', ARGV[2], 'lease', ms(now + ARGV[3]))
-	redis.call('HDEL', KEYS[1], 'parked')
+	r.owner, r.lease = ARGV[2], ms(now + ARGV[3])
+	redis.call('HSET', KEYS[1], 'owner', r.owner, 'lease', r.lease)
+	if r.parked ~= '' then redis.call('HDEL', KEYS[1], 'parked') end
 end
-if redis.call('EXISTS', KEYS[1]) == 0 then
-	redis.call('HSET', KEYS[1], 'state', 'claimed', 'fingerprint', ARGV[1], 'seq', ARGV[4])
-	take()
+if r.state == '' then
+	r.state, r.fingerprint, r.seq = 'claimed', ARGV[1], ARGV[4]
+	r.owner, r.lease = ARGV[2], ms(now + ARGV[3])
+	redis.call('HSET', KEYS[1], 'state', r.state, 'fingerprint', r.fingerprint, 'seq', r.seq, 'owner', r.owner, 'lease', r.lease)
 	return reply('new')
 end
-if get('fingerprint') ~= ARGV[1] then return reply('other') end
-if get('state') == 'final' then return reply('final') end
-local owner = get('owner')
-if owner == ARGV[2] then take() return reply('again') end
+if r.fingerprint ~= ARGV[1] then return reply('other') end
+if r.state == 'final' then return reply('final') end
+if was == ARGV[2] then take() return reply('again') end
 if left() > 0 then
-	if owner ~= '' then return reply('busy') end
+	if was ~= '' then return reply('busy') end
 	return reply('early')
 end
 take()
-if owner ~= '' then return reply('lapsed') end
+if was ~= '' then return reply('lapsed') end
 return reply('parked')`)
 
 	// renew. KEYS[1] the order. ARGV: 1 fingerprint, 2 owner, 3 lease in ms,
 	// 4 seq, 5 rev (0: none known). Returns 1, or 0: another's, or final.
 	luaRenew = redis.NewScript(luaShared + `
-if redis.call('EXISTS', KEYS[1]) == 0 then
+if r.state == '' then
 	redis.call('HSET', KEYS[1], 'state', 'claimed', 'fingerprint', ARGV[1], 'seq', ARGV[4], 'owner', ARGV[2])
-elseif get('owner') ~= ARGV[2] then
+elseif r.owner ~= ARGV[2] then
 	return 0
 end
 redis.call('HSET', KEYS[1], 'lease', ms(now + ARGV[3]))
@@ -92,10 +95,7 @@ return 1`)
 	// empty), 11 last (JSON). Returns 1, or 0: another's, or final. Repeated before anybody
 	// else came it writes the same again, due a little later.
 	luaPark = redis.NewScript(luaShared + `
-if redis.call('EXISTS', KEYS[1]) == 1 then
-	local owner = get('owner')
-	if owner ~= ARGV[2] and not (owner == '' and get('parked') == ARGV[2]) then return 0 end
-end
+if r.state ~= '' and r.owner ~= ARGV[2] and not (r.owner == '' and r.parked == ARGV[2]) then return 0 end
 redis.call('HSET', KEYS[1], 'fingerprint', ARGV[1], 'parked', ARGV[2], 'due', ms(now + ARGV[3]),
 	'seq', ARGV[4], 'state', ARGV[5], 'attempt', ARGV[6], 'attempts', ARGV[7], 'waits', ARGV[8],
 	'rev', ARGV[9], 'doubt', ARGV[10], 'last', ARGV[11])
@@ -104,8 +104,8 @@ return 1`)
 
 	// remember. KEYS[1] the order. ARGV: 1 fingerprint, 2 seq, 3 result, 4 time
 	// to live in ms (0: for ever). Returns 1, or 0: a final stands there.
-	luaRemember = redis.NewScript(luaShared + `
-if get('state') == 'final' then return 0 end
+	luaRemember = redis.NewScript(`
+if redis.call('HGET', KEYS[1], 'state') == 'final' then return 0 end
 redis.call('DEL', KEYS[1])
 redis.call('HSET', KEYS[1], 'state', 'final', 'fingerprint', ARGV[1], 'seq', ARGV[2], 'result', ARGV[3])
 if ARGV[4] ~= '0' then redis.call('PEXPIRE', KEYS[1], ARGV[4]) end
@@ -115,9 +115,8 @@ return 1`)
 	// that are left of another owner's lease; 0: there is no such lease, and
 	// owner's own record or one with another fingerprint is gone.
 	luaForget = redis.NewScript(luaShared + `
-local owner = get('owner')
-if owner ~= '' and owner ~= ARGV[2] and left() > 0 then return left() end
-if owner == ARGV[2] or get('fingerprint') ~= ARGV[1] then redis.call('DEL', KEYS[1]) end
+if r.owner ~= '' and r.owner ~= ARGV[2] and left() > 0 then return left() end
+if r.owner == ARGV[2] or r.fingerprint ~= ARGV[1] then redis.call('DEL', KEYS[1]) end
 return 0`)
 
 	// look. KEYS[1] the order. No ARGV. Returns reply(''); state is empty when

@@ -107,20 +107,7 @@ func (w *Worker) Run(soft context.Context) error {
 	helpers.Go(func() { w.lookups.run(hard) })
 	helpers.Go(func() { w.beat(hard) })
 
-	w.pull(soft, func(d *Delivery, done func()) {
-		h := w.receive(soft, hard, d)
-		if !w.working.add(h) {
-			h.err = d.Msg.NakWithDelay(sameNumberDelay)
-			h.end(leave)
-			done()
-			return
-		}
-		orders.Go(func() {
-			defer done()
-			defer w.working.remove(h)
-			h.handle()
-		})
-	})
+	w.pull(soft, hard, &orders)
 
 	finished := make(chan struct{})
 	go func() { orders.Wait(); close(finished) }()
@@ -138,11 +125,23 @@ func (w *Worker) Run(soft context.Context) error {
 
 // pull asks for exactly as many messages as there are free slots, until soft
 // ends: the ack wait of a message runs from its delivery on, so one that waits
-// in a buffer here would be delivered twice.
-func (w *Worker) pull(soft context.Context, start func(d *Delivery, done func())) {
+// in a buffer here would be delivered twice. Each slot has a goroutine, which
+// handles one order after the other until soft ends, and is one of orders.
+func (w *Worker) pull(soft, hard context.Context, orders *sync.WaitGroup) {
 	free := make(chan struct{}, w.size)
+	taken := make(chan *handling) // a slot was free for each: nobody waits here
+	defer close(taken)
 	for range w.size {
 		free <- struct{}{}
+		orders.Go(func() {
+			for h := range taken {
+				w.metrics.inProgress.Inc()
+				h.handle()
+				w.working.remove(h)
+				w.metrics.inProgress.Dec()
+				free <- struct{}{}
+			}
+		})
 	}
 	trouble := storeBackoff()
 	for {
@@ -154,12 +153,14 @@ func (w *Worker) pull(soft context.Context, start func(d *Delivery, done func())
 			return
 		}
 		err := w.source.Pull(soft, n, func(d *Delivery) {
+			h := w.receive(soft, hard, d)
+			if !w.working.add(h) {
+				h.err = d.Msg.NakWithDelay(sameNumberDelay)
+				h.end(leave)
+				return // its slot is still free
+			}
 			n--
-			w.metrics.inProgress.Inc()
-			start(d, func() {
-				w.metrics.inProgress.Dec()
-				free <- struct{}{}
-			})
+			taken <- h
 		})
 		for range n {
 			free <- struct{}{}
@@ -259,20 +260,24 @@ func storeBackoff() *backoff.ExponentialBackOff {
 // in progress so holds its slot while a store is away: nothing else is pulled,
 // nothing is sent, and nothing fails.
 func keepOn[T any](ctx context.Context, w *Worker, what string, op func() (T, error)) (T, error) {
-	first := true
+	v, err := op()
+	if err == nil {
+		return v, nil // nearly always: what follows costs more than most ops
+	}
+	tried := true
+	level := zerolog.WarnLevel
 	return backoff.RetryNotifyWithData(func() (T, error) {
-		v, err := op()
+		if !tried {
+			v, err = op()
+		}
+		tried = false
 		if errors.Is(err, dedupe.ErrLost) || errors.Is(err, dedupe.ErrBroken) {
-			err = backoff.Permanent(err)
+			return v, backoff.Permanent(err)
 		}
 		return v, err
 	}, backoff.WithContext(storeBackoff(), ctx), func(err error, _ time.Duration) {
-		level := zerolog.DebugLevel
-		if first {
-			level = zerolog.WarnLevel
-		}
-		first = false
 		w.logger.WithLevel(level).Err(err).Str("what", what).Msg("a store does not answer; trying again")
+		level = zerolog.DebugLevel // once, for an operator; the rest for who looks closely
 	})
 }
 
