@@ -31,43 +31,44 @@ const (
 	secret = "a1b1c1d1"
 )
 
-// startContender starts the n-th process of a side and waits until it works.
-func (r *runner) startContender(ctx context.Context, s *site, side side, n int) (*contender, error) {
+// startContender starts the n-th process of a side.
+func (r *runner) startContender(s *site, side side, n int) (*contender, error) {
 	c := new(contender)
 	var err error
-	name := fmt.Sprintf("%s-%d", side.who, n)
+	name, concurrency := fmt.Sprintf("%s-%d", side.who, n), strconv.Itoa(side.concurrency)
 	if side.who == bareLoop {
-		c.process, err = startProcess(s.dir, name, nil, r.self, childArg, "bare", s.nats, s.redis, s.vendor, strconv.Itoa(side.concurrency))
-		if err != nil {
-			return nil, err
-		}
-		_, err = c.line()
-	} else {
-		if c.admin, err = freeAddr(); err != nil {
-			return nil, err
-		}
-		env := append([]string{
-			"NATS_URL=" + s.nats, "REDIS_URL=redis://" + s.redis + "/0", "UPSTREAM_URL=" + s.vendor,
-			"UPSTREAM_APPKEY=" + appKey, "UPSTREAM_SECRET=" + secret, "UPSTREAM_RATE=0",
-			"CONCURRENCY=" + strconv.Itoa(side.concurrency), "ADMIN_ADDR=" + c.admin, "LOG_LEVEL=" + r.logLevel,
-		}, r.env...)
-		if r.profile != "" {
-			env = append(env, "ADMIN_PPROF=true")
-		}
-		if c.process, err = startProcess(s.dir, name, env, r.worker, "run"); err != nil {
-			return nil, err
-		}
-		err = until(ctx, "the worker is ready", startTimeout, 20*time.Millisecond, func() (bool, error) {
-			_, err := c.ask(ctx, "/readyz")
-			return err == nil, c.alive()
-		})
+		c.process, err = startProcess(s.dir, name, nil, r.self, childArg, "bare", s.nats, s.redis, s.vendor, concurrency)
+		return c, err
 	}
-	if err != nil {
-		err = fmt.Errorf("%w\n%s", err, c.tail())
-		c.close()
+	if c.admin, err = freeAddr(); err != nil {
 		return nil, err
 	}
-	return c, nil
+	env := append([]string{
+		"NATS_URL=" + s.nats, "REDIS_URL=redis://" + s.redis + "/0", "UPSTREAM_URL=" + s.vendor,
+		"UPSTREAM_APPKEY=" + appKey, "UPSTREAM_SECRET=" + secret, "UPSTREAM_RATE=0",
+		"CONCURRENCY=" + concurrency, "ADMIN_ADDR=" + c.admin, "LOG_LEVEL=" + r.logLevel,
+	}, r.env...)
+	if r.profile != "" {
+		env = append(env, "ADMIN_PPROF=true")
+	}
+	c.process, err = startProcess(s.dir, name, env, r.worker, "run")
+	return c, err
+}
+
+// ready waits until the contender takes orders.
+func (c *contender) ready(ctx context.Context) error {
+	if c.admin == "" {
+		_, err := c.line()
+		return err
+	}
+	err := until(ctx, "the worker is ready", startTimeout, 20*time.Millisecond, func() (bool, error) {
+		_, err := c.ask(ctx, "/readyz")
+		return err == nil, c.alive()
+	})
+	if err != nil {
+		return fmt.Errorf("%w\n%s", err, c.tail())
+	}
+	return nil
 }
 
 // finish ends the contender and returns what it took.

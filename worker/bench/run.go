@@ -87,11 +87,16 @@ func (r *runner) measure(ctx context.Context, side side, name string) (sample, e
 		}
 	}()
 	for n := range side.processes {
-		c, err := r.startContender(ctx, s, side, n+1)
+		c, err := r.startContender(s, side, n+1)
 		if err != nil {
 			return sample{}, err
 		}
 		team = append(team, c)
+	}
+	for _, c := range team {
+		if err := c.ready(ctx); err != nil {
+			return sample{}, err
+		}
 	}
 	profiled := r.startProfile(ctx, team[0], name)
 	var sent []time.Time

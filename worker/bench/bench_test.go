@@ -1,0 +1,178 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+// TestMain makes the test binary what the program is: one that starts itself
+// again for each process it needs.
+func TestMain(m *testing.M) {
+	if ran, err := child(os.Args[1:]); ran {
+		exit(err)
+	}
+	os.Exit(m.Run())
+}
+
+// needRedis skips a test where redis-server is missing; in CI it fails.
+func needRedis(t *testing.T) {
+	t.Helper()
+	if _, err := exec.LookPath("redis-server"); err == nil {
+		return
+	}
+	if os.Getenv("CI") != "" {
+		t.Fatal("redis-server is missing, and CI is set")
+	}
+	t.Skip("NOT TESTED: redis-server is missing; `make test` installs it")
+}
+
+// TestBench runs all parts, each with next to no load.
+func TestBench(t *testing.T) {
+	needRedis(t)
+	t.Parallel()
+	worker := filepath.Join(t.TempDir(), "orderworker")
+	// With the flags of the black-box tests, so that what those have compiled serves here too.
+	if out, err := exec.Command("go", "build", "-ldflags=-s -w", "-o", worker, "orderworker/cmd/orderworker").CombinedOutput(); err != nil {
+		t.Fatalf("go build: %v\n%s", err, out)
+	}
+	dir := t.TempDir()
+	for args, wants := range map[string][]string{
+		"-only fast":        {"fast: orderworker and a bare loop", "ratio >= 0.7 ", "ratio <= 1.5 ", "allocations per order"},
+		"-only slow":        {"slow: orderworker and a bare loop", "vendor latency 3ms", "ratio >= 0.9 ", "ratio <= 1.5 "},
+		"-only paced":       {"paced: orderworker and a bare loop", "100 orders, 100 per second", "<= 8 "},
+		"-long -only queue": {"queue: orderworker;", "queue: the bare loop;", "ratio >= 0.95 ", "< 64 ", "the first 100, per second"},
+		"-long -only fleet": {"fleet: orderworker;", "2 processes", "ratio >= 1 "},
+	} {
+		t.Run(args, func(t *testing.T) {
+			t.Parallel() // they mostly wait
+			var out, progress bytes.Buffer
+			args := append([]string{"-worker", worker, "-dir", dir, "-runs", "1", "-orders", "200", "-latency", "3ms", "-slow-concurrency", "32",
+				"-rate", "100", "-paced", "1s", "-long-queue", "300", "-short-queue", "100", "-processes", "2"}, strings.Fields(args)...)
+			if err := bench(t.Context(), args, &out, &progress); err != nil {
+				t.Fatalf("bench: %v\n%s", err, &progress)
+			}
+			for _, want := range wants {
+				if !strings.Contains(out.String(), want) {
+					t.Errorf("the report has no %q:\n%s", want, &out)
+				}
+			}
+			if strings.Contains(out.String(), " 0 (0..0)") {
+				t.Errorf("something was not measured:\n%s", &out)
+			}
+		})
+	}
+	t.Cleanup(func() { // after all of them
+		if left, _ := filepath.Glob(filepath.Join(dir, "*")); len(left) > 0 {
+			t.Errorf("left behind: %v", left)
+		}
+	})
+}
+
+// TestVerify breaks a run that was right, in one way after the other.
+func TestVerify(t *testing.T) {
+	needRedis(t)
+	t.Parallel()
+	const n = 50
+	r := testRunner(t)
+	s, err := r.openSite(t.Context(), 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.close()
+	if err := s.fill(t.Context(), n); err != nil {
+		t.Fatal(err)
+	}
+	c := startBare(t, r, s)
+	if err := s.finished(t.Context(), n, []*contender{c}); err != nil {
+		t.Fatal(err)
+	}
+	if u, err := c.finish(t.Context()); err != nil || u.cpu <= 0 || u.peak <= 0 || u.allocs < n || u.bytes <= 0 {
+		t.Errorf("the bare loop took %+v (%v)", u, err)
+	}
+	if err := s.verify(t.Context(), n, false); err != nil {
+		t.Errorf("a run that was right: %v", err)
+	}
+
+	complains := func(want string) {
+		t.Helper()
+		if err := s.verify(t.Context(), n, false); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("verify: %v, want %q in it", err, want)
+		}
+	}
+	body := fmt.Sprintf(`{"outTradeNo":"%s"}`, outTradeNo(7))
+	resp, err := http.Post(s.vendor+placePath, "application/json", strings.NewReader(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = resp.Body.Close()
+	complains("double purchases: 1, want 0")
+	if _, err := s.js.PublishMsg(t.Context(), order(n)); err != nil {
+		t.Fatal(err)
+	}
+	complains("left in ORDERS: 1, want 0")
+	if err := s.results.DeleteMsg(t.Context(), 3); err != nil {
+		t.Fatal(err)
+	}
+	complains("results: 49, want 50")
+	if err := s.verify(t.Context(), n, true); err == nil || !strings.Contains(err.Error(), "orders in the journal: 0, want 50") {
+		t.Errorf("verify of a journal that is empty: %v", err)
+	}
+}
+
+// TestAContenderThatDiesIsNoticed, and not waited for.
+func TestAContenderThatDiesIsNoticed(t *testing.T) {
+	needRedis(t)
+	t.Parallel()
+	r := testRunner(t)
+	s, err := r.openSite(t.Context(), 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.close()
+	c := startBare(t, r, s)
+	c.kill()
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	if err := s.finished(ctx, 50, []*contender{c}); err == nil || !strings.Contains(err.Error(), "ended by itself") {
+		t.Errorf("finished: %v", err)
+	}
+}
+
+func testRunner(t *testing.T) *runner {
+	t.Helper()
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &runner{options: new(options), self: self, dir: t.TempDir(), progress: t.Output()}
+}
+
+func startBare(t *testing.T, r *runner, s *site) *contender {
+	t.Helper()
+	c, err := r.startContender(s, side{who: bareLoop, load: load{concurrency: 8}}, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(c.close)
+	if err := c.ready(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+func TestWrongFlags(t *testing.T) {
+	for _, args := range []string{"-runs 0", "-orders 39", "-only fastest", "-env GOGC", "-rate x", "more", "-short-queue 100 -long-queue 99"} {
+		var said bytes.Buffer
+		if _, err := readOptions(strings.Fields(args), &said); err != errUsage || said.Len() == 0 {
+			t.Errorf("%s: %v, said %q; want wrong usage and why", args, err, &said)
+		}
+	}
+}
