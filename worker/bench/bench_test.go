@@ -45,11 +45,11 @@ func TestBench(t *testing.T) {
 	}
 	dir := t.TempDir()
 	for args, wants := range map[string][]string{
-		"-only fast":        {"fast: orderworker and a bare loop", "ratio >= 0.7 ", "ratio <= 1.5 ", "allocations per order"},
-		"-only slow":        {"slow: orderworker and a bare loop", "vendor latency 3ms", "ratio >= 0.9 ", "ratio <= 1.5 "},
-		"-only paced":       {"paced: orderworker and a bare loop", "100 orders, 100 per second", "<= 8 "},
-		"-long -only queue": {"queue: orderworker;", "queue: the bare loop;", "ratio >= 0.95 ", "< 64 ", "the first 100, per second"},
-		"-long -only fleet": {"fleet: orderworker;", "2 processes", "ratio >= 1 "},
+		"-only fast":  {"fast: orderworker and a bare loop", "ratio >= 0.7 ", "ratio <= 1.5 ", "allocations per order"},
+		"-only slow":  {"slow: orderworker and a bare loop", "vendor latency 3ms", "ratio >= 0.9 ", "ratio <= 1.5 "},
+		"-only paced": {"paced: orderworker and a bare loop", "100 orders, 100 per second", "<= 8 "},
+		"-only queue": {"queue: orderworker;", "queue: the bare loop;", "ratio >= 0.95 ", "< 64 ", "the first 100, per second"},
+		"-only fleet": {"fleet: orderworker;", "2 processes", "ratio >= 1 "},
 	} {
 		t.Run(args, func(t *testing.T) {
 			t.Parallel() // they mostly wait
@@ -168,8 +168,30 @@ func startBare(t *testing.T, r *runner, s *site) *contender {
 	return c
 }
 
+func TestPlan(t *testing.T) {
+	for args, want := range map[string]string{
+		"":                  "fast slow paced",
+		"-long":             "queue queue fleet",
+		"-only paced":       "paced",
+		"-only fleet,fast ": "fast fleet",
+		"-long -only slow":  "slow",
+	} {
+		o, err := readOptions(strings.Fields(args), t.Output())
+		if err != nil {
+			t.Fatalf("%s: %v", args, err)
+		}
+		var names []string
+		for _, c := range o.plan() {
+			names = append(names, c.name)
+		}
+		if got := strings.Join(names, " "); got != want {
+			t.Errorf("%q: %s, want %s", args, got, want)
+		}
+	}
+}
+
 func TestWrongFlags(t *testing.T) {
-	for _, args := range []string{"-runs 0", "-orders 39", "-only fastest", "-env GOGC", "-rate x", "more", "-short-queue 100 -long-queue 99"} {
+	for _, args := range []string{"-runs 0", "-orders 39", "-only fastest", "-env GOGC", "-rate x", "more", "-short-queue 100 -long-queue 99", "-short-queue 0", "-paced 0s"} {
 		var said bytes.Buffer
 		if _, err := readOptions(strings.Fields(args), &said); err != errUsage || said.Len() == 0 {
 			t.Errorf("%s: %v, said %q; want wrong usage and why", args, err, &said)

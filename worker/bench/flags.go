@@ -47,14 +47,14 @@ func readOptions(args []string, complain io.Writer) (*options, error) {
 	f.IntVar(&o.orders, "orders", 30_000, "orders in the queue")
 	f.DurationVar(&o.latency, "latency", 20*time.Millisecond, "of the vendor, where it has one")
 	f.IntVar(&o.concurrency, "concurrency", 64, "orders in progress at once, where the vendor answers at once and where the load is paced")
-	f.IntVar(&o.slowConcurrency, "slow-concurrency", 512, "orders in progress at once, where the vendor has a latency, and for -long queue")
+	f.IntVar(&o.slowConcurrency, "slow-concurrency", 512, "orders in progress at once, where the vendor has a latency, and for the part queue")
 	f.IntVar(&o.perSecond, "rate", 200, "orders per second of the paced load")
 	f.DurationVar(&o.paced, "paced", 20*time.Second, "how long the paced load lasts")
-	f.BoolVar(&o.long, "long", false, "instead: the long queue beside the short one (peak memory too), and several processes beside one")
+	f.BoolVar(&o.long, "long", false, "the parts queue (a long one beside a short one, and peak memory) and fleet (several processes beside one), in place of fast, slow and paced")
 	f.IntVar(&o.longQueue, "long-queue", 1_000_000, "orders in the long queue")
 	f.IntVar(&o.shortQueue, "short-queue", 10_000, "orders in the short queue")
 	f.IntVar(&o.processes, "processes", 3, "processes beside one")
-	f.Func("only", "these parts only, comma-separated: "+strings.Join(parts, ", ")+" (the last two with -long)", func(text string) error {
+	f.Func("only", "these `parts` only, comma-separated: "+strings.Join(parts, ", "), func(text string) error {
 		for part := range strings.SplitSeq(text, ",") {
 			if !slices.Contains(parts, part) {
 				return fmt.Errorf("there is no part %q", part)
@@ -81,7 +81,7 @@ func readOptions(args []string, complain io.Writer) (*options, error) {
 		return nil, errUsage
 	}
 	counts := map[string]int{"runs": o.runs, "orders": o.orders / minOrders, "concurrency": o.concurrency, "slow-concurrency": o.slowConcurrency,
-		"rate": o.perSecond, "paced": int(o.paced.Seconds()*float64(o.perSecond)) / minOrders, "long-queue": o.longQueue / o.shortQueue,
+		"rate": o.perSecond, "paced": o.pacedOrders() / minOrders, "long-queue": o.longQueue / max(o.shortQueue, 1),
 		"short-queue": o.shortQueue / minOrders, "processes": o.processes}
 	for name, n := range counts {
 		if n < 1 {
@@ -95,6 +95,9 @@ func readOptions(args []string, complain io.Writer) (*options, error) {
 	}
 	return o, nil
 }
+
+// pacedOrders is how many orders the paced load has.
+func (o *options) pacedOrders() int { return int(o.paced.Seconds() * float64(o.perSecond)) }
 
 // minOrders is the smallest load: with fewer, nothing is left when the first
 // are not counted.

@@ -76,41 +76,55 @@ const (
 
 // plan is what is compared.
 func (o *options) plan() []comparison {
-	queued := func(orders, concurrency int, latency time.Duration) load {
-		return load{orders: orders, latency: latency, concurrency: concurrency, processes: 1}
+	chosen := []string{"fast", "slow", "paced"}
+	if o.long {
+		chosen = []string{"queue", "fleet"}
 	}
+	if len(o.only) > 0 {
+		chosen = o.only
+	}
+	all := append(o.besideBare(), o.besideItself()...)
+	return slices.DeleteFunc(all, func(c comparison) bool { return !slices.Contains(chosen, c.name) })
+}
+
+// besideBare are the comparisons of the worker with the bare loop.
+func (o *options) besideBare() []comparison {
+	fast := load{orders: o.orders, concurrency: o.concurrency, processes: 1}
+	slow := load{orders: o.orders, concurrency: o.slowConcurrency, processes: 1, latency: o.latency}
+	paced := load{orders: o.pacedOrders(), concurrency: o.concurrency, processes: 1, latency: o.latency, perSecond: o.perSecond}
 	beside := func(name string, l load, measures ...measure) comparison {
 		return comparison{name: name, runs: o.runs, measures: measures,
 			left: side{orderWorker, "orderworker run", l}, right: side{bareLoop, "bare loop", l}}
 	}
-	var all []comparison
-	if !o.long {
-		fast := beside("fast", queued(o.orders, o.concurrency, 0), throughput.should(ratio, atLeast, fastRatio),
-			cpu.should(ratio, atMost, cpuRatio), peak, allocs, allocBytes)
-		slow := beside("slow", queued(o.orders, o.slowConcurrency, o.latency), throughput.should(ratio, atLeast, slowRatio),
-			cpu.should(ratio, atMost, cpuRatio), peak, allocs, allocBytes)
-		paced := queued(int(o.paced.Seconds()*float64(o.perSecond)), o.concurrency, o.latency)
-		paced.perSecond = o.perSecond
-		all = append(all, fast, slow, beside("paced", paced, p50,
-			p99.should(itself, atMost, float64(o.latency.Milliseconds())+paceExtraMS), slowest, cpu))
-	} else {
-		short, long := queued(o.shortQueue, o.slowConcurrency, 0), queued(o.longQueue, o.slowConcurrency, 0)
-		fleet := queued(o.orders, o.concurrency, 0)
-		fleet.processes = o.processes
-		head := measure{name: fmt.Sprintf("the first %s, per second", thousands(o.shortQueue)), of: func(s sample) float64 { return s.headRate }}
-		queue := func(who string, measures ...measure) comparison {
-			return comparison{name: "queue", runs: o.runs, measures: measures,
-				left:  side{who, thousands(o.longQueue) + " queued", long},
-				right: side{who, thousands(o.shortQueue) + " queued", short}}
-		}
-		all = append(all, queue(orderWorker, throughput.should(ratio, atLeast, queueRatio), head, cpu, peak.should(itself, under, peakMiB)),
-			queue(bareLoop, throughput, head, cpu, peak)) // what the servers themselves lose
-		all = append(all, comparison{name: "fleet", runs: o.runs,
-			measures: []measure{throughput.should(ratio, atLeast, fleetRatio), cpu, peak},
-			left:     side{orderWorker, fmt.Sprintf("%d processes", o.processes), fleet},
-			right:    side{orderWorker, "1 process", queued(o.orders, o.concurrency, 0)}})
+	return []comparison{
+		beside("fast", fast, throughput.should(ratio, atLeast, fastRatio), cpu.should(ratio, atMost, cpuRatio), peak, allocs, allocBytes),
+		beside("slow", slow, throughput.should(ratio, atLeast, slowRatio), cpu.should(ratio, atMost, cpuRatio), peak, allocs, allocBytes),
+		beside("paced", paced, p50, p99.should(itself, atMost, float64(o.latency.Milliseconds())+paceExtraMS), slowest, cpu),
 	}
-	return slices.DeleteFunc(all, func(c comparison) bool { return len(o.only) > 0 && !slices.Contains(o.only, c.name) })
+}
+
+// besideItself are the comparisons of the worker with itself: a long queue with
+// a short one, several processes with one.
+func (o *options) besideItself() []comparison {
+	long := load{orders: o.longQueue, concurrency: o.slowConcurrency, processes: 1}
+	short, one := long, load{orders: o.orders, concurrency: o.concurrency, processes: 1}
+	short.orders = o.shortQueue
+	several := one
+	several.processes = o.processes
+
+	head := measure{name: fmt.Sprintf("the first %s, per second", thousands(o.shortQueue)), of: func(s sample) float64 { return s.headRate }}
+	queue := func(who string, measures ...measure) comparison {
+		return comparison{name: "queue", runs: o.runs, measures: measures,
+			left:  side{who, thousands(long.orders) + " queued", long},
+			right: side{who, thousands(short.orders) + " queued", short}}
+	}
+	return []comparison{
+		queue(orderWorker, throughput.should(ratio, atLeast, queueRatio), head, cpu, peak.should(itself, under, peakMiB)),
+		queue(bareLoop, throughput, head, cpu, peak), // what the servers themselves lose
+		{name: "fleet", runs: o.runs, measures: []measure{throughput.should(ratio, atLeast, fleetRatio), cpu, peak},
+			left:  side{orderWorker, fmt.Sprintf("%d processes", several.processes), several},
+			right: side{orderWorker, "1 process", one}},
+	}
 }
 
 // heading describes the load of a comparison.
