@@ -158,16 +158,13 @@ func TestRecordsFinalsExpireOthersDoNot(t *testing.T) {
 	if ttl := c.PTTL(ctx, "order:"+testOrder.OutTradeNo).Val(); ttl != -1 {
 		t.Errorf("an order in doubt expires in %v", ttl)
 	}
-	eachRecords(t, func(t *testing.T, r Records, _ func()) {
-		if _, ok := r.(*Memory); !ok {
-			mustDo(t, r.Remember(t.Context(), testOrder, nil, long), nil)
-			ttl := r.(redisRecords).client.PTTL(ctx, "order:"+testOrder.OutTradeNo).Val()
-			if ttl <= long-time.Minute || ttl > long {
-				t.Errorf("a final expires in %v, want %v", ttl, long)
-			}
-			return
-		}
-		m, now := r.(*Memory), time.Now()
+	mustDo(t, r.Remember(ctx, testOrder, nil, long), nil)
+	if ttl := c.PTTL(ctx, "order:"+testOrder.OutTradeNo).Val(); ttl <= long-time.Minute || ttl > long {
+		t.Errorf("a final expires in %v, want %v", ttl, long)
+	}
+	t.Run("memory", func(t *testing.T) {
+		m, now := NewMemory(), time.Now()
+		r := Records(m)
 		m.SetClock(func() time.Time { return now })
 		mustDo(t, r.Remember(t.Context(), testOrder, nil, long), nil)
 		mustHold(t, r, testOrder, "a", long, HoldFinal)

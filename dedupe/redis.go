@@ -124,14 +124,43 @@ return 0`)
 	luaLook = redis.NewScript(luaShared + `return reply('')`)
 )
 
-type redisRecords struct{ client redis.UniversalClient }
+type redisRecords struct{ client redis.Scripter }
 
 // NewRedis keeps records in Redis, Redis Cluster or Sentinel: one hash per
 // order, one key per script. Set the client's MaxRetries to -1: go-redis sends
 // a script again after a lost reply (0 means 3 times). Every script here is
 // safe against that, but a time-out would last up to four times as long.
 // The server's maxmemory-policy must be noeviction.
-func NewRedis(client redis.UniversalClient) Records { return redisRecords{client} }
+func NewRedis(client redis.UniversalClient) Records {
+	queue, err := client.AsyncAutoPipeline()
+	if err != nil { // of options that nobody sets: one round trip for each script, then
+		return redisRecords{client}
+	}
+	return redisRecords{&together{client, queue}}
+}
+
+// together sends the scripts of many orders in one round trip: those that come
+// while one is under way go with the next.
+type together struct {
+	redis.Scripter
+	queue *redis.AutoPipeliner
+}
+
+// EvalSha waits for the answer until ctx ends; the script may run even so.
+func (t *together) EvalSha(ctx context.Context, sha string, keys []string, args ...any) *redis.Cmd {
+	words := make([]any, 0, 3+len(keys)+len(args))
+	words = append(words, "evalsha", sha, len(keys))
+	for _, key := range keys {
+		words = append(words, key)
+	}
+	cmd := redis.NewCmd(ctx, append(words, args...)...)
+	cmd.SetFirstKeyPos(3) // by which a Cluster finds the node
+	if err := t.queue.Submit(ctx, cmd).WaitContext(ctx); err != nil && ctx.Err() != nil {
+		cmd = redis.NewCmd(ctx) // the other may still be written to
+		cmd.SetErr(err)
+	}
+	return cmd
+}
 
 func orderKey(outTradeNo string) []string { return []string{"order:" + outTradeNo} }
 
