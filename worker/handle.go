@@ -1,6 +1,7 @@
 package worker
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -123,7 +124,7 @@ func (h *handling) proceed() (step, error) {
 		h.settled(h.order.OutTradeNo)
 		return h.answered(c.ResultSeq), nil
 	case dedupe.Final:
-		return h.conclude(c.Result, republish)
+		return h.publishAgain(c.Result, republish)
 	case dedupe.Busy:
 		return leave, h.nak(min(c.Left, time.Second)) // its holder is at work: look again soon
 	case dedupe.Waiting:
@@ -289,8 +290,9 @@ func (h *handling) result(status Status, attempts int) Result {
 
 // finish writes a final result down, then tells the world.
 func (h *handling) finish(r Result) (step, error) {
+	payload := r.encode()
 	stands, err := keepOn(h.hard, h.Worker, "finish", func() ([]byte, error) {
-		return h.claims.Finish(h.hard, h.claim, r.encode(), r.Status == Succeeded)
+		return h.claims.Finish(h.hard, h.claim, payload, r.Status == Succeeded)
 	})
 	if errors.Is(err, dedupe.ErrLost) {
 		return unsettled, errMoved
@@ -298,20 +300,29 @@ func (h *handling) finish(r Result) (step, error) {
 	if err != nil {
 		return unsettled, h.giveUp(err)
 	}
-	return h.conclude(stands, step(r.Status))
+	if bytes.Equal(stands, payload) {
+		return h.conclude(r.event(payload), step(r.Status))
+	}
+	return h.publishAgain(stands, step(r.Status))
 }
 
-// conclude is steps 7 to 9 of the design, for a result that the journal holds:
-// publish, remember, and only then ack.
-func (h *handling) conclude(payload []byte, s step) (step, error) {
+// publishAgain concludes an order whose result was written before, maybe by
+// another worker.
+func (h *handling) publishAgain(payload []byte, s step) (step, error) {
 	e, err := event(payload)
 	if err != nil {
 		return unsettled, errors.Join(err, h.nak(time.Minute)) // not ours, not to be guessed at
 	}
+	return h.conclude(e, s)
+}
+
+// conclude is steps 7 to 9 of the design, for a result that the journal holds:
+// publish, remember, and only then ack.
+func (h *handling) conclude(e Event, s step) (step, error) {
 	if err := h.publish(e); err != nil {
 		return unsettled, err
 	}
-	if err := h.keep("remember", func() error { return h.claims.Remember(h.hard, h.claim, payload) }); err != nil {
+	if err := h.keep("remember", func() error { return h.claims.Remember(h.hard, h.claim, e.Payload) }); err != nil {
 		return unsettled, err
 	}
 	h.settled(h.order.OutTradeNo)

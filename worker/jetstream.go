@@ -295,14 +295,10 @@ func delivery(msg jetstream.Msg) (*Delivery, error) {
 // Publish stores a result event: nil means that the stream has it. After an
 // error it may have it too; the same event again is dropped there by its id.
 func (j *JetStream) Publish(ctx context.Context, e Event) error {
-	msg := nats.NewMsg(j.names.ResultsSubject + "." + string(e.Status))
-	msg.Data = e.Payload
-	for name, value := range map[string]string{
-		"ce-specversion": "1.0", "ce-id": e.ID, "ce-type": "order.package." + string(e.Status), "ce-source": "orderworker",
-		"ce-time": e.At, "ce-subject": e.Subject, "Content-Type": "application/json",
-	} {
-		msg.Header.Set(name, value)
-	}
+	msg := &nats.Msg{Subject: j.names.ResultsSubject + "." + string(e.Status), Data: e.Payload, Header: nats.Header{
+		"ce-specversion": {"1.0"}, "ce-id": {e.ID}, "ce-type": {"order.package." + string(e.Status)}, "ce-source": {"orderworker"},
+		"ce-time": {e.At}, "ce-subject": {e.Subject}, "Content-Type": {"application/json"},
+	}}
 	if e.Trace != "" {
 		msg.Header.Set("traceparent", e.Trace)
 	}

@@ -123,6 +123,10 @@ func (w *Worker) Run(soft context.Context) error {
 	return err
 }
 
+// pullGather is how long a pull waits for more slots to become free, where most
+// are taken: each pull costs the server and us as much as a message or two.
+const pullGather = time.Millisecond
+
 // pull asks for exactly as many messages as there are free slots, until soft
 // ends: the ack wait of a message runs from its delivery on, so one that waits
 // in a buffer here would be delivered twice. Each slot has a goroutine, which
@@ -151,6 +155,10 @@ func (w *Worker) pull(soft, hard context.Context, orders *sync.WaitGroup) {
 			n = 1 + take(free, w.size-1)
 		case <-soft.Done():
 			return
+		}
+		if n < w.size/4 { // under load: one pull for several orders
+			time.Sleep(pullGather)
+			n += take(free, w.size-n)
 		}
 		err := w.source.Pull(soft, n, func(d *Delivery) {
 			h := w.receive(soft, hard, d)

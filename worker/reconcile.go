@@ -118,11 +118,7 @@ func (h *handling) nextLook(d dedupe.Doubt, now time.Time) time.Duration {
 // notice publishes the in_doubt event.
 func (h *handling) notice() error {
 	r := h.result(InDoubt, h.claim.Attempts)
-	e, err := event(r.encode())
-	if err != nil {
-		return err
-	}
-	if err := h.publish(e); err != nil {
+	if err := h.publish(r.event(r.encode())); err != nil {
 		return err
 	}
 	h.metrics.results.WithLabelValues(string(InDoubt)).Inc()

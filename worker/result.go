@@ -79,13 +79,18 @@ func event(payload []byte) (Event, error) {
 	if err := json.Unmarshal(payload, &r); err != nil {
 		return Event{}, err
 	}
+	return r.event(payload), nil
+}
+
+// event is r's, encoded as payload.
+func (r Result) event(payload []byte) Event {
 	return Event{
 		Status:  r.Status,
 		ID:      r.OutTradeNo + "." + string(r.Status),
 		Subject: r.OutTradeNo,
 		At:      r.CompletedAt.String(),
 		Payload: payload,
-	}, nil
+	}
 }
 
 // encode writes the result as JSON, as the contract's example has it.
