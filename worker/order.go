@@ -32,12 +32,15 @@ func (o Order) Fingerprint() string {
 	if o.Renew != nil {
 		renew = strconv.FormatInt(*o.Renew, 10)
 	}
-	hashes := make([]string, 0, len(fingerprinted))
-	for _, field := range []string{o.ICCID, o.PackageCode, renew} {
+	var hashes []byte
+	for i, field := range []string{o.ICCID, o.PackageCode, renew} {
+		if i > 0 {
+			hashes = append(hashes, '-')
+		}
 		sum := sha256.Sum256([]byte(field))
-		hashes = append(hashes, hex.EncodeToString(sum[:8]))
+		hashes = hex.AppendEncode(hashes, sum[:8])
 	}
-	return strings.Join(hashes, "-")
+	return string(hashes)
 }
 
 // fingerprinted are the fields that a fingerprint is made of, in its order.

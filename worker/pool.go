@@ -244,6 +244,9 @@ func (w *Worker) inspect(ctx context.Context, reported string) string {
 }
 
 func (w *Worker) renew(ctx context.Context, orders []inProgress) {
+	if len(orders) == 0 {
+		return
+	}
 	ctx, cancel := context.WithTimeout(ctx, w.ackWait/4)
 	defer cancel()
 	for _, o := range orders {
@@ -268,25 +271,26 @@ func storeBackoff() *backoff.ExponentialBackOff {
 // in progress so holds its slot while a store is away: nothing else is pulled,
 // nothing is sent, and nothing fails.
 func keepOn[T any](ctx context.Context, w *Worker, what string, op func() (T, error)) (T, error) {
-	v, err := op()
-	if err == nil {
-		return v, nil // nearly always: what follows costs more than most ops
-	}
-	tried := true
-	level := zerolog.WarnLevel
-	return backoff.RetryNotifyWithData(func() (T, error) {
-		if !tried {
-			v, err = op()
+	var trouble *backoff.ExponentialBackOff // made when there is some: mostly there is none
+	for {
+		v, err := op()
+		if err == nil || errors.Is(err, dedupe.ErrLost) || errors.Is(err, dedupe.ErrBroken) {
+			return v, err
 		}
-		tried = false
-		if errors.Is(err, dedupe.ErrLost) || errors.Is(err, dedupe.ErrBroken) {
-			return v, backoff.Permanent(err)
+		if ctx.Err() != nil {
+			return v, ctx.Err()
 		}
-		return v, err
-	}, backoff.WithContext(storeBackoff(), ctx), func(err error, _ time.Duration) {
+		level := zerolog.DebugLevel
+		if trouble == nil {
+			trouble, level = storeBackoff(), zerolog.WarnLevel
+		}
 		w.logger.WithLevel(level).Err(err).Str("what", what).Msg("a store does not answer; trying again")
-		level = zerolog.DebugLevel // once, for an operator; the rest for who looks closely
-	})
+		select {
+		case <-time.After(trouble.NextBackOff()):
+		case <-ctx.Done():
+			return v, ctx.Err()
+		}
+	}
 }
 
 // sameNumberDelay is when a request is looked at again whose number is in

@@ -202,7 +202,10 @@ func (w *simWorld) judge(o *simOrder) {
 
 // judgeResult compares a final event with the vendor's book.
 func (w *simWorld) judgeResult(o *simOrder, e simStored) {
-	var r Result
+	var r struct {
+		Attempts int
+		Reason   Reason
+	}
 	if err := json.Unmarshal(e.Payload, &r); err != nil {
 		w.violate(o, "an event that cannot be read: %v", err)
 	}

@@ -133,7 +133,7 @@ func (w *simWorld) begin(o *simOrder, slot int, op simOp, note string) (simPoint
 	if f != fine {
 		w.injected++
 	}
-	o.log = append(o.log, simEvent{pt.at, slot, op, pt.n, f, note, true})
+	o.log = append(o.log, simEvent{pt.at, note, int32(pt.n), int8(slot), op, f, true})
 	return pt, f
 }
 
@@ -181,14 +181,15 @@ func (p *simProc) pause(ctx context.Context, d time.Duration) error {
 		defer p.w.count(-1)
 	}
 	for {
-		if d > 0 {
-			t := time.NewTimer(d)
-			select {
-			case <-t.C:
-			case <-ctx.Done():
-				t.Stop()
-				return context.Cause(ctx)
-			}
+		switch {
+		case d <= 0:
+		case d < simShort:
+			time.Sleep(d)
+		default:
+			p.w.wait(ctx, d, nil)
+		}
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
 		}
 		var dead bool
 		if d, dead = p.frozen(); dead {
@@ -199,6 +200,28 @@ func (p *simProc) pause(ctx context.Context, d time.Duration) error {
 			return context.Cause(ctx)
 		}
 	}
+}
+
+// wait ends after d, with ctx, or when woken. Its timer is used again by the next.
+func (w *simWorld) wait(ctx context.Context, d time.Duration, wake <-chan struct{}) {
+	w.mu.Lock()
+	var t *time.Timer
+	if n := len(w.timers) - 1; n >= 0 {
+		t, w.timers = w.timers[n], w.timers[:n]
+		t.Reset(d)
+	} else {
+		t = time.NewTimer(d)
+	}
+	w.mu.Unlock()
+	select {
+	case <-t.C:
+	case <-wake:
+	case <-ctx.Done():
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	t.Stop()
+	w.timers = append(w.timers, t)
 }
 
 // arrive takes an operation to where it has its effect. What a frozen process

@@ -103,7 +103,7 @@ func (w *simWorld) points() []simPoint {
 			points = points[:0]
 		}
 		if e.point && e.fault == fine {
-			points = append(points, simPoint{0, e.slot, e.op, e.n, 0})
+			points = append(points, simPoint{0, int(e.slot), e.op, int(e.n), 0})
 		}
 	}
 	return points
@@ -143,17 +143,17 @@ func TestSimEachFaultAndEachPair(t *testing.T) {
 		}
 		synctest.Test(t, func(t *testing.T) {
 			m := NewMetrics(prometheus.NewRegistry())
-			check := func(c simCase) []simPoint {
+			check := func(c simCase) *simWorld {
 				w := c.run(m)
 				if len(w.violations) > 0 {
 					if broken++; broken < 4 {
 						t.Errorf("%v: %s", c, w.report())
 					}
 				}
-				return w.points()
+				return w
 			}
 			for _, c := range part {
-				for _, pt := range check(c) {
+				for _, pt := range check(c).points() {
 					for f := fine + 1; f < simFaults; f++ {
 						if pairs++; pairs%stride == *simOffset%stride {
 							check(c.with(pt, f))

@@ -157,13 +157,7 @@ func (s simStream) Pull(ctx context.Context, n int, take func(*Delivery)) error 
 			if !again.Before(limit) && !time.Now().Before(limit) {
 				return nil
 			}
-			t := time.NewTimer(time.Until(again))
-			select {
-			case <-t.C:
-			case <-s.p.wake:
-			case <-ctx.Done():
-			}
-			t.Stop()
+			s.p.w.wait(ctx, time.Until(again), s.p.wake)
 			continue
 		}
 		d, err := s.deliver(ctx, m)

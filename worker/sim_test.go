@@ -52,7 +52,8 @@ const (
 	simHang     = 91_237 * time.Millisecond // long enough for another worker to come to the end; no multiple of a beat
 	simLate     = 20 * time.Second          // from a lost reply to a stray effect
 	simShutdown = 20 * time.Second
-	simSettle   = 5 * time.Second // longer than any pause between two operations of one order
+	simShort    = 10 * time.Millisecond // waits up to that are not cut off
+	simSettle   = 5 * time.Second       // longer than any pause between two operations of one order
 )
 
 // simWorld is everything outside the workers. One mutex guards it; nobody
@@ -72,6 +73,7 @@ type simWorld struct {
 	over       bool
 	underway   int // operations, and effects of some whose process is gone
 	running    sync.WaitGroup
+	timers     []*time.Timer // at rest
 	purchases  int
 	injected   int
 	violations []string
@@ -95,11 +97,11 @@ const simSlots = 3
 // simEvent is one line of an order's log.
 type simEvent struct {
 	at    time.Duration
-	slot  int
-	op    simOp
-	n     int
-	fault simFault
 	note  string
+	n     int32
+	slot  int8
+	op    simOp
+	fault simFault
 	point bool // an operation began; else it is news
 }
 
@@ -117,7 +119,7 @@ func simulate(c simConfig) *simWorld {
 	rand.Seed(int64(c.seed)) //lint:ignore SA1019 with the setting above it does what it says
 	w := &simWorld{simConfig: c, begun: time.Now(), memory: dedupe.NewMemory(), idle: make(chan struct{})}
 	for i, spec := range c.orders {
-		o := &simOrder{simSpec: spec, index: i, no: fmt.Sprintf("%d-%d", c.seed%1e9, i)}
+		o := &simOrder{simSpec: spec, index: i, no: fmt.Sprintf("%d-%d", c.seed%1e9, i), log: make([]simEvent, 0, 24)}
 		w.orders = append(w.orders, o)
 		w.publish(o)
 	}
@@ -281,7 +283,7 @@ func (w *simWorld) busy() bool {
 
 // note adds a line to an order's log.
 func (w *simWorld) note(o *simOrder, slot int, op simOp, n int, f simFault, note string) {
-	o.log = append(o.log, simEvent{at: time.Since(w.begun), slot: slot, op: op, n: n, fault: f, note: note})
+	o.log = append(o.log, simEvent{time.Since(w.begun), note, int32(n), int8(slot), op, f, false})
 }
 
 // violate notes a broken promise; o may be nil.
