@@ -13,11 +13,13 @@ import (
 // Memory is both stores in one process, for tests and the demo of others. It
 // does no I/O, so it works in a testing/synctest bubble. A final in the
 // journal never expires here, and records are kept as they are, not spelled out.
+// Every write can be lost again (see LoseWrites): not for long lives.
 type Memory struct {
 	mu      sync.Mutex
 	fault   func(op string) error
 	now     func() time.Time
-	records map[string]*memoryRecord
+	records map[string]*memoryRecord // each is replaced, never changed
+	writes  []memoryWrite            // to records, so far
 	journal map[string]*memoryWritten
 	rev     uint64
 }
@@ -27,6 +29,12 @@ type memoryRecord struct {
 	parked  string    // the owner who gave it up last
 	until   time.Time // of the lease, or when it is due; see Entry.Left
 	expires time.Time // zero: never
+}
+
+// memoryWrite is one write to the records, and what takes it back.
+type memoryWrite struct {
+	at   time.Time
+	undo func()
 }
 
 type memoryWritten struct {
@@ -66,7 +74,55 @@ func (m *Memory) SetClock(now func() time.Time) {
 func (m *Memory) ForgetAll() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	clear(m.records)
+	old := m.records
+	m.records = map[string]*memoryRecord{}
+	m.writes = append(m.writes, memoryWrite{m.now(), func() { m.records = old }})
+}
+
+// LoseWrites takes the last n writes to the records back, as a Redis whose
+// replica had not got them when it took over. It says whether there were as many.
+func (m *Memory) LoseWrites(n int) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.lose(n) == n
+}
+
+// LoseSince takes all writes to the records back that are later than then, as a
+// Redis that begins again from a snapshot.
+func (m *Memory) LoseSince(then time.Time) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	n := 0
+	for n < len(m.writes) && m.writes[len(m.writes)-1-n].at.After(then) {
+		n++
+	}
+	m.lose(n)
+}
+
+// lose takes up to n writes back, and returns how many. The caller holds the lock.
+func (m *Memory) lose(n int) int {
+	n = min(n, len(m.writes))
+	for range n {
+		last := len(m.writes) - 1
+		m.writes[last].undo()
+		m.writes = m.writes[:last]
+	}
+	return n
+}
+
+// put replaces an order's record, nil: by none.
+func (m *Memory) put(outTradeNo string, r *memoryRecord, now time.Time) {
+	old := m.records[outTradeNo]
+	m.writes = append(m.writes, memoryWrite{now, func() { m.lay(outTradeNo, old) }})
+	m.lay(outTradeNo, r)
+}
+
+func (m *Memory) lay(outTradeNo string, r *memoryRecord) {
+	if r == nil {
+		delete(m.records, outTradeNo)
+	} else {
+		m.records[outTradeNo] = r
+	}
 }
 
 // ForgetJournal loses the journal.
@@ -98,19 +154,16 @@ func (m *Memory) do(ctx context.Context, op string, act func(now time.Time) erro
 	return err
 }
 
-// find returns the order's record, nil where there is none any more, with Left
-// reckoned from now.
+// find returns a copy of the order's record, nil where there is none any more,
+// with Left reckoned from now.
 func (m *Memory) find(outTradeNo string, now time.Time) *memoryRecord {
-	r := m.records[outTradeNo]
-	if r == nil {
+	old := m.records[outTradeNo]
+	if old == nil || !old.expires.IsZero() && !now.Before(old.expires) {
 		return nil
 	}
-	if !r.expires.IsZero() && !now.Before(r.expires) {
-		delete(m.records, outTradeNo)
-		return nil
-	}
+	r := *old
 	r.Left = max(0, r.until.Sub(now))
-	return r
+	return &r
 }
 
 func (m *Memory) Claim(ctx context.Context, o Order, owner string, lease time.Duration) (hold Hold, e Entry, err error) {
@@ -119,7 +172,6 @@ func (m *Memory) Claim(ctx context.Context, o Order, owner string, lease time.Du
 		switch {
 		case r == nil:
 			r = &memoryRecord{Entry: Entry{Phase: PhaseClaimed, Fingerprint: o.Fingerprint, Seq: o.Seq}}
-			m.records[o.OutTradeNo] = r
 			hold = HoldNew
 		case r.Fingerprint != o.Fingerprint:
 			hold = HoldOther
@@ -140,6 +192,7 @@ func (m *Memory) Claim(ctx context.Context, o Order, owner string, lease time.Du
 		case HoldNew, HoldAgain, HoldLapsed, HoldParked:
 			r.Owner, r.parked = owner, ""
 			r.until, r.Left = now.Add(lease), lease
+			m.put(o.OutTradeNo, r, now)
 		}
 		e = r.Entry
 		return nil
@@ -152,7 +205,6 @@ func (m *Memory) Renew(ctx context.Context, o Order, owner string, rev uint64, l
 		r := m.find(o.OutTradeNo, now)
 		if r == nil {
 			r = &memoryRecord{Entry: Entry{Phase: PhaseClaimed, Fingerprint: o.Fingerprint, Seq: o.Seq, Owner: owner}}
-			m.records[o.OutTradeNo] = r
 		}
 		if r.Owner != owner {
 			return ErrLost
@@ -161,6 +213,7 @@ func (m *Memory) Renew(ctx context.Context, o Order, owner string, rev uint64, l
 		if rev != 0 {
 			r.Rev = rev
 		}
+		m.put(o.OutTradeNo, r, now)
 		return nil
 	})
 }
@@ -176,7 +229,7 @@ func (m *Memory) Park(ctx context.Context, o Order, owner string, e Entry, delay
 			d := *e.Doubt
 			e.Doubt = &d
 		}
-		m.records[o.OutTradeNo] = &memoryRecord{Entry: e, parked: owner, until: now.Add(max(0, delay))}
+		m.put(o.OutTradeNo, &memoryRecord{Entry: e, parked: owner, until: now.Add(max(0, delay))}, now)
 		return nil
 	})
 }
@@ -190,7 +243,7 @@ func (m *Memory) Remember(ctx context.Context, o Order, result []byte, ttl time.
 		if ttl > 0 {
 			r.expires = now.Add(ttl)
 		}
-		m.records[o.OutTradeNo] = r
+		m.put(o.OutTradeNo, r, now)
 		return nil
 	})
 }
@@ -203,7 +256,7 @@ func (m *Memory) Forget(ctx context.Context, o Order, owner string) (left time.D
 		case r.Owner != "" && r.Owner != owner && r.Left > 0:
 			left = r.Left
 		case r.Owner == owner || r.Fingerprint != o.Fingerprint:
-			delete(m.records, o.OutTradeNo)
+			m.put(o.OutTradeNo, nil, now)
 		}
 		return nil
 	})

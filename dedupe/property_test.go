@@ -16,8 +16,9 @@ import (
 // The model: a few owners work on one order, each in its own goroutine that
 // stops before and after every operation of a store. A script of bytes says
 // whose turn it is, whether the operation is done, or done later, whether its
-// reply arrives, who dies, when Redis is lost, and all luck. A vendor stands
-// by: it knows what was bought, so that the owners' proofs are true ones.
+// reply arrives, who dies, when Redis is lost or falls back, and all luck. A
+// vendor stands by: it knows what was bought, so that the owners' proofs are
+// true ones.
 const (
 	maxPlayers   = 3
 	modelLease   = 10 * time.Second
@@ -298,7 +299,11 @@ func (m *model) step() {
 	move := m.roll(16)
 	switch {
 	case move == 0:
-		m.mem.ForgetAll()
+		if n := m.roll(8); n == 0 {
+			m.mem.ForgetAll()
+		} else {
+			m.mem.LoseWrites(n)
+		}
 	case move == 1:
 		time.Sleep(modelSendFor + time.Millisecond)
 	case move == 2:

@@ -3,6 +3,7 @@ package worker
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 	"time"
 )
@@ -21,10 +22,15 @@ const (
 	stray                // an error, and it happens later all the same
 	forget               // Redis has lost everything by then
 	rollBack             // Redis has lost all that came after an order was parked
-	simFaults            // how many there are
+	loseOne              // Redis has lost its last write: a replica that lagged has taken over
+	loseTwo              // its last two; and so on
+	simFaults            // how many there are in the table of pairs
 )
 
 func (f simFault) String() string {
+	if f >= loseOne {
+		return fmt.Sprintf("lose %d writes", f-rollBack)
+	}
 	return [...]string{"", "fail before", "fail after", "crash before", "crash after", "hang", "freeze", "stray", "forget", "roll back"}[f]
 }
 
@@ -113,11 +119,8 @@ func (p *simProc) point(ctx context.Context, o *simOrder, op simOp, note string)
 	case freeze:
 		p.freeze()
 		return pt, f, p.arrive(ctx, pt)
-	case forget:
-		w.memory.ForgetAll()
-	case rollBack:
-		w.rollBack()
 	}
+	w.lose(o, pt, f)
 	return pt, f, nil
 }
 

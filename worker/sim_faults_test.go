@@ -15,7 +15,8 @@ import (
 
 var (
 	simStride = flag.Int("sim.stride", 2000, "of all pairs of faults, run every n-th, of single ones a few hundred times as many; 1 is all")
-	simOffset = flag.Int("sim.offset", 0, "the first of them: n processes with the offsets 0 to n-1 share the work")
+	simParts  = flag.Int("sim.parts", 1, "how many processes share the single faults, each with the pairs of its own")
+	simPart   = flag.Int("sim.part", 0, "which of them this is, from 0 on")
 )
 
 // simRules are realistic settings, but for a short RECONCILE_DELAY: the points
@@ -109,60 +110,97 @@ func (w *simWorld) points() []simPoint {
 	return points
 }
 
+// eachLife runs each life without a fault, and gives it with its points to do.
+func eachLife(t *testing.T, do func(clean simCase, points []simPoint, run func(simCase) *simWorld)) {
+	for _, vendor := range slices.Sorted(maps.Keys(simVendors)) {
+		for _, slots := range []int{1, 2} {
+			synctest.Test(t, func(t *testing.T) {
+				m := NewMetrics(prometheus.NewRegistry())
+				clean := simCase{vendor: vendor, slots: slots}
+				w := clean.run(m)
+				if len(w.violations) > 0 {
+					t.Errorf("%v: %s", clean, w.report())
+				}
+				do(clean, w.points(), func(c simCase) *simWorld { return c.run(m) })
+			})
+		}
+	}
+}
+
+// simTally counts cases, and reports the first that broke a promise.
+type simTally struct{ cases, faults, broken int }
+
+func (s *simTally) add(t *testing.T, c simCase, w *simWorld) {
+	s.cases++
+	s.faults += w.injected
+	if len(w.violations) > 0 {
+		if s.broken++; s.broken < 4 {
+			t.Errorf("%v: %s", c, w.report())
+		}
+	}
+}
+
 // Every fault at every point of an order's life, and then every other at every
 // point of what is left of it.
 func TestSimEachFaultAndEachPair(t *testing.T) {
 	simAlone(t)
 	var singles []simCase
 	n := 0
-	synctest.Test(t, func(t *testing.T) {
-		m := NewMetrics(prometheus.NewRegistry())
-		for _, vendor := range slices.Sorted(maps.Keys(simVendors)) {
-			for _, slots := range []int{1, 2} {
-				clean := simCase{vendor: vendor, slots: slots}
-				w := clean.run(m)
-				if len(w.violations) > 0 {
-					t.Errorf("%v: %s", clean, w.report())
-				}
-				for _, pt := range w.points() {
-					for f := fine + 1; f < simFaults; f++ {
-						if n++; n%max(1, *simStride/500) == 0 {
-							singles = append(singles, clean.with(pt, f))
-						}
-					}
+	eachLife(t, func(clean simCase, points []simPoint, _ func(simCase) *simWorld) {
+		for _, pt := range points {
+			for f := fine + 1; f < simFaults; f++ {
+				n++
+				if n%max(1, *simStride/500) == 0 && n%*simParts == *simPart {
+					singles = append(singles, clean.with(pt, f))
 				}
 			}
 		}
 	})
-	pairs, ran, broken := 0, 0, 0
+	pairs := 0
+	var ones, twos simTally
 	stride := max(1, *simStride/max(1, *simStride/500)) // of the singles that run
 	begun := time.Now()
 	for part := range slices.Chunk(singles, 100) {
-		if broken > 10 {
+		if ones.broken+twos.broken > 10 {
 			break // enough to see what is wrong
 		}
 		synctest.Test(t, func(t *testing.T) {
 			m := NewMetrics(prometheus.NewRegistry())
-			check := func(c simCase) *simWorld {
-				w := c.run(m)
-				if len(w.violations) > 0 {
-					if broken++; broken < 4 {
-						t.Errorf("%v: %s", c, w.report())
-					}
-				}
-				return w
-			}
 			for _, c := range part {
-				for _, pt := range check(c).points() {
+				w := c.run(m)
+				ones.add(t, c, w)
+				for _, pt := range w.points() {
 					for f := fine + 1; f < simFaults; f++ {
-						if pairs++; pairs%stride == *simOffset%stride {
-							check(c.with(pt, f))
-							ran++
+						if pairs++; pairs%stride == 0 {
+							c := c.with(pt, f)
+							twos.add(t, c, c.run(m))
 						}
 					}
 				}
 			}
 		})
 	}
-	t.Logf("%d of %d single faults, %d of their %d pairs, %d broke a promise; %v", len(singles), n, ran, pairs, broken, time.Since(begun).Round(time.Millisecond))
+	t.Logf("%d of %d single faults, %d of %d pairs of them; %d faults injected, %d cases broke a promise; %v", ones.cases, n,
+		twos.cases, pairs, ones.faults+twos.faults, ones.broken+twos.broken, time.Since(begun).Round(time.Millisecond))
+}
+
+// Redis falls back, at every point of an order's life, to every older state.
+func TestSimRedisFallsBackToEachState(t *testing.T) {
+	simAlone(t)
+	n := 0
+	var all simTally
+	eachLife(t, func(clean simCase, points []simPoint, run func(simCase) *simWorld) {
+		for _, pt := range points {
+			if n++; n%max(1, *simStride/500) != 0 {
+				continue
+			}
+			for f, lostAll := loseOne, false; !lostAll && f < 255; f++ {
+				c := clean.with(pt, f)
+				w := run(c)
+				all.add(t, c, w)
+				lostAll = w.lostAll
+			}
+		}
+	})
+	t.Logf("%d falls at %d points, %d broke a promise", all.cases, n/max(1, *simStride/500), all.broken)
 }

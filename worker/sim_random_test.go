@@ -56,6 +56,7 @@ func randomWorld(seed uint64) simConfig {
 		},
 		prefer: func(o *simOrder, count uint64) int { return chance(8, uint64(o.index)<<20|count).of(slots) },
 		stops:  map[time.Duration]int{},
+		falls:  map[time.Duration]time.Duration{},
 	}
 	if chance(9, 0).of(5) == 0 { // this policy asks for a vendor that refuses repeats
 		c.rules.Reconcile, c.picky = Resend, true
@@ -65,6 +66,10 @@ func randomWorld(seed uint64) simConfig {
 	}
 	for n := range uint64(chance(10, 0).of(4)) {
 		c.wipes = append(c.wipes, chance(11, n).upTo(5*time.Minute))
+	}
+	for n := range uint64(chance(22, 0).of(4)) {
+		longest := []time.Duration{time.Second, time.Minute}[chance(25, n).of(2)]
+		c.falls[chance(23, n).upTo(5*time.Minute)] = chance(24, n).upTo(longest)
 	}
 	for n := range uint64(chance(12, 0).of(3)) {
 		c.stops[chance(13, n).upTo(3*time.Minute)] = chance(14, n).of(slots)
@@ -103,11 +108,10 @@ func randomFault(seed uint64, pt simPoint, windows []simWindow, perMille, orders
 			f = v.fault
 		}
 	}
-	switch f {
-	case crashBefore, crashAfter, freeze, forget, rollBack: // these befall all orders, not this one alone
-		if newChance(seed, 302, pt.hash()).of(orders) > 2 {
-			f = stray
-		}
+	// These befall all orders, not this one alone.
+	forAll := f == crashBefore || f == crashAfter || f == freeze || f >= forget
+	if forAll && newChance(seed, 302, pt.hash()).of(orders) > 2 {
+		f = stray
 	}
 	if pt.op.beat() && f != fine && f != failBefore {
 		f = failAfter // the others would befall some orders before the beat, some after it
@@ -226,7 +230,7 @@ func answering(c simConfig, m *Metrics) simConfig {
 	fault := c.fault
 	c.fault = func(pt simPoint) simFault {
 		f := fault(pt)
-		if pt.op == opPlace && f != crashBefore && f != crashAfter && f != forget && f != rollBack {
+		if pt.op == opPlace && f != crashBefore && f != crashAfter && f < forget {
 			return fine
 		}
 		return f

@@ -40,33 +40,34 @@ func (s simRecords) Park(ctx context.Context, o dedupe.Order, owner string, e de
 	return s.do(ctx, o.OutTradeNo, opPark, string(e.Phase), func(ctx context.Context) error {
 		err := s.p.w.memory.Park(ctx, o, owner, e, delay)
 		if err == nil {
-			s.p.w.parked(o, owner, e, delay)
+			s.p.w.mu.Lock()
+			defer s.p.w.mu.Unlock()
+			s.p.w.find(o.OutTradeNo).parked = time.Now()
 		}
 		return err
 	})
 }
 
-// parked keeps what a replica of Redis may be left with that misses all later
-// writes.
-func (w *simWorld) parked(o dedupe.Order, owner string, e dedupe.Entry, delay time.Duration) {
-	due := time.Now().Add(delay)
+// lose has Redis lose what the fault says: all of it, or its last writes. A lone
+// order has faults of its own; of many, all are thrown back to one moment.
+func (w *simWorld) lose(o *simOrder, pt simPoint, f simFault) {
 	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.find(o.OutTradeNo).replica = func() {
-		_ = w.memory.Park(context.Background(), o, owner, e, time.Until(due)) // never fails where there is no record
-	}
-}
-
-// rollBack has a replica take over that knows each order as it was parked last.
-func (w *simWorld) rollBack() {
-	w.memory.ForgetAll()
-	for _, o := range w.orders {
+	parked := o.parked
+	w.mu.Unlock()
+	switch {
+	case f < forget:
+	case f == forget:
+		w.memory.ForgetAll()
+	case len(w.orders) > 1:
+		longest := []time.Duration{time.Second, 30 * time.Second, 5 * time.Minute}[w.chance(5, pt.hash()).of(3)]
+		w.memory.LoseSince(time.Now().Add(-w.chance(6, pt.hash()).upTo(longest)))
+	case f == rollBack:
+		w.memory.LoseSince(parked)
+	default:
+		all := !w.memory.LoseWrites(int(f - rollBack))
 		w.mu.Lock()
-		replica := o.replica
-		w.mu.Unlock()
-		if replica != nil {
-			replica()
-		}
+		defer w.mu.Unlock()
+		w.lostAll = w.lostAll || all
 	}
 }
 

@@ -197,11 +197,8 @@ func (s simStream) deliver(ctx context.Context, m *simMsg) (*Delivery, error) {
 	case freeze:
 		s.p.freeze()
 		return d, s.p.arrive(ctx, pt)
-	case forget:
-		w.memory.ForgetAll()
-	case rollBack:
-		w.rollBack()
 	}
+	w.lose(o, pt, f)
 	return d, nil
 }
 

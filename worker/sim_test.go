@@ -40,6 +40,7 @@ type simConfig struct {
 	away        func(op simOp, at time.Duration) bool       // what does not answer at all then
 	picky       bool                                        // the vendor refuses a number that it has sold
 	wipes       []time.Duration                             // when Redis forgets everything
+	falls       map[time.Duration]time.Duration             // when Redis falls back to an older state, and how old
 	stops       map[time.Duration]int                       // when which slot is asked to stop, as a rolling restart does
 	until       time.Duration                               // the longest that it may take; 0: simLongest
 	crashed     func(w *simWorld, o *simOrder, pt simPoint) // told of each crash that a point has
@@ -76,19 +77,20 @@ type simWorld struct {
 	timers     []*time.Timer // at rest
 	purchases  int
 	injected   int
+	lostAll    bool // Redis was thrown back to before its first write
 	violations []string
 }
 
 // simOrder is one outTradeNo: what the world does to it, and what became of it.
 type simOrder struct {
 	simSpec
-	index   int
-	no      string
-	seen    [simSlots][simOps]int // operations so far
-	log     []simEvent
-	replica func() // lays down what a replica of Redis knows of it
-	book    simBook
-	audit   simAudit
+	index  int
+	no     string
+	seen   [simSlots][simOps]int // operations so far
+	log    []simEvent
+	parked time.Time // the last time, in Redis
+	book   simBook
+	audit  simAudit
 }
 
 // simSlots is the most workers at a time.
@@ -129,6 +131,9 @@ func simulate(c simConfig) *simWorld {
 	}
 	for _, at := range c.wipes {
 		time.AfterFunc(at, w.memory.ForgetAll)
+	}
+	for at, age := range c.falls {
+		time.AfterFunc(at, func() { w.memory.LoseSince(time.Now().Add(-age)) })
 	}
 	for at, slot := range c.stops {
 		time.AfterFunc(at, func() { w.stop(slot) })
