@@ -1,4 +1,4 @@
-.PHONY: test tools sim soak badday mutants bench bench-long bench-micro alerts build clean
+.PHONY: test tools check lint vuln licences sbom reproducible sim sim-for pairs simulation soak badday mutants bench bench-long bench-micro alerts build clean
 
 # Everything: vet, and every test with the race detector, against a real
 # nats-server (in process) and a real redis-server (installed where it is missing).
@@ -10,12 +10,26 @@ test: tools
 # A million simulated orders with random faults, in two processes. A failing
 # seed prints itself; SIM_ORDERS is how many for each process.
 SIM_ORDERS ?= 500000
-sim:
+sim: simulation
+	@$(call simulate,Random,-sim.orders=$(SIM_ORDERS) -sim.seed=1,-sim.orders=$(SIM_ORDERS) -sim.seed=1000001)
+
+# The same for as long as asked, from seeds that were never used: they begin
+# with the time.
+SIM_FOR ?= 10m
+sim-for: simulation
+	@now=$$(date +%s); $(call simulate,Random,-sim.for=$(SIM_FOR) -sim.seed=$${now}000000000,-sim.for=$(SIM_FOR) -sim.seed=$${now}500000000)
+
+# Each fault at each point of an order's life, each pair of them, and each older
+# state of Redis; make test takes a sample. About ten minutes on two free cores.
+pairs: simulation
+	@$(call simulate,(EachFaultAndEachPair|RedisFallsBackToEachState),-sim.stride=1 -sim.parts=2 -sim.part=0,-sim.stride=1 -sim.parts=2 -sim.part=1)
+
+simulation:
 	@mkdir -p bin && go test -c -o bin/worker.test ./worker
-	@cd worker && \
-	../bin/worker.test -test.v -test.timeout 1h -test.run '^TestSimRandom$$' -sim.orders=$(SIM_ORDERS) -sim.seed=1 & first=$$!; \
-	cd worker && ../bin/worker.test -test.v -test.timeout 1h -test.run '^TestSimRandom$$' -sim.orders=$(SIM_ORDERS) -sim.seed=1000001; \
-	second=$$?; wait $$first && exit $$second
+
+# A test of the simulation in two processes, each with its own flags: one uses one core.
+simulate = cd worker; sim() { ../bin/worker.test -test.v -test.timeout 0 -test.run '^TestSim$(1)$$' "$$@"; }; \
+	sim $(2) & first=$$!; sim $(3); second=$$?; wait $$first && exit $$second
 
 # redis-server for the tests, a C compiler for the race detector.
 tools:
@@ -29,12 +43,12 @@ tools:
 	fi
 
 # The black-box tests for as long as it takes: over 2,000 faults and 100,000
-# orders, about half an hour on two cores; SOAK=0.1 is a tenth of it. Then each
-# pair of faults in the simulation, where make test takes a sample.
+# orders, about half an hour on two cores; SOAK=0.1 is a tenth of it. Then the
+# simulation: each pair of faults, and new seeds for SIM_FOR.
 SOAK ?= 1
 soak: tools
 	go test -race -count=1 -v -timeout 5h -run '^TestBlackBox$$' ./cmd/orderworker -args -soak=$(SOAK) -soak.at-once=5
-	go test -count=1 -v -timeout 5h -run '^TestSimEachFaultAndEachPair$$' ./worker -args -sim.stride=1
+	$(MAKE) --no-print-directory pairs sim-for
 
 # The vendor's bad days at full length, and the table of the limiter.
 badday: tools

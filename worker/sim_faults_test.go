@@ -140,6 +140,11 @@ func (s *simTally) add(t *testing.T, c simCase, w *simWorld) {
 	}
 }
 
+// simTakes says whether the n-th single fault is for this process.
+func simTakes(n int) bool {
+	return n%max(1, *simStride/500) == 0 && n%*simParts == *simPart
+}
+
 // Every fault at every point of an order's life, and then every other at every
 // point of what is left of it.
 func TestSimEachFaultAndEachPair(t *testing.T) {
@@ -149,8 +154,7 @@ func TestSimEachFaultAndEachPair(t *testing.T) {
 	eachLife(t, func(clean simCase, points []simPoint, _ func(simCase) *simWorld) {
 		for _, pt := range points {
 			for f := fine + 1; f < simFaults; f++ {
-				n++
-				if n%max(1, *simStride/500) == 0 && n%*simParts == *simPart {
+				if n++; simTakes(n) {
 					singles = append(singles, clean.with(pt, f))
 				}
 			}
@@ -180,8 +184,8 @@ func TestSimEachFaultAndEachPair(t *testing.T) {
 			}
 		})
 	}
-	t.Logf("%d of %d single faults, %d of %d pairs of them; %d faults injected, %d cases broke a promise; %v", ones.cases, n,
-		twos.cases, pairs, ones.faults+twos.faults, ones.broken+twos.broken, time.Since(begun).Round(time.Millisecond))
+	t.Logf("%d of %d single faults, %d of their %d pairs; %d faults injected, %d cases broke a promise; %v", ones.cases, n,
+		twos.cases, pairs, ones.faults+twos.faults, ones.broken+twos.broken, simTook(begun))
 }
 
 // Redis falls back, at every point of an order's life, to every older state.
@@ -191,7 +195,7 @@ func TestSimRedisFallsBackToEachState(t *testing.T) {
 	var all simTally
 	eachLife(t, func(clean simCase, points []simPoint, run func(simCase) *simWorld) {
 		for _, pt := range points {
-			if n++; n%max(1, *simStride/500) != 0 {
+			if n++; !simTakes(n) {
 				continue
 			}
 			for f, lostAll := loseOne, false; !lostAll && f < 255; f++ {
@@ -202,5 +206,5 @@ func TestSimRedisFallsBackToEachState(t *testing.T) {
 			}
 		}
 	})
-	t.Logf("%d falls at %d points, %d broke a promise", all.cases, n/max(1, *simStride/500), all.broken)
+	t.Logf("%d points, %d falls to an older state, %d broke a promise", n, all.cases, all.broken)
 }

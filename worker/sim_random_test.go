@@ -3,7 +3,9 @@ package worker
 import (
 	"cmp"
 	"flag"
+	"fmt"
 	"slices"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -171,6 +173,9 @@ func TestSimRandom(t *testing.T) {
 	simAlone(t)
 	var totals simTotals
 	begun := time.Now()
+	if *simFor > 0 {
+		t.Logf("for %v, from seed %d", *simFor, *simSeed)
+	}
 	more := func() bool {
 		if *simFor > 0 {
 			return time.Since(begun) < *simFor
@@ -188,8 +193,16 @@ func TestSimRandom(t *testing.T) {
 			}
 		})
 	}
-	t.Logf("%d worlds from seed %d, %d orders, %d faults, %d purchases in %v", totals.worlds, *simSeed,
-		totals.orders, totals.faults, totals.purchases, time.Since(begun).Round(time.Millisecond))
+	t.Logf("%d worlds from seed %d, %d orders, %d faults, %d purchases; %v", totals.worlds, *simSeed,
+		totals.orders, totals.faults, totals.purchases, simTook(begun))
+}
+
+// simTook says how long it took, and how much of a core the process has used.
+func simTook(begun time.Time) string {
+	var used syscall.Rusage
+	_ = syscall.Getrusage(syscall.RUSAGE_SELF, &used) // never fails for itself
+	cpu := time.Duration(used.Utime.Nano() + used.Stime.Nano())
+	return fmt.Sprintf("%v, %v of CPU", time.Since(begun).Round(time.Millisecond), cpu.Round(time.Millisecond))
 }
 
 // The same seed is the same run, to the last line of every order's log: while
