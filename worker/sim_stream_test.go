@@ -73,7 +73,7 @@ func (w *simWorld) taker(m *simMsg) int {
 	}
 	for i := range w.slots {
 		slot := (first + i) % w.slots
-		if p := w.procs[slot]; p != nil && p.soft.Err() == nil && !time.Now().Before(p.thaw) {
+		if p := w.procs[slot]; p != nil && p.soft.Err() == nil && (p.thaw.IsZero() || !time.Now().Before(p.thaw)) {
 			return slot
 		}
 	}

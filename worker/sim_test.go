@@ -3,7 +3,6 @@
 package worker
 
 import (
-	"context"
 	"fmt"
 	"math/rand"
 	"runtime"
@@ -13,16 +12,14 @@ import (
 	"testing"
 	"time"
 
-	"github.com/rs/zerolog"
-
 	"orderworker/dedupe"
 )
 
 // The simulation runs the real worker and the real dedupe.Store in a synctest
-// bubble, between fakes of everything that can fail. Read this file (a world
-// and its workers), then sim_fault_test.go (what goes wrong at a point),
-// sim_stream_test.go, sim_stores_test.go and sim_vendor_test.go (the fakes),
-// sim_audit_test.go (what must hold), then the tests: crash_test.go,
+// bubble, between fakes of everything that can fail. Read this file (a world),
+// sim_process_test.go (its workers), then sim_fault_test.go (what goes wrong at
+// a point), sim_stream_test.go, sim_stores_test.go and sim_vendor_test.go (the
+// fakes), sim_audit_test.go (what must hold), then the tests: crash_test.go,
 // sim_faults_test.go (each fault, each pair) and sim_random_test.go.
 
 // simConfig is a world to be: it is run once, and the same config gives the
@@ -160,103 +157,6 @@ func simulate(c simConfig) *simWorld {
 func simAlone(t *testing.T) {
 	procs, gc := runtime.GOMAXPROCS(1), debug.SetGCPercent(400)
 	t.Cleanup(func() { runtime.GOMAXPROCS(procs); debug.SetGCPercent(gc) })
-}
-
-// simProc is one run of the worker program. A slot sees several of them.
-type simProc struct {
-	w        *simWorld
-	slot     int
-	store    *dedupe.Store
-	process  string          // how its owners begin
-	life     context.Context // until the crash, or the end
-	kill     context.CancelFunc
-	soft     context.Context
-	stop     context.CancelFunc
-	dead     bool      // from now on nothing it does has any effect
-	thaw     time.Time // until then nothing it does goes on
-	cut      time.Time // when the shutdown time of a process that was asked to stop is over; else zero
-	followed bool      // another one starts in its slot
-	wake     chan struct{}
-	waits    time.Time // when its pull wakes up by itself
-}
-
-// start runs a new process in slot. The caller does not hold the mutex.
-func (w *simWorld) start(slot int) {
-	p := &simProc{w: w, slot: slot, wake: make(chan struct{}, 1)}
-	p.life, p.kill = context.WithCancel(context.Background())
-	p.soft, p.stop = context.WithCancel(context.Background())
-	p.store = dedupe.New(simRecords{p}, simJournal{p}, dedupe.Config{Lease: w.ackWait, FinalTTL: 720 * time.Hour})
-	p.process, _ = simProcessOf(p.store.NewOwner())
-	run := New(Config{
-		Rules: w.rules, Concurrency: w.concurrency, ShutdownTimeout: simShutdown,
-		Stream: simStream{p}, Claims: p.store, Vendor: simVendor{p}, Slots: simQuota{p},
-		Metrics: w.metrics, Logger: zerolog.Nop(),
-	})
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if w.over {
-		return
-	}
-	w.procs[slot] = p
-	w.running.Go(func() {
-		_ = run.Run(p.soft)
-		p.kill()
-	})
-	w.wakeAll()
-}
-
-// crash ends a process: its I/O has no effect any more, and its goroutines end
-// with Run's shutdown time. Another one starts in its slot.
-func (p *simProc) crash() {
-	w := p.w
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if p.dead {
-		return
-	}
-	p.dead = true
-	p.kill()
-	p.stop()
-	w.wakeAll()
-	w.restart(p)
-}
-
-// stop asks the process in slot to stop, and starts the next one beside it.
-func (w *simWorld) stop(slot int) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	p := w.procs[slot]
-	if p == nil || p.soft.Err() != nil {
-		return
-	}
-	p.stop()
-	p.cut = time.Now().Add(simShutdown)
-	w.wakeAll()
-	w.restart(p)
-}
-
-// restart has another process follow p, once.
-func (w *simWorld) restart(p *simProc) {
-	if !w.over && !p.followed {
-		p.followed = true
-		time.AfterFunc(simRestart+w.chance(uint64(p.slot), uint64(time.Since(w.begun))).upTo(time.Second), func() { w.start(p.slot) })
-	}
-}
-
-// freeze stops a process for a while, as a suspended machine.
-func (p *simProc) freeze() {
-	p.w.mu.Lock()
-	defer p.w.mu.Unlock()
-	p.thaw = time.Now().Add(simHang + p.w.chance(3, uint64(time.Since(p.w.begun))).upTo(time.Second))
-	p.w.wakeAll()
-}
-
-// frozen is how long the process stands still from now on; dead is true where
-// it never goes on.
-func (p *simProc) frozen() (left time.Duration, dead bool) {
-	p.w.mu.Lock()
-	defer p.w.mu.Unlock()
-	return time.Until(p.thaw), p.dead
 }
 
 // end stops every worker and waits for all that is under way.
