@@ -184,7 +184,7 @@ func TestJetStreamReadsFromTheLeader(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer sub.Unsubscribe()
+	defer func() { _ = sub.Unsubscribe() }()
 	if err := js.Conn().Flush(); err != nil {
 		t.Fatal(err)
 	}

@@ -205,10 +205,10 @@ func (s *Store) Release(ctx context.Context, c *Claim) error {
 		return nil
 	}
 	phase := PhaseClaimed // Fresh and Final: the next claim asks the journal
-	switch {
-	case c.Verdict == InDoubt:
+	switch c.Verdict {
+	case InDoubt:
 		phase = PhaseDoubt
-	case c.Verdict == Ready:
+	case Ready:
 		phase = PhaseReady
 	}
 	if c.tried && (c.Verdict == Fresh || c.Verdict == Ready) {

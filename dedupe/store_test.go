@@ -317,7 +317,7 @@ func TestStoreFreshByMistake(t *testing.T) {
 		again = b.must(testOrder, false, InDoubt) // although not redelivered
 		b.lost(b.Wait(b.ctx(), c, 1, soon) /* Redis: not ours any more */)
 		b.lost(b.Disprove(b.ctx(), again) /* the first has written */)
-		again = b.must(testOrder, false, Ready)
+		b.must(testOrder, false, Ready)
 		b.wipe()
 		expired := b.must(testOrder, false, Fresh)
 		_, err := b.Finish(b.ctx(), expired, failed, false)
@@ -362,7 +362,7 @@ func TestStoreConflict(t *testing.T) {
 		b.must(otherF, false, Conflict)
 		b.wipe()
 		b.must(otherF, true, Conflict) // by the journal
-		c = b.must(testOrder, true, InDoubt)
+		b.must(testOrder, true, InDoubt)
 		b.must(otherF, true, Conflict)
 		b.wipe()
 

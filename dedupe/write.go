@@ -78,7 +78,7 @@ func (s *Store) swap(ctx context.Context, c *Claim, r Record, over func(Record) 
 		if old.State == StateFinal {
 			return &finalError{old, oldRev}
 		}
-		ok := false
+		var ok bool
 		if r, ok = over(old); !ok {
 			return ErrLost
 		}

@@ -87,7 +87,7 @@ func work(t *testing.T, env map[string]string) *running {
 	go func() { gone <- w.cmd.Wait() }()
 	t.Cleanup(func() {
 		_ = w.cmd.Process.Kill()
-		<-gone
+		<-gone //nolint:errcheck // killed: not what it ended with
 		if t.Failed() {
 			t.Logf("the worker's log:\n%s", w.log)
 		}

@@ -132,10 +132,9 @@ func TestRefusalsThatAreNoRun(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := newPatient(t)
 		for i := range 10 * refusedMost {
-			switch {
-			case i%19 == 0:
+			if i%19 == 0 {
 				p.call(1, "A", nil)
-			default:
+			} else {
 				p.call(1, "A", errRefused)
 			}
 		}

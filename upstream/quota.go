@@ -168,7 +168,7 @@ func (q *Quota) pause(ctx context.Context) error {
 
 func waitError(ctx context.Context, last error) error {
 	if last != nil {
-		return fmt.Errorf("wait for a slot: %w (redis: %v)", context.Cause(ctx), last)
+		return fmt.Errorf("wait for a slot: %w (redis: %v)", context.Cause(ctx), last) //nolint:errorlint // the error is ctx's; Redis's only explains it
 	}
 	return fmt.Errorf("wait for a slot: %w", context.Cause(ctx))
 }

@@ -145,7 +145,7 @@ func readFields(payload []byte) (map[string]jsontext.Value, error) {
 	}
 	if _, err := dec.ReadToken(); err == nil {
 		return nil, errors.New("more JSON after the object")
-	} else if err != io.EOF {
+	} else if !errors.Is(err, io.EOF) {
 		return nil, err
 	}
 	return fields, nil

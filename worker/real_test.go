@@ -46,7 +46,6 @@ type world struct {
 	wait   time.Duration // of acks
 	rate   float64       // of the account; 0: no limit
 	jitter time.Duration
-	logs   strings.Builder
 
 	registry *prometheus.Registry // of the worker that was started last
 }

@@ -89,9 +89,7 @@ func (c simCase) run(m *Metrics) *simWorld {
 // with is c with one fault more.
 func (c simCase) with(pt simPoint, f simFault) simCase {
 	faults := map[simPoint]simFault{pt: f}
-	for pt, f := range c.faults {
-		faults[pt] = f
-	}
+	maps.Copy(faults, c.faults)
 	c.faults = faults
 	return c
 }

@@ -115,7 +115,7 @@ func (e simEvent) String() string {
 // simulate runs a world to its end. It must be called in a bubble, and one
 // world runs at a time: the jitter of the waits comes from math/rand's own source.
 func simulate(c simConfig) *simWorld {
-	rand.Seed(int64(c.seed)) //lint:ignore SA1019 with the setting above it does what it says
+	rand.Seed(int64(c.seed)) //nolint:staticcheck // SA1019: with the setting above it does what it says
 	w := &simWorld{simConfig: c, begun: time.Now(), memory: dedupe.NewMemory(), idle: make(chan struct{})}
 	for i, spec := range c.orders {
 		o := &simOrder{simSpec: spec, index: i, no: fmt.Sprintf("%d-%d", c.seed%1e9, i), log: make([]simEvent, 0, 24)}

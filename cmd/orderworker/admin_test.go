@@ -51,7 +51,8 @@ func TestAdminServes(t *testing.T) {
 		t.Error("/metrics has no process metrics")
 	}
 	a.stop(t.Context())
-	if _, err := http.Get(base + "/healthz"); err == nil {
+	if response, err := http.Get(base + "/healthz"); err == nil {
+		response.Body.Close()
 		t.Error("it still answers after stop")
 	}
 }

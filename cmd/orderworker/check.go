@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"net"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -48,12 +49,9 @@ func positive(f *faults, name string, value time.Duration) {
 
 // oneOf reports a value that is none of the words.
 func oneOf(f *faults, name, value string, words ...string) {
-	for _, w := range words {
-		if value == w {
-			return
-		}
+	if !slices.Contains(words, value) {
+		f.add(name, "(%q) must be one of %s", value, strings.Join(words, ", "))
 	}
-	f.add(name, "(%q) must be one of %s", value, strings.Join(words, ", "))
 }
 
 // checkCalls looks at everything that a call to the vendor needs but the codes.

@@ -14,6 +14,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"reflect"
 	"strings"
 
 	"github.com/mattn/go-isatty"
@@ -83,7 +84,7 @@ func run(args []string, lookup lookupFunc, stdout, stderr io.Writer) int {
 		return statusUsage
 	}
 	// A command that embeds Settings has their check.
-	if c, ok := kctx.Selected().Target.Addr().Interface().(interface{ check(*faults) }); ok {
+	if c, ok := reflect.TypeAssert[interface{ check(*faults) }](kctx.Selected().Target.Addr()); ok {
 		c.check(&found)
 	}
 	if err := found.err(); err != nil {

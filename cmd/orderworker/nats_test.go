@@ -50,11 +50,6 @@ func (b *syncBuffer) String() string {
 	return b.buf.String()
 }
 
-func eventually(t *testing.T, what string, ok func() bool) {
-	t.Helper()
-	storetest.Eventually(t, what, ok)
-}
-
 // tlsOf is a server's TLS, with clients' certificates checked where mutual.
 func tlsOf(t *testing.T, ca *authority, mutual bool) *tls.Config {
 	t.Helper()

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"maps"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -251,9 +252,7 @@ func TestCredentialFiles(t *testing.T) {
 		"not certificate": {map[string]string{"NATS_CERT": junk, "NATS_KEY": key}, "NATS_CERT and NATS_KEY cannot be used: "},
 	} {
 		t.Run(name, func(t *testing.T) {
-			for k, v := range required() {
-				c.env[k] = v
-			}
+			maps.Copy(c.env, required())
 			_, faults := load(t, c.env)
 			if (faults == "") != (c.want == "") || !strings.HasPrefix(faults, c.want) || strings.Contains(faults, "hunter2") || strings.Contains(faults, "\n") {
 				t.Errorf("got %q, want %q", faults, c.want)
