@@ -102,5 +102,10 @@ bench-micro: tools
 build:
 	CGO_ENABLED=0 go build -trimpath -ldflags="-s -w" -o bin/orderworker ./cmd/orderworker
 
+# Writes and shows deploy/licences.txt: each module in the binary and its licence,
+# from the module cache. That they are allowed, and the list is up to date, is a test.
+licences:
+	@go test -count=1 -run '^TestLicences$$' ./deploy -args -licences && cat deploy/licences.txt
+
 clean:
 	rm -rf bin
