@@ -100,12 +100,35 @@ bench-micro: tools
 
 # One static binary.
 build:
-	CGO_ENABLED=0 go build -trimpath -ldflags="-s -w" -o bin/orderworker ./cmd/orderworker
+	CGO_ENABLED=0 go build -trimpath -buildvcs=true -ldflags="-s -w" -o bin/orderworker ./cmd/orderworker
 
 # Writes and shows deploy/licences.txt: each module in the binary and its licence,
 # from the module cache. That they are allowed, and the list is up to date, is a test.
 licences:
 	@go test -count=1 -run '^TestLicences$$' ./deploy -args -licences && cat deploy/licences.txt
+
+# The binary's bill of materials, CycloneDX: the same for the same binary. Then
+# it must list each module that the binary says it has. Two warnings are to be
+# expected: no licence of this module itself, nor of the standard library.
+sbom: build
+	go run github.com/CycloneDX/cyclonedx-gomod/cmd/cyclonedx-gomod@v1.10.0 bin -json -std -licenses -noserial -notimestamp \
+		-output bin/orderworker.cdx.json bin/orderworker
+	@go version -m bin/orderworker | awk '$$1 == "dep" { print "pkg:golang/" $$2 "@" $$3 "?" }' > bin/modules; \
+	while read -r module; do \
+		grep -qF "\"purl\": \"$$module" bin/orderworker.cdx.json || { echo "missing: $$module"; exit 1; }; \
+	done < bin/modules; \
+	echo "bin/orderworker.cdx.json lists all $$(wc -l < bin/modules) modules of the binary"; rm bin/modules
+
+# Builds the commit twice, in two places and with two empty caches, and compares
+# byte by byte. Two cold builds take minutes, so it is not a part of make test.
+reproducible:
+	@set -e; commit=$$(git rev-parse HEAD); dir=$$(mktemp -d); trap 'rm -rf "$$dir"' EXIT; \
+	for place in one another/deeper/place; do \
+		git clone -q . "$$dir/$$place"; git -C "$$dir/$$place" checkout -q --detach "$$commit"; \
+		GOCACHE="$$dir/$$place.cache" $(MAKE) --no-print-directory -C "$$dir/$$place" build; \
+		(cd "$$dir/$$place" && sha256sum bin/orderworker && bin/orderworker version); \
+	done; \
+	cmp "$$dir/one/bin/orderworker" "$$dir/another/deeper/place/bin/orderworker" && echo "the same, byte by byte"
 
 clean:
 	rm -rf bin

@@ -132,6 +132,14 @@ func TestDockerfile(t *testing.T) {
 	}
 }
 
+// TestMakeBuildsWhatTheImageHas: what make reproducible and make sbom say of
+// their binary holds for the image's.
+func TestMakeBuildsWhatTheImageHas(t *testing.T) {
+	if want := strings.ReplaceAll(buildCommand(t), "/out/", "bin/"); !strings.Contains(read(t, "../Makefile"), "\t"+want+"\n") {
+		t.Errorf("the Makefile does not build with %s", want)
+	}
+}
+
 // TestDockerignore: a tracked file that is left out of the build's context
 // would make its commit "-dirty".
 func TestDockerignore(t *testing.T) {
