@@ -107,3 +107,18 @@ func newCreds(t *testing.T) []byte {
 	}
 	return text
 }
+
+// newNKey is a user's public key and its seed.
+func newNKey(t *testing.T) (public string, seed []byte) {
+	t.Helper()
+	user, err := nkeys.CreateUser()
+	if err != nil {
+		t.Fatal(err)
+	}
+	public, err1 := user.PublicKey()
+	seed, err2 := user.Seed()
+	if err1 != nil || err2 != nil {
+		t.Fatal(err1, err2)
+	}
+	return public, seed
+}

@@ -12,7 +12,6 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
-	"github.com/nats-io/nkeys"
 	"github.com/rs/zerolog"
 )
 
@@ -39,7 +38,9 @@ func (s *Settings) checkNATS(f *faults) {
 		}
 	}
 	if s.NATSCreds != "" {
-		checkCreds(f, s.NATSCreds)
+		if _, err := credsOption(s.NATSCreds); err != nil {
+			f.add("NATS_CREDS", "%w", err)
+		}
 	}
 	if s.NATSCA != "" {
 		pem, err := os.ReadFile(s.NATSCA)
@@ -63,24 +64,6 @@ func (s *Settings) checkNATS(f *faults) {
 	if s.NATSReplicas < 1 || s.NATSReplicas > 5 {
 		f.add("NATS_REPLICAS", "(%d) must be 1 to 5", s.NATSReplicas)
 	}
-}
-
-// checkCreds wants a file with a user's JWT and seed. No error repeats a part
-// of the file.
-func checkCreds(f *faults, file string) {
-	text, err := os.ReadFile(file)
-	if err != nil {
-		f.add("NATS_CREDS", "cannot be read: %w", err)
-		return
-	}
-	defer clear(text)
-	_, noJWT := nkeys.ParseDecoratedJWT(text)
-	key, noSeed := nkeys.ParseDecoratedUserNKey(text)
-	if noJWT != nil || noSeed != nil {
-		f.add("NATS_CREDS", "(%q) is not a credentials file: it must hold a user's JWT and seed", file)
-		return
-	}
-	key.Wipe()
 }
 
 // connectNATS connects to NATS_URL and reconnects for ever after. Servers that
@@ -126,7 +109,11 @@ func connectNATS(ctx context.Context, s *Settings, log zerolog.Logger, failed, d
 		}),
 	}
 	if s.NATSCreds != "" {
-		options = append(options, nats.UserCredentials(s.NATSCreds))
+		option, err := credsOption(s.NATSCreds)
+		if err != nil {
+			return nil, fmt.Errorf("NATS_CREDS %w", err) // it was good when the settings were checked
+		}
+		options = append(options, option)
 	}
 	if s.NATSCA != "" {
 		options = append(options, nats.RootCAs(s.NATSCA))

@@ -83,11 +83,21 @@ func TestConnectNATS(t *testing.T) {
 		t.Fatal(err)
 	}
 
+	public, seed := newNKey(t)
+	_, otherSeed := newNKey(t)
+	nkey, otherNKey := dir+"/nkey", dir+"/other-nkey"
+	for file, text := range map[string][]byte{nkey: append(seed, '\n'), otherNKey: otherSeed} {
+		if err := os.WriteFile(file, text, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+
 	open := startNATS(t, server.Options{}).Addr().String()
 	locked := startNATS(t, server.Options{Username: "u", Password: "hunter2"}).Addr().String()
 	token := startNATS(t, server.Options{Authorization: "hunter2"}).Addr().String()
 	secure := startNATS(t, server.Options{TLSConfig: tlsOf(t, ca, false)}).Addr().String()
 	mutual := startNATS(t, server.Options{TLSConfig: tlsOf(t, ca, true)}).Addr().String()
+	keyed := startNATS(t, server.Options{Nkeys: []*server.NkeyUser{{Nkey: public}}}).Addr().String()
 	nowhere := taken(t) // accepts, and never speaks
 
 	for name, c := range map[string]struct {
@@ -104,6 +114,10 @@ func TestConnectNATS(t *testing.T) {
 		"creds that are not known":    {Settings{NATSURL: "nats://" + locked, NATSCreds: creds}, true},
 		"token":                       {Settings{NATSURL: "nats://hunter2@" + token}, false},
 		"wrong token":                 {Settings{NATSURL: "nats://hunter3@" + token}, true},
+		"NKey":                        {Settings{NATSURL: "nats://" + keyed, NATSCreds: nkey}, false},
+		"another NKey":                {Settings{NATSURL: "nats://" + keyed, NATSCreds: otherNKey}, true},
+		"NKey that nobody asked for":  {Settings{NATSURL: "nats://" + open, NATSCreds: nkey}, true}, // it sends nothing to be signed
+		"NKey, server has passwords":  {Settings{NATSURL: "nats://" + locked, NATSCreds: nkey}, true},
 		"TLS":                         {Settings{NATSURL: "tls://" + secure, NATSCA: caFile}, false},
 		"TLS by the server's wish":    {Settings{NATSURL: "nats://" + secure, NATSCA: caFile}, false},
 		"TLS, unknown authority":      {Settings{NATSURL: "tls://" + secure}, true},

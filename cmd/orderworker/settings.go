@@ -14,7 +14,7 @@ import (
 // means off.
 type Settings struct {
 	NATSURL           string        `name:"nats-url" env:"NATS_URL" default:"nats://127.0.0.1:4222" group:"NATS" help:"Servers, comma-separated: nats:// or tls://."`
-	NATSCreds         string        `name:"nats-creds" env:"NATS_CREDS" placeholder:"FILE" group:"NATS" help:"Credentials file (user JWT and seed)."`
+	NATSCreds         string        `name:"nats-creds" env:"NATS_CREDS" placeholder:"FILE" group:"NATS" help:"Credentials file (user JWT and seed), or a file with an NKey's seed."`
 	NATSCA            string        `name:"nats-ca" env:"NATS_CA" placeholder:"FILE" group:"NATS" help:"Certificates (PEM) that the servers' are checked against, in place of the system's."`
 	NATSCert          string        `name:"nats-cert" env:"NATS_CERT" placeholder:"FILE" group:"NATS" help:"Client certificate (PEM), with NATS_KEY."`
 	NATSKey           string        `name:"nats-key" env:"NATS_KEY" placeholder:"FILE" group:"NATS" help:"Key (PEM) of the client certificate."`

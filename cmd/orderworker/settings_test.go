@@ -11,6 +11,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nats-io/nkeys"
+
 	"orderworker/upstream"
 )
 
@@ -236,6 +238,12 @@ func TestCredentialFiles(t *testing.T) {
 	caFile := write("ca.pem", ca.pem)
 	creds := write("user.creds", newCreds(t))
 	junk := write("junk", []byte("hunter2"))
+	text := newCreds(t)
+	token, _ := nkeys.ParseDecoratedJWT(text)
+	_, seed := newNKey(t)
+	decorated := []byte("-----BEGIN USER NKEY SEED-----\n" + string(seed) + "\n------END USER NKEY SEED------\n")
+	account, _ := nkeys.CreateAccount()
+	accountSeed, _ := account.Seed()
 	for name, c := range map[string]struct {
 		env  map[string]string
 		want string // what the fault begins with
@@ -243,6 +251,11 @@ func TestCredentialFiles(t *testing.T) {
 		"all good":        {map[string]string{"NATS_CREDS": creds, "NATS_CA": caFile, "NATS_CERT": cert, "NATS_KEY": key}, ""},
 		"no creds file":   {map[string]string{"NATS_CREDS": dir + "/none"}, "NATS_CREDS cannot be read: "},
 		"not creds":       {map[string]string{"NATS_CREDS": junk}, "NATS_CREDS (\"" + junk + "\") is not a credentials file"},
+		"NKey":            {map[string]string{"NATS_CREDS": write("nkey", append(seed, '\n'))}, ""},
+		"NKey, decorated": {map[string]string{"NATS_CREDS": write("nkey-decorated", decorated)}, ""},
+		"account's seed":  {map[string]string{"NATS_CREDS": write("account", accountSeed)}, "NATS_CREDS (\"" + dir + "/account\") is not a credentials file"},
+		"JWT alone":       {map[string]string{"NATS_CREDS": write("jwt", []byte(token))}, "NATS_CREDS (\"" + dir + "/jwt\") is not a credentials file"},
+		"JWT cut off":     {map[string]string{"NATS_CREDS": write("cut", bytes.Replace(text, []byte(token), []byte(token[:len(token)-9]), 1))}, "NATS_CREDS (\"" + dir + "/cut\") is not a credentials file"},
 		"no CA file":      {map[string]string{"NATS_CA": dir + "/none"}, "NATS_CA cannot be read: "},
 		"not a CA":        {map[string]string{"NATS_CA": junk}, "NATS_CA (\"" + junk + "\") holds no certificate"},
 		"cert alone":      {map[string]string{"NATS_CERT": cert}, "NATS_CERT (\"" + cert + "\") needs NATS_KEY"},
