@@ -2,18 +2,37 @@ package main
 
 import (
 	"bytes"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/redis/go-redis/v9/logging"
 )
 
 // programs are the paths of what is run.
 type programs struct{ orderworker, nats, redis string }
+
+// built are the programs, made once for all tests.
+var built struct {
+	once sync.Once
+	dir  string
+	programs
+	err error
+}
+
+func TestMain(m *testing.M) {
+	logging.Disable() // as main does
+	status := m.Run()
+	_ = os.RemoveAll(built.dir) // "": nothing was built, and nothing is removed
+	os.Exit(status)
+}
 
 // buildPrograms builds the worker as it is shipped, without the race detector,
 // and the nats-server of go.mod. It looks for redis-server.
@@ -26,14 +45,21 @@ func buildPrograms(t *testing.T) programs {
 		}
 		t.Skip("SKIPPED, NOTHING IS PROVEN: redis-server is not installed")
 	}
-	dir := t.TempDir()
-	p := programs{filepath.Join(dir, "orderworker"), filepath.Join(dir, "nats-server"), redis}
-	for path, pkg := range map[string]string{p.orderworker: ".", p.nats: "github.com/nats-io/nats-server/v2"} {
-		if out, err := exec.Command("go", "build", "-ldflags=-s -w", "-o", path, pkg).CombinedOutput(); err != nil {
-			t.Fatalf("go build %s: %v\n%s", pkg, err, out)
+	built.once.Do(func() {
+		if built.dir, built.err = os.MkdirTemp("", "orderworker-programs"); built.err != nil {
+			return
 		}
+		built.programs = programs{filepath.Join(built.dir, "orderworker"), filepath.Join(built.dir, "nats-server"), redis}
+		for path, pkg := range map[string]string{built.orderworker: ".", built.nats: "github.com/nats-io/nats-server/v2"} {
+			if out, err := exec.Command("go", "build", "-ldflags=-s -w", "-o", path, pkg).CombinedOutput(); err != nil {
+				built.err = fmt.Errorf("go build %s: %w\n%s", pkg, err, out)
+			}
+		}
+	})
+	if built.err != nil {
+		t.Fatal(built.err)
 	}
-	return p
+	return built.programs
 }
 
 // process is a program that is started, killed and started again; one that

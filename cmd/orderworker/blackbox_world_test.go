@@ -6,6 +6,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -42,6 +43,7 @@ type world struct {
 	nodes     []*natsNode
 	redis     *process
 	redisAddr string
+	sentinel  string // address of one
 	rdb       *redis.Client
 	vendorURL string
 	proxies   map[string]*proxy // by link
@@ -53,13 +55,18 @@ type world struct {
 
 const workers = 3
 
+// emptyWorld is a world in which nothing runs yet.
+func emptyWorld(t *testing.T, programs programs, source rand.Source) *world {
+	return &world{t: t, dir: t.TempDir(), random: rand.New(source), programs: programs, proxies: map[string]*proxy{}}
+}
+
 // newWorld starts everything. All of it ends with t.
 func newWorld(t *testing.T, programs programs, s setup, source rand.Source) *world {
 	t.Helper()
-	w := &world{t: t, dir: t.TempDir(), random: rand.New(source), programs: programs, proxies: map[string]*proxy{}}
+	w := emptyWorld(t, programs, source)
 	w.startNATS(max(1, s.nodes), s.natsDies)
 	w.startRedis()
-	w.startVendor()
+	w.startVendor(vendorRules...)
 
 	var servers []string
 	for _, n := range w.nodes {
@@ -70,10 +77,6 @@ func newWorld(t *testing.T, programs programs, s setup, source rand.Source) *wor
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(nc.Close)
-	if w.js, err = jetstream.New(nc); err != nil {
-		t.Fatal(err)
-	}
 
 	natsURL, redisAddr, vendorURL := strings.Join(servers, ","), w.redisAddr, w.vendorURL
 	if s.proxied {
@@ -82,13 +85,24 @@ func newWorld(t *testing.T, programs programs, s setup, source rand.Source) *wor
 		w.proxies[vendorLink] = newProxy(t, strings.TrimPrefix(vendorURL, "http://"))
 		natsURL, redisAddr, vendorURL = "nats://"+w.proxies[natsLink].addr, w.proxies[redisLink].addr, "http://"+w.proxies[vendorLink].addr
 	}
-	env := append(workerEnv, "NATS_URL="+natsURL, "REDIS_URL=redis://"+redisAddr+"/0?read_timeout=1s", "UPSTREAM_URL="+vendorURL,
+	w.startWorkers(nc, workers, "NATS_URL="+natsURL, "REDIS_URL=redis://"+redisAddr+"/0?read_timeout=1s", "UPSTREAM_URL="+vendorURL,
 		"NATS_REPLICAS="+strconv.Itoa(len(w.nodes)))
-	for i := range workers {
-		w.workers = append(w.workers, newProcess(t, w.dir, fmt.Sprintf("worker%d", i+1), programs.orderworker, env, "run"))
-	}
-	w.publisher = newPublisher(t, w.js)
 	return w
+}
+
+// startWorkers starts n workers with env, and a publisher on nc.
+func (w *world) startWorkers(nc *nats.Conn, n int, env ...string) {
+	w.t.Helper()
+	w.t.Cleanup(nc.Close)
+	var err error
+	if w.js, err = jetstream.New(nc); err != nil {
+		w.t.Fatal(err)
+	}
+	env = slices.Concat(workerEnv, env) // of two, the last counts
+	for i := range n {
+		w.workers = append(w.workers, newProcess(w.t, w.dir, fmt.Sprintf("worker%d", i+1), w.programs.orderworker, env, "run"))
+	}
+	w.publisher = newPublisher(w.t, w.js)
 }
 
 // workerEnv is a worker's whole environment but for its servers: the times are
@@ -131,11 +145,11 @@ var vendorRules = []string{
 	"endpoint=lookup p=0.01: cut",
 }
 
-func (w *world) startVendor() {
+func (w *world) startVendor(rules ...string) {
 	addr := storetest.FreeAddr(w.t)
 	args := []string{"sandbox", "--addr", addr, "--appkey", vendorKey, "--secret", vendorSecret, "--rate=0",
 		"--latency=5ms", "--jitter=20ms", "--lookup-lag=400ms", "--seed", strconv.FormatUint(w.random.Uint64()>>2, 10)}
-	for _, rule := range vendorRules {
+	for _, rule := range rules {
 		args = append(args, "--rule", rule)
 	}
 	newProcess(w.t, w.dir, "vendor", w.programs.orderworker, nil, args...)

@@ -1,0 +1,87 @@
+package main
+
+import (
+	"maps"
+	"math/rand/v2"
+	"slices"
+	"testing"
+
+	"github.com/nats-io/nats.go"
+	"github.com/rs/zerolog"
+
+	"orderworker/dedupe/storetest"
+)
+
+// connection is one way in which a worker reaches its servers in production.
+// Start makes the servers so and returns the worker's settings for them; during
+// may do something to them while orders are bought.
+type connection struct {
+	start  func(w *world) map[string]string
+	during func(w *world)
+}
+
+// TestOrdersThroughConnectionsOfProduction buys orders with the built program
+// through each way of reaching NATS and Redis; the publisher connects as the
+// worker does.
+func TestOrdersThroughConnectionsOfProduction(t *testing.T) {
+	if testing.Short() {
+		t.Skip("SKIPPED, NOTHING IS PROVEN: -short")
+	}
+	programs := buildPrograms(t)
+	for name, c := range map[string]connection{
+		"NATS with a credentials file":            {start: credentialsFile},
+		"NATS with an NKey over TLS":              {start: nkeyOverTLS},
+		"NATS with mutual TLS":                    {start: mutualTLS},
+		"several NATS servers, of which one dies": {start: severalServers, during: killConnected},
+		"Redis with an ACL user over TLS":         {start: aclUserOverTLS},
+		"Redis Sentinel, with a failover":         {start: sentinel, during: failOver},
+		"Redis Cluster, with a node restarted":    {start: cluster, during: restartNode},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := emptyWorld(t, programs, rand.NewPCG(1, 2))
+			w.startVendor("packageCode=NEVER: refuse code="+codeNever, "packageCode=NOTNOW: refuse code="+codeNotNow)
+			env := map[string]string{"UPSTREAM_URL": w.vendorURL}
+			maps.Copy(env, c.start(w))
+			if env["NATS_URL"] == "" {
+				env["NATS_URL"] = storetest.NATS(t).ClientURL()
+			}
+			if env["REDIS_URL"] == "" {
+				env["REDIS_URL"] = "redis://" + startRedis(t)
+			}
+			w.startWorkers(w.connect(env), 1, environment(env)...)
+			w.publisher.enqueue(w.newOrders(30)...)
+			w.until("the worker takes orders", func() bool { return w.workers[0].linesWith("taking orders", 1) != "" })
+			if c.during != nil {
+				c.during(w)
+				w.publisher.enqueue(w.newOrders(30)...)
+			}
+			w.verdict().report(t)
+		})
+	}
+}
+
+// connect connects a publisher with the worker's own settings.
+func (w *world) connect(env map[string]string) *nats.Conn {
+	w.t.Helper()
+	all := required()
+	maps.Copy(all, env)
+	s, faults := load(w.t, all)
+	if faults != "" {
+		w.t.Fatal(faults)
+	}
+	nc, err := connectNATS(w.t.Context(), s, zerolog.Nop(), func(error) {}, func(error) {})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return nc
+}
+
+// environment is env as a process takes it.
+func environment(env map[string]string) []string {
+	var list []string
+	for _, name := range slices.Sorted(maps.Keys(env)) {
+		list = append(list, name+"="+env[name])
+	}
+	return list
+}
