@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -124,14 +125,13 @@ func connectNATS(ctx context.Context, s *Settings, log zerolog.Logger, failed, d
 	var nc *nats.Conn
 	err := waitFor(ctx, "nats", log, failed, func(context.Context) (err error) {
 		nc, err = nats.Connect(s.NATSURL, options...)
-		switch {
-		case err == nil:
+		if err == nil {
 			return nil
-		case natsRefused(err):
-			return fmt.Errorf("nats: connect: %w: %w", errRefused, err)
-		default:
-			return fmt.Errorf("nats: connect: %w", err)
 		}
+		if settings := natsRefused(err); settings != "" {
+			return fmt.Errorf("nats: connect: %w: %w: look at %s", errRefused, err, settings)
+		}
+		return fmt.Errorf("nats: connect: %w", err)
 	})
 	if err != nil {
 		return nil, err
@@ -153,18 +153,22 @@ func natsAnswers(nc *nats.Conn) func(context.Context) error {
 	}
 }
 
-// natsRefused reports whether the server was there and would not have us, or
-// we not it.
-func natsRefused(err error) bool {
-	for _, refusal := range []error{
-		nats.ErrAuthorization, nats.ErrAuthExpired, nats.ErrAuthRevoked, nats.ErrAccountAuthExpired,
-		nats.ErrSecureConnRequired, nats.ErrSecureConnWanted, nats.ErrNkeysNotSupported,
-	} {
-		if errors.Is(err, refusal) {
-			return true
-		}
+// natsRefused names the settings to look at where the server was there and would
+// not have us, or we not it; else it is empty.
+func natsRefused(err error) string {
+	is := func(refusals ...error) bool {
+		return slices.ContainsFunc(refusals, func(refusal error) bool { return errors.Is(err, refusal) })
 	}
-	return isTLSError(err)
+	switch {
+	case is(nats.ErrAuthorization, nats.ErrAuthExpired, nats.ErrAuthRevoked, nats.ErrAccountAuthExpired, nats.ErrNkeysNotSupported):
+		return "NATS_URL and NATS_CREDS"
+	case is(nats.ErrSecureConnRequired, nats.ErrSecureConnWanted):
+		return "NATS_URL: tls:// or nats://"
+	case isTLSError(err):
+		return "NATS_CA, NATS_CERT and NATS_KEY"
+	default:
+		return ""
+	}
 }
 
 // isTLSError reports whether certificates or TLS itself do not fit, on either

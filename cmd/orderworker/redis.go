@@ -183,10 +183,28 @@ func isReply(err error) bool {
 	return ok
 }
 
-// redisRefused wraps err, with errRefused where the server will not have us.
+// redisRefused wraps err, with errRefused and the settings to look at where the
+// server will not have us, or we not it.
+//
+// Source: Redis's own errors differ in their text alone.
 func redisRefused(what string, err error) error {
-	if redis.IsAuthError(err) || redis.IsPermissionError(err) || isTLSError(err) {
-		return fmt.Errorf("redis: %s: %w: %w", what, errRefused, err)
+	settings := ""
+	switch {
+	case redis.IsAuthError(err), strings.HasPrefix(err.Error(), "ERR DB index is out of range"):
+		settings = "REDIS_URL"
+	case redis.IsPermissionError(err):
+		settings = "REDIS_URL and the rules of its user"
+	case isTLSError(err):
+		settings = "REDIS_URL, and SSL_CERT_DIR for an authority of your own"
+	case isMoved(err):
+		settings = "REDIS_URL: it is a Cluster, and needs ?addr=HOST:PORT"
+	default:
+		return fmt.Errorf("redis: %s: %w", what, err)
 	}
-	return fmt.Errorf("redis: %s: %w", what, err)
+	return fmt.Errorf("redis: %s: %w: %w: look at %s", what, errRefused, err, settings)
+}
+
+func isMoved(err error) bool {
+	_, moved := redis.IsMovedError(err)
+	return moved
 }

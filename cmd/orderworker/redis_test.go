@@ -71,7 +71,7 @@ func TestCheckRedis(t *testing.T) {
 		"managed, evicting":        {"redis://" + managedEvicting, true, "maxmemory-policy is volatile-ttl", ""},
 		"tells nothing":            {"redis://" + secretive, false, "", "does not tell its maxmemory-policy"},
 		"replica":                  {"redis://" + replica, false, "READONLY", ""},
-		"database that is missing": {"redis://" + open + "/99", false, "DB index is out of range", ""},
+		"database that is missing": {"redis://" + open + "/99", true, "DB index is out of range", ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var log bytes.Buffer

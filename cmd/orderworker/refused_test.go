@@ -1,0 +1,101 @@
+package main
+
+import (
+	"net"
+	"os"
+	"strings"
+	"testing"
+
+	"github.com/nats-io/nats-server/v2/server"
+
+	"orderworker/dedupe/storetest"
+)
+
+// TestWrongInputEndsInOneLine: whatever is wrong at the start, the program ends
+// with one line of its own that says what to mend, and shows no secret.
+func TestWrongInputEndsInOneLine(t *testing.T) {
+	dir := t.TempDir()
+	ca, stranger := newAuthority(t), newAuthority(t)
+	file := func(name string, text []byte) string {
+		name = dir + "/" + name
+		if err := os.WriteFile(name, text, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return name
+	}
+	caFile, strangerFile, junk := file("ca.pem", ca.pem), file("stranger.pem", stranger.pem), file("junk", []byte("hunter2"))
+	strangerCert, strangerKey := stranger.issue(t, dir, "client")
+	public, _ := newNKey(t)
+	_, otherSeed := newNKey(t)
+	otherNKey := file("nkey", otherSeed)
+
+	open := startNATS(t, server.Options{JetStream: true, StoreDir: t.TempDir()}).Addr().String()
+	locked := startNATS(t, server.Options{Username: "u", Password: "hunter2"}).Addr().String()
+	keyed := startNATS(t, server.Options{Nkeys: []*server.NkeyUser{{Nkey: public}}}).Addr().String()
+	secure := startNATS(t, server.Options{TLSConfig: tlsOf(t, ca, false)}).Addr().String()
+	mutual := startNATS(t, server.Options{TLSConfig: tlsOf(t, ca, true)}).Addr().String()
+	limited := storetest.NATS(t, func(o *server.Options) {
+		o.Users = []*server.User{{Username: "u", Password: "hunter2", Permissions: &server.Permissions{
+			Publish: &server.SubjectPermission{Deny: []string{"$JS.API.STREAM.CREATE.>"}},
+		}}}
+	}).Addr().String()
+
+	cert, key := ca.issue(t, dir, "redis")
+	_, tlsPort, _ := net.SplitHostPort(freeAddr(t))
+	redis := startRedis(t, "--tls-port", tlsPort, "--tls-cert-file", cert, "--tls-key-file", key, "--tls-auth-clients", "no")
+	clustered, other := startRedis(t, "--cluster-enabled", "yes"), startRedis(t, "--cluster-enabled", "yes")
+	node, host, port := newClient(t, "redis://"+other), "127.0.0.1", clustered[strings.LastIndexByte(clustered, ':')+1:]
+	for _, command := range [][]any{{"cluster", "addslotsrange", 0, 16383}, {"cluster", "meet", host, port}} {
+		if err := node.Do(t.Context(), command...).Err(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	storetest.Eventually(t, "one node knows that the other has the slots", func() bool {
+		return isMoved(newClient(t, "redis://"+clustered).Get(t.Context(), "x").Err())
+	})
+	private := startRedis(t, "--requirepass", "hunter2")
+
+	for name, c := range map[string]struct {
+		env    map[string]string
+		status int
+		want   string
+	}{
+		"NATS password":                   {map[string]string{"NATS_URL": "nats://u:hunter3@" + locked}, 1, "NATS_URL and NATS_CREDS"},
+		"NATS credentials that are not":   {map[string]string{"NATS_CREDS": junk}, 2, "NATS_CREDS"},
+		"another NKey":                    {map[string]string{"NATS_URL": "nats://" + keyed, "NATS_CREDS": otherNKey}, 1, "NATS_URL and NATS_CREDS"},
+		"NATS of an unknown authority":    {map[string]string{"NATS_URL": "tls://" + secure}, 1, "NATS_CA"},
+		"NATS of another authority":       {map[string]string{"NATS_URL": "tls://" + secure, "NATS_CA": strangerFile}, 1, "NATS_CA"},
+		"NATS without TLS":                {map[string]string{"NATS_URL": "tls://" + open, "NATS_CA": caFile}, 1, "NATS_URL"},
+		"NATS wants a certificate":        {map[string]string{"NATS_URL": "tls://" + mutual, "NATS_CA": caFile}, 1, "NATS_CERT"},
+		"NATS wants another certificate":  {map[string]string{"NATS_URL": "tls://" + mutual, "NATS_CA": caFile, "NATS_CERT": strangerCert, "NATS_KEY": strangerKey}, 1, "NATS_CERT"},
+		"no certificate in NATS_CA":       {map[string]string{"NATS_CA": junk}, 2, "NATS_CA"},
+		"no key in NATS_KEY":              {map[string]string{"NATS_CERT": strangerCert, "NATS_KEY": junk}, 2, "NATS_KEY"},
+		"no stream, and may not make it":  {map[string]string{"NATS_URL": "nats://u:hunter2@" + limited}, 1, "$JS.API.STREAM.CREATE.ORDERS"},
+		"Redis password":                  {map[string]string{"REDIS_URL": "redis://:hunter3@" + private}, 1, "REDIS_URL"},
+		"Redis user":                      {map[string]string{"REDIS_URL": "redis://nobody:hunter3@" + private}, 1, "REDIS_URL"},
+		"Redis of an unknown authority":   {map[string]string{"REDIS_URL": "rediss://127.0.0.1:" + tlsPort}, 1, "SSL_CERT_DIR"},
+		"Redis Cluster, not told so":      {map[string]string{"REDIS_URL": "redis://" + clustered}, 1, "REDIS_URL: it is a Cluster"},
+		"Redis database that is missing":  {map[string]string{"REDIS_URL": "redis://" + redis + "/99"}, 1, "REDIS_URL"},
+		"port in use":                     {map[string]string{"ADMIN_ADDR": open}, 1, "ADMIN_ADDR"},
+		"secret's file that is a folder":  {map[string]string{"UPSTREAM_SECRET": "", "UPSTREAM_SECRET_FILE": dir}, 2, "UPSTREAM_SECRET_FILE"},
+		"secret's file that is not there": {map[string]string{"UPSTREAM_SECRET": "", "UPSTREAM_SECRET_FILE": dir + "/none"}, 2, "UPSTREAM_SECRET_FILE"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			env := required()
+			env["NATS_URL"], env["REDIS_URL"], env["ADMIN_ADDR"], env["SHUTDOWN_TIMEOUT"] = "nats://"+open, "redis://"+redis, "", "1s"
+			for name, value := range c.env {
+				env[name] = value
+			}
+			status, _, stderr := orderworker(t, env, "run")
+			lines := strings.Split(strings.TrimSpace(stderr), "\n")
+			last := lines[len(lines)-1]
+			if status != c.status || !strings.HasPrefix(last, "orderworker: ") || strings.Count("\n"+stderr, "\norderworker: ") != 1 || !strings.Contains(last, c.want) {
+				t.Errorf("got %d, want %d and one line that names %s:\n%s", status, c.status, c.want, stderr)
+			}
+			if strings.Contains(stderr, "hunter") {
+				t.Errorf("a secret is shown:\n%s", stderr)
+			}
+		})
+	}
+}
