@@ -20,7 +20,9 @@ type natsNode struct {
 	store           string // directory of its streams
 }
 
-func (n *natsNode) url() string { return "nats://" + n.client }
+func (n *natsNode) url() string { return natsURL(n.client) }
+
+func natsURL(addr string) string { return "nats://blackbox:" + encodedNATSPassword + "@" + addr }
 
 // healthy reports whether the server says that all its streams and consumers
 // are up to date.
@@ -42,6 +44,7 @@ http: %q
 server_name: %q
 max_payload: 1MB
 jetstream { store_dir: %q, sync_interval: %s }
+authorization { user: blackbox, password: "` + natsPassword + `" }
 `
 
 const natsClusterConfig = `cluster { name: "blackbox", listen: %q, no_advertise: true, routes: [%s] }

@@ -38,6 +38,12 @@ func (w *world) newOrders(n int) []request {
 	return made
 }
 
+// newInvalid makes a request that is a dead letter, and has no number to reject.
+func (w *world) newInvalid() request {
+	w.invalid++
+	return request{ICCID: "none", again: true}
+}
+
 // publisher stores requests, and repeats each until it is stored. One in
 // twenty it stores twice.
 type publisher struct {

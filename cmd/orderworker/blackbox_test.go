@@ -13,7 +13,8 @@ import (
 // The black-box test: blackbox_test.go (scenarios), blackbox_world_test.go
 // (everything that runs) with blackbox_process_test.go, blackbox_publisher_test.go
 // and blackbox_proxy_test.go, the faults in blackbox_faults_test.go,
-// blackbox_nats_test.go and blackbox_proxy_test.go, and blackbox_verdict_test.go.
+// blackbox_nats_test.go and blackbox_proxy_test.go, blackbox_verdict_test.go, and
+// blackbox_secrets_test.go (nothing of what must not be seen).
 var (
 	soak       = flag.Float64("soak", 0, "run the black-box scenarios in their long form, so many times as long; 0 = the short form")
 	soakAtOnce = flag.Int("soak.at-once", 5, "how many black-box scenarios run at once")
@@ -95,6 +96,7 @@ func (s scenario) run(t *testing.T, programs programs, seed uint64) {
 // endure makes the faults, and lets the orders come in evenly between them.
 func (w *world) endure(fault func(w *world, n int), size size) {
 	w.publisher.enqueue(w.newOrders(size.orders / (size.faults + 1))...)
+	w.publisher.enqueue(w.newInvalid())
 	for n := range size.faults {
 		upTo := size.orders * (n + 2) / (size.faults + 1)
 		w.publisher.enqueue(w.newOrders(upTo - len(w.orders))...)

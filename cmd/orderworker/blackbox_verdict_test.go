@@ -36,6 +36,7 @@ const patience = 60 * time.Second
 func (w *world) verdict() *verdict {
 	w.t.Helper()
 	w.drain()
+	w.readAll()
 	for _, p := range w.workers {
 		if !p.stop(30 * time.Second) {
 			w.t.Errorf("%s did not stop with exit status 0", p.name)
@@ -165,11 +166,25 @@ func (v *verdict) report(t *testing.T) {
 			t.Errorf("%s: %s\n%s\n%s", what, line, v.w.journalled(no), v.w.logged(no))
 		}
 	}
-	dead, err := v.w.js.Stream(t.Context(), "ORDERS_DEAD")
-	if err != nil {
-		t.Error(err)
-	} else if n := dead.CachedInfo().State.Msgs; n > 0 {
-		t.Errorf("%d dead letters, want none", n)
+	for i, line := range v.w.spilled.lines {
+		if i == 10 {
+			t.Errorf("and %d more", len(v.w.spilled.lines)-i)
+			break
+		}
+		t.Error(line)
+	}
+	if n := v.w.spilled.answers["/readyz 200"] * v.w.spilled.answers["/metrics 200"]; n == 0 {
+		t.Errorf("pages seen: %v", v.w.spilled.answers)
+	}
+	dead := 0
+	v.w.messages("ORDERS_DEAD", func(msg jetstream.Msg) {
+		dead++
+		if reason := msg.Headers().Get("Dead-Reason"); reason != string(worker.Invalid) || v.w.invalid == 0 {
+			t.Errorf("a dead letter, %s: %s", reason, msg.Data())
+		}
+	})
+	if dead < v.w.invalid { // it may have been stored twice, and is then buried twice
+		t.Errorf("%d dead letters, want %d", dead, v.w.invalid)
 	}
 }
 
@@ -219,20 +234,36 @@ type event struct {
 // results reads every final event, by outTradeNo.
 func (w *world) results() map[string][]event {
 	w.t.Helper()
+	all := map[string][]event{}
+	w.messages("ORDER_RESULTS", func(msg jetstream.Msg) {
+		e := event{id: msg.Headers().Get(nats.MsgIdHdr), payload: string(msg.Data())}
+		if err := json.Unmarshal(msg.Data(), &e.result); err != nil {
+			w.t.Errorf("result %s: %v", e.id, err)
+		}
+		if e.result.Status != worker.InDoubt {
+			all[e.result.OutTradeNo] = append(all[e.result.OutTradeNo], e)
+		}
+	})
+	return all
+}
+
+// messages passes on every message in a stream. What is stored meanwhile may
+// be missing.
+func (w *world) messages(stream string, read func(jetstream.Msg)) {
+	w.t.Helper()
 	ctx, cancel := context.WithTimeout(w.t.Context(), 2*time.Minute)
 	defer cancel()
-	stream, err := w.js.Stream(ctx, "ORDER_RESULTS")
+	s, err := w.js.Stream(ctx, stream)
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	all := map[string][]event{}
-	last := stream.CachedInfo().State.LastSeq
-	if last == 0 {
-		return all
-	}
-	consumer, err := stream.OrderedConsumer(ctx, jetstream.OrderedConsumerConfig{})
+	consumer, err := s.OrderedConsumer(ctx, jetstream.OrderedConsumerConfig{})
 	if err != nil {
 		w.t.Fatal(err)
+	}
+	last := s.CachedInfo().State.LastSeq
+	if s.CachedInfo().State.Msgs == 0 {
+		return
 	}
 	messages, err := consumer.Messages()
 	if err != nil {
@@ -242,21 +273,15 @@ func (w *world) results() map[string][]event {
 	for {
 		msg, err := messages.Next(jetstream.NextContext(ctx))
 		if err != nil {
-			w.t.Fatalf("read the results: %v", err)
+			w.t.Fatalf("read %s: %v", stream, err)
 		}
-		e := event{id: msg.Headers().Get(nats.MsgIdHdr), payload: string(msg.Data())}
-		if err := json.Unmarshal(msg.Data(), &e.result); err != nil {
-			w.t.Errorf("result %s: %v", e.id, err)
-		}
-		if e.result.Status != worker.InDoubt {
-			all[e.result.OutTradeNo] = append(all[e.result.OutTradeNo], e)
-		}
+		read(msg)
 		meta, err := msg.Metadata()
 		if err != nil {
 			w.t.Fatal(err)
 		}
 		if meta.Sequence.Stream >= last {
-			return all
+			return
 		}
 	}
 }

@@ -48,9 +48,12 @@ type world struct {
 	vendorURL string
 	proxies   map[string]*proxy // by link
 	workers   []*process
+	admins    []string // their admin servers
+	spilled   spills
 	js        jetstream.JetStream
 	publisher *publisher
 	orders    []request // every order that was ever to be published
+	invalid   int       // requests that are no orders
 }
 
 const workers = 3
@@ -78,15 +81,15 @@ func newWorld(t *testing.T, programs programs, s setup, source rand.Source) *wor
 		t.Fatal(err)
 	}
 
-	natsURL, redisAddr, vendorURL := strings.Join(servers, ","), w.redisAddr, w.vendorURL
+	natsServers, redisAddr, vendorURL := strings.Join(servers, ","), w.redisAddr, w.vendorURL
 	if s.proxied {
-		w.proxies[natsLink] = newProxy(t, strings.TrimPrefix(natsURL, "nats://"))
+		w.proxies[natsLink] = newProxy(t, w.nodes[0].client)
 		w.proxies[redisLink] = newProxy(t, redisAddr)
 		w.proxies[vendorLink] = newProxy(t, strings.TrimPrefix(vendorURL, "http://"))
-		natsURL, redisAddr, vendorURL = "nats://"+w.proxies[natsLink].addr, w.proxies[redisLink].addr, "http://"+w.proxies[vendorLink].addr
+		natsServers, redisAddr, vendorURL = natsURL(w.proxies[natsLink].addr), w.proxies[redisLink].addr, "http://"+w.proxies[vendorLink].addr
 	}
-	w.startWorkers(nc, workers, "NATS_URL="+natsURL, "REDIS_URL=redis://"+redisAddr+"/0?read_timeout=1s", "UPSTREAM_URL="+vendorURL,
-		"NATS_REPLICAS="+strconv.Itoa(len(w.nodes)))
+	w.startWorkers(nc, workers, "NATS_URL="+natsServers, "REDIS_URL=redis://:"+encodedRedisPassword+"@"+redisAddr+"/0?read_timeout=1s",
+		"UPSTREAM_URL="+vendorURL, "NATS_REPLICAS="+strconv.Itoa(len(w.nodes)))
 	return w
 }
 
@@ -98,17 +101,19 @@ func (w *world) startWorkers(nc *nats.Conn, n int, env ...string) {
 	if w.js, err = jetstream.New(nc); err != nil {
 		w.t.Fatal(err)
 	}
-	env = slices.Concat(workerEnv, env) // of two, the last counts
 	for i := range n {
+		w.admins = append(w.admins, freeServerAddr(w.t))
+		env := slices.Concat(workerEnv, []string{"ADMIN_ADDR=" + w.admins[i]}, env) // of two, the last counts
 		w.workers = append(w.workers, newProcess(w.t, w.dir, fmt.Sprintf("worker%d", i+1), w.programs.orderworker, env, "run"))
 	}
+	w.watchPages()
 	w.publisher = newPublisher(w.t, w.js)
 }
 
 // workerEnv is a worker's whole environment but for its servers: the times are
 // short, and in the proportions of the defaults.
 var workerEnv = []string{
-	"ADMIN_ADDR=", "LOG_FORMAT=json", "CONCURRENCY=16", "SHUTDOWN_TIMEOUT=20s", "ORDERS_ACK_WAIT=1s",
+	"LOG_LEVEL=debug", "LOG_FORMAT=json", "CONCURRENCY=16", "SHUTDOWN_TIMEOUT=20s", "ORDERS_ACK_WAIT=1s",
 	"UPSTREAM_APPKEY=" + vendorKey, "UPSTREAM_SECRET=" + vendorSecret, "UPSTREAM_RATE=0",
 	"UPSTREAM_TIMEOUT=400ms", "RECONCILE_DELAY=1500ms", "UPSTREAM_PERMANENT_CODES=" + codeNever,
 	"BACKOFF_INITIAL=50ms", "BACKOFF_MAX=500ms", "MAX_ATTEMPTS=4",
@@ -166,8 +171,8 @@ func (w *world) startRedis() {
 	}
 	_, port, _ := net.SplitHostPort(w.redisAddr)
 	w.redis = newProcess(w.t, w.dir, "redis-server", w.programs.redis, nil,
-		"--bind", "127.0.0.1", "--port", port, "--dir", dir, "--save", "", "--appendonly", "yes", "--appendfsync", "everysec")
-	w.rdb = redis.NewClient(&redis.Options{Addr: w.redisAddr})
+		"--bind", "127.0.0.1", "--port", port, "--dir", dir, "--save", "", "--appendonly", "yes", "--appendfsync", "everysec", "--requirepass", redisPassword)
+	w.rdb = redis.NewClient(&redis.Options{Addr: w.redisAddr, Password: redisPassword})
 	w.t.Cleanup(func() { _ = w.rdb.Close() })
 	w.redisAnswers()
 }
