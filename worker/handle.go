@@ -47,8 +47,8 @@ type claims interface {
 // errMoved says that another owner wrote first: what we knew is old, claim again.
 var errMoved = errors.New("the order moved on under another owner")
 
-// handling is one delivery on its way. soft ends when the process is asked to
-// stop: whatever has not begun is handed back. hard ends when its time is up.
+// handling is one delivery on its way. soft ends a little after the process was
+// asked to stop: whatever has not begun is handed back. hard ends when its time is up.
 type handling struct {
 	*Worker
 	soft, hard context.Context

@@ -107,7 +107,9 @@ func (w *Worker) Run(soft context.Context) error {
 	helpers.Go(func() { w.lookups.run(hard) })
 	helpers.Go(func() { w.beat(hard) })
 
-	w.pull(soft, hard, &orders)
+	waiting, stop := after(soft, min(lastWait, w.shutdown/4))
+	defer stop()
+	w.pull(soft, &orders, func(d *Delivery) *handling { return w.receive(waiting, hard, d) })
 
 	finished := make(chan struct{})
 	go func() { orders.Wait(); close(finished) }()
@@ -123,6 +125,24 @@ func (w *Worker) Run(soft context.Context) error {
 	return err
 }
 
+// lastWait is how long orders in progress may still wait for a slot when no more
+// are taken, and a quarter of the shutdown time at most: an order that is handed
+// back is delivered again, and the last pull lasts about half as long.
+const lastWait = 2 * pullWait
+
+// after is soft that ends later.
+func after(soft context.Context, delay time.Duration) (later context.Context, stop func()) {
+	later, end := context.WithCancelCause(context.WithoutCancel(soft))
+	forget := context.AfterFunc(soft, func() {
+		select {
+		case <-time.After(delay):
+			end(context.Cause(soft))
+		case <-later.Done():
+		}
+	})
+	return later, func() { forget(); end(nil) }
+}
+
 // pullGather is how long a pull waits for more slots to become free, where most
 // are taken: each pull costs the server and us as much as a message or two.
 const pullGather = time.Millisecond
@@ -131,7 +151,7 @@ const pullGather = time.Millisecond
 // ends: the ack wait of a message runs from its delivery on, so one that waits
 // in a buffer here would be delivered twice. Each slot has a goroutine, which
 // handles one order after the other until soft ends, and is one of orders.
-func (w *Worker) pull(soft, hard context.Context, orders *sync.WaitGroup) {
+func (w *Worker) pull(soft context.Context, orders *sync.WaitGroup, receive func(*Delivery) *handling) {
 	free := make(chan struct{}, w.size)
 	taken := make(chan *handling) // a slot was free for each: nobody waits here
 	defer close(taken)
@@ -148,7 +168,7 @@ func (w *Worker) pull(soft, hard context.Context, orders *sync.WaitGroup) {
 		})
 	}
 	trouble := storeBackoff()
-	for {
+	for soft.Err() == nil { // select alone would take another slot every other time
 		n := 0
 		select {
 		case <-free:
@@ -161,7 +181,7 @@ func (w *Worker) pull(soft, hard context.Context, orders *sync.WaitGroup) {
 			n += take(free, w.size-n)
 		}
 		err := w.source.Pull(soft, n, func(d *Delivery) {
-			h := w.receive(soft, hard, d)
+			h := receive(d)
 			if !w.working.add(h) {
 				h.err = d.Msg.NakWithDelay(sameNumberDelay)
 				h.end(leave)

@@ -1,0 +1,60 @@
+package worker
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/rs/zerolog"
+)
+
+// stopping is a source that is asked to stop by its first pull.
+type stopping struct {
+	stop  context.CancelFunc
+	pulls int
+}
+
+func (s *stopping) Pull(context.Context, int, func(*Delivery)) error {
+	s.pulls++
+	s.stop()
+	return nil
+}
+func (s *stopping) AckWait() time.Duration                  { return time.Minute }
+func (s *stopping) Pending(context.Context) (uint64, error) { return 0, nil }
+
+// Where slots were free, every other stop began another pull, for seconds.
+func TestNoPullAfterTheStop(t *testing.T) {
+	for range 50 {
+		soft, stop := context.WithCancel(t.Context())
+		s := &stopping{stop: stop}
+		w := &Worker{size: 4, source: s, logger: zerolog.Nop()}
+		var orders sync.WaitGroup
+		w.pull(soft, &orders, nil)
+		orders.Wait()
+		if s.pulls != 1 {
+			t.Fatalf("%d pulls, want none after the stop", s.pulls)
+		}
+	}
+}
+
+func TestAfter(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		soft, end := context.WithCancelCause(t.Context())
+		later, stop := after(soft, 2*time.Second)
+		defer stop()
+		began, why := time.Now(), errors.New("SIGTERM")
+		time.AfterFunc(time.Second, func() { end(why) })
+		<-later.Done()
+		if d := time.Since(began); d != 3*time.Second || context.Cause(later) != why {
+			t.Errorf("ended after %v with %v, want 3s and the cause of soft", d, context.Cause(later))
+		}
+		again, stopAgain := after(soft, time.Hour)
+		stopAgain() // and nothing is left running: the bubble would notice
+		if again.Err() == nil {
+			t.Error("not ended by stop")
+		}
+	})
+}
