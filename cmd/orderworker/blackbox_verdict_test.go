@@ -21,7 +21,8 @@ import (
 // streams alone. The lists hold one line for each order that ended wrong.
 type verdict struct {
 	w                             *world
-	orders, bought, failed, found int // found: by the lookup
+	orders, bought, failed, found int             // found: by the lookup
+	took                          []time.Duration // from stored to result
 	slowest                       time.Duration
 	slowestNo                     string
 	doubles, lost, contradictions []string
@@ -99,7 +100,9 @@ func (w *world) judge(book sandbox.Book, events map[string][]event) *verdict {
 		if ends[0].result.Status == worker.Failed {
 			v.failed++
 		}
-		if took := ends[0].result.CompletedAt.Sub(ends[0].result.ReceivedAt.Time); took > v.slowest {
+		took := ends[0].result.CompletedAt.Sub(ends[0].result.ReceivedAt.Time)
+		v.took = append(v.took, took)
+		if took > v.slowest {
 			v.slowest, v.slowestNo = took, o.OutTradeNo
 		}
 		if ends[0].result.Reconciled {

@@ -49,6 +49,7 @@ type world struct {
 	proxies   map[string]*proxy // by link
 	workers   []*process
 	admins    []string // their admin servers
+	workerEnv []string
 	spilled   spills
 	js        jetstream.JetStream
 	publisher *publisher
@@ -101,13 +102,20 @@ func (w *world) startWorkers(nc *nats.Conn, n int, env ...string) {
 	if w.js, err = jetstream.New(nc); err != nil {
 		w.t.Fatal(err)
 	}
-	for i := range n {
-		w.admins = append(w.admins, freeServerAddr(w.t))
-		env := slices.Concat(workerEnv, []string{"ADMIN_ADDR=" + w.admins[i]}, env) // of two, the last counts
-		w.workers = append(w.workers, newProcess(w.t, w.dir, fmt.Sprintf("worker%d", i+1), w.programs.orderworker, env, "run"))
+	w.workerEnv = slices.Concat(workerEnv, env) // of two, the last counts
+	for range n {
+		w.startWorker()
 	}
 	w.watchPages()
 	w.publisher = newPublisher(w.t, w.js)
+}
+
+// startWorker starts one more, and does not wait for it.
+func (w *world) startWorker() {
+	w.t.Helper()
+	addr, name := freeServerAddr(w.t), fmt.Sprintf("worker%d", len(w.workers)+1)
+	w.admins = append(w.admins, addr)
+	w.workers = append(w.workers, newProcess(w.t, w.dir, name, w.programs.orderworker, append(slices.Clip(w.workerEnv), "ADMIN_ADDR="+addr), "run"))
 }
 
 // workerEnv is a worker's whole environment but for its servers: the times are
