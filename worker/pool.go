@@ -59,6 +59,7 @@ type Worker struct {
 	tracer    trace.Tracer
 	working   *working
 	doubts    *doubts
+	stalled   *stalled
 }
 
 // New makes a worker; Run sets it to work.
@@ -69,6 +70,7 @@ func New(c Config) *Worker {
 		metrics: c.Metrics, logger: c.Logger, tracer: c.Tracer,
 		working: &working{orders: make(map[*handling]inProgress), numbers: make(map[string]struct{})},
 		doubts:  &doubts{gauge: c.Metrics.inDoubt, until: make(map[string]time.Time)},
+		stalled: &stalled{logger: c.Logger},
 	}
 	w.breaker = upstream.NewBreaker(w.paused)
 	w.lookups = &lookups{finder: c.Vendor, slots: c.Slots, slow: w.slow, breaker: w.breaker, metrics: c.Metrics, asks: make(chan question)}
@@ -167,7 +169,7 @@ func (w *Worker) pull(soft context.Context, orders *sync.WaitGroup, receive func
 			}
 		})
 	}
-	trouble := storeBackoff()
+	trouble, failing := storeBackoff(), false
 	for soft.Err() == nil { // select alone would take another slot every other time
 		n := 0
 		select {
@@ -194,13 +196,22 @@ func (w *Worker) pull(soft context.Context, orders *sync.WaitGroup, receive func
 			free <- struct{}{}
 		}
 		if err == nil {
+			if failing {
+				w.logger.Info().Msg("orders are pulled again")
+			}
+			failing = false
 			trouble.Reset()
 			continue
 		}
 		if soft.Err() != nil {
 			return
 		}
-		w.logger.Warn().Err(err).Msg("orders cannot be pulled; trying again")
+		level := zerolog.WarnLevel
+		if failing {
+			level = zerolog.DebugLevel // said before
+		}
+		failing = true
+		w.logger.WithLevel(level).Err(err).Msg("orders cannot be pulled; trying again")
 		select {
 		case <-time.After(trouble.NextBackOff()):
 		case <-soft.Done():
@@ -226,6 +237,7 @@ func (w *Worker) beat(ctx context.Context) {
 	every := time.NewTicker(w.ackWait / 4)
 	defer every.Stop()
 	var trouble string // with the stream, as it was reported last
+	away := false      // the store of claims
 	for {
 		select {
 		case <-ctx.Done():
@@ -235,7 +247,14 @@ func (w *Worker) beat(ctx context.Context) {
 			for _, o := range orders {
 				_ = o.delivery.Msg.InProgress() // answered meanwhile, or the connection is away: then there is nothing to do here
 			}
-			w.renew(ctx, orders)
+			switch err := w.renew(ctx, orders); {
+			case err != nil && !away && ctx.Err() == nil: // orders that wait for a slot would not notice
+				away = true
+				w.stalled.enter("renew", err)
+			case err == nil && away:
+				away = false
+				w.stalled.leave(true)
+			}
 			w.doubts.forget(at)
 			trouble = w.inspect(ctx, trouble)
 		}
@@ -263,20 +282,31 @@ func (w *Worker) inspect(ctx context.Context, reported string) string {
 	return reported
 }
 
-func (w *Worker) renew(ctx context.Context, orders []inProgress) {
+// renew keeps the claims of orders. The error is of the store, if it did not
+// answer.
+func (w *Worker) renew(ctx context.Context, orders []inProgress) error {
 	if len(orders) == 0 {
-		return
+		return nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, w.ackWait/4)
 	defer cancel()
+	var failed error
 	for _, o := range orders {
-		if o.claim == nil || ctx.Err() != nil {
+		if o.claim == nil {
 			continue
 		}
-		if err := w.claims.Renew(ctx, o.claim); errors.Is(err, dedupe.ErrLost) && w.working.holds(o) {
+		err := w.claims.Renew(ctx, o.claim)
+		switch {
+		case errors.Is(err, dedupe.ErrLost) && w.working.lose(o):
 			w.logger.Warn().Str("out_trade_no", o.claim.OutTradeNo).Msg("lease lost: another worker may take the order over; the journal decides who may send")
+		case err != nil && !errors.Is(err, dedupe.ErrLost):
+			failed = err
+		}
+		if ctx.Err() != nil {
+			break
 		}
 	}
+	return failed
 }
 
 // storeBackoff paces a repeated call to a store: 50 ms growing to 2 s, for ever.
@@ -292,19 +322,25 @@ func storeBackoff() *backoff.ExponentialBackOff {
 // nothing is sent, and nothing fails.
 func keepOn[T any](ctx context.Context, w *Worker, what string, op func() (T, error)) (T, error) {
 	var trouble *backoff.ExponentialBackOff // made when there is some: mostly there is none
+	done := false
+	defer func() {
+		if trouble != nil {
+			w.stalled.leave(done)
+		}
+	}()
 	for {
 		v, err := op()
-		if err == nil || errors.Is(err, dedupe.ErrLost) || errors.Is(err, dedupe.ErrBroken) {
+		done = err == nil || errors.Is(err, dedupe.ErrLost) || errors.Is(err, dedupe.ErrBroken)
+		switch {
+		case done:
 			return v, err
-		}
-		if ctx.Err() != nil {
+		case ctx.Err() != nil:
 			return v, ctx.Err()
+		case trouble == nil:
+			trouble = storeBackoff()
+			w.stalled.enter(what, err)
 		}
-		level := zerolog.DebugLevel
-		if trouble == nil {
-			trouble, level = storeBackoff(), zerolog.WarnLevel
-		}
-		w.logger.WithLevel(level).Err(err).Str("what", what).Msg("a store does not answer; trying again")
+		w.logger.Debug().Err(err).Str("what", what).Msg("trying again")
 		select {
 		case <-time.After(trouble.NextBackOff()):
 		case <-ctx.Done():
@@ -358,11 +394,16 @@ func (w *working) remove(h *handling) {
 	delete(w.numbers, h.order.OutTradeNo)
 }
 
-// holds says whether o still is as it was when the snapshot was taken.
-func (w *working) holds(o inProgress) bool {
+// lose forgets the claim of o, which has no use in being renewed any more. It
+// reports false where o moved on since the snapshot was taken.
+func (w *working) lose(o inProgress) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return w.orders[o.handling] == o
+	if w.orders[o.handling] != o {
+		return false
+	}
+	w.orders[o.handling] = inProgress{handling: o.handling, delivery: o.delivery}
+	return true
 }
 
 func (w *working) snapshot() []inProgress {

@@ -113,7 +113,7 @@ func (w *world) startWorkers(nc *nats.Conn, n int, env ...string) {
 // startWorker starts one more, and does not wait for it.
 func (w *world) startWorker() {
 	w.t.Helper()
-	addr, name := freeServerAddr(w.t), fmt.Sprintf("worker%d", len(w.workers)+1)
+	addr, name := storetest.FreeAddr(w.t), fmt.Sprintf("worker%d", len(w.workers)+1)
 	w.admins = append(w.admins, addr)
 	w.workers = append(w.workers, newProcess(w.t, w.dir, name, w.programs.orderworker, append(slices.Clip(w.workerEnv), "ADMIN_ADDR="+addr), "run"))
 }

@@ -1,8 +1,11 @@
 package main
 
 import (
+	"bufio"
+	"encoding/json"
 	"maps"
 	"math/rand/v2"
+	"os"
 	"slices"
 	"testing"
 
@@ -57,7 +60,45 @@ func TestOrdersThroughConnectionsOfProduction(t *testing.T) {
 				w.publisher.enqueue(w.newOrders(30)...)
 			}
 			w.verdict().report(t)
+			w.oneLineEach(w.workers[0])
 		})
+	}
+}
+
+// oneLineEach fails the test where p's log at info and above has more than a line
+// for each delivery and for each change: a store that does not answer is such a
+// one, however many orders wait for it.
+func (w *world) oneLineEach(p *process) {
+	w.t.Helper()
+	file, err := os.Open(p.log)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	defer file.Close()
+	said := map[string]int{}
+	for lines := bufio.NewScanner(file); lines.Scan(); {
+		var l struct{ Level, Message string }
+		if err := json.Unmarshal(lines.Bytes(), &l); err != nil {
+			w.t.Errorf("a line that is no JSON: %s", lines.Text())
+		}
+		if l.Level != "debug" {
+			said[l.Message]++
+		}
+	}
+	w.t.Logf("said at info and above: %v", said)
+	for message, most := range map[string]int{
+		"order": 10 * len(w.orders), "taking orders": 1, "stopped": 1, "nats connected": 1, "nats disconnected": 3, "nats reconnected": 3,
+		"waiting for the server": 3, "a store does not answer; orders wait for it": 5, "the stores answer again": 5,
+		"orders cannot be pulled; trying again": 3, "orders are pulled again": 3,
+		"lease lost: another worker may take the order over; the journal decides who may send": len(w.orders),
+	} {
+		if said[message] > most {
+			w.t.Errorf("%q was logged %d times, want %d at most", message, said[message], most)
+		}
+		delete(said, message)
+	}
+	if len(said) > 0 {
+		w.t.Errorf("logged at info and above as well: %v", said)
 	}
 }
 

@@ -41,7 +41,7 @@ func TestWrongInputEndsInOneLine(t *testing.T) {
 	}).Addr().String()
 
 	cert, key := ca.issue(t, dir, "redis")
-	_, tlsPort, _ := net.SplitHostPort(freeAddr(t))
+	_, tlsPort, _ := net.SplitHostPort(storetest.FreeAddr(t))
 	redis := startRedis(t, "--tls-port", tlsPort, "--tls-cert-file", cert, "--tls-key-file", key, "--tls-auth-clients", "no")
 	clustered, other := startRedis(t, "--cluster-enabled", "yes"), startRedis(t, "--cluster-enabled", "yes")
 	node, host, port := newClient(t, "redis://"+other), "127.0.0.1", clustered[strings.LastIndexByte(clustered, ':')+1:]

@@ -20,9 +20,10 @@ const (
 
 // waitFor tries until the server called name answers, with growing waits, and
 // returns nil then. It gives up with the error where that is errRefused, and
-// with ctx's cause. Every other error is logged and told to failed, which may
-// be a gate's.
+// with ctx's cause. Every other error is told to failed, which may be a gate's,
+// and logged; at debug level where it is the last one again.
 func waitFor(ctx context.Context, name string, log zerolog.Logger, failed func(error), try func(context.Context) error) error {
+	said := ""
 	for wait := firstWait; ; wait = min(2*wait, longWait) {
 		err := try(ctx)
 		switch {
@@ -33,7 +34,12 @@ func waitFor(ctx context.Context, name string, log zerolog.Logger, failed func(e
 		case ctx.Err() != nil:
 			return fmt.Errorf("wait for %s: %w", name, context.Cause(ctx))
 		}
-		log.Warn().Err(err).Str("server", name).Dur("again_in_ms", wait).Msg("waiting for the server")
+		level := zerolog.WarnLevel
+		if err.Error() == said {
+			level = zerolog.DebugLevel
+		}
+		said = err.Error()
+		log.WithLevel(level).Err(err).Str("server", name).Dur("again_in_ms", wait).Msg("waiting for the server")
 		failed(err)
 		select {
 		case <-ctx.Done():

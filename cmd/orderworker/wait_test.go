@@ -1,9 +1,11 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -31,7 +33,8 @@ func TestWaitFor(t *testing.T) {
 				ctx, cancel := context.WithCancelCause(t.Context())
 				defer time.AfterFunc(c.stop, func() { cancel(stopped) }).Stop()
 				start, told, tries := time.Now(), 0, 0
-				err := waitFor(ctx, "nats", zerolog.Nop(), func(error) { told++ }, func(context.Context) error {
+				var log bytes.Buffer
+				err := waitFor(ctx, "nats", zerolog.New(&log).Level(zerolog.InfoLevel), func(error) { told++ }, func(context.Context) error {
 					tries++
 					if tries > len(c.answers) {
 						return down
@@ -40,6 +43,9 @@ func TestWaitFor(t *testing.T) {
 				})
 				if d := time.Since(start); !errors.Is(err, c.want) || d != c.after || told != c.told {
 					t.Errorf("got %v after %v, told %d, want %v after %v, told %d", err, d, told, c.want, c.after, c.told)
+				}
+				if lines := strings.Count(log.String(), "\n"); lines != min(c.told, 1) {
+					t.Errorf("%d lines, want one for one reason:\n%s", lines, &log)
 				}
 			})
 		})
