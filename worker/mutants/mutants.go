@@ -21,17 +21,17 @@ var mutants = []mutant{
 		return unsettled
 	}`, life},
 	{"a number is not taken with another fingerprint (Redis)", "dedupe/redis.go",
-		`if get('fingerprint') ~= ARGV[1] then return reply('other') end`, ``, known},
+		`if r.fingerprint ~= ARGV[1] then return reply('other') end`, ``, known},
 	{"a number is not taken with another fingerprint (journal)", "dedupe/claim.go",
 		`	if r.Fingerprint != c.Fingerprint {
 		c.Verdict, c.Standing`, `	if r.Fingerprint == "" {
 		c.Verdict, c.Standing`, known},
 	{"a leased order is not given to another owner", "dedupe/redis.go",
-		`	if owner ~= '' then return reply('busy') end`, ``, known},
+		`	if was ~= '' then return reply('busy') end`, ``, known},
 	{"a stale owner cannot park an order", "dedupe/redis.go",
-		`	if owner ~= ARGV[2] and not (owner == '' and get('parked') == ARGV[2]) then return 0 end`, ``, known},
+		`if r.state ~= '' and r.owner ~= ARGV[2] and not (r.owner == '' and r.parked == ARGV[2]) then return 0 end`, ``, known},
 	{"a stale owner cannot renew its lease", "dedupe/redis.go",
-		`elseif get('owner') ~= ARGV[2] then
+		`elseif r.owner ~= ARGV[2] then
 	return 0`, `elseif false then
 	return 0`, known},
 	{"an order past expiresAt is not sent", "worker/order.go",
@@ -64,7 +64,7 @@ var mutants = []mutant{
 	{"code 200 without an orderNumber may have been bought", "upstream/client.go",
 		`&Error{Class: Ambiguous, Code: p.Code,`, `&Error{Class: Refused, Code: p.Code,`, vendor},
 	{"what was bought without a number is never sent again", "worker/reconcile.go",
-		`!d.Bought && !d.Exists`, `!d.Exists`, life},
+		`d.Missing && !d.Bought && !d.Exists`, `d.Missing && !d.Exists`, life},
 	{"no failed while an earlier attempt is open", "worker/decide.go",
 		`	case class == upstream.Refused && open && !blameless:
 		return verdict{step: settle, attempts: attempts + 1}`, `	case class == upstream.Refused && open && attempts+1 >= r.MaxAttempts:
@@ -91,20 +91,18 @@ var mutants = []mutant{
 	{"a final never changes (journal)", "dedupe/write.go",
 		`		if old.State == StateFinal {`, `		if false {`, known},
 	{"a final never changes (Redis)", "dedupe/redis.go",
-		`if get('state') == 'final' then return 0 end
+		`if redis.call('HGET', KEYS[1], 'state') == 'final' then return 0 end
 redis.call('DEL'`, `redis.call('DEL'`, known},
 	{"an open intent has no TTL", "dedupe/jetstream.go",
 		`	if r.State == StateFinal {
 		opts`, `	if r.State != "" {
 		opts`, known},
 	{"no ack before the event is stored", "worker/handle.go",
-		`	e.Trace = h.d.trace()
-	if err := h.keep("publish", func() error { return h.publisher.Publish(h.hard, e) }); err != nil {
+		`	if err := h.publish(e); err != nil {
 		return unsettled, err
 	}
-	if err := h.keep("remember"`, `	e.Trace = h.d.trace()
-	_ = h.d.Msg.Ack()
-	if err := h.keep("publish", func() error { return h.publisher.Publish(h.hard, e) }); err != nil {
+	if err := h.keep("remember"`, `	_ = h.d.Msg.Ack()
+	if err := h.publish(e); err != nil {
 		return unsettled, err
 	}
 	if err := h.keep("remember"`, life},
