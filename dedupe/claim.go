@@ -119,7 +119,7 @@ func (s *Store) claim(ctx context.Context, c *Claim, redelivered bool) error {
 	case hold == HoldFinal:
 		c.Verdict, c.Result, c.ResultSeq = Done, e.Result, e.Seq
 	case hold == HoldOther:
-		return s.dispute(ctx, c, e.Fingerprint)
+		return s.dispute(ctx, c, e)
 	case hold == HoldNew && !redelivered:
 		c.Verdict = Fresh // if that is wrong, Intent finds out
 	case hold == HoldParked && e.Phase == PhaseReady:
@@ -132,17 +132,20 @@ func (s *Store) claim(ctx context.Context, c *Claim, redelivered bool) error {
 	return nil
 }
 
-// dispute decides between our fingerprint and the other one that Redis has:
-// by the journal, and where that has none, for Redis.
-func (s *Store) dispute(ctx context.Context, c *Claim, standing string) error {
+// dispute decides between our fingerprint and the other one that Redis has: by
+// the journal, and where that has none, for Redis. But a mere claim may be the
+// late one of a request that was rejected, over a record of ours that Redis has
+// lost: it has the number only until the lease is over, where our request is the
+// earlier. Else both could be rejected.
+func (s *Store) dispute(ctx context.Context, c *Claim, e Entry) error {
 	r, _, err := s.journal.Read(ctx, c.OutTradeNo)
 	switch {
 	case err != nil:
 		return err
-	case r.State == "":
-		c.Verdict, c.Standing = Conflict, standing
+	case r.State == "" && (c.Seq >= e.Seq || e.Phase != PhaseClaimed || e.Rev != 0 || e.Attempt != 0):
+		c.Verdict, c.Standing = Conflict, e.Fingerprint
 		return nil
-	case r.Fingerprint != c.Fingerprint:
+	case r.State != "" && r.Fingerprint != c.Fingerprint:
 		c.Verdict, c.Standing = Conflict, r.Fingerprint
 		return nil
 	}

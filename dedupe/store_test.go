@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -385,6 +386,32 @@ func TestStoreConflict(t *testing.T) {
 		b.ok(b.records.Remember(b.ctx(), otherF, failed, long))
 		if c := b.must(testOrder, false, Final); string(c.Result) != string(won) {
 			t.Errorf("result %s", c.Result)
+		}
+	})
+}
+
+// While the journal has neither, a claim alone does not make the earlier of two
+// requests a conflict for good: the later one may have been rejected long ago.
+func TestStoreConflictOfTheEarlier(t *testing.T) {
+	eachStore(t, func(b bench) {
+		late := b.must(otherF, false, Fresh)
+		b.must(testOrder, true, Busy) // it may yet write its intent
+		b.wipe()
+		b.dying(otherF, true, Fresh)
+		c := b.must(testOrder, true, Fresh)
+		b.ok(b.Intent(b.ctx(), c, time.Now()))
+		b.lost(b.Intent(b.ctx(), late, time.Now()))
+		b.must(otherF, true, Conflict)
+
+		// Notes are more than a claim: the journal was lost, or its final is over.
+		for _, e := range []Entry{{Phase: PhaseReady}, {Phase: PhaseClaimed, Rev: 5}, {Phase: PhaseClaimed, Attempt: 1}} {
+			b.wipe()
+			fresh := testOrder
+			fresh.OutTradeNo += string(e.Phase) + strconv.FormatUint(e.Rev, 10)
+			other := fresh
+			other.Fingerprint, other.Seq = otherF.Fingerprint, otherF.Seq
+			b.ok(b.records.Park(b.ctx(), other, "gone", e, soon))
+			b.must(fresh, true, Conflict)
 		}
 	})
 }

@@ -35,3 +35,30 @@ func TestLateParkAfterAWipeDoesNotSendTwice(t *testing.T) {
 		}
 	})
 }
+
+// An order's worker died before the intent. A conflicting request was rejected,
+// for the order had the number; then Redis was wiped, and a claim of the rejected
+// request, of which no more was heard, came in late. The order found the number
+// taken with nothing in the journal, and was rejected too: nobody had it. The
+// earlier request of two now has the number until one is in the journal. Seed 2683.
+func TestTwoThatConflictAreNotBothRejected(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := simulate(simConfig{
+			seed: 1, slots: 1, concurrency: 2, rules: simRules(), ackWait: simAckWait, metrics: NewMetrics(prometheus.NewRegistry()),
+			orders: []simSpec{{answers: []simAnswer{buys}, more: []simRequest{{aConflict, 5 * time.Second}}}},
+			wipes:  []time.Duration{15 * time.Second},
+			fault: func(pt simPoint) simFault {
+				switch pt.name() {
+				case simPoint{op: opIntent}:
+					return crashBefore
+				case simPoint{op: opClaim, n: 1}: // the other's first
+					return stray // comes simLate later
+				}
+				return fine
+			},
+		})
+		if len(w.violations) > 0 {
+			t.Error(w.report())
+		}
+	})
+}
