@@ -48,7 +48,7 @@ type world struct {
 	vendorURL string
 	proxies   map[string]*proxy // by link
 	workers   []*process
-	admins    []string // their admin servers
+	admins    addresses // their admin servers
 	workerEnv []string
 	spilled   spills
 	js        jetstream.JetStream
@@ -114,7 +114,7 @@ func (w *world) startWorkers(nc *nats.Conn, n int, env ...string) {
 func (w *world) startWorker() {
 	w.t.Helper()
 	addr, name := storetest.FreeAddr(w.t), fmt.Sprintf("worker%d", len(w.workers)+1)
-	w.admins = append(w.admins, addr)
+	w.admins.add(addr)
 	w.workers = append(w.workers, newProcess(w.t, w.dir, name, w.programs.orderworker, append(slices.Clip(w.workerEnv), "ADMIN_ADDR="+addr), "run"))
 }
 

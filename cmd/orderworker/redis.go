@@ -72,6 +72,7 @@ func connectRedis(s *Settings) (redis.UniversalClient, error) {
 		o.ClientName, o.MaxRetries, o.ContextTimeoutEnabled = "orderworker", -1, true
 		unless(&o.PoolSize, poolSize)
 		unless(&o.DialTimeout, redisDialTimeout)
+		unless(&o.DialerRetries, 1) // the worker goes on trying, and says so
 		unless(&o.ReadTimeout, redisIOTimeout)
 		unless(&o.WriteTimeout, redisIOTimeout)
 		return redis.NewFailoverClient(o), nil
@@ -79,6 +80,7 @@ func connectRedis(s *Settings) (redis.UniversalClient, error) {
 		o.ClientName, o.MaxRetries, o.ContextTimeoutEnabled = "orderworker", -1, true
 		unless(&o.PoolSize, poolSize)
 		unless(&o.DialTimeout, redisDialTimeout)
+		unless(&o.DialerRetries, 1) // the worker goes on trying, and says so
 		unless(&o.ReadTimeout, redisIOTimeout)
 		unless(&o.WriteTimeout, redisIOTimeout)
 		return redis.NewClusterClient(o), nil
@@ -86,6 +88,7 @@ func connectRedis(s *Settings) (redis.UniversalClient, error) {
 		o.ClientName, o.MaxRetries, o.ContextTimeoutEnabled = "orderworker", -1, true
 		unless(&o.PoolSize, poolSize)
 		unless(&o.DialTimeout, redisDialTimeout)
+		unless(&o.DialerRetries, 1) // the worker goes on trying, and says so
 		unless(&o.ReadTimeout, redisIOTimeout)
 		unless(&o.WriteTimeout, redisIOTimeout)
 		return redis.NewClient(o), nil
@@ -207,4 +210,18 @@ func redisRefused(what string, err error) error {
 func isMoved(err error) bool {
 	_, moved := redis.IsMovedError(err)
 	return moved
+}
+
+// closeRedis closes client, for a second at most: go-redis sees to the end of
+// what it has sent, and a server may say nothing any more.
+func closeRedis(client redis.UniversalClient) {
+	closed := make(chan struct{})
+	go func() {
+		defer close(closed)
+		_ = client.Close()
+	}()
+	select {
+	case <-closed:
+	case <-time.After(time.Second):
+	}
 }

@@ -74,7 +74,7 @@ func TestRollingRestart(t *testing.T) {
 func (w *world) ready(i int) {
 	w.t.Helper()
 	w.until(w.workers[i].name+" is ready", func() bool {
-		response, err := http.Get("http://" + w.admins[i] + "/readyz")
+		response, err := http.Get("http://" + w.admins.all()[i] + "/readyz")
 		if err != nil {
 			return false
 		}

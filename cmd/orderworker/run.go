@@ -65,7 +65,7 @@ func (c *runCmd) Run(soft context.Context, std *std) error {
 	if err != nil {
 		return err
 	}
-	defer rdb.Close()
+	defer closeRedis(rdb)
 	err = waitFor(soft, "redis", log, redisGate.fail, func(ctx context.Context) error { return checkRedis(ctx, rdb, log) })
 	if err != nil {
 		return unlessStopped(soft, err)

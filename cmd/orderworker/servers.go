@@ -131,6 +131,6 @@ func dialNATS(ctx context.Context, s *Settings) (*nats.Conn, error) {
 func (v *servers) close() {
 	v.nc.Close()
 	if v.rdb != nil {
-		_ = v.rdb.Close()
+		closeRedis(v.rdb)
 	}
 }

@@ -54,7 +54,7 @@ func TestBench(t *testing.T) {
 		t.Run(args, func(t *testing.T) {
 			t.Parallel() // they mostly wait
 			var out, progress bytes.Buffer
-			args := append([]string{"-worker", worker, "-dir", dir, "-runs", "1", "-orders", "200", "-latency", "3ms", "-slow-concurrency", "32",
+			args := append([]string{"-worker", worker, "-dir", dir, "-runs", "1", "-orders", "200", "-latency", "3ms", "-wide-concurrency", "32",
 				"-rate", "100", "-paced", "1s", "-long-queue", "300", "-short-queue", "100", "-processes", "2"}, strings.Fields(args)...)
 			if err := bench(t.Context(), args, &out, &progress); err != nil {
 				t.Fatalf("bench: %v\n%s", err, &progress)
@@ -170,7 +170,7 @@ func startBare(t *testing.T, r *runner, s *site) *contender {
 
 func TestPlan(t *testing.T) {
 	for args, want := range map[string]string{
-		"":                  "fast slow paced",
+		"":                  "fast slow wide paced",
 		"-long":             "queue queue fleet",
 		"-only paced":       "paced",
 		"-only fleet,fast ": "fast fleet",

@@ -16,7 +16,7 @@ type options struct {
 	orders          int
 	latency         time.Duration
 	concurrency     int
-	slowConcurrency int
+	wideConcurrency int
 	perSecond       int
 	paced           time.Duration
 
@@ -37,7 +37,7 @@ type options struct {
 var errUsage = errors.New("wrong usage")
 
 // parts are what -only may name.
-var parts = []string{"fast", "slow", "paced", "queue", "fleet"}
+var parts = []string{"fast", "slow", "wide", "paced", "queue", "fleet"}
 
 func readOptions(args []string, complain io.Writer) (*options, error) {
 	o := new(options)
@@ -46,8 +46,8 @@ func readOptions(args []string, complain io.Writer) (*options, error) {
 	f.IntVar(&o.runs, "runs", 3, "how often each side is measured")
 	f.IntVar(&o.orders, "orders", 30_000, "orders in the queue")
 	f.DurationVar(&o.latency, "latency", 20*time.Millisecond, "of the vendor, where it has one")
-	f.IntVar(&o.concurrency, "concurrency", 64, "orders in progress at once, where the vendor answers at once and where the load is paced")
-	f.IntVar(&o.slowConcurrency, "slow-concurrency", 512, "orders in progress at once, where the vendor has a latency, and for the part queue")
+	f.IntVar(&o.concurrency, "concurrency", 64, "orders in progress at once")
+	f.IntVar(&o.wideConcurrency, "wide-concurrency", 512, "the same for the parts wide and queue")
 	f.IntVar(&o.perSecond, "rate", 200, "orders per second of the paced load")
 	f.DurationVar(&o.paced, "paced", 20*time.Second, "how long the paced load lasts")
 	f.BoolVar(&o.long, "long", false, "the parts queue (a long one beside a short one, and peak memory) and fleet (several processes beside one), in place of fast, slow and paced")
@@ -80,7 +80,7 @@ func readOptions(args []string, complain io.Writer) (*options, error) {
 		}
 		return nil, errUsage
 	}
-	counts := map[string]int{"runs": o.runs, "orders": o.orders / minOrders, "concurrency": o.concurrency, "slow-concurrency": o.slowConcurrency,
+	counts := map[string]int{"runs": o.runs, "orders": o.orders / minOrders, "concurrency": o.concurrency, "wide-concurrency": o.wideConcurrency,
 		"rate": o.perSecond, "paced": o.pacedOrders() / minOrders, "long-queue": o.longQueue / max(o.shortQueue, 1),
 		"short-queue": o.shortQueue / minOrders, "processes": o.processes}
 	for name, n := range counts {

@@ -76,7 +76,7 @@ const (
 
 // plan is what is compared.
 func (o *options) plan() []comparison {
-	chosen := []string{"fast", "slow", "paced"}
+	chosen := []string{"fast", "slow", "wide", "paced"}
 	if o.long {
 		chosen = []string{"queue", "fleet"}
 	}
@@ -90,7 +90,9 @@ func (o *options) plan() []comparison {
 // besideBare are the comparisons of the worker with the bare loop.
 func (o *options) besideBare() []comparison {
 	fast := load{orders: o.orders, concurrency: o.concurrency, processes: 1}
-	slow := load{orders: o.orders, concurrency: o.slowConcurrency, processes: 1, latency: o.latency}
+	slow := load{orders: o.orders, concurrency: o.concurrency, processes: 1, latency: o.latency}
+	wide := slow
+	wide.concurrency = o.wideConcurrency
 	paced := load{orders: o.pacedOrders(), concurrency: o.concurrency, processes: 1, latency: o.latency, perSecond: o.perSecond}
 	beside := func(name string, l load, measures ...measure) comparison {
 		return comparison{name: name, runs: o.runs, measures: measures,
@@ -98,7 +100,8 @@ func (o *options) besideBare() []comparison {
 	}
 	return []comparison{
 		beside("fast", fast, throughput.should(ratio, atLeast, fastRatio), cpu.should(ratio, atMost, cpuRatio), peak, allocs, allocBytes),
-		beside("slow", slow, throughput.should(ratio, atLeast, slowRatio), cpu.should(ratio, atMost, cpuRatio), peak, allocs, allocBytes),
+		beside("slow", slow, throughput.should(ratio, atLeast, slowRatio), cpu.should(ratio, atMost, cpuRatio), peak),
+		beside("wide", wide, throughput.should(ratio, atLeast, slowRatio), cpu.should(ratio, atMost, cpuRatio), peak),
 		beside("paced", paced, p50, p99.should(itself, atMost, float64(o.latency.Milliseconds())+paceExtraMS), slowest, cpu),
 	}
 }
@@ -106,7 +109,7 @@ func (o *options) besideBare() []comparison {
 // besideItself are the comparisons of the worker with itself: a long queue with
 // a short one, several processes with one.
 func (o *options) besideItself() []comparison {
-	long := load{orders: o.longQueue, concurrency: o.slowConcurrency, processes: 1}
+	long := load{orders: o.longQueue, concurrency: o.wideConcurrency, processes: 1}
 	short, one := long, load{orders: o.orders, concurrency: o.concurrency, processes: 1}
 	short.orders = o.shortQueue
 	several := one
