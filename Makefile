@@ -39,7 +39,7 @@ sim-for: simulation
 	@now=$$(date +%s); $(call simulate,Random,-sim.for=$(SIM_FOR) -sim.seed=$${now}000000000,-sim.for=$(SIM_FOR) -sim.seed=$${now}500000000)
 
 # Each fault at each point of an order's life, each pair of them, and each older
-# state of Redis; make test takes a sample. About ten minutes on two free cores.
+# state of Redis; make test takes a sample. A quarter of an hour on two free cores.
 pairs: simulation
 	@$(call simulate,(EachFaultAndEachPair|RedisFallsBackToEachState),-sim.stride=1 -sim.parts=2 -sim.part=0,-sim.stride=1 -sim.parts=2 -sim.part=1)
 
