@@ -29,7 +29,7 @@ import (
 //
 // An unfinished record has no expiry; a final has DEDUPE_TTL.
 
-// luaShared is the head of every script: Redis's clock in ms, and the reply
+// luaShared is the head of every script but remember, which needs none of it: Redis's clock in ms, and the reply
 // that describes a record: {hold, left ms, state, fingerprint, owner, attempt,
 // attempts, waits, rev, seq, doubt, result, last}, all but left strings.
 const luaShared = `
@@ -132,9 +132,13 @@ type redisRecords struct{ client redis.Scripter }
 // safe against that, but a time-out would last up to four times as long.
 // The server's maxmemory-policy must be noeviction.
 func NewRedis(client redis.UniversalClient) Records {
-	queue, err := client.AsyncAutoPipeline()
-	if err != nil { // of options that nobody sets: one round trip for each script, then
+	single, ok := client.(*redis.Client) // in a Cluster one node that is away would hold up what goes to the others
+	if !ok {
 		return redisRecords{client}
+	}
+	queue, err := single.AsyncAutoPipeline()
+	if err != nil {
+		panic(err) // of options, and we give none
 	}
 	return redisRecords{&together{client, queue}}
 }

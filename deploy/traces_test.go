@@ -151,8 +151,15 @@ func TestTracesNotToBeHad(t *testing.T) {
 	t.Parallel()
 	env := here(t, "nats://127.0.0.1:1", "redis://127.0.0.1:1", "http://127.0.0.1:1")
 	env["OTEL_EXPORTER_OTLP_ENDPOINT"], env["OTEL_EXPORTER_OTLP_PROTOCOL"], env["OTEL_TRACES_EXPORTER"] = "http://127.0.0.1:1", "grpc", "zipkin"
+	env["OTEL_EXPORTER_OTLP_HEADERS"], env["OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"] = "Bearer hunter2", "http://u:hunter2@127.0.0.1:1"
+	env["OTEL_RESOURCE_ATTRIBUTES"] = "hunter2"
 	status, said := refused(t, env)
-	if status != 2 || !strings.Contains(said, `OTEL_EXPORTER_OTLP_PROTOCOL ("grpc") must be http/protobuf or http/json`) || !strings.Contains(said, `OTEL_TRACES_EXPORTER ("zipkin") must be otlp or none`) {
+	for _, name := range []string{"OTEL_EXPORTER_OTLP_HEADERS", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_RESOURCE_ATTRIBUTES"} {
+		if !strings.Contains(said, "orderworker: "+name+" must be ") {
+			t.Errorf("%s is not refused", name)
+		}
+	}
+	if status != 2 || strings.Contains(said, "hunter2") || !strings.Contains(said, `OTEL_EXPORTER_OTLP_PROTOCOL ("grpc") must be http/protobuf or http/json`) || !strings.Contains(said, `OTEL_TRACES_EXPORTER ("zipkin") must be otlp or none`) {
 		t.Errorf("exit status %d, %s", status, said)
 	}
 }

@@ -52,9 +52,10 @@ func (h *handling) resolve() (step, error) {
 func (h *handling) ask(d dedupe.Doubt) (step, error) {
 	asked := time.Now() // before it is sent: an answer is never younger than it looks
 	var a answer
-	err := h.within("getOrderPackageDetails", trace.SpanKindClient, func(context.Context) (err error) {
+	var err error
+	_ = h.within("getOrderPackageDetails", trace.SpanKindInternal, func(context.Context) error { // the call is that of many orders
 		a, err = h.lookups.ask(h.soft, h.order.OutTradeNo)
-		return err
+		return errors.Join(err, a.err)
 	})
 	if err != nil {
 		return h.release(err) // soft ended

@@ -68,7 +68,7 @@ type Event struct {
 	ID      string // Nats-Msg-Id: the stream drops a second one within its duplicate window
 	Subject string // ce-subject: the outTradeNo
 	At      string // ce-time
-	Trace   string // traceparent of the request, "" without one
+	Trace   string // traceparent: our span's, or without traces the request's; "" without one
 	Payload []byte
 }
 

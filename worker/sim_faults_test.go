@@ -148,7 +148,8 @@ func (s *simTally) add(t *testing.T, c simCase, w *simWorld) {
 
 // simTakes says whether the n-th single fault is for this process.
 func simTakes(n int) bool {
-	return n%max(1, *simStride/500) == 0 && n%*simParts == *simPart
+	stride := max(1, *simStride/500)
+	return n%stride == 0 && n/stride%*simParts == *simPart
 }
 
 // Every fault at every point of an order's life, and then every other at every

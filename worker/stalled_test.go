@@ -5,8 +5,11 @@ import (
 	"errors"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/rs/zerolog"
+
+	"orderworker/dedupe"
 )
 
 func TestStalledSaysItOnce(t *testing.T) {
@@ -20,21 +23,23 @@ func TestStalledSaysItOnce(t *testing.T) {
 	}
 	down := errors.New("down")
 	s.enter("claim", down)
-	s.enter("publish", down)
+	s.enter("claim", down)
 	s.enter("claim", down)
 	lines(1, "three wait")
-	s.leave(true)
-	s.leave(true)
+	s.leave("claim", true)
+	s.leave("claim", true)
 	lines(1, "one waits still")
-	s.leave(false)
+	s.leave("claim", false)
 	lines(1, "the last gave up: nobody knows")
 	s.enter("claim", down)
 	lines(1, "it is the same trouble")
-	s.leave(true)
-	lines(2, "over")
+	s.enter("publish", down)
+	lines(2, "another, which an old one must not hide")
+	s.leave("claim", true)
+	lines(3, "over")
 	s.enter("claim", down)
-	lines(3, "again")
-	if text := log.String(); strings.Count(text, "does not answer") != 2 || strings.Count(text, "answer again") != 1 {
+	lines(4, "again")
+	if text := log.String(); strings.Count(text, "does not answer") != 3 || strings.Count(text, "answers again") != 1 {
 		t.Errorf("got\n%s", text)
 	}
 }
@@ -44,7 +49,7 @@ func TestLostLeaseIsNotRenewed(t *testing.T) {
 	h := &handling{d: &Delivery{}}
 	w := &working{orders: make(map[*handling]inProgress), numbers: make(map[string]struct{})}
 	w.add(h)
-	w.claimed(h, nil)
+	w.claimed(h, &dedupe.Claim{})
 	o := w.snapshot()[0]
 	if !w.lose(o) || w.snapshot()[0].claim != nil {
 		t.Error("not lost")
@@ -52,5 +57,14 @@ func TestLostLeaseIsNotRenewed(t *testing.T) {
 	w.remove(h)
 	if w.lose(o) || len(w.snapshot()) != 0 {
 		t.Error("an order that is over came back")
+	}
+}
+
+// A duplicate holds no claim: that it cannot be renewed says nothing of the store.
+func TestRenewOfWhatIsNotHeld(t *testing.T) {
+	store := dedupe.New(dedupe.NewMemory(), dedupe.NewMemory(), dedupe.Config{})
+	w := &Worker{claims: store, ackWait: time.Second, working: &working{}}
+	if asked, err := w.renew(t.Context(), []inProgress{{claim: &dedupe.Claim{Verdict: dedupe.Done}}, {}}); asked || err != nil {
+		t.Errorf("asked %v, error %v, want neither", asked, err)
 	}
 }

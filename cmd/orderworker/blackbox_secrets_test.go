@@ -101,11 +101,9 @@ func (w *world) watchPages() {
 	}()
 }
 
-// readAll reads the rest of what was shown: the logs, what the workers stored,
-// and what status says, also where it reaches no server.
-func (w *world) readAll() {
+// readLogs reads what the workers have logged; their stop belongs to it.
+func (w *world) readLogs() {
 	w.t.Helper()
-	w.spilled.stopWatch()
 	for _, p := range w.workers {
 		file, err := os.Open(p.log)
 		if err != nil {
@@ -114,6 +112,13 @@ func (w *world) readAll() {
 		w.spilled.read(p.name+"'s log", file)
 		_ = file.Close()
 	}
+}
+
+// readShown reads what the workers stored and what status says, also where it
+// reaches no server.
+func (w *world) readShown() {
+	w.t.Helper()
+	w.spilled.stopWatch()
 	for _, stream := range []string{"ORDER_RESULTS", "ORDERS_DEAD", "ORDER_JOURNAL"} {
 		w.messages(stream, func(msg jetstream.Msg) {
 			w.spilled.read("a message in "+stream, strings.NewReader(fmt.Sprint(msg.Subject(), msg.Headers())))
@@ -134,7 +139,7 @@ func (w *world) readAll() {
 		}
 		w.spilled.read("status", strings.NewReader(string(text)))
 	}
-	w.t.Logf("searched for secrets: logs, streams, status, and pages %v", w.spilled.answers)
+	w.t.Logf("searched for secrets: streams, status, pages %v, and the logs", w.spilled.answers)
 }
 
 // The search for secrets must find one, wherever it stands.

@@ -38,12 +38,13 @@ const patience = 60 * time.Second
 func (w *world) verdict() *verdict {
 	w.t.Helper()
 	w.drain()
-	w.readAll()
+	w.readShown()
 	for _, p := range w.workers {
 		if !p.stop(30 * time.Second) {
 			w.t.Errorf("%s did not stop with exit status 0", p.name)
 		}
 	}
+	w.readLogs()
 	return w.judge(w.book(), w.results())
 }
 

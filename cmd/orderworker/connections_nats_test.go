@@ -162,7 +162,13 @@ func (w *world) connectedNow() *natsNode {
 // killConnected kills the node that the worker is connected to.
 func killConnected(w *world) {
 	node := w.connectedNow()
+	if node == nil {
+		w.t.Fatal("the worker is connected to no node")
+	}
 	node.kill()
 	w.publisher.enqueue(w.newOrders(10)...)
-	w.until("the worker is connected to another node", func() bool { return w.connectedNow() != node })
+	w.until("the worker is connected to another node", func() bool {
+		now := w.connectedNow()
+		return now != nil && now != node
+	})
 }

@@ -76,7 +76,8 @@ func (w *world) oneLineEach(p *process) {
 	}
 	defer file.Close()
 	said := map[string]int{}
-	for lines := bufio.NewScanner(file); lines.Scan(); {
+	lines := bufio.NewScanner(file)
+	for lines.Scan() {
 		var l struct{ Level, Message string }
 		if err := json.Unmarshal(lines.Bytes(), &l); err != nil {
 			w.t.Errorf("a line that is no JSON: %s", lines.Text())
@@ -85,10 +86,16 @@ func (w *world) oneLineEach(p *process) {
 			said[l.Message]++
 		}
 	}
+	if err := lines.Err(); err != nil {
+		w.t.Fatal(err)
+	}
 	w.t.Logf("said at info and above: %v", said)
+	if said["taking orders"] != 1 || said["order"] < len(w.orders) {
+		w.t.Errorf("said %v, want a line for each of %d orders", said, len(w.orders))
+	}
 	for message, most := range map[string]int{
 		"order": 10 * len(w.orders), "taking orders": 1, "stopped": 1, "nats connected": 1, "nats disconnected": 3, "nats reconnected": 3,
-		"waiting for the server": 3, "a store does not answer; orders wait for it": 5, "the stores answer again": 5,
+		"waiting for the server": 3, "a store does not answer; orders wait for it": 12, "the store answers again": 12, // for each kind of thing to be done
 		"orders cannot be pulled; trying again": 3, "orders are pulled again": 3,
 		"lease lost: another worker may take the order over; the journal decides who may send": len(w.orders),
 	} {

@@ -4,7 +4,7 @@
 //
 // To read it: main.go, settings.go, flags.go (how settings are read), check.go,
 // names.go, url.go and secret.go (what a setting may be), run.go, nats.go (with
-// creds.go) and redis.go, wait.go, admin.go, then the other commands (status.go and settle.go
+// creds.go) and redis.go, wait.go, admin.go, traces.go, then the other commands (status.go and settle.go
 // share servers.go and stored.go).
 package main
 

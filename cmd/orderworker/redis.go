@@ -126,6 +126,9 @@ func checkRedis(ctx context.Context, client redis.UniversalClient, log zerolog.L
 	}
 	// Not in one script: there Redis 7.0 answers ERR instead of NOPERM.
 	if err := client.Set(ctx, mayWriteKey, 1, time.Second).Err(); err != nil {
+		if _, single := client.(*redis.Client); single && isMoved(err) { // a Cluster's client follows it
+			return fmt.Errorf("redis: write an order: %w: %w: look at REDIS_URL: it is a Cluster, and needs ?addr=HOST:PORT", errRefused, err)
+		}
 		return redisRefused("write an order", err)
 	}
 	if err := forget.Run(ctx, client, []string{mayWriteKey}).Err(); err != nil {
@@ -199,8 +202,6 @@ func redisRefused(what string, err error) error {
 		settings = "REDIS_URL and the rules of its user"
 	case isTLSError(err):
 		settings = "REDIS_URL, and SSL_CERT_DIR for an authority of your own"
-	case isMoved(err):
-		settings = "REDIS_URL: it is a Cluster, and needs ?addr=HOST:PORT"
 	default:
 		return fmt.Errorf("redis: %s: %w", what, err)
 	}

@@ -2,12 +2,16 @@ package main
 
 import (
 	"context"
+	"net/url"
 	"os"
 	"slices"
+	"strings"
 	"sync/atomic"
 	"time"
 
+	"github.com/go-logr/logr"
 	"github.com/rs/zerolog"
+	"go.opentelemetry.io/otel"
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/exporters/otlp/otlptrace/otlptracehttp"
 	"go.opentelemetry.io/otel/sdk/resource"
@@ -23,7 +27,7 @@ const tracesTimeout = 2 * time.Second
 //
 // Source: https://opentelemetry.io/docs/specs/otel/configuration/sdk-environment-variables/.
 func wantTraces(getenv func(string) string) bool {
-	if getenv("OTEL_SDK_DISABLED") == "true" || getenv("OTEL_TRACES_EXPORTER") == "none" {
+	if strings.EqualFold(getenv("OTEL_SDK_DISABLED"), "true") || getenv("OTEL_TRACES_EXPORTER") == "none" {
 		return false
 	}
 	return getenv("OTEL_TRACES_EXPORTER")+getenv("OTEL_EXPORTER_OTLP_ENDPOINT")+getenv("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT") != ""
@@ -43,6 +47,28 @@ func checkTraces(f *faults, getenv func(string) string) {
 			f.add(name, "(%q) must be http/protobuf or http/json", protocol)
 		}
 	}
+	// The rest may hold secrets: the value is not shown.
+	for _, name := range []string{"OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"} {
+		if u, err := url.Parse(getenv(name)); err != nil || getenv(name) != "" && (u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || u.User != nil) {
+			f.add(name, "must be http://HOST:PORT or https://HOST:PORT, without a user")
+		}
+	}
+	for _, name := range []string{"OTEL_EXPORTER_OTLP_HEADERS", "OTEL_EXPORTER_OTLP_TRACES_HEADERS", "OTEL_RESOURCE_ATTRIBUTES"} {
+		if text := getenv(name); text != "" && !isPairs(text) {
+			f.add(name, "must be NAME=VALUE, comma-separated and percent-encoded")
+		}
+	}
+}
+
+// isPairs says whether text is NAME=VALUE, comma-separated and percent-encoded.
+func isPairs(text string) bool {
+	for pair := range strings.SplitSeq(text, ",") {
+		name, value, ok := strings.Cut(pair, "=")
+		if _, err := url.PathUnescape(value); err != nil || !ok || strings.TrimSpace(name) == "" {
+			return false
+		}
+	}
+	return true
 }
 
 // startTraces returns the tracer that the environment asks for, nil where it
@@ -51,6 +77,7 @@ func startTraces(ctx context.Context, log zerolog.Logger) (trace.Tracer, func(),
 	if !wantTraces(os.Getenv) {
 		return nil, func() {}, nil
 	}
+	otel.SetLogger(logr.Discard()) // it would quote the environment, headers too; what is wrong there was refused
 	exporter, err := otlptracehttp.New(ctx)
 	if err != nil {
 		return nil, nil, err

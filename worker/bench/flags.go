@@ -50,7 +50,7 @@ func readOptions(args []string, complain io.Writer) (*options, error) {
 	f.IntVar(&o.wideConcurrency, "wide-concurrency", 512, "the same for the parts wide and queue")
 	f.IntVar(&o.perSecond, "rate", 200, "orders per second of the paced load")
 	f.DurationVar(&o.paced, "paced", 20*time.Second, "how long the paced load lasts")
-	f.BoolVar(&o.long, "long", false, "the parts queue (a long one beside a short one, and peak memory) and fleet (several processes beside one), in place of fast, slow and paced")
+	f.BoolVar(&o.long, "long", false, "the parts queue (a long one beside a short one, and peak memory) and fleet (several processes beside one), in place of the others")
 	f.IntVar(&o.longQueue, "long-queue", 1_000_000, "orders in the long queue")
 	f.IntVar(&o.shortQueue, "short-queue", 10_000, "orders in the short queue")
 	f.IntVar(&o.processes, "processes", 3, "processes beside one")

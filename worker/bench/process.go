@@ -57,6 +57,8 @@ func startProcess(dir, name string, env []string, path string, args ...string) (
 
 // line is the next line that the process writes to stdout.
 func (p *process) line() (string, error) {
+	silent := time.AfterFunc(startTimeout, func() { _ = p.cmd.Process.Kill() })
+	defer silent.Stop()
 	line, err := p.out.ReadString('\n')
 	if err != nil {
 		return "", fmt.Errorf("%s said nothing: %w\n%s", p.name, err, p.tail())
