@@ -278,6 +278,7 @@ func TestResultByWhatTheVendorDoes(t *testing.T) {
 		"sells, resets":                {rule: "first=1 buy: reset", want: worker.Result{Status: worker.Succeeded, Reconciled: true, Attempts: 1}, purchases: 1, calls: 1},
 		"sells, cuts the body":         {rule: "first=1 buy: cut", want: worker.Result{Status: worker.Succeeded, Reconciled: true, Attempts: 1}, purchases: 1, calls: 1},
 		"sells, no number":             {rule: "first=1 buy: nonumber", want: worker.Result{Status: worker.Succeeded, Reconciled: true, Attempts: 1}, purchases: 1, calls: 1},
+		"sells, no number, shows late": {rule: "first=1 buy: nonumber\nendpoint=lookup first=2: nodata", want: worker.Result{Status: worker.Succeeded, Reconciled: true, Attempts: 1}, purchases: 1, calls: 1},
 		"says it exists":               {rule: "first=1 buy: refuse code=4009", want: worker.Result{Status: worker.Succeeded, Reconciled: true, Attempts: 1}, purchases: 1, calls: 1},
 		"refuses, then sells and hangs": {rule: "first=1: refuse code=5001\nfirst=1 buy: hang",
 			want: worker.Result{Status: worker.Succeeded, Reconciled: true, Attempts: 2}, purchases: 1, calls: 2},
