@@ -67,8 +67,10 @@ var mutants = []mutant{
 		`	written = at.finish()`, `	at.finish()`, vendor},
 	{"code 200 without an orderNumber may have been bought", "upstream/client.go",
 		`&Error{Class: Ambiguous, Code: p.Code,`, `&Error{Class: Refused, Code: p.Code,`, vendor},
-	{"what was bought without a number is never sent again", "worker/reconcile.go",
-		`d.Missing && !d.Bought && !d.Exists`, `d.Missing && !d.Exists`, life},
+	{"what was bought without a number is never sent again", "dedupe/store.go",
+		`	case c.Doubt.Bought:
+		return misuse("disprove"`, `	case false:
+		return misuse("disprove"`, known},
 	{"no failed while an earlier attempt is open", "worker/decide.go",
 		`	case class == upstream.Refused && open && !blameless:
 		return verdict{step: settle, attempts: attempts + 1}`, `	case class == upstream.Refused && open && attempts+1 >= r.MaxAttempts:
