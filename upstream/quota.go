@@ -273,7 +273,7 @@ const slowReplies = slotsAhead + 1
 func (q *Quota) prompt(took time.Duration) bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if q.usual != 0 && took-q.usual > maxLate {
+	if took-q.usual > maxLate { // the first ever is held to no time at all: that one can be slow as well
 		if q.slow++; q.slow == 1 || took < q.least {
 			q.least = took
 		}

@@ -336,7 +336,8 @@ func TestSlowAnswerIsDropped(t *testing.T) {
 		"one frozen reply":       {[]time.Duration{1, 200, 1, 1}, []int64{1, 3, 4}},
 		"within the tolerance":   {[]time.Duration{1, 6, 1}, []int64{1, 2, 3}},
 		"Redis has become slow":  {[]time.Duration{1, 90, 90, 90, 90, 90}, []int64{1, 4, 5, 6}},
-		"and is fast once again": {[]time.Duration{90, 1, 90, 90, 90}, []int64{1, 2, 5}},
+		"and is fast once again": {[]time.Duration{90, 90, 90, 1, 90, 90, 90}, []int64{3, 4, 7}},
+		"the first is frozen":    {[]time.Duration{200, 1, 1}, []int64{2, 3}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {

@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/pprof"
+	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -69,7 +70,9 @@ func startAdmin(addr string, profiles bool, metrics prometheus.Gatherer, checks 
 	})
 	mux.Handle("GET /metrics", promhttp.HandlerFor(metrics, promhttp.HandlerOpts{}))
 	if profiles {
-		mux.HandleFunc("/debug/pprof/", pprof.Index) // heap and the like; no cmdline: a secret could stand there
+		runtime.SetMutexProfileFraction(100)               // one in so many
+		runtime.SetBlockProfileRate(int(time.Millisecond)) // of each so much time, one
+		mux.HandleFunc("/debug/pprof/", pprof.Index)       // heap and the like; no cmdline: a secret could stand there
 		mux.HandleFunc("/debug/pprof/profile", pprof.Profile)
 		mux.HandleFunc("/debug/pprof/symbol", pprof.Symbol)
 		mux.HandleFunc("/debug/pprof/trace", pprof.Trace)
