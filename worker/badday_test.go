@@ -238,9 +238,10 @@ func TestBadDayVendorAllowsHalfOfTheRate(t *testing.T) {
 	w.until("all orders are final", 5*time.Minute, func() bool { return w.waiting() == 0 })
 	w.allSucceeded(n)
 	t.Logf("%d of %d calls were throttled in the first %v, then %d of %d; %d orders took %v", early.Throttled, early.Calls[sandbox.EndpointOrder], settle, throttled, calls, n, time.Since(begun).Round(time.Second))
-	// A few seconds hold few calls, and a busy machine sends them unevenly: the
-	// 5 % hold at full length, and in simulated time.
-	if most := scaled(10, 5); 100*throttled >= most*calls {
+	// A few seconds hold few calls, and a busy machine sends them unevenly, or
+	// begins late: the 5 % hold at full length, and in simulated time. Half would
+	// be throttled by a worker that does not slow down.
+	if most := scaled(25, 5); 100*throttled >= most*calls {
 		t.Errorf("%d of %d calls were throttled after %v, want under %d %%", throttled, calls, settle, most)
 	}
 }
