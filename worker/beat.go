@@ -59,7 +59,7 @@ func (w *Worker) inspect(ctx context.Context, reported string) string {
 	return reported
 }
 
-// renew keeps the claims of orders, those that are held. The error is of the
+// renew keeps the claims of orders. The error is of the
 // store, if it was asked and did not answer.
 func (w *Worker) renew(ctx context.Context, orders []inProgress) (asked bool, failed error) {
 	ctx, cancel := context.WithTimeout(ctx, w.ackWait/4)
@@ -70,8 +70,6 @@ func (w *Worker) renew(ctx context.Context, orders []inProgress) (asked bool, fa
 		}
 		err := w.claims.Renew(ctx, o.claim)
 		switch {
-		case errors.Is(err, dedupe.ErrBroken): // never ours: a duplicate, or another's
-			continue
 		case errors.Is(err, dedupe.ErrLost):
 			if w.working.lose(o) {
 				w.logger.Warn().Str("out_trade_no", o.claim.OutTradeNo).Msg("lease lost: another worker may take the order over; the journal decides who may send")

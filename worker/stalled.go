@@ -20,7 +20,7 @@ func storeBackoff() *backoff.ExponentialBackOff {
 		backoff.WithMaxElapsedTime(0))
 }
 
-// keepOn calls op until it succeeds, says dedupe.ErrLost, or ctx ends. An order
+// keepOn calls op until it succeeds, says dedupe.ErrLost or ErrBroken, or ctx ends. An order
 // in progress so holds its slot while a store is away: nothing else is pulled,
 // nothing is sent, and nothing fails.
 func keepOn[T any](ctx context.Context, w *Worker, what string, op func() (T, error)) (T, error) {

@@ -49,7 +49,7 @@ func TestLostLeaseIsNotRenewed(t *testing.T) {
 	h := &handling{d: &Delivery{}}
 	w := &working{orders: make(map[*handling]inProgress), numbers: make(map[string]struct{})}
 	w.add(h)
-	w.claimed(h, &dedupe.Claim{})
+	w.claimed(h, &dedupe.Claim{Verdict: dedupe.Fresh})
 	o := w.snapshot()[0]
 	if !w.lose(o) || w.snapshot()[0].claim != nil {
 		t.Error("not lost")
@@ -60,11 +60,24 @@ func TestLostLeaseIsNotRenewed(t *testing.T) {
 	}
 }
 
-// A duplicate holds no claim: that it cannot be renewed says nothing of the store.
-func TestRenewOfWhatIsNotHeld(t *testing.T) {
-	store := dedupe.New(dedupe.NewMemory(), dedupe.NewMemory(), dedupe.Config{})
-	w := &Worker{claims: store, ackWait: time.Second, working: &working{}}
-	if asked, err := w.renew(t.Context(), []inProgress{{claim: &dedupe.Claim{Verdict: dedupe.Done}}, {}}); asked || err != nil {
-		t.Errorf("asked %v, error %v, want neither", asked, err)
+// A duplicate holds no claim, and a claim that moved on is held no more: that it
+// cannot be renewed would say nothing of the store.
+func TestOnlyHeldClaimsAreRenewed(t *testing.T) {
+	for verdict, held := range map[dedupe.Verdict]bool{
+		dedupe.Fresh: true, dedupe.Ready: true, dedupe.InDoubt: true, dedupe.Final: true,
+		dedupe.Busy: false, dedupe.Waiting: false, dedupe.Done: false, dedupe.Conflict: false,
+	} {
+		h := &handling{d: &Delivery{}}
+		w := &Worker{ackWait: time.Second, working: &working{orders: make(map[*handling]inProgress)}}
+		w.working.claimed(h, &dedupe.Claim{Verdict: dedupe.Fresh})
+		w.working.claimed(h, &dedupe.Claim{Verdict: verdict})
+		if got := w.working.snapshot()[0].claim != nil; got != held {
+			t.Errorf("%s: to be renewed %v, want %v", verdict, got, held)
+		}
+		if !held {
+			if asked, err := w.renew(t.Context(), w.working.snapshot()); asked || err != nil {
+				t.Errorf("%s: asked %v, error %v, want neither", verdict, asked, err)
+			}
+		}
 	}
 }

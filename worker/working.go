@@ -41,7 +41,12 @@ func (w *working) add(h *handling) bool {
 	return true
 }
 
+// claimed notes h's claim. One that is not ours (a duplicate's, or another's
+// order) is none, so it is not renewed.
 func (w *working) claimed(h *handling, c *dedupe.Claim) {
+	if !c.Verdict.Ours() {
+		c = nil
+	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.orders[h] = inProgress{handling: h, delivery: h.d, claim: c}

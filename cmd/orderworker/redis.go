@@ -66,31 +66,25 @@ func connectRedis(s *Settings) (redis.UniversalClient, error) {
 	if err != nil {
 		return nil, fmt.Errorf("REDIS_URL (%s) %w", shownURL(s.RedisURL), err)
 	}
-	poolSize := min(s.Concurrency+redisSpareConns, redisMaxConns)
+	limit := func(pool, dials *int, dial, read, write *time.Duration) {
+		unless(pool, min(s.Concurrency+redisSpareConns, redisMaxConns))
+		unless(dials, 1) // the worker goes on trying, and says so
+		unless(dial, redisDialTimeout)
+		unless(read, redisIOTimeout)
+		unless(write, redisIOTimeout)
+	}
 	switch o := options.(type) {
 	case *redis.FailoverOptions:
 		o.ClientName, o.MaxRetries, o.ContextTimeoutEnabled = "orderworker", -1, true
-		unless(&o.PoolSize, poolSize)
-		unless(&o.DialTimeout, redisDialTimeout)
-		unless(&o.DialerRetries, 1) // the worker goes on trying, and says so
-		unless(&o.ReadTimeout, redisIOTimeout)
-		unless(&o.WriteTimeout, redisIOTimeout)
+		limit(&o.PoolSize, &o.DialerRetries, &o.DialTimeout, &o.ReadTimeout, &o.WriteTimeout)
 		return redis.NewFailoverClient(o), nil
 	case *redis.ClusterOptions:
 		o.ClientName, o.MaxRetries, o.ContextTimeoutEnabled = "orderworker", -1, true
-		unless(&o.PoolSize, poolSize)
-		unless(&o.DialTimeout, redisDialTimeout)
-		unless(&o.DialerRetries, 1) // the worker goes on trying, and says so
-		unless(&o.ReadTimeout, redisIOTimeout)
-		unless(&o.WriteTimeout, redisIOTimeout)
+		limit(&o.PoolSize, &o.DialerRetries, &o.DialTimeout, &o.ReadTimeout, &o.WriteTimeout)
 		return redis.NewClusterClient(o), nil
 	case *redis.Options:
 		o.ClientName, o.MaxRetries, o.ContextTimeoutEnabled = "orderworker", -1, true
-		unless(&o.PoolSize, poolSize)
-		unless(&o.DialTimeout, redisDialTimeout)
-		unless(&o.DialerRetries, 1) // the worker goes on trying, and says so
-		unless(&o.ReadTimeout, redisIOTimeout)
-		unless(&o.WriteTimeout, redisIOTimeout)
+		limit(&o.PoolSize, &o.DialerRetries, &o.DialTimeout, &o.ReadTimeout, &o.WriteTimeout)
 		return redis.NewClient(o), nil
 	default:
 		panic(fmt.Sprintf("redisOptions returned a %T", options))
