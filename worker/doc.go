@@ -14,7 +14,8 @@
 // nothing here.
 //
 // To read it: order.go and result.go (what comes in, what goes out), decide.go
-// (every rule, pure), handle.go (one delivery, start to end), reconcile.go
-// (orders in doubt), pool.go (many deliveries, start and stop), jetstream.go;
-// trace.go and metrics.go are what others see of it.
+// (every rule, pure), handle.go (one delivery, start to end), place.go (the
+// call), conclude.go (the result), reconcile.go (orders in doubt), stalled.go (a
+// store that is away), pool.go, working.go and beat.go (many deliveries, start
+// and stop), jetstream.go; trace.go and metrics.go are what others see of it.
 package worker

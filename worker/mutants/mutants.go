@@ -13,7 +13,7 @@ var mutants = []mutant{
 		`.Fetch(n, jetstream`, `.Fetch(n+10, jetstream`, life},
 	{"a broken payload is not an order", "worker/order.go",
 		`	return o, errors.Join(errs...)`, `	return o, nil`, life},
-	{"the request is acknowledged only after its dead letter is stored", "worker/handle.go",
+	{"the request is acknowledged only after its dead letter is stored", "worker/conclude.go",
 		`	if h.keep("bury", bury) != nil {
 		return unsettled
 	}`, `	_ = h.d.Msg.Ack()
@@ -40,13 +40,13 @@ var mutants = []mutant{
 		` || e.Phase != PhaseClaimed || e.Rev != 0 || e.Attempt != 0)`, `)`, known},
 	{"an order past expiresAt is not sent", "worker/order.go",
 		`	return !o.ExpiresAt.IsZero() && now.After(o.ExpiresAt)`, `	return false`, life},
-	{"no send without an intent", "worker/handle.go",
+	{"no send without an intent", "worker/place.go",
 		`	if err := h.keep("intent", func() error { return h.claims.Intent(h.hard, h.claim, sendBy) }); err != nil {
 		return handBack, err
 	}`, ``, life},
 	{"the intent is a compare-and-set", "dedupe/jetstream.go",
 		`		jetstream.WithExpectLastSequencePerSubject(rev),`, `		jetstream.WithMsgID(""),`, known},
-	{"who lost the intent does not send", "worker/handle.go",
+	{"who lost the intent does not send", "worker/place.go",
 		`	if err := h.keep("intent", func() error { return h.claims.Intent(h.hard, h.claim, sendBy) }); err != nil {
 		return handBack, err
 	}`, `	_ = h.keep("intent", func() error { return h.claims.Intent(h.hard, h.claim, sendBy) })`, life},
@@ -103,7 +103,7 @@ redis.call('DEL'`, `redis.call('DEL'`, known},
 		`	if r.State == StateFinal {
 		opts`, `	if r.State != "" {
 		opts`, known},
-	{"no ack before the event is stored", "worker/handle.go",
+	{"no ack before the event is stored", "worker/conclude.go",
 		`	if err := h.publish(e); err != nil {
 		return unsettled, err
 	}
