@@ -50,6 +50,8 @@ type measure struct {
 var (
 	throughput = measure{name: "orders per second", of: func(s sample) float64 { return s.rate }}
 	cpu        = measure{name: "CPU-seconds per 1,000 orders", of: func(s sample) float64 { return s.cpu }, digits: 3}
+	natsCPU    = measure{name: "of nats-server", of: func(s sample) float64 { return s.servers["nats"] }, digits: 3}
+	redisCPU   = measure{name: "of redis-server", of: func(s sample) float64 { return s.servers["redis"] }, digits: 3}
 	peak       = measure{name: "peak RSS, MiB", of: func(s sample) float64 { return s.peakMiB }, digits: 1}
 	allocs     = measure{name: "allocations per order", of: func(s sample) float64 { return s.allocs }}
 	allocBytes = measure{name: "KiB allocated per order", of: func(s sample) float64 { return s.allocKiB }, digits: 1}
@@ -99,9 +101,9 @@ func (o *options) besideBare() []comparison {
 			left: side{orderWorker, "orderworker run", l}, right: side{bareLoop, "bare loop", l}}
 	}
 	return []comparison{
-		beside("fast", fast, throughput.should(ratio, atLeast, fastRatio), cpu.should(ratio, atMost, cpuRatio), peak, allocs, allocBytes),
-		beside("slow", slow, throughput.should(ratio, atLeast, slowRatio), cpu.should(ratio, atMost, cpuRatio), peak),
-		beside("wide", wide, throughput.should(ratio, atLeast, slowRatio), cpu.should(ratio, atMost, cpuRatio), peak),
+		beside("fast", fast, throughput.should(ratio, atLeast, fastRatio), cpu.should(ratio, atMost, cpuRatio), natsCPU, redisCPU, peak, allocs, allocBytes),
+		beside("slow", slow, throughput.should(ratio, atLeast, slowRatio), cpu.should(ratio, atMost, cpuRatio), natsCPU, redisCPU, peak),
+		beside("wide", wide, throughput.should(ratio, atLeast, slowRatio), cpu.should(ratio, atMost, cpuRatio), natsCPU, redisCPU, peak),
 		beside("paced", paced, p50, p99.should(itself, atMost, float64(o.latency.Milliseconds())+paceExtraMS), slowest, cpu),
 	}
 }

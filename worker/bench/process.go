@@ -124,6 +124,36 @@ func (p *process) peakBytes() (int64, error) {
 	return 0, fmt.Errorf("%s has no VmHWM", p.name)
 }
 
+// clockTick is how often in a second the kernel counts CPU time, on every
+// machine that Go runs on.
+//
+// Source: USER_HZ, sysconf(_SC_CLK_TCK).
+const clockTick = 100
+
+// cpuTime is what the process has taken so far.
+//
+// Source: utime and stime in proc_pid_stat(5).
+func (p *process) cpuTime() (time.Duration, error) {
+	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", p.cmd.Process.Pid))
+	if err != nil {
+		return 0, err
+	}
+	_, rest, _ := strings.Cut(string(stat), ") ") // the name may hold blanks
+	fields := strings.Fields(rest)
+	if len(fields) < 13 {
+		return 0, fmt.Errorf("%s has no CPU time", p.name)
+	}
+	var ticks int64
+	for _, field := range fields[11:13] {
+		n, err := strconv.ParseInt(field, 10, 64)
+		if err != nil {
+			return 0, err
+		}
+		ticks += n
+	}
+	return time.Duration(ticks) * time.Second / clockTick, nil
+}
+
 // tail is the end of the log.
 func (p *process) tail() string {
 	text, err := os.ReadFile(p.log)

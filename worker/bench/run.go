@@ -20,13 +20,14 @@ type runner struct {
 
 // sample is what one measurement gave.
 type sample struct {
-	rate          float64 // orders per second, start-up not counted
-	headRate      float64 // of the first orders, as many as the short queue has
-	cpu           float64 // seconds per 1,000 orders, start-up included
-	peakMiB       float64 // of the largest process
-	allocs        float64 // per order, start-up included
-	allocKiB      float64 // per order
-	p50, p99, max float64 // milliseconds from publish to result
+	rate          float64            // orders per second, start-up not counted
+	headRate      float64            // of the first orders, as many as the short queue has
+	cpu           float64            // seconds per 1,000 orders, start-up included
+	servers       map[string]float64 // the same of each server, by its name; start-up and filling the queue not included
+	peakMiB       float64            // of the largest process
+	allocs        float64            // per order, start-up included
+	allocKiB      float64            // per order
+	p50, p99, max float64            // milliseconds from publish to result
 }
 
 // warmUp is the share of the orders that is not counted: connections are made,
@@ -64,7 +65,7 @@ func (s sample) brief(l load) string {
 	if l.perSecond > 0 {
 		return fmt.Sprintf("p50 %.1f ms, p99 %.1f ms", s.p50, s.p99)
 	}
-	return fmt.Sprintf("%.0f orders/s, %.3f CPU-s/1,000, %.0f MiB", s.rate, s.cpu, s.peakMiB)
+	return fmt.Sprintf("%.0f orders/s, %.3f CPU-s/1,000, %.0f MiB; NATS %.3f, Redis %.3f", s.rate, s.cpu, s.peakMiB, s.servers["nats"], s.servers["redis"])
 }
 
 // measure puts one side under its load, on fresh servers, and sees that all of
@@ -79,6 +80,10 @@ func (r *runner) measure(ctx context.Context, side side, name string) (sample, e
 		if err := s.fill(ctx, side.orders); err != nil {
 			return sample{}, err
 		}
+	}
+	before, err := s.cpuTimes()
+	if err != nil {
+		return sample{}, err
 	}
 	var team []*contender
 	defer func() {
@@ -111,7 +116,14 @@ func (r *runner) measure(ctx context.Context, side side, name string) (sample, e
 	if err := profiled(); err != nil {
 		return sample{}, err
 	}
-	var got sample
+	after, err := s.cpuTimes()
+	if err != nil {
+		return sample{}, err
+	}
+	got := sample{servers: make(map[string]float64)}
+	for name := range after {
+		got.servers[name] = (after[name] - before[name]).Seconds() / float64(side.orders) * 1000
+	}
 	for _, c := range team {
 		u, err := c.finish(ctx)
 		if err != nil {
