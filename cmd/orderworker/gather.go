@@ -2,22 +2,20 @@ package main
 
 import (
 	"net"
-	"os"
 	"sync"
 	"time"
 )
 
-var (
-	// gatherWindow is how far apart two writes to NATS are at least. What the
-	// orders in progress send within it goes out together: each write costs the
-	// worker and the server more than a message does.
-	gatherWindow = func() time.Duration { d, _ := time.ParseDuration(os.Getenv("GW")); return d }()
-)
 const (
+	// gatherWindow is how far apart two writes to NATS are at least. What the
+	// orders in progress send meanwhile goes out together: a write costs the
+	// worker and the server more than a message does.
+	gatherWindow = 250 * time.Microsecond
 	// gatherMost is how much is gathered. Past it Write waits until it has left.
 	gatherMost = 64 << 10
-	// gatherTimeout is how long one write may take, nats.go's own default.
+	// gatherTimeout is how long one write may take: nats.go's own default.
 	gatherTimeout = time.Minute
+	gatherClose   = time.Second // the last one
 )
 
 // gatherDialer dials connections that gather.
@@ -28,9 +26,13 @@ func (d *gatherDialer) Dial(network, address string) (net.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	g := &gatheredConn{Conn: conn, kick: make(chan struct{}, 1), closed: make(chan struct{})}
+	return gather(conn), nil
+}
+
+func gather(conn net.Conn) *gatheredConn {
+	g := &gatheredConn{Conn: conn, kick: make(chan struct{}, 1), leaving: make(chan struct{}, 1), closed: make(chan struct{})}
 	go g.run()
-	return g, nil
+	return g
 }
 
 // gatheredConn is a connection whose writes go out together, one gatherWindow
@@ -42,24 +44,28 @@ type gatheredConn struct {
 	closed chan struct{}
 	end    sync.Once
 
-	leaving sync.Mutex // held while a write is under way
-	spare   []byte
+	leaving chan struct{} // full while a write is under way
+	spare   []byte        // what has left, to be filled anew
 
 	mu      sync.Mutex
 	pending []byte
 	err     error // of the write that failed
 }
 
+// Write takes p along. Its error is of an earlier write, and then p was not taken.
 func (g *gatheredConn) Write(p []byte) (int, error) {
 	g.mu.Lock()
-	g.pending = append(g.pending, p...)
-	full, err := len(g.pending) >= gatherMost, g.err
+	err := g.err
+	if err == nil {
+		g.pending = append(g.pending, p...)
+	}
+	full := len(g.pending) >= gatherMost
 	g.mu.Unlock()
 	switch {
 	case err != nil:
 		return 0, err
 	case full:
-		return len(p), g.flush()
+		return len(p), g.flush(gatherTimeout)
 	}
 	select {
 	case g.kick <- struct{}{}:
@@ -68,43 +74,60 @@ func (g *gatheredConn) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
+// run writes what is pending, until the connection is closed.
 func (g *gatheredConn) run() {
 	for {
 		select {
 		case <-g.kick:
-			_ = g.flush() // Write and the reader will see
-			time.Sleep(gatherWindow)
+			_ = g.flush(gatherTimeout) // the next Write and the reader see it
+		case <-g.closed:
+			return
+		}
+		select {
+		case <-time.After(gatherWindow):
 		case <-g.closed:
 			return
 		}
 	}
 }
 
-func (g *gatheredConn) flush() error {
-	g.leaving.Lock()
-	defer g.leaving.Unlock()
+// flush writes what is pending now.
+func (g *gatheredConn) flush(timeout time.Duration) error {
+	g.leaving <- struct{}{}
+	defer func() { <-g.leaving }()
 	g.mu.Lock()
 	out, err := g.pending, g.err
 	g.pending = g.spare[:0]
 	g.mu.Unlock()
-	if err == nil && len(out) > 0 {
-		_ = g.Conn.SetWriteDeadline(time.Now().Add(gatherTimeout))
-		if _, err = g.Conn.Write(out); err != nil {
-			g.mu.Lock()
-			g.err = err
-			g.mu.Unlock()
-			_ = g.Conn.Close()
-		}
-	}
 	g.spare = out
+	if err != nil || len(out) == 0 {
+		return err
+	}
+	_ = g.Conn.SetWriteDeadline(time.Now().Add(timeout))
+	if _, err = g.Conn.Write(out); err != nil {
+		g.fail(err)
+		_ = g.Conn.Close()
+	}
 	return err
 }
 
-// SetWriteDeadline does nothing: no Write here waits, but for flush.
+// fail makes every later Write fail.
+func (g *gatheredConn) fail(err error) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.err = err
+}
+
+// SetWriteDeadline does nothing: flush has its own.
 func (g *gatheredConn) SetWriteDeadline(time.Time) error { return nil }
 
-// Close sends what is pending.
+// Close sends what is pending, if that takes no longer than gatherClose.
 func (g *gatheredConn) Close() error {
-	g.end.Do(func() { close(g.closed); _ = g.flush() })
+	g.end.Do(func() {
+		close(g.closed)
+		_ = g.Conn.SetWriteDeadline(time.Now().Add(gatherClose)) // of a write under way
+		_ = g.flush(gatherClose)
+		g.fail(net.ErrClosed)
+	})
 	return g.Conn.Close()
 }

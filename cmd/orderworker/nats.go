@@ -83,6 +83,7 @@ func connectNATS(ctx context.Context, s *Settings, log zerolog.Logger, failed, d
 	options := []nats.Option{
 		nats.Name("orderworker"),
 		nats.Timeout(natsDialTimeout),
+		nats.SetCustomDialer(&gatherDialer{net.Dialer{Timeout: natsDialTimeout}}),
 		nats.MaxReconnects(-1),
 		nats.IgnoreAuthErrorAbort(),
 		nats.ReconnectWait(natsReconnectWait),
