@@ -3,8 +3,6 @@ package upstream
 import (
 	"errors"
 	"net"
-	"sync"
-	"sync/atomic"
 	"time"
 )
 
@@ -19,11 +17,8 @@ var (
 // is the only proof that nothing was bought.
 type attempt struct {
 	sendBy time.Time // without a monotonic reading: see late
-
-	mu      sync.Mutex
-	over    bool
-	writing int   // writes that have begun and not ended
-	wrote   int64 // bytes that the kernel took
+	over   bool
+	wrote  int64 // bytes that the kernel took
 }
 
 func newAttempt(sendBy time.Time) *attempt {
@@ -34,36 +29,7 @@ func newAttempt(sendBy time.Time) *attempt {
 // is suspended, and would let a request out hours after sendBy.
 func (a *attempt) late() bool { return time.Now().Round(0).After(a.sendBy) }
 
-// begin asks for leave to write.
-func (a *attempt) begin() error {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	switch {
-	case a.over:
-		return errAttemptOver
-	case a.late():
-		return errTooLate
-	}
-	a.writing++
-	return nil
-}
-
-// end says that n bytes of a begun write left.
-func (a *attempt) end(n int) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	a.writing--
-	a.wrote += int64(n)
-}
-
-// finish ends the attempt and says whether any byte left, or may still: a write
-// that is under way in net/http's own goroutine counts as one that left.
-func (a *attempt) finish() (written bool) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	a.over = true
-	return a.wrote > 0 || a.writing > 0
-}
+func (a *attempt) finish() { a.over = true }
 
 // guardedConn is a connection on which only the current attempt may write. It
 // lies under TLS, so it counts and stops what really leaves. Before the first
@@ -73,37 +39,29 @@ func (a *attempt) finish() (written bool) {
 // so nothing (not even a TLS alert) leaves between two requests.
 type guardedConn struct {
 	net.Conn
-	current atomic.Pointer[attempt]
+	current *attempt
 }
 
-// guard makes a the current attempt of conn, as httptrace.GotConn reports it. A
-// connection that cannot be guarded is closed before anything is written on it.
-func guard(conn net.Conn, a *attempt) {
-	raw := conn
-	if tls, ok := conn.(interface{ NetConn() net.Conn }); ok {
-		raw = tls.NetConn()
-	}
-	g, ok := raw.(*guardedConn)
-	if !ok {
-		_ = conn.Close()
-		return
-	}
+// guard makes a the current attempt.
+func (g *guardedConn) guard(a *attempt) {
 	// A write that blocks ends at sendBy too. This timer is monotonic, so it is
-	// only the second lock: the first is begin.
+	// only the second lock: the first is in Write.
 	_ = g.Conn.SetWriteDeadline(a.sendBy)
-	g.current.Store(a)
+	g.current = a
 }
 
 // Write writes p if the current attempt may still write.
 func (g *guardedConn) Write(p []byte) (int, error) {
-	a := g.current.Load()
-	if a == nil {
+	a := g.current
+	switch {
+	case a == nil:
 		return g.Conn.Write(p)
-	}
-	if err := a.begin(); err != nil {
-		return 0, err
+	case a.over:
+		return 0, errAttemptOver
+	case a.late():
+		return 0, errTooLate
 	}
 	n, err := g.Conn.Write(p)
-	a.end(n)
+	a.wrote += int64(n)
 	return n, err
 }

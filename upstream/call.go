@@ -3,60 +3,22 @@ package upstream
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
-	"net/http/httptrace"
 	"net/url"
+	"os"
+	"strconv"
+	"strings"
 	"time"
 )
 
-const (
-	// maxBodyBytes is the most of an answer that is read: contract, section 7.
-	maxBodyBytes = 1 << 20
-	// maxHeaderBytes is far above what the vendor sends (net/http: 10 MiB).
-	maxHeaderBytes = 64 << 10
-	// maxIdle closes a kept connection before the vendor does. Servers often do
-	// so after 5 s, and a request that meets the close ends as ambiguous.
-	maxIdle = 4 * time.Second
-
-	defaultMaxConns = 64
-)
-
-// newTransport returns a transport that sends what it is given, once: HTTP/1.1,
-// no proxy from the environment, no compression, and only guarded connections.
-func newTransport(timeout time.Duration, maxConns int) *http.Transport {
-	if maxConns == 0 {
-		maxConns = defaultMaxConns
-	}
-	dialer := &net.Dialer{Timeout: timeout}
-	protocols := new(http.Protocols)
-	protocols.SetHTTP1(true)
-	return &http.Transport{
-		DialContext: func(ctx context.Context, network, addr string) (net.Conn, error) {
-			conn, err := dialer.DialContext(ctx, network, addr)
-			if err != nil {
-				return nil, err
-			}
-			return &guardedConn{Conn: conn}, nil
-		},
-		Protocols:              protocols,
-		Proxy:                  nil,
-		DisableCompression:     true,
-		TLSHandshakeTimeout:    timeout,
-		MaxIdleConns:           maxConns,
-		MaxIdleConnsPerHost:    maxConns,
-		IdleConnTimeout:        maxIdle,
-		MaxResponseHeaderBytes: maxHeaderBytes,
-	}
-}
+// maxBodyBytes is the most of an answer that is read: contract, section 7.
+const maxBodyBytes = 1 << 20
 
 // call makes one request, and returns the reply where its code is "200".
-func (c *Client) call(ctx context.Context, to *url.URL, business []param, sendBy time.Time) (reply, redactor, *Error) {
-	ctx, cancel := context.WithTimeout(ctx, c.timeout)
-	defer cancel()
-
+func (c *Client) call(ctx context.Context, to endpoint, business []param, sendBy time.Time) (reply, redactor, *Error) {
 	secret := *c.secret.Load()
 	hide := redactor{secret: string(secret)}
 	body, sign, err := encode(c.appKey, secret, business, time.Now(), nonce())
@@ -68,7 +30,6 @@ func (c *Client) call(ctx context.Context, to *url.URL, business []param, sendBy
 	a, written, err := c.exchange(ctx, to, body, sendBy)
 	switch {
 	case !written:
-		// Nothing left, so even a complete answer is not one to this request.
 		return reply{}, hide, &Error{Class: Unreachable, Err: hide.err(err)}
 	case err != nil:
 		return reply{}, hide, &Error{Class: Ambiguous, Err: hide.err(err)}
@@ -78,65 +39,72 @@ func (c *Client) call(ctx context.Context, to *url.URL, business []param, sendBy
 }
 
 // exchange sends body to to and reads the whole answer. Written says whether a
-// byte of the request left, or may have.
-//
-// It goes to the transport, not through an http.Client: no redirect is
-// followed, no cookie is kept. GetBody is nil and there is no Idempotency-Key
-// header, so net/http has no means to send the body a second time.
-func (c *Client) exchange(ctx context.Context, to *url.URL, body []byte, sendBy time.Time) (a answer, written bool, err error) {
+// byte of the request left. It follows no redirect.
+func (c *Client) exchange(ctx context.Context, to endpoint, body []byte, sendBy time.Time) (a answer, written bool, err error) {
 	at := newAttempt(sendBy)
-	if at.late() {
+	switch {
+	case ctx.Err() != nil:
+		return answer{}, false, context.Cause(ctx)
+	case at.late():
 		return answer{}, false, errTooLate
 	}
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	// Waiting for a connection ends at sendBy: there is nothing to gain after it.
-	waited := time.AfterFunc(time.Until(at.sendBy), func() { cancel(errTooLate) })
-	defer waited.Stop()
-	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
-		// GotConn is called before the request may be written.
-		GotConn: func(info httptrace.GotConnInfo) {
-			waited.Stop()
-			guard(info.Conn, at)
-		},
-	})
-	req := (&http.Request{
+	until := time.Now().Add(c.timeout)
+	line, err := c.conns.get(ctx, until, at.sendBy)
+	if err != nil {
+		return answer{}, false, err
+	}
+	_ = line.SetReadDeadline(until)
+	line.guarded.guard(at)
+	// After the deadlines, which it must not be overwritten by.
+	stop := context.AfterFunc(ctx, func() { _ = line.SetDeadline(time.Unix(1, 0)) })
+	more := false
+	if _, err = line.Write(to.request(body)); err == nil {
+		a, more, err = line.answer()
+	}
+	at.finish()
+	if stop() && more {
+		c.conns.keep(line)
+	} else {
+		_ = line.Close()
+	}
+	switch {
+	case err == nil:
+	case ctx.Err() != nil:
+		err = context.Cause(ctx)
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		err = fmt.Errorf("%w: %w", context.DeadlineExceeded, err)
+	}
+	return a, at.wrote > 0, err
+}
+
+// endpoint is what all requests to one of the vendor's paths have in common.
+type endpoint struct {
+	before, after []byte // the value of Content-Length
+}
+
+func newEndpoint(u *url.URL) endpoint {
+	const length, body = "\r\nContent-Length: ", "x"
+	var b bytes.Buffer
+	err := (&http.Request{
 		Method: http.MethodPost,
-		URL:    to,
+		URL:    u,
 		Header: http.Header{
 			"Content-Type": {"application/json;charset=utf-8"},
 			"User-Agent":   {"orderworker"},
 		},
-		Body:          io.NopCloser(bytes.NewReader(body)),
+		Body:          io.NopCloser(strings.NewReader(body)),
 		ContentLength: int64(len(body)),
-	}).WithContext(ctx)
-
-	a, err = c.roundTrip(req)
-	written = at.finish()
-	if err == nil && !written {
-		err = fmt.Errorf("HTTP %d came before the request was written", a.status)
+	}).Write(&b)
+	if err != nil {
+		panic(err) // it has a host and a body, and goes to memory: there is nothing to fail
 	}
-	if cause := context.Cause(ctx); err != nil && cause != nil {
-		err = cause
-	}
-	return a, written, err
+	before, after, _ := strings.Cut(strings.TrimSuffix(b.String(), body), length+"1")
+	return endpoint{before: []byte(before + length), after: []byte(after)}
 }
 
-func (c *Client) roundTrip(req *http.Request) (answer, error) {
-	resp, err := c.transport.RoundTrip(req)
-	if err != nil {
-		return answer{}, err
-	}
-	defer resp.Body.Close()
-	a := answer{status: resp.StatusCode, retryAfter: resp.Header.Get("Retry-After")}
-	if resp.StatusCode == http.StatusSwitchingProtocols {
-		return a, nil // what follows is not HTTP any more, and has no end
-	}
-	// One byte more than allowed: so a body that is too large can be told from
-	// one that just fits.
-	a.body, err = io.ReadAll(io.LimitReader(resp.Body, maxBodyBytes+1))
-	if err != nil {
-		return answer{}, fmt.Errorf("HTTP %d: read the body: %w", a.status, err)
-	}
-	return a, nil
+// request is a request as it goes over the wire.
+func (e endpoint) request(body []byte) []byte {
+	r := make([]byte, 0, len(e.before)+len("1234567890")+len(e.after)+len(body))
+	r = strconv.AppendInt(append(r, e.before...), int64(len(body)), 10)
+	return append(append(r, e.after...), body...)
 }

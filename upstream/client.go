@@ -4,11 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/http"
 	"net/url"
 	"strings"
 	"sync/atomic"
 	"time"
+	"unicode"
 )
 
 // Config is what a Client needs to know.
@@ -30,13 +30,13 @@ const (
 // Client makes single, signed calls to the vendor: it never repeats one, and it
 // does not know of quota or backoff. It is safe for concurrent use.
 type Client struct {
-	appKey    string
-	secret    atomic.Pointer[Secret]
-	timeout   time.Duration
-	throttle  throttle
-	placeURL  *url.URL
-	lookupURL *url.URL
-	transport *http.Transport
+	appKey   string
+	secret   atomic.Pointer[Secret]
+	timeout  time.Duration
+	throttle throttle
+	place    endpoint
+	lookup   endpoint
+	conns    *conns
 }
 
 // NewClient returns a client for cfg, or an error that names every fault of
@@ -61,12 +61,12 @@ func NewClient(cfg Config) (*Client, error) {
 		return nil, fmt.Errorf("upstream: %w", err)
 	}
 	c := &Client{
-		appKey:    cfg.AppKey,
-		timeout:   cfg.Timeout,
-		throttle:  throttle,
-		placeURL:  withPath(base, placePath),
-		lookupURL: withPath(base, lookupPath),
-		transport: newTransport(cfg.Timeout, cfg.MaxConns),
+		appKey:   cfg.AppKey,
+		timeout:  cfg.Timeout,
+		throttle: throttle,
+		place:    newEndpoint(withPath(base, placePath)),
+		lookup:   newEndpoint(withPath(base, lookupPath)),
+		conns:    newConns(base, cfg.Timeout, cfg.MaxConns),
 	}
 	c.SetSecret(cfg.Secret)
 	return c, nil
@@ -86,6 +86,8 @@ func parseBase(text string) (*url.URL, error) {
 		return nil, errors.New("base URL must begin with http:// or https://")
 	case u.Hostname() == "":
 		return nil, errors.New("base URL has no host")
+	case strings.ContainsFunc(u.Hostname(), func(r rune) bool { return r > unicode.MaxASCII }):
+		return nil, errors.New("base URL has a host that is not ASCII: write its xn-- form")
 	case u.User != nil:
 		return nil, errors.New("base URL must not carry a user or password")
 	case u.RawQuery != "" || u.ForceQuery || u.Fragment != "":
@@ -112,7 +114,7 @@ func withPath(base *url.URL, path string) *url.URL {
 //
 // Source: vendor/orderPackage.openapi.md; the classes: contract, section 7.
 func (c *Client) Place(ctx context.Context, o Order, sendBy time.Time) (Purchase, error) {
-	r, hide, fail := c.call(ctx, c.placeURL, placeParams(o), sendBy)
+	r, hide, fail := c.call(ctx, c.place, placeParams(o), sendBy)
 	if fail != nil {
 		return Purchase{}, fail
 	}
@@ -125,4 +127,4 @@ func (c *Client) Place(ctx context.Context, o Order, sendBy time.Time) (Purchase
 }
 
 // Close closes the connections that are kept alive. Calls in progress go on.
-func (c *Client) Close() { c.transport.CloseIdleConnections() }
+func (c *Client) Close() { c.conns.closeIdle() }

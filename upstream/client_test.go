@@ -20,6 +20,7 @@ func TestNewClientNamesEveryFault(t *testing.T) {
 		"another scheme":      {func(c *Config) { c.BaseURL = "ftp://host" }, []string{"http"}},
 		"no scheme":           {func(c *Config) { c.BaseURL = "oapi.eiotclub.com" }, []string{"http"}},
 		"no host":             {func(c *Config) { c.BaseURL = "http://:80/x" }, []string{"host"}},
+		"a host in Chinese":   {func(c *Config) { c.BaseURL = "https://例え.jp" }, []string{"xn--"}},
 		"a query":             {func(c *Config) { c.BaseURL += "?a=hunter2" }, []string{"query"}},
 		"an empty query":      {func(c *Config) { c.BaseURL += "?" }, []string{"query"}},
 		"a fragment":          {func(c *Config) { c.BaseURL += "#a" }, []string{"fragment"}},

@@ -47,7 +47,7 @@ func (c *Client) Lookup(ctx context.Context, outTradeNos []string, sendBy time.T
 	if err := checkAsked(outTradeNos); err != nil {
 		return Lookup{}, &Error{Class: Unreachable, Err: err}
 	}
-	r, hide, fail := c.call(ctx, c.lookupURL, lookupParams(outTradeNos), sendBy)
+	r, hide, fail := c.call(ctx, c.lookup, lookupParams(outTradeNos), sendBy)
 	if fail != nil {
 		return Lookup{}, fail
 	}

@@ -101,6 +101,8 @@ func TestPlaceClasses(t *testing.T) {
 		"304":                      {behave: raw("HTTP/1.1 304 Not Modified\r\n\r\n"), want: ambiguous("304")},
 		"101":                      {behave: hangsAfter("HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n"), want: ambiguous("101")},
 		"100 and then success":     {behave: raw("HTTP/1.1 100 Continue\r\n\r\n" + httpText(200, success)), want: outcome{code: "200", number: number, id: 101106255}},
+		"103 without an end":       {behave: raw(strings.Repeat("HTTP/1.1 103 Early Hints\r\n\r\n", maxHeaderBytes/10) + httpText(200, success)), want: ambiguous("")},
+		"status 099":               {behave: raw("HTTP/1.1 099 What\r\nContent-Length: 0\r\n\r\n" + httpText(200, success)), want: ambiguous("99")},
 		"status 999":               {behave: raw("HTTP/1.1 999 What\r\nContent-Length: 0\r\n\r\n"), want: ambiguous("999")},
 
 		"code missing":      {behave: answers(ok, `{"message":"success","data":{"orderNumber":"X1"}}`), want: ambiguous("")},
@@ -290,9 +292,6 @@ func TestRequestOnTheWire(t *testing.T) {
 	if conns, _ := v.received(); conns != 1 {
 		t.Errorf("%d connections, want one that is kept", conns)
 	}
-	if client.transport.Proxy != nil {
-		t.Error("the transport asks for a proxy")
-	}
 }
 
 // Whatever a vendor does with kept connections, an order reaches it once at
@@ -335,7 +334,7 @@ func TestPlaceIsNeverRepeated(t *testing.T) {
 					v, trusting = newTLSVendor(t, behave, ready)
 				}
 				client := testClient(t, Config{BaseURL: v.URL})
-				client.transport.TLSClientConfig = trusting
+				client.conns.tls = trusting
 				classes := map[string]Class{}
 				for i := range calls {
 					order := testOrder

@@ -83,6 +83,7 @@ func newTLSVendor(t *testing.T, behave behaviour, wait <-chan struct{}) (*rawVen
 	lender.StartTLS()
 	t.Cleanup(lender.Close)
 	trusting := lender.Client().Transport.(*http.Transport).TLSClientConfig
+	trusting.ServerName = "example.com" // as in the certificate
 	config := &tls.Config{Certificates: lender.TLS.Certificates}
 	v := serveRaw(t, "https", behave, func(c net.Conn) net.Conn {
 		<-wait

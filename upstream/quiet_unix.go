@@ -1,0 +1,32 @@
+//go:build unix
+
+package upstream
+
+import (
+	"errors"
+	"net"
+	"syscall"
+	"time"
+)
+
+// quiet says that conn is open, and that nothing came on it which was not read.
+// One that cannot be asked counts as quiet.
+func quiet(conn net.Conn) bool {
+	sys, ok := conn.(syscall.Conn)
+	if !ok {
+		return true
+	}
+	raw, err := sys.SyscallConn()
+	if err != nil {
+		return false
+	}
+	_ = conn.SetReadDeadline(time.Time{}) // one that is over would forbid to look
+	open := false
+	err = raw.Read(func(fd uintptr) bool {
+		var one [1]byte
+		_, _, err := syscall.Recvfrom(int(fd), one[:], syscall.MSG_PEEK|syscall.MSG_DONTWAIT)
+		open = errors.Is(err, syscall.EAGAIN)
+		return true
+	})
+	return err == nil && open
+}
