@@ -63,7 +63,7 @@ func encode(r Record) ([]byte, error) {
 		return nil, fmt.Errorf("encode journal record: %w", err)
 	}
 	data := bytes.TrimSuffix(b.Bytes(), []byte("\n"))
-	if result != nil {
+	if len(result) > 0 {
 		data = append(data[:len(data)-1], `,"result":`...)
 		data = append(append(data, result...), '}')
 	}

@@ -29,7 +29,8 @@ import (
 //
 // An unfinished record has no expiry; a final has DEDUPE_TTL.
 
-// luaShared is the head of every script but remember, which needs none of it: Redis's clock in ms, and the reply
+// luaShared is the head of every script but remember, which needs none of it, and
+// comes after a first claim: Redis's clock in ms, and the reply
 // that describes a record: {hold, left ms, state, fingerprint, owner, attempt,
 // attempts, waits, rev, seq, doubt, result, last}, all but left strings.
 const luaShared = `

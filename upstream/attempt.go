@@ -14,7 +14,7 @@ var (
 // attempt is the licence of one request to write on a connection. It ends at
 // sendBy or with finish, whichever comes first; from then on not one byte of
 // the request leaves. It counts what was written, because "nothing was written"
-// is the only proof that nothing was bought.
+// is the only proof that nothing was bought. It belongs to one goroutine.
 type attempt struct {
 	sendBy time.Time // without a monotonic reading: see late
 	over   bool
@@ -42,11 +42,14 @@ type guardedConn struct {
 	current *attempt
 }
 
-// guard makes a the current attempt.
-func (g *guardedConn) guard(a *attempt) {
+// guard makes a the current attempt, of a call that ends at until.
+func (g *guardedConn) guard(a *attempt, until time.Time) {
 	// A write that blocks ends at sendBy too. This timer is monotonic, so it is
 	// only the second lock: the first is in Write.
-	_ = g.Conn.SetWriteDeadline(a.sendBy)
+	if a.sendBy.Before(until) {
+		until = a.sendBy
+	}
+	_ = g.Conn.SetWriteDeadline(until)
 	g.current = a
 }
 

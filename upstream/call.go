@@ -54,7 +54,7 @@ func (c *Client) exchange(ctx context.Context, to endpoint, body []byte, sendBy 
 		return answer{}, false, err
 	}
 	_ = line.SetReadDeadline(until)
-	line.guarded.guard(at)
+	line.guarded.guard(at, until)
 	// After the deadlines, which it must not be overwritten by.
 	stop := context.AfterFunc(ctx, func() { _ = line.SetDeadline(time.Unix(1, 0)) })
 	more := false
@@ -71,6 +71,8 @@ func (c *Client) exchange(ctx context.Context, to endpoint, body []byte, sendBy 
 	case err == nil:
 	case ctx.Err() != nil:
 		err = context.Cause(ctx)
+	case errors.Is(err, os.ErrDeadlineExceeded) && time.Now().Before(until):
+		err = fmt.Errorf("%w: %w", errTooLate, err)
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		err = fmt.Errorf("%w: %w", context.DeadlineExceeded, err)
 	}

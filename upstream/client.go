@@ -127,4 +127,4 @@ func (c *Client) Place(ctx context.Context, o Order, sendBy time.Time) (Purchase
 }
 
 // Close closes the connections that are kept alive. Calls in progress go on.
-func (c *Client) Close() { c.conns.closeIdle() }
+func (c *Client) Close() { c.conns.close() }

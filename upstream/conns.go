@@ -11,6 +11,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"os"
 	"sync"
 	"time"
 )
@@ -31,14 +32,15 @@ const (
 // http.Transport has two more goroutines for each connection: it writes on when
 // the call is over, and costs the worker a sixth more CPU time.
 type conns struct {
-	dial func(ctx context.Context, network, addr string) (net.Conn, error)
+	dial func(ctx context.Context, network, addr string) (net.Conn, error) // tests have their own
 	addr string
 	tls  *tls.Config // nil: plain HTTP
 	most int         // kept alive
 
-	mu   sync.Mutex
-	idle []*conn // the one used last is the last
-	tidy *time.Timer
+	mu     sync.Mutex
+	idle   []*conn // the one used last is the last
+	tidy   *time.Timer
+	closed bool
 }
 
 func newConns(base *url.URL, timeout time.Duration, most int) *conns {
@@ -57,7 +59,7 @@ func newConns(base *url.URL, timeout time.Duration, most int) *conns {
 	return c
 }
 
-// conn is one connection; its guard lies under TLS.
+// conn is one connection, for one goroutine at a time; its guard lies under TLS.
 type conn struct {
 	net.Conn
 	guarded *guardedConn
@@ -70,7 +72,7 @@ type conn struct {
 // until the call is over, and not past sendBy: there is nothing to gain after it.
 func (c *conns) get(ctx context.Context, until, sendBy time.Time) (*conn, error) {
 	for kept := c.take(); kept != nil; kept = c.take() {
-		if time.Since(kept.since) < maxIdle && quiet(kept.guarded.Conn) {
+		if looks && time.Since(kept.since) < maxIdle && quiet(kept.guarded.Conn) && kept.drained() {
 			return kept, nil
 		}
 		_ = kept.Close() // the vendor has closed it, or said what nobody asked
@@ -115,24 +117,34 @@ func (c *conns) open(ctx context.Context) (*conn, error) {
 			return nil, err
 		}
 		opened.Conn = secure
-	} else if !quiet(raw) {
-		_ = raw.Close()
-		return nil, errors.New("the vendor spoke before it was asked")
 	}
 	opened.limited.R = opened.Conn
 	opened.in = bufio.NewReader(&opened.limited)
+	// After a TLS handshake there may be more of it on the wire.
+	if c.tls == nil && !quiet(raw) || !opened.drained() {
+		_ = raw.Close()
+		return nil, errors.New("the vendor spoke before it was asked")
+	}
 	return opened, nil
+}
+
+// drained says that nothing is left of what came over the wire: TLS reads ahead.
+func (c *conn) drained() bool {
+	c.limited.N = 1
+	_ = c.SetReadDeadline(time.Unix(1, 0)) // do not look at the wire
+	_, err := c.in.Peek(1)
+	return errors.Is(err, os.ErrDeadlineExceeded)
 }
 
 // keep takes a connection back for the next call.
 func (c *conns) keep(used *conn) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if len(c.idle) >= c.most {
+	if c.closed || len(c.idle) >= c.most {
 		_ = used.Close()
 		return
 	}
-	used.since = time.Now()
+	used.since = time.Now().Round(0) // the monotonic clock stands still while a machine is suspended
 	c.idle = append(c.idle, used)
 	if c.tidy == nil {
 		c.tidy = time.AfterFunc(maxIdle, c.prune)
@@ -155,23 +167,22 @@ func (c *conns) prune() {
 	c.tidy = nil
 }
 
-// closeIdle closes what is not in use.
-func (c *conns) closeIdle() {
+// close closes what is not in use, and the rest when it has been used.
+func (c *conns) close() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	c.closed = true
 	for _, kept := range c.idle {
 		_ = kept.Close()
 	}
 	c.idle = nil
 }
 
-// post is all that http.ReadResponse wants to know of the request.
-var post = &http.Request{Method: http.MethodPost}
-
 // answer reads the answer to a POST, and says whether another request may
 // follow on this connection.
 func (c *conn) answer() (a answer, more bool, err error) {
 	c.limited.N = maxHeaderBytes
+	post := &http.Request{Method: http.MethodPost}
 	resp, err := http.ReadResponse(c.in, post)
 	for err == nil && resp.StatusCode/100 == 1 && resp.StatusCode != http.StatusSwitchingProtocols { // the answer follows
 		resp, err = http.ReadResponse(c.in, post)
@@ -182,7 +193,8 @@ func (c *conn) answer() (a answer, more bool, err error) {
 		}
 		return answer{}, false, err
 	}
-	defer resp.Body.Close()
+	// The body is not closed, which would read the rest of it: it is read to its
+	// end, or the connection is closed.
 	a = answer{status: resp.StatusCode, retryAfter: resp.Header.Get("Retry-After")}
 	if resp.StatusCode == http.StatusSwitchingProtocols {
 		return a, false, nil // what follows is not HTTP any more, and has no end

@@ -2,9 +2,12 @@ package upstream
 
 import (
 	"context"
+	"crypto/tls"
+	"errors"
 	"io"
 	"net"
 	"net/http"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -52,7 +55,6 @@ func TestConnsAreKeptForAWhile(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		client := testClient(t, Config{BaseURL: "http://vendor", MaxConns: 2})
 		v := new(pipedVendor)
-		client.conns.dial = v.dial
 		gate := make(chan struct{})
 		client.conns.dial = func(ctx context.Context, network, addr string) (net.Conn, error) {
 			<-gate // so that no call is over before the last has begun
@@ -111,9 +113,11 @@ func TestConnThatIsOverIsNotUsed(t *testing.T) {
 					t.Fatalf("call %d: %v", i, err)
 				}
 				last(<-server)
-				for kept := client.conns.idle[0]; quiet(kept.guarded.Conn); { // until it has come over
-					time.Sleep(time.Millisecond)
-				}
+				waitUntil(t, "the client can see it", func() bool {
+					client.conns.mu.Lock()
+					defer client.conns.mu.Unlock()
+					return len(client.conns.idle) == 0 || !quiet(client.conns.idle[0].guarded.Conn)
+				})
 			}
 			if conns, _ := v.received(); conns != 20 {
 				t.Errorf("%d connections for 20 calls, want one for each", conns)
@@ -122,22 +126,66 @@ func TestConnThatIsOverIsNotUsed(t *testing.T) {
 	}
 }
 
+// Over TLS, what came in the same segment as an answer has left the kernel with it.
+func TestStrayAnswerOverTLSIsNobodys(t *testing.T) {
+	for name, stray := range map[string]func(*tls.Conn){
+		"an answer": func(c *tls.Conn) { _, _ = io.WriteString(c, httpText(408, "")) },
+		"a goodbye": func(c *tls.Conn) { _ = c.CloseWrite() },
+	} {
+		t.Run(name, func(t *testing.T) {
+			ready := make(chan struct{})
+			close(ready)
+			v, trusting := newTLSVendor(t, func(c net.Conn, r seen) bool {
+				secure := c.(*tls.Conn)
+				wire := secure.NetConn().(*corkedConn)
+				wire.cork()
+				answers(http.StatusOK, success)(c, r)
+				stray(secure)
+				wire.uncork()
+				return true
+			}, ready)
+			client := testClient(t, Config{BaseURL: v.URL})
+			client.conns.tls.RootCAs = trusting.RootCAs
+			for i := range 20 {
+				if _, err := client.Place(t.Context(), testOrder, soon()); err != nil {
+					t.Fatalf("call %d: %v", i, err)
+				}
+			}
+			if conns, _ := v.received(); conns != 20 || len(v.requests()) != 20 {
+				t.Errorf("%d connections and %d requests for 20 calls, want one of each for each", conns, len(v.requests()))
+			}
+		})
+	}
+}
+
+// What is too large is not read to its end.
+func TestBodyTooLargeEndsTheCall(t *testing.T) {
+	v := newRawVendor(t, hangsAfter("HTTP/1.1 200 OK\r\nContent-Length: 100000000\r\n\r\n"+strings.Repeat(" ", maxBodyBytes+1)))
+	client := testClient(t, Config{BaseURL: v.URL}) // whose time-out the test does not live to see
+	ctx, cancel := context.WithTimeoutCause(t.Context(), 30*time.Second, errors.New("it waited for the rest"))
+	defer cancel()
+	if _, err := client.Place(ctx, testOrder, soon()); ClassOf(err) != Ambiguous || ctx.Err() != nil {
+		t.Errorf("Place: %v (%v), want ambiguous at once", err, context.Cause(ctx))
+	}
+	if len(client.conns.idle) != 0 {
+		t.Error("the connection was kept, with the rest of the answer to come")
+	}
+}
+
 // A call that was given up leaves no connection behind that another could meet
 // half read.
 func TestConnOfACallThatWasGivenUpIsClosed(t *testing.T) {
-	v := newRawVendor(t, func(c net.Conn, r seen) bool {
-		if len(r.body) == 0 {
-			return false
-		}
-		return hangsAfter("HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n"+success)(c, r)
+	ctx, cancel := context.WithCancel(t.Context())
+	v := newRawVendor(t, func(c net.Conn, _ seen) bool {
+		_, _ = io.WriteString(c, "HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n"+success)
+		cancel()
+		return true
 	})
-	client := testClient(t, Config{BaseURL: v.URL, Timeout: 50 * time.Millisecond})
-	for range 3 {
-		if _, err := client.Place(t.Context(), testOrder, soon()); ClassOf(err) != Ambiguous {
-			t.Errorf("%v, want ambiguous", err)
-		}
+	client := testClient(t, Config{BaseURL: v.URL})
+	if _, err := client.Place(ctx, testOrder, soon()); ClassOf(err) != Ambiguous {
+		t.Errorf("%v, want ambiguous", err)
 	}
-	if conns, _ := v.received(); conns != 3 || len(client.conns.idle) != 0 {
-		t.Errorf("%d connections for 3 calls, %d kept, want 3 and none", conns, len(client.conns.idle))
+	if len(client.conns.idle) != 0 {
+		t.Error("the connection was kept, with the rest of an answer to come")
 	}
 }

@@ -6,7 +6,7 @@
 // What an order may rely on:
 //
 //   - An attempt is one HTTP request at most. Nothing here sends it again, and
-//     nothing below does: no redirect, no proxy, no repeat by net/http.
+//     nothing below does: it is written once, and no redirect is followed.
 //   - Not one byte of it leaves after its send-by time, nor after the call has
 //     returned, even if the process was frozen in between.
 //   - Its end is a Purchase, or an *Error whose Class says what it means for the
@@ -22,8 +22,8 @@
 //
 // Read it in this order: order.go and error.go (what goes in and comes out),
 // client.go (the door), request.go, sign.go and secret.go (what is sent), call.go
-// and attempt.go (how it is sent, and how it is stopped), answer.go and reply.go
-// (what the answer means), redactor.go (what of it may be shown), lookup.go;
+// and attempt.go (how it is sent, and how it is stopped), conns.go with quiet_*.go
+// (on which connection), answer.go and reply.go (what the answer means), redactor.go (what of it may be shown), lookup.go;
 // then quota.go with quota_script.go, and breaker.go with breaker_health.go,
 // which stand alone.
 package upstream

@@ -319,7 +319,7 @@ func TestPlaceIsNeverRepeated(t *testing.T) {
 						return answers(200, success)(c, r)
 					}
 					if over, ok := c.(*tls.Conn); ok && (name == "resets after the answer" || name == "resets before the answer") {
-						_ = over.NetConn().(*net.TCPConn).SetLinger(0)
+						_ = over.NetConn().(*corkedConn).Conn.(*net.TCPConn).SetLinger(0)
 						return false
 					}
 					return last(c, r)
@@ -334,7 +334,9 @@ func TestPlaceIsNeverRepeated(t *testing.T) {
 					v, trusting = newTLSVendor(t, behave, ready)
 				}
 				client := testClient(t, Config{BaseURL: v.URL})
-				client.conns.tls = trusting
+				if trusting != nil {
+					client.conns.tls.RootCAs = trusting.RootCAs
+				}
 				classes := map[string]Class{}
 				for i := range calls {
 					order := testOrder

@@ -4,5 +4,7 @@ package upstream
 
 import "net"
 
-// quiet cannot look here.
+// looks: quiet cannot look at the wire here, so no connection is used twice.
+const looks = false
+
 func quiet(net.Conn) bool { return true }

@@ -9,8 +9,11 @@ import (
 	"time"
 )
 
-// quiet says that conn is open, and that nothing came on it which was not read.
-// One that cannot be asked counts as quiet.
+// looks: quiet can look at the wire here.
+const looks = true
+
+// quiet says that conn is open, and that nothing lies in the kernel which came on
+// it. One that cannot be asked counts as quiet.
 func quiet(conn net.Conn) bool {
 	sys, ok := conn.(syscall.Conn)
 	if !ok {

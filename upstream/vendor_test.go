@@ -11,6 +11,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -83,11 +84,10 @@ func newTLSVendor(t *testing.T, behave behaviour, wait <-chan struct{}) (*rawVen
 	lender.StartTLS()
 	t.Cleanup(lender.Close)
 	trusting := lender.Client().Transport.(*http.Transport).TLSClientConfig
-	trusting.ServerName = "example.com" // as in the certificate
-	config := &tls.Config{Certificates: lender.TLS.Certificates}
+	config := &tls.Config{Certificates: lender.TLS.Certificates, NextProtos: []string{"h2", "http/1.1"}}
 	v := serveRaw(t, "https", behave, func(c net.Conn) net.Conn {
 		<-wait
-		return tls.Server(c, config)
+		return tls.Server(&corkedConn{Conn: c}, config)
 	})
 	return v, trusting
 }
@@ -210,6 +210,40 @@ func echoes(format string) behaviour {
 		quoted, _ := json.Marshal("sign " + r.sign() + " " + strings.ToLower(r.sign()) + " secret " + testSecret)
 		_, _ = io.WriteString(c, strings.ReplaceAll(format, "ECHO", string(quoted)))
 		return false
+	}
+}
+
+// corkedConn sends what is written between cork and uncork in one segment.
+type corkedConn struct {
+	net.Conn
+	corked bool
+	kept   []byte
+}
+
+func (c *corkedConn) Write(p []byte) (int, error) {
+	if !c.corked {
+		return c.Conn.Write(p)
+	}
+	c.kept = append(c.kept, p...)
+	return len(p), nil
+}
+
+func (c *corkedConn) cork() { c.corked = true }
+
+func (c *corkedConn) uncork() {
+	c.corked = false
+	_ = c.Conn.SetWriteDeadline(time.Time{}) // TLS's goodbye ends it
+	_, _ = c.Conn.Write(c.kept)
+	c.kept = nil
+}
+
+// waitUntil waits for ok, which comes with what the other side does.
+func waitUntil(t *testing.T, what string, ok func() bool) {
+	t.Helper()
+	for end := time.Now().Add(30 * time.Second); !ok(); runtime.Gosched() {
+		if time.Now().After(end) {
+			t.Fatalf("not within 30 s: %s", what)
+		}
 	}
 }
 

@@ -13,7 +13,11 @@ import (
 func gathered(t *testing.T) (*gatheredConn, net.Conn) {
 	near, far := net.Pipe()
 	g := gather(near)
-	t.Cleanup(func() { _ = far.Close(); _ = g.Close() })
+	t.Cleanup(func() {
+		_ = far.Close()
+		_ = g.Close()
+		time.Sleep(2 * gatherWindow) // its goroutine ends
+	})
 	return g, far
 }
 
@@ -126,5 +130,18 @@ func TestGatherCloseDoesNotWaitLong(t *testing.T) {
 		if took := time.Since(start); took > gatherClose {
 			t.Errorf("Close took %v, want at most %v", took, gatherClose)
 		}
+	})
+}
+
+// nats.go forgets a connection whose log-in was refused, and dials another.
+func TestGatherForgottenLeavesNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		near, far := net.Pipe()
+		mustWrite(t, gather(near), "CONNECT")
+		if got, _ := next(t, far, time.Now()); got != "CONNECT" {
+			t.Errorf("%q", got)
+		}
+		time.Sleep(2 * gatherWindow)
+		// A goroutine that is left here is a panic of synctest.
 	})
 }

@@ -56,7 +56,9 @@ var mutants = []mutant{
 		`	if _, err = line.Write(to.request(body)); err == nil {`, `	_, _ = line.Write(to.request(body))
 	if _, err = line.Write(to.request(body)); err == nil {`, vendor},
 	{"a connection that the vendor closed is not used", "upstream/conns.go",
-		`time.Since(kept.since) < maxIdle && quiet(kept.guarded.Conn)`, `time.Since(kept.since) < maxIdle`, vendor},
+		` && quiet(kept.guarded.Conn)`, ``, vendor},
+	{"an answer that nobody asked for is not the next one's", "upstream/conns.go",
+		` && kept.drained()`, ``, vendor},
 	{"a connection with half an answer on it is not used", "upstream/call.go",
 		`	if stop() && more {`, `	if stop() || more {`, vendor},
 	{"every request is signed anew", "upstream/request.go",
