@@ -57,7 +57,7 @@ var (
 	// it says "again". Of a new record, which most are, it returns {"new"}
 	// only: that is half of the work.
 	luaClaim = redis.NewScript(`
-if redis.call('HEXISTS', KEYS[1], 'state') == 0 then
+if not redis.call('HGET', KEYS[1], 'state') then
 	local t = redis.call('TIME')
 	redis.call('HSET', KEYS[1], 'state', 'claimed', 'fingerprint', ARGV[1], 'seq', ARGV[4],
 		'owner', ARGV[2], 'lease', string.format('%.0f', t[1] * 1000 + math.floor(t[2] / 1000) + ARGV[3]))
