@@ -265,10 +265,13 @@ func (w *world) messages(stream string, read func(jetstream.Msg)) {
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	consumer, err := s.OrderedConsumer(ctx, jetstream.OrderedConsumerConfig{})
-	if err != nil {
-		w.t.Fatal(err)
-	}
+	var consumer jetstream.Consumer
+	w.until("the stream can be read", func() bool { // a cluster may lay the consumer on a node that has just died, and then does not answer
+		ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+		defer cancel()
+		consumer, err = s.OrderedConsumer(ctx, jetstream.OrderedConsumerConfig{})
+		return err == nil
+	})
 	last := s.CachedInfo().State.LastSeq
 	if s.CachedInfo().State.Msgs == 0 {
 		return
