@@ -29,14 +29,17 @@ import (
 //
 // An unfinished record has no expiry; a final has DEDUPE_TTL.
 
-// luaShared is the head of every script but remember, which needs none of it, and
-// comes after a first claim: Redis's clock in ms, and the reply
-// that describes a record: {hold, left ms, state, fingerprint, owner, attempt,
-// attempts, waits, rev, seq, doubt, result, last}, all but left strings.
-const luaShared = `
+// luaClock is Redis's clock in ms.
+const luaClock = `
 local t = redis.call('TIME')
 local now = t[1] * 1000 + math.floor(t[2] / 1000)
 local function ms(n) return string.format('%.0f', n) end
+`
+
+// luaRecord reads the record r, and makes the reply that describes it: {hold,
+// left ms, state, fingerprint, owner, attempt, attempts, waits, rev, seq, doubt,
+// result, last}, all but left strings.
+const luaRecord = `
 local fields = {'state', 'fingerprint', 'owner', 'attempt', 'attempts', 'waits', 'rev', 'seq', 'doubt', 'result', 'last',
 	'lease', 'due', 'parked'}
 local r = {}
@@ -56,14 +59,13 @@ var (
 	// "lapsed" and "parked" owner is the new one. Repeated by the same owner
 	// it says "again". Of a new record, which most are, it returns {"new"}
 	// only: that is half of the work.
-	luaClaim = redis.NewScript(`
+	luaClaim = redis.NewScript(luaClock + `
 if not redis.call('HGET', KEYS[1], 'state') then
-	local t = redis.call('TIME')
 	redis.call('HSET', KEYS[1], 'state', 'claimed', 'fingerprint', ARGV[1], 'seq', ARGV[4],
-		'owner', ARGV[2], 'lease', string.format('%.0f', t[1] * 1000 + math.floor(t[2] / 1000) + ARGV[3]))
+		'owner', ARGV[2], 'lease', ms(now + ARGV[3]))
 	return {'new'}
 end
-` + luaShared + `
+` + luaRecord + `
 local was = r.owner
 local function take()
 	r.owner, r.lease = ARGV[2], ms(now + ARGV[3])
@@ -83,7 +85,7 @@ return reply('parked')`)
 
 	// renew. KEYS[1] the order. ARGV: 1 fingerprint, 2 owner, 3 lease in ms,
 	// 4 seq, 5 rev (0: none known). Returns 1, or 0: another's, or final.
-	luaRenew = redis.NewScript(luaShared + `
+	luaRenew = redis.NewScript(luaClock + luaRecord + `
 if r.state == '' then
 	redis.call('HSET', KEYS[1], 'state', 'claimed', 'fingerprint', ARGV[1], 'seq', ARGV[4], 'owner', ARGV[2])
 elseif r.owner ~= ARGV[2] then
@@ -97,7 +99,7 @@ return 1`)
 	// 4 seq, 5 state, 6 attempt, 7 attempts, 8 waits, 9 rev, 10 doubt (JSON or
 	// empty), 11 last (JSON). Returns 1, or 0: another's, or final. Repeated before anybody
 	// else came it writes the same again, due a little later.
-	luaPark = redis.NewScript(luaShared + `
+	luaPark = redis.NewScript(luaClock + luaRecord + `
 if r.state ~= '' and r.owner ~= ARGV[2] and not (r.owner == '' and r.parked == ARGV[2]) then return 0 end
 redis.call('HSET', KEYS[1], 'fingerprint', ARGV[1], 'parked', ARGV[2], 'due', ms(now + ARGV[3]),
 	'seq', ARGV[4], 'state', ARGV[5], 'attempt', ARGV[6], 'attempts', ARGV[7], 'waits', ARGV[8],
@@ -117,14 +119,14 @@ return 1`)
 	// forget. KEYS[1] the order. ARGV: 1 fingerprint, 2 owner. Returns the ms
 	// that are left of another owner's lease; 0: there is no such lease, and
 	// owner's own record or one with another fingerprint is gone.
-	luaForget = redis.NewScript(luaShared + `
+	luaForget = redis.NewScript(luaClock + luaRecord + `
 if r.owner ~= '' and r.owner ~= ARGV[2] and left() > 0 then return left() end
 if r.owner == ARGV[2] or r.fingerprint ~= ARGV[1] then redis.call('DEL', KEYS[1]) end
 return 0`)
 
 	// look. KEYS[1] the order. No ARGV. Returns reply(''); state is empty when
 	// there is no record. Writes nothing.
-	luaLook = redis.NewScript(luaShared + `return reply('')`)
+	luaLook = redis.NewScript(luaClock + luaRecord + `return reply('')`)
 )
 
 type redisRecords struct{ client redis.Scripter }
@@ -245,7 +247,7 @@ func owned(op string, cmd *redis.Cmd) error {
 	return nil
 }
 
-// parseReply reads what luaShared's reply wrote. An unreadable field is an
+// parseReply reads what luaRecord's reply wrote. An unreadable field is an
 // error: read as 0 it would be a guess.
 func parseReply(v []any) (Hold, Entry, error) {
 	if len(v) != 13 {
