@@ -47,18 +47,25 @@ func TestAttemptWritesOnlyInItsTime(t *testing.T) {
 	})
 }
 
-func TestGuardEndsABlockedWriteAtSendBy(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		client, server := net.Pipe()
-		defer client.Close()
-		defer server.Close()
-		g := &guardedConn{Conn: client}
-		start := time.Now()
-		g.guard(newAttempt(start.Add(time.Second)), start.Add(time.Hour))
-		if _, err := g.Write([]byte("x")); err == nil || time.Since(start) != time.Second {
-			t.Errorf("Write ended with %v after %v, want a time-out after 1s", err, time.Since(start))
-		}
-	})
+func TestGuardEndsABlockedWrite(t *testing.T) {
+	for name, c := range map[string]struct{ sendBy, until time.Duration }{
+		"at sendBy":          {sendBy: time.Second, until: time.Hour},
+		"when the call ends": {sendBy: time.Hour, until: time.Second},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				client, server := net.Pipe()
+				defer client.Close()
+				defer server.Close()
+				g := &guardedConn{Conn: client}
+				start := time.Now()
+				g.guard(newAttempt(start.Add(c.sendBy)), start.Add(c.until))
+				if _, err := g.Write([]byte("x")); err == nil || time.Since(start) != time.Second {
+					t.Errorf("Write ended with %v after %v, want a time-out after 1s", err, time.Since(start))
+				}
+			})
+		})
+	}
 }
 
 // slowConn holds the request up for ever at the very last moment: the guard has

@@ -66,7 +66,7 @@ func NewClient(cfg Config) (*Client, error) {
 		throttle: throttle,
 		place:    newEndpoint(withPath(base, placePath)),
 		lookup:   newEndpoint(withPath(base, lookupPath)),
-		conns:    newConns(base, cfg.Timeout, cfg.MaxConns),
+		conns:    newConns(base, cfg.MaxConns),
 	}
 	c.SetSecret(cfg.Secret)
 	return c, nil

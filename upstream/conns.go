@@ -43,11 +43,11 @@ type conns struct {
 	closed bool
 }
 
-func newConns(base *url.URL, timeout time.Duration, most int) *conns {
+func newConns(base *url.URL, most int) *conns {
 	if most == 0 {
 		most = defaultMaxConns
 	}
-	c := &conns{dial: (&net.Dialer{Timeout: timeout}).DialContext, most: most}
+	c := &conns{dial: new(net.Dialer).DialContext, most: most}
 	port := "80"
 	if base.Scheme == "https" {
 		port, c.tls = "443", &tls.Config{ServerName: base.Hostname()}
@@ -158,7 +158,7 @@ func (c *conns) prune() {
 	for len(c.idle) > 0 {
 		left := maxIdle - time.Since(c.idle[0].since)
 		if left > 0 {
-			c.tidy.Reset(left)
+			c.tidy.Reset(min(left, maxIdle)) // a clock may be set back
 			return
 		}
 		_ = c.idle[0].Close()

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"net"
 	"syscall"
-	"time"
 )
 
 // looks: quiet can look at the wire here.
@@ -23,13 +22,11 @@ func quiet(conn net.Conn) bool {
 	if err != nil {
 		return false
 	}
-	_ = conn.SetReadDeadline(time.Time{}) // one that is over would forbid to look
 	open := false
-	err = raw.Read(func(fd uintptr) bool {
+	err = raw.Control(func(fd uintptr) { // not Read, which asks the deadline of the last call
 		var one [1]byte
 		_, _, err := syscall.Recvfrom(int(fd), one[:], syscall.MSG_PEEK|syscall.MSG_DONTWAIT)
 		open = errors.Is(err, syscall.EAGAIN)
-		return true
 	})
 	return err == nil && open
 }
