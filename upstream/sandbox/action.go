@@ -9,13 +9,14 @@ import (
 	"time"
 )
 
-// Kind is what an Action does. ParseRule has the table of kinds and arguments.
+// Kind is what an Action does. Help has the table of kinds and arguments.
 type Kind string
 
 // The kinds. Those marked with a star answer code "200", so an order they are
 // done to is bought, with Rule.Buy or without; so does Delay, unless the vendor is
 // closed meanwhile. All others buy only with Rule.Buy.
 const (
+	Pass      Kind = "pass"      // * the usual answer, so that no later rule decides
 	Refuse    Kind = "refuse"    // HTTP 200 with another code
 	Status    Kind = "status"    // an HTTP status from 300 up, with a JSON body or an HTML page
 	Throttle  Kind = "throttle"  // HTTP 429, with Retry-After in seconds or as a date
@@ -25,9 +26,12 @@ const (
 	Shut      Kind = "close"     // an orderly close in place of the answer
 	Cut       Kind = "cut"       // the connection is closed in the middle of the body
 	Oversized Kind = "oversized" // a valid body of more than 2 MiB
+	Deep      Kind = "deep"      // a valid body with arrays in arrays, deeper than a reader may allow
+	Rows      Kind = "rows"      // the rows of a lookup in a mode of the rule's own
 	NotJSON   Kind = "notjson"   // HTTP 200 with an HTML page
 	NoData    Kind = "nodata"    // * code "200" and no data; to a lookup it means that none was found
 	NoNumber  Kind = "nonumber"  // * code "200", and data without orderNumber
+	Number    Kind = "number"    // * code "200", with a text of the rule's in place of every orderNumber
 	Numeric   Kind = "numeric"   // * the usual answer, with code as a number
 	Redirect  Kind = "redirect"  // HTTP 302
 )
@@ -40,11 +44,22 @@ type Action struct {
 	Wait       time.Duration // Delay: required; Hang: at most this long, default MaxHang
 	Code       string        // Refuse: default CodeRefused; Throttle: default CodeThrottled; Status: default none at all
 	Message    string        // Refuse, Throttle, Status
+	Data       bool          // Refuse, Status: the data of a purchase, its orderNumber included, stands beside the code; with Rule.Buy
 	HTML       bool          // Status: a page instead of JSON, with neither code nor message
 	RetryAfter time.Duration // Throttle: rounded up to seconds; 0 = no such header
 	Date       bool          // Throttle: RetryAfter as an HTTP date
 	To         string        // Redirect: the Location; default "/moved", where nothing is
+	Number     string        // Number: required
+	Repeat     int           // Number: so many times Number; 0 stands for 1
+	Depth      int           // Deep: default DefaultDepth
+	Rows       LookupMode    // Rows: in place of the vendor's mode
 }
+
+// DefaultDepth is over the 10,000 levels that Go's readers of JSON allow.
+const DefaultDepth = 20_000
+
+// maxHostileBytes bounds what Number and Deep put into an answer.
+const maxHostileBytes = 16 << 20
 
 // MaxHang is how long a Hang without a time of its own lasts at most.
 const MaxHang = time.Minute
@@ -52,41 +67,38 @@ const MaxHang = time.Minute
 // argsOf are the arguments that each kind takes. One called like the kind is the
 // value of the kind itself.
 var argsOf = map[Kind][]string{
-	Refuse:   {"code", "message"},
-	Status:   {"status", "code", "message", "html"},
+	Refuse:   {"code", "message", "data"},
+	Status:   {"status", "code", "message", "data", "html"},
 	Throttle: {"code", "message", "retry-after", "date"},
 	Hang:     {"hang"},
 	Delay:    {"delay"},
 	Redirect: {"to"},
-	Reset:    nil, Shut: nil, Cut: nil, Oversized: nil, NotJSON: nil, NoData: nil, NoNumber: nil, Numeric: nil,
+	Number:   {"number", "repeat"},
+	Deep:     {"deep"},
+	Rows:     modeWords,
+	Pass:     nil, Reset: nil, Shut: nil, Cut: nil, Oversized: nil, NotJSON: nil, NoData: nil, NoNumber: nil, Numeric: nil,
 }
 
 // args lists the arguments that are set, in the order of the text form.
 func (a Action) args() []word {
-	var set []word
-	value := func(name, value string, isSet bool) {
-		if isSet {
-			set = append(set, word{name: name, value: value, hasValue: true})
-		}
-	}
-	flag := func(name string, isSet bool) {
-		if isSet {
-			set = append(set, word{name: name})
-		}
-	}
+	var set wordList
 	waitName := string(Delay)
 	if a.Kind == Hang {
 		waitName = string(Hang)
 	}
-	value("status", strconv.Itoa(a.Status), a.Status != 0)
-	value(waitName, a.Wait.String(), a.Wait != 0)
-	value("code", a.Code, a.Code != "")
-	value("message", a.Message, a.Message != "")
-	flag("html", a.HTML)
-	value("retry-after", a.RetryAfter.String(), a.RetryAfter != 0)
-	flag("date", a.Date)
-	value("to", a.To, a.To != "")
-	return set
+	set.value("status", strconv.Itoa(a.Status), a.Status != 0)
+	set.value(waitName, a.Wait.String(), a.Wait != 0)
+	set.value("number", a.Number, a.Number != "")
+	set.value("repeat", strconv.Itoa(a.Repeat), a.Repeat != 0)
+	set.value("deep", strconv.Itoa(a.Depth), a.Depth != 0)
+	set.value("code", a.Code, a.Code != "")
+	set.value("message", a.Message, a.Message != "")
+	set.flag("data", a.Data)
+	set.flag("html", a.HTML)
+	set.value("retry-after", a.RetryAfter.String(), a.RetryAfter != 0)
+	set.flag("date", a.Date)
+	set.value("to", a.To, a.To != "")
+	return append(set, a.Rows.words()...)
 }
 
 // validate reports every fault of a; each names field and value.
@@ -103,10 +115,13 @@ func (a Action) validate() []error {
 		"status=%d: must be within 300..599 and not 304, which has no body", a.Status)
 	found.add(a.Kind == Delay && a.Wait <= 0 || a.Wait < 0, "%s=%v: must be over 0", a.Kind, a.Wait)
 	found.add((a.Kind == Refuse || a.Kind == Throttle) && a.Code == CodeSuccess, "code=%s: that means success", a.Code)
-	found.add(a.HTML && (a.Code != "" || a.Message != ""), "html: a page has neither code nor message")
+	found.add(a.HTML && (a.Code != "" || a.Message != "" || a.Data), "html: a page has neither code nor message nor data")
 	found.add(a.RetryAfter < 0, "retry-after=%v: must be over 0", a.RetryAfter)
+	found.add(a.Kind == Number && a.Number == "", "number: needs a value")
+	found.add(a.Repeat < 0 || a.Number != "" && a.Repeat > maxHostileBytes/len(a.Number), "repeat=%d: must be at least 1, and make %d bytes at most", a.Repeat, maxHostileBytes)
+	found.add(a.Depth < 0 || a.Depth > maxHostileBytes/2, "deep=%d: must be within 1..%d", a.Depth, maxHostileBytes/2)
 	found.add(a.Date && a.RetryAfter == 0, "date: only together with retry-after")
-	return found
+	return append(found, a.Rows.validate()...)
 }
 
 func kindNames() []string {

@@ -5,8 +5,28 @@ import (
 	"maps"
 	"math/rand/v2"
 	"slices"
+	"strconv"
 	"time"
 )
+
+// State is what has become of a package. Source: FACTS, package states.
+type State int64
+
+// The states.
+const (
+	Waiting  State = 0 // takes effect later
+	InUse    State = 1 // a main package, from its purchase on
+	Finished State = 2 // used up, refunded and so on
+)
+
+// stateOf reads a state, 0, 1 or 2.
+func stateOf(text string) (State, error) {
+	n, err := strconv.Atoi(text)
+	if state := State(n); err == nil && state >= Waiting && state <= Finished && text == strconv.Itoa(n) {
+		return state, nil
+	}
+	return 0, fmt.Errorf("state %q: must be 0 (waiting), 1 (in use) or 2 (finished)", text)
+}
 
 // Purchase is one line of the book.
 type Purchase struct {
@@ -16,6 +36,7 @@ type Purchase struct {
 	Renew       *int64    `json:"renew,omitempty"` // nil when the call had none
 	OrderNumber string    `json:"orderNumber"`     // 32 hex digits, never twice
 	OrderID     int64     `json:"orderId"`         // never twice
+	State       State     `json:"state"`
 	At          time.Time `json:"at"`
 	Call        int       `json:"call"` // which call bought it, counted from 1 over both endpoints
 }
@@ -87,8 +108,20 @@ func (v *Vendor) Purchases(outTradeNo string) []Purchase {
 	return found
 }
 
-// Reset forgets every purchase and every count, and starts the rules anew. Calls
-// in progress are entered in the new book.
+// SetState puts every purchase under outTradeNo into state, as the vendor does
+// when a package takes effect, is used up or refunded. It returns their number.
+func (v *Vendor) SetState(outTradeNo string, state State) int {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	at := v.book.byOutTradeNo[outTradeNo]
+	for _, i := range at {
+		v.book.purchases[i].State = state
+	}
+	return len(at)
+}
+
+// Reset forgets every purchase and every count, and starts the rules anew; the
+// lookup's mode stays. Calls in progress are entered in the new book.
 func (v *Vendor) Reset() {
 	v.mu.Lock()
 	defer v.mu.Unlock()
@@ -141,15 +174,30 @@ const firstOrderID = 101106255
 // buy enters a purchase. Its numbers are made like those of the reference's
 // example: Unix milliseconds, then hex digits; here the first eight of these are
 // the running number, so that none comes twice.
-func (b *book) buy(req request, call int, now time.Time) Purchase {
+func (b *book) buy(req request, state State, call int, now time.Time) Purchase {
 	n := len(b.purchases)
 	p := Purchase{
 		OutTradeNo: req.outTradeNo, ICCID: req.iccid, PackageCode: req.packageCode, Renew: req.renew,
 		OrderNumber: fmt.Sprintf("%013d%08x%011x", now.UnixMilli(), n, rand.Uint64N(1<<44)),
-		OrderID:     firstOrderID + int64(n), At: now, Call: call,
+		OrderID:     firstOrderID + int64(n), State: state, At: now, Call: call,
 	}
 	b.purchases = append(b.purchases, p)
 	b.byOutTradeNo[p.OutTradeNo] = append(b.byOutTradeNo[p.OutTradeNo], n)
 	b.byOrderNumber[p.OrderNumber] = n
 	return p
+}
+
+// asked returns the purchases that a lookup names, in the order of its numbers.
+func (b *book) asked(req request) (found []Purchase) {
+	for _, no := range req.outTradeNos {
+		for _, at := range b.byOutTradeNo[no] {
+			found = append(found, b.purchases[at])
+		}
+	}
+	for _, number := range req.orderNumbers {
+		if at, ok := b.byOrderNumber[number]; ok {
+			found = append(found, b.purchases[at])
+		}
+	}
+	return found
 }

@@ -1,10 +1,30 @@
 package sandbox
 
-// Codes of the answers. Every failed check is answered with HTTP 200 and one of
-// these, as the vendor does. The vendor's own table is not public: all of them but
-// CodeSuccess are invented, and a client must not depend on them.
+// CodeSuccess is the code of a success. Source: the reference.
+const CodeSuccess = "200"
+
+// Codes that the vendor documents. A refused check uses those of the card and of
+// the package, the rest come from settings and rules. Source: FACTS, "codes".
 const (
-	CodeSuccess     = "200"  // done; source: the reference
+	CodePermission       = "403"    // account: no permission
+	CodeFailed           = "500"    // operation failed, try again later; it does not say that nothing was bought
+	CodeThrottled        = "501"    // too many requests; over the rate, unless Config.ThrottleCode says otherwise
+	CodeWhitelist        = "502"    // account: source address not on the whitelist
+	CodeICCIDEmpty       = "41002"  // iccid empty; which of 41002 and 41003 means what is inferred
+	CodeICCIDFormat      = "41003"  // iccid of a wrong format
+	CodeCardOperator     = "41008"  // card and operator do not match
+	CodePackage          = "41018"  // wrong package code
+	CodePackageNotOnCard = "41028"  // the card has no such package
+	CodeActivation       = "41029"  // wrong activation type of a package
+	CodePackageProduct   = "41050"  // the package's product does not match the card
+	CodeBalance          = "45112"  // balance too low; documented for esim/purchase
+	CodeDuplicate        = "503016" // duplicate order number, query the order; documented for esim/purchase
+)
+
+// Codes of the sandbox's own checks, answered with HTTP 200. The vendor does not
+// document what it answers there: these are invented, stand in no documented
+// list, and so are unlisted codes to a client, which must not depend on them.
+const (
 	CodeSign        = "1001" // sign is wrong, or is not 40 upper-case hex digits
 	CodeAppKey      = "1002" // no such appkey
 	CodeTimestamp   = "1003" // timestamp too old, or too far in the future
@@ -15,9 +35,24 @@ const (
 	CodeQuery       = "1008" // something stands in the query string
 	CodeContentType = "1009" // not application/json in UTF-8
 	CodeRefused     = "3000" // what a refuse rule without a code answers
-	CodeThrottled   = "429"  // over the rate, unless Config.ThrottleCode says otherwise
-	CodeBusy        = "5000" // in an oversized answer to an order that was not bought
 )
+
+// messages are what a rule with a documented code says without a message of its own.
+var messages = map[string]string{
+	CodePermission:       "no permission",
+	CodeFailed:           "operation failed, try again later",
+	CodeThrottled:        "too many requests",
+	CodeWhitelist:        "address not on the whitelist",
+	CodeICCIDEmpty:       "iccid is empty",
+	CodeICCIDFormat:      "wrong format of iccid",
+	CodeCardOperator:     "card and operator do not match",
+	CodePackage:          "wrong package code",
+	CodePackageNotOnCard: "the card has no such package",
+	CodeActivation:       "wrong activation type",
+	CodePackageProduct:   "the package does not match the card",
+	CodeBalance:          "balance too low",
+	CodeDuplicate:        "duplicate order number",
+}
 
 // reply is the envelope of every answer of the API. Code is a string, or a number
 // where a rule asks for that; Data is left out when nil.

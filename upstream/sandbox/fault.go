@@ -22,26 +22,10 @@ func (v *Vendor) fail(w http.ResponseWriter, r *http.Request, rule Rule, answer 
 	if rule.Buy {
 		answer()
 	}
-	// A body that the fault spoils may tell what is true, and only that.
-	spoiled := func() reply {
-		if rule.Buy || r.URL.Path == LookupPath {
-			return answer()
-		}
-		return reply{Code: CodeBusy, Message: "busy"}
-	}
-
 	a := rule.Action
 	switch a.Kind {
-	case Refuse:
-		writeJSON(w, http.StatusOK, reply{Code: cmp.Or(a.Code, CodeRefused), Message: cmp.Or(a.Message, "refused")})
-	case Status:
-		writeStatus(w, a)
-	case Throttle:
-		retryAfter := retryAfterSeconds(a.RetryAfter)
-		if a.Date {
-			retryAfter = v.retryAfterDate(a.RetryAfter)
-		}
-		writeThrottled(w, cmp.Or(a.Code, CodeThrottled), cmp.Or(a.Message, "too many requests"), retryAfter)
+	case Refuse, Status, Throttle, NotJSON, Redirect:
+		v.refuseBy(w, r, a, answer)
 	case Hang:
 		v.wait(cmp.Or(a.Wait, MaxHang), r.Context().Done())
 		panic(http.ErrAbortHandler) // net/http closes the connection, and logs nothing
@@ -54,24 +38,67 @@ func (v *Vendor) fail(w http.ResponseWriter, r *http.Request, rule Rule, answer 
 		hangUp(w, true)
 	case Shut:
 		hangUp(w, false)
-	case Cut:
-		writeCut(w, spoiled())
-	case Oversized:
-		writeJSON(w, http.StatusOK, struct {
-			Padding string `json:"padding"`
-			reply
-		}{strings.Repeat("x", oversizedBytes), spoiled()})
+	case Cut, Oversized, Deep:
+		// A body that the fault spoils may tell what is true, and only that.
+		spoiled := reply{Code: CodeFailed, Message: messages[CodeFailed]}
+		if rule.Buy || r.URL.Path == LookupPath {
+			spoiled = answer()
+		}
+		writeSpoiled(w, a, spoiled)
+	default:
+		writeJSON(w, http.StatusOK, changed(a, answer()))
+	}
+}
+
+// refuseBy answers by a code or an HTTP status that is no success. answer is
+// called for its data alone, where a asks for that.
+func (v *Vendor) refuseBy(w http.ResponseWriter, r *http.Request, a Action, answer func() reply) {
+	var data any
+	if a.Data {
+		data = answer().Data
+	}
+	switch a.Kind {
+	case Refuse:
+		code := cmp.Or(a.Code, CodeRefused)
+		writeJSON(w, http.StatusOK, reply{code, cmp.Or(a.Message, messages[code], "refused"), data})
+	case Status:
+		writeStatus(w, a, data)
+	case Throttle:
+		retryAfter := retryAfterSeconds(a.RetryAfter)
+		if a.Date {
+			retryAfter = v.retryAfterDate(a.RetryAfter)
+		}
+		writeThrottled(w, cmp.Or(a.Code, CodeThrottled), cmp.Or(a.Message, messages[CodeThrottled]), retryAfter)
 	case NotJSON:
 		writeHTML(w, http.StatusOK)
-	case NoData:
-		writeJSON(w, http.StatusOK, withData(answer(), func(any) any { return nil }))
-	case NoNumber:
-		writeJSON(w, http.StatusOK, withData(answer(), withoutNumbers))
-	case Numeric:
-		writeJSON(w, http.StatusOK, numeric(answer()))
 	case Redirect:
 		http.Redirect(w, r, cmp.Or(a.To, "/moved"), http.StatusFound)
 	}
+}
+
+// changed is the usual answer with the change that a makes to it; Pass and Rows
+// make none here.
+func changed(a Action, usual reply) reply {
+	switch a.Kind {
+	case NoData:
+		return withData(usual, func(any) any { return nil })
+	case NoNumber:
+		return withData(usual, func(data any) any { return withNumber(data, "") })
+	case Number:
+		return withData(usual, func(data any) any { return withNumber(data, strings.Repeat(a.Number, max(a.Repeat, 1))) })
+	case Numeric:
+		return numeric(usual)
+	}
+	return usual
+}
+
+// throttle answers a call that is over the rate.
+func (v *Vendor) throttle(w http.ResponseWriter) {
+	if v.cfg.ThrottleAs == ThrottleAsCode {
+		writeJSON(w, http.StatusOK, reply{Code: v.cfg.ThrottleCode, Message: messages[CodeThrottled]})
+		return
+	}
+	writeThrottled(w, v.cfg.ThrottleCode, messages[CodeThrottled], retryAfterSeconds(v.cfg.RetryAfter))
 }
 
 // withData changes the data of a success, and leaves a refusal (of a repeat) as it is.
@@ -110,7 +137,7 @@ func writeHTML(w http.ResponseWriter, status int) {
 
 // writeStatus answers with the HTTP status of a Status action. Without a code of
 // its own the body has none, as from a proxy.
-func writeStatus(w http.ResponseWriter, a Action) {
+func writeStatus(w http.ResponseWriter, a Action, data any) {
 	if a.HTML {
 		writeHTML(w, a.Status)
 		return
@@ -118,7 +145,8 @@ func writeStatus(w http.ResponseWriter, a Action) {
 	writeJSON(w, a.Status, struct {
 		Code    string `json:"code,omitempty"`
 		Message string `json:"message"`
-	}{a.Code, cmp.Or(a.Message, http.StatusText(a.Status))})
+		Data    any    `json:"data,omitempty"`
+	}{a.Code, cmp.Or(a.Message, http.StatusText(a.Status)), data})
 }
 
 // writeThrottled answers HTTP 429; retryAfter is the header's value, empty for none.
@@ -141,6 +169,32 @@ func retryAfterSeconds(d time.Duration) string {
 // retryAfterDate spells the moment that is d from now as an HTTP date, rounded up.
 func (v *Vendor) retryAfterDate(d time.Duration) string {
 	return v.now().Add(d + time.Second - 1).UTC().Format(http.TimeFormat)
+}
+
+// writeSpoiled answers with a body that cannot be read, or that should not be.
+func writeSpoiled(w http.ResponseWriter, a Action, answer reply) {
+	switch a.Kind {
+	case Cut:
+		writeCut(w, answer)
+	case Oversized:
+		writeJSON(w, http.StatusOK, struct {
+			Padding string `json:"padding"`
+			reply
+		}{strings.Repeat("x", oversizedBytes), answer})
+	case Deep:
+		writeDeep(w, answer, cmp.Or(a.Depth, DefaultDepth))
+	}
+}
+
+// writeDeep puts arrays in arrays in front of the answer. It is written by hand:
+// encoding/json refuses what is too deep.
+func writeDeep(w http.ResponseWriter, answer reply, depth int) {
+	body, err := json.Marshal(answer)
+	if err != nil {
+		panic(err)
+	}
+	w.Header().Set("Content-Type", "application/json;charset=utf-8")
+	_, _ = fmt.Fprintf(w, `{"padding":%s%s,%s`, strings.Repeat("[", depth), strings.Repeat("]", depth), body[1:])
 }
 
 // writeCut announces the whole body and sends half of it.

@@ -52,6 +52,9 @@ func TestActions(t *testing.T) {
 		}
 	}
 	oversized := func(a answered) bool { return len(a.body) > 2<<20 }
+	deep := func(a answered) bool {
+		return a.status == 200 && strings.HasPrefix(string(a.body), `{"padding":`+strings.Repeat("[", DefaultDepth)+"]") && !json.Valid(a.body)
+	}
 	anyError := func(a answered) bool { return a.err != nil }
 	const buysAlways = true
 
@@ -62,12 +65,17 @@ func TestActions(t *testing.T) {
 	}{
 		`refuse`:                             {order: is(200, `{"code":"3000","message":"refused"}`)},
 		`refuse code=3001 message="no such"`: {order: is(200, `{"code":"3001","message":"no such"}`)},
+		`refuse code=41018`:                  {order: is(200, `{"code":"41018","message":"wrong package code"}`)},
+		`deep`:                               {order: deep, lookup: deep},
+		`pass`:                               {order: has(200, `"code":"200"`, `"orderNumber"`), buysAlways: buysAlways},
+		`number="\x1b[2J" repeat=2`:          {order: has(200, `"code":"200"`, `"orderNumber":"\u001b[2J\u001b[2J"`), buysAlways: buysAlways},
+		`number=A repeat=3000000`:            {order: func(a answered) bool { return len(a.body) > 3_000_000 && json.Valid(a.body) }, buysAlways: buysAlways},
 		`status=500`:                         {order: is(500, `{"message":"Internal Server Error"}`)},
 		`status=503 code=9 message=busy`:     {order: is(503, `{"code":"9","message":"busy"}`)},
 		`status=502 html`:                    {order: page(502)},
 		`status=400 code=7`:                  {order: is(400, `{"code":"7","message":"Bad Request"}`)},
 		`status=301`:                         {order: has(301, "Moved")},
-		`throttle`:                           {order: all(retryAfter(""), is(429, `{"code":"429","message":"too many requests"}`))},
+		`throttle`:                           {order: all(retryAfter(""), is(429, `{"code":"501","message":"too many requests"}`))},
 		`throttle code=88 message=slow`:      {order: is(429, `{"code":"88","message":"slow"}`)},
 		`throttle retry-after=1001ms`:        {order: retryAfter("2")},
 		`throttle retry-after=2s date`:       {order: retryAfter(now.Truncate(time.Second).Add(2 * time.Second).UTC().Format(http.TimeFormat))},
@@ -79,7 +87,7 @@ func TestActions(t *testing.T) {
 		`redirect to=http://127.0.0.1:1/`:    {order: func(a answered) bool { return a.status == 302 && a.header.Get("Location") == "http://127.0.0.1:1/" }},
 		`hang=1ms`:                           {order: anyError},
 		`nodata`:                             {order: is(200, `{"code":"200","message":"success"}`), buysAlways: buysAlways},
-		`nonumber`:                           {order: is(200, `{"code":"200","message":"success","data":{"orderId":101106256}}`), lookup: is(200, `{"code":"200","message":"success","data":[{"outTradeNo":"old","orderId":101106255,"iccid":"8988308650100524999","packageCode":"CN-5M-7D-C-US-20230103AC4BF927","state":0}]}`), buysAlways: buysAlways},
+		`nonumber`:                           {order: is(200, `{"code":"200","message":"success","data":{"orderId":101106256}}`), lookup: is(200, `{"code":"200","message":"success","data":[{"outTradeNo":"old","orderId":101106255,"iccid":"8988308650100524999","packageCode":"CN-5M-7D-C-US-20230103AC4BF927","state":1}]}`), buysAlways: buysAlways},
 		`numeric`:                            {order: has(200, `"code":200,`, `"orderNumber"`), buysAlways: buysAlways},
 		`delay=1ms`:                          {order: has(200, `"code":"200"`, `"orderNumber"`), buysAlways: buysAlways},
 		`oversized`:                          {order: all(oversized, has(200)), lookup: all(oversized, has(200, `"outTradeNo":"old"`))},
@@ -134,7 +142,7 @@ func actionWord(action string) string {
 func TestOversizedDoesNotClaimAPurchase(t *testing.T) {
 	r := newRig(t, Config{})
 	r.rules("outTradeNo=A: oversized", "buy: oversized")
-	r.wantCode(r.send(anOrder("A")), CodeBusy)
+	r.wantCode(r.send(anOrder("A")), CodeFailed)
 	r.wantCode(r.send(anOrder("B")), CodeSuccess)
 	r.wantBought("A", 0)
 	r.wantBought("B", 1)

@@ -5,6 +5,7 @@ import (
 	"math"
 	"slices"
 	"strings"
+	"unicode"
 	"unicode/utf8"
 )
 
@@ -34,8 +35,8 @@ func checkFields(endpoint Endpoint, f fields) (system, request, *refusal) {
 	}
 	req := request{endpoint: endpoint}
 	if endpoint == EndpointOrder {
-		req.iccid = t.text("iccid")
-		req.packageCode = t.text("packageCode")
+		req.iccid = t.documented("iccid", CodeICCIDEmpty, CodeICCIDFormat, isICCID)
+		req.packageCode = t.documented("packageCode", CodePackage, CodePackage, isPackageCode)
 		req.outTradeNo = t.text("outTradeNo")
 		req.renew = t.optionalInteger("renew", math.MinInt64, math.MaxInt64)
 		if n := utf8.RuneCountInString(req.outTradeNo); n > maxOutTradeNoChars {
@@ -76,6 +77,22 @@ func (t *taker) text(name string) string {
 		t.refuse("%s is not a string", name)
 	case s == "":
 		t.refuse("%s is empty", name)
+	}
+	return s
+}
+
+// documented takes a string for whose faults the vendor has codes: empty where it
+// is missing or empty, wrong where it is no string or not well-formed.
+func (t *taker) documented(name, empty, wrong string, wellFormed func(string) bool) string {
+	value := t.left[name]
+	delete(t.left, name)
+	s, isString := value.(string)
+	switch {
+	case t.first != nil:
+	case value == nil || s == "" && isString:
+		t.first = refusef(empty, "%s is missing or empty", name)
+	case !isString || !wellFormed(s):
+		t.first = refusef(wrong, "%s (%v) has a wrong format", name, value)
 	}
 	return s
 }
@@ -153,6 +170,19 @@ func (t *taker) numbers(name string) []string {
 		}
 	}
 	return once
+}
+
+// isICCID says whether s has the form of a card's number: 15 to 22 letters or
+// digits. Source: contract, section 2.
+func isICCID(s string) bool {
+	letter := func(r rune) bool { return r >= '0' && r <= '9' || r >= 'A' && r <= 'Z' || r >= 'a' && r <= 'z' }
+	return len(s) >= 15 && len(s) <= 22 && !strings.ContainsFunc(s, func(r rune) bool { return !letter(r) })
+}
+
+// isPackageCode says whether s has the form of a package's code: up to 128
+// printable characters, no space. Source: contract, section 2.
+func isPackageCode(s string) bool {
+	return utf8.RuneCountInString(s) <= 128 && !strings.ContainsFunc(s, func(r rune) bool { return r == ' ' || !unicode.IsPrint(r) })
 }
 
 func isSign(s string) bool {

@@ -7,49 +7,9 @@ import (
 	"strings"
 )
 
-// ParseRule reads the text form of a rule:
-//
-//	{condition} ":" action {argument}
-//
-// Conditions and arguments are words, "name" or "name=value", with spaces between
-// them, in any order. A value with a space, a quote or a final colon in it stands
-// in double quotes, as in Go. For example:
-//
-//	packageCode=BAD-*: refuse code=3001 message="no such package"
-//	outTradeNo=T-* first=1 buy: hang
-//	endpoint=lookup p=0.2: status=503 html
-//	after=10s for=20s: throttle retry-after=2s
-//	always: delay=300ms
-//
-// The conditions, all of which must fit:
-//
-//	always                      no condition; the same as nothing before the colon
-//	endpoint=order|lookup|any   default order
-//	packageCode=PATTERN         as in path.Match; "*" also spans "/"; orders only
-//	outTradeNo=PATTERN          for a lookup: one of the outTradeNos it asks for
-//	p=0.25                      a share of the calls, the same ones in every run with one seed
-//	first=2                     the first 2 calls of each outTradeNo that no earlier rule took
-//	after=10s, for=20s          from 10 s after the rules were set, for 20 s
-//	buy                         not a condition: enter the purchase in the book, then act; orders only
-//
-// The actions:
-//
-//	refuse     code= message=                     HTTP 200 with another code (default 3000)
-//	status=503 code= message= | html              that HTTP status (300..599), a JSON body or an HTML page
-//	throttle   code= message= retry-after= date   HTTP 429; Retry-After in seconds, or as a date
-//	hang[=5s]                                     no answer until the caller gives up, for at most so long (default 1m)
-//	delay=2s                                      the usual answer, later; it buys even when the caller has gone
-//	reset                                         a TCP reset
-//	close                                         an orderly close without an answer
-//	cut                                           the connection is closed in the middle of the body
-//	oversized                                     a valid body of over 2 MiB
-//	notjson                                       HTTP 200 with an HTML page
-//	nodata                                        code 200 without data (bought; in a lookup: none found)
-//	nonumber                                      code 200, data without orderNumber (bought)
-//	numeric                                       the usual answer with the number 200 as its code (bought)
-//	redirect   to=URL                             HTTP 302
-//
-// The error names the rule, the word and its value.
+// ParseRule reads the text form of a rule, which Help explains. A value with a
+// space, a quote or a final colon in it stands in double quotes, as in Go. The
+// error names the rule, the word and its value.
 func ParseRule(text string) (Rule, error) {
 	r, err := parseRule(text)
 	if err != nil {
@@ -85,39 +45,40 @@ func ParseRules(text string) ([]Rule, error) {
 
 // String returns the text form, which ParseRule reads back as the same rule.
 func (r Rule) String() string {
-	var head []string
-	add := func(name, value string, isSet bool) {
-		if isSet {
-			head = append(head, word{name: name, value: value, hasValue: true}.String())
-		}
+	var head wordList
+	head.value("endpoint", endpointWords[r.Endpoint], r.Endpoint != "")
+	head.value("packageCode", r.PackageCode, r.PackageCode != "")
+	head.value("outTradeNo", r.OutTradeNo, r.OutTradeNo != "")
+	head.value("state", r.State, r.State != "")
+	head.value("p", strconv.FormatFloat(r.Probability, 'g', -1, 64), r.Probability != 0)
+	head.value("first", strconv.Itoa(r.First), r.First != 0)
+	head.value("after", r.After.String(), r.After != 0)
+	head.value("for", r.For.String(), r.For != 0)
+	head.flag("buy", r.Buy && r.BuyState == "")
+	head.value("buy", r.BuyState, r.BuyState != "")
+	head.flag("always", len(head) == 0)
+	return joinWords(head) + ": " + r.Action.String()
+}
+
+func joinWords(words []word) string {
+	var texts []string
+	for _, w := range words {
+		texts = append(texts, w.String())
 	}
-	add("endpoint", endpointWords[r.Endpoint], r.Endpoint != "")
-	add("packageCode", r.PackageCode, r.PackageCode != "")
-	add("outTradeNo", r.OutTradeNo, r.OutTradeNo != "")
-	add("p", strconv.FormatFloat(r.Probability, 'g', -1, 64), r.Probability != 0)
-	add("first", strconv.Itoa(r.First), r.First != 0)
-	add("after", r.After.String(), r.After != 0)
-	add("for", r.For.String(), r.For != 0)
-	if r.Buy {
-		head = append(head, "buy")
-	}
-	if len(head) == 0 {
-		head = append(head, "always")
-	}
-	return strings.Join(head, " ") + ": " + r.Action.String()
+	return strings.Join(texts, " ")
 }
 
 // String returns the part of a rule's text that follows the colon.
 func (a Action) String() string {
-	words := []string{string(a.Kind)}
+	words := []word{{name: string(a.Kind)}}
 	for _, arg := range a.args() {
 		if arg.name == string(a.Kind) {
-			words[0] = arg.String()
+			words[0] = arg
 		} else {
-			words = append(words, arg.String())
+			words = append(words, arg)
 		}
 	}
-	return strings.Join(words, " ")
+	return joinWords(words)
 }
 
 func parseRule(text string) (Rule, error) {
@@ -150,7 +111,12 @@ func (r *Rule) set(w word) (err error) {
 	case "always":
 		err = w.flag(new(bool))
 	case "buy":
-		err = w.flag(&r.Buy)
+		r.Buy = true
+		if w.hasValue {
+			err = w.state(&r.BuyState)
+		}
+	case "state":
+		err = w.state(&r.State)
 	case "endpoint":
 		var ok bool
 		if r.Endpoint, ok = endpointOf(w.value); !ok {
@@ -195,6 +161,12 @@ func (a *Action) set(w word) (err error) {
 	switch w.name {
 	case "status":
 		err = w.integer(&a.Status)
+	case "number":
+		err = w.text(&a.Number)
+	case "repeat":
+		err = w.integer(&a.Repeat)
+	case "deep":
+		err = w.integer(&a.Depth)
 	case "hang", "delay":
 		if w.name != string(a.Kind) {
 			return fmt.Errorf("%s: %s has no such argument", w, a.Kind)
@@ -204,6 +176,8 @@ func (a *Action) set(w word) (err error) {
 		err = w.text(&a.Code)
 	case "message":
 		err = w.text(&a.Message)
+	case "data":
+		err = w.flag(&a.Data)
 	case "html":
 		err = w.flag(&a.HTML)
 	case "retry-after":
@@ -213,7 +187,10 @@ func (a *Action) set(w word) (err error) {
 	case "to":
 		err = w.text(&a.To)
 	default:
-		err = fmt.Errorf("%s: no such argument", w)
+		var known bool
+		if known, err = a.Rows.set(w); !known {
+			err = fmt.Errorf("%s: no such argument", w)
+		}
 	}
 	return err
 }

@@ -1,78 +1,144 @@
 package sandbox
 
-// row is one purchase in the lookup's answer.
+import (
+	"encoding/json"
+	"fmt"
+	"strings"
+)
+
+// row is one package in the lookup's answer.
 type row struct {
-	OutTradeNo  string `json:"outTradeNo"`
+	OutTradeNo  string `json:"outTradeNo,omitempty"`
 	OrderNumber string `json:"orderNumber,omitempty"`
-	OrderID     int64  `json:"orderId"`
-	ICCID       string `json:"iccid"`
-	PackageCode string `json:"packageCode"`
-	State       int64  `json:"state"` // always stateWaiting: nothing here uses a package up
+	OrderID     int64  `json:"orderId,omitempty"`
+	ICCID       string `json:"iccid,omitempty"`
+	PackageCode string `json:"packageCode,omitempty"`
+	State       *State `json:"state,omitempty"`
 }
 
-// stateWaiting is the vendor's state of a package that is not yet in use.
-const stateWaiting = 0
-
-// rowList is the lookup's data in ShapeObject.
+// rowList is the lookup's data where it is an object.
 type rowList struct {
-	Total int   `json:"total"` // rows on all pages
-	List  []row `json:"list"`
+	Total int    // rows on all pages
+	Name  string // of the list
+	List  []row
+}
+
+// Names of the fields of a rowList.
+const (
+	totalField = "total"
+	listField  = "list"
+)
+
+// MarshalJSON writes {"total": n, "list": [row, ...]}.
+func (l rowList) MarshalJSON() ([]byte, error) {
+	name, nameErr := json.Marshal(l.Name)
+	list, listErr := json.Marshal(l.List)
+	if nameErr != nil || listErr != nil {
+		return nil, fmt.Errorf("list of rows: %w, %w", nameErr, listErr)
+	}
+	return fmt.Appendf(nil, `{"%s":%d,%s:%s}`, totalField, l.Total, name, list), nil
 }
 
 // lookup answers a lookup: the rows in the order of the numbers asked for, each
-// number once, a purchase only when it is older than Config.LookupLag. The caller
-// holds v.mu.
+// number once, a purchase only when it is older than Config.LookupLag and in the
+// state that was asked for; then what mode does to them. The caller holds v.mu.
 //
 // Source: FACTS, batch lookup; the shapes are its assumption.
-func (v *Vendor) lookup(req request) reply {
-	var found []int
-	for _, no := range req.outTradeNos {
-		found = append(found, v.book.byOutTradeNo[no]...)
-	}
-	for _, number := range req.orderNumbers {
-		if at, ok := v.book.byOrderNumber[number]; ok {
-			found = append(found, at)
-		}
-	}
-
+func (v *Vendor) lookup(req request, mode LookupMode) reply {
 	rows := []row{} // not nil: JSON has [] then
 	now := v.now()
-	for _, at := range found {
-		p := v.book.purchases[at]
-		if now.Sub(p.At) < v.cfg.LookupLag || req.state != nil && *req.state != stateWaiting {
+	for _, p := range v.book.asked(req) {
+		hidden := mode.Hide != "" && matches(mode.Hide, p.OutTradeNo)
+		if hidden || now.Sub(p.At) < v.cfg.LookupLag || req.state != nil && *req.state != int64(p.State) {
 			continue
 		}
-		rows = append(rows, row{
-			OutTradeNo: p.OutTradeNo, OrderNumber: p.OrderNumber, OrderID: p.OrderID,
-			ICCID: p.ICCID, PackageCode: p.PackageCode, State: stateWaiting,
-		})
+		for range max(mode.Packages, 1) {
+			rows = append(rows, row{p.OutTradeNo, p.OrderNumber, p.OrderID, p.ICCID, p.PackageCode, &p.State})
+		}
 	}
 
 	total := len(rows)
 	from := min(int64(total), (req.page-1)*req.pageSize)
 	to := min(int64(total), from+req.pageSize)
-	rows = rows[from:to]
-	if v.cfg.LookupShape == ShapeObject {
-		return success(rowList{Total: total, List: rows})
+	rows = append([]row{}, rows[from:to]...)
+	for range mode.Strangers {
+		rows = append(rows, stranger(len(rows)))
+		total++
 	}
-	return success(rows)
+	if mode.Full {
+		for int64(len(rows)) < req.pageSize {
+			rows = append(rows, fill(rows))
+		}
+		total = max(total, int(req.page*req.pageSize)+1)
+	}
+	rows = omit(rows, mode.Omit)
+
+	if v.cfg.LookupShape == ShapeArray && mode.List == "" && mode.Miscount == 0 {
+		return success(rows)
+	}
+	name := listField
+	if mode.List != "" {
+		name = mode.List
+	}
+	return success(rowList{Total: total + mode.Miscount, Name: name, List: rows})
 }
 
-// withoutNumbers returns the data of a success with every orderNumber left out.
-func withoutNumbers(data any) any {
-	strip := func(rows []row) []row {
+// stranger returns row n of an order that nobody has placed.
+func stranger(n int) row {
+	state := InUse
+	return row{fmt.Sprintf("STRANGER-%d", n), fmt.Sprintf("%032x", n+1), int64(n + 1), "8988308650100520000", "STRANGER", &state}
+}
+
+// fill returns one more row for a page: the first of them again, so that a full
+// page alone shows nothing that nobody asked for.
+func fill(rows []row) row {
+	if len(rows) == 0 {
+		return stranger(0)
+	}
+	return rows[0]
+}
+
+// omit takes the fields that names lists out of every row.
+func omit(rows []row, names string) []row {
+	for name := range strings.SplitSeq(names, ",") {
 		for i := range rows {
-			rows[i].OrderNumber = ""
+			r := &rows[i]
+			switch name {
+			case "outTradeNo":
+				r.OutTradeNo = ""
+			case "orderNumber":
+				r.OrderNumber = ""
+			case "orderId":
+				r.OrderID = 0
+			case "iccid":
+				r.ICCID = ""
+			case "packageCode":
+				r.PackageCode = ""
+			case "state":
+				r.State = nil
+			}
+		}
+	}
+	return rows
+}
+
+// withNumber returns the data of a success with number in place of every
+// orderNumber; an empty one is left out.
+func withNumber(data any, number string) any {
+	in := func(rows []row) []row {
+		for i := range rows {
+			rows[i].OrderNumber = number
 		}
 		return rows
 	}
 	switch data := data.(type) {
 	case orderData:
-		return orderData{OrderID: data.OrderID}
+		return orderData{OrderNumber: number, OrderID: data.OrderID}
 	case []row:
-		return strip(data)
+		return in(data)
 	case rowList:
-		return rowList{Total: data.Total, List: strip(data.List)}
+		data.List = in(data.List)
+		return data
 	}
 	return data
 }

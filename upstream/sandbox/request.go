@@ -24,7 +24,7 @@ type request struct {
 
 	// A lookup: one of the two lists is set.
 	outTradeNos, orderNumbers []string
-	state                     *int64 // nil: any
+	state                     *int64 // nil: every state
 	page, pageSize            int64
 }
 
@@ -62,6 +62,21 @@ func (v *Vendor) check(endpoint Endpoint, r *http.Request, body []byte, bodyErr 
 		return request{}, refusef(CodeSign, "sign is wrong")
 	case age > v.cfg.MaxAge || age < -v.cfg.MaxAge:
 		return request{}, refusef(CodeTimestamp, "timestamp is %v from now, more than %v", age.Truncate(time.Second), v.cfg.MaxAge)
+	}
+	return v.checkState(req)
+}
+
+// checkState puts what Config.LookupWithoutState says in the place of a state that
+// a lookup does not have.
+func (v *Vendor) checkState(req request) (request, *refusal) {
+	if req.endpoint != EndpointLookup || req.state != nil {
+		return req, nil
+	}
+	switch v.cfg.LookupWithoutState {
+	case StateZero:
+		req.state = new(int64(Waiting))
+	case StateError:
+		return request{}, refusef(CodeField, "state is missing")
 	}
 	return req, nil
 }

@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"path"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -28,11 +29,13 @@ type Rule struct {
 	Endpoint    Endpoint      // default EndpointOrder
 	PackageCode string        // a pattern as in path.Match, where "*" also spans "/"; orders only
 	OutTradeNo  string        // the same; a lookup fits when one of the outTradeNos it asks for does
+	State       string        // the state that a lookup asks for, "0", "1" or "2"; lookups only
 	Probability float64       // over 0 and at most 1; 0 stands for 1. Decided by Config.Seed, the outTradeNo and how often it came
 	First       int           // only the first so many fitting calls of each outTradeNo; 0 = all
 	After       time.Duration // not before this long after the rules were set
 	For         time.Duration // not later than this long after After; 0 = without end
 	Buy         bool          // enter the purchase in the book first, then act; orders only
+	BuyState    string        // with Buy: the state of the purchase, "0", "1" or "2"; default "1"
 	Action      Action
 }
 
@@ -44,6 +47,12 @@ func (r Rule) Validate() error {
 	found.add(!known, "endpoint=%s: must be order, lookup or any", r.Endpoint)
 	found.add(!orders && r.PackageCode != "", "packageCode=%s: a lookup has no packageCode, so endpoint must be order", r.PackageCode)
 	found.add(!orders && r.Buy, "buy: nothing is bought by a lookup, so endpoint must be order")
+	found.add(r.endpoint() != EndpointLookup && r.State != "", "state=%s: only a lookup asks for a state, so endpoint must be lookup", r.State)
+	found.state("state", r.State)
+	found.add(!r.Buy && r.BuyState != "", "BuyState (%s): only with Buy", r.BuyState)
+	found.state("buy", r.BuyState)
+	found.add(r.endpoint() != EndpointLookup && r.Action.Kind == Rows, "rows: only a lookup has rows, so endpoint must be lookup")
+	found.add(!r.Buy && r.Action.Data, "data: only with buy, so that its orderNumber is true")
 	found.add(badPattern(r.PackageCode), "packageCode=%s: not a pattern", r.PackageCode)
 	found.add(badPattern(r.OutTradeNo), "outTradeNo=%s: not a pattern", r.OutTradeNo)
 	found.add(!(r.Probability >= 0 && r.Probability <= 1), "p=%v: must be over 0 and at most 1", r.Probability)
@@ -60,6 +69,20 @@ func (f *faults) add(bad bool, format string, args ...any) {
 	if bad {
 		*f = append(*f, fmt.Errorf(format, args...))
 	}
+}
+
+// state adds a fault where text, which may be empty, is no state.
+func (f *faults) state(name, text string) {
+	_, err := stateOf(text)
+	f.add(text != "" && err != nil, "%s=%s: must be 0 (waiting), 1 (in use) or 2 (finished)", name, text)
+}
+
+// bought is the state of what is bought under r, or under no rule.
+func (r Rule) bought() State {
+	if state, err := stateOf(r.BuyState); err == nil {
+		return state
+	}
+	return InUse
 }
 
 // endpoint is r.Endpoint with its default.
@@ -115,6 +138,9 @@ func (s *ruleSet) applies(i int, r Rule, req request, now time.Time) bool {
 		return false
 	}
 	if r.endpoint() != EndpointAny && r.endpoint() != req.endpoint || !matches(r.PackageCode, req.packageCode) {
+		return false
+	}
+	if r.State != "" && (req.state == nil || r.State != strconv.FormatInt(*req.state, 10)) {
 		return false
 	}
 	var fitting []string

@@ -10,12 +10,14 @@ import (
 
 func TestRuleMatches(t *testing.T) {
 	order := request{endpoint: EndpointOrder, outTradeNo: "T-1/a", packageCode: "CN/5M"}
-	lookup := request{endpoint: EndpointLookup, outTradeNos: []string{"X", "T-1/a"}}
+	lookup := request{endpoint: EndpointLookup, outTradeNos: []string{"X", "T-1/a"}, state: new(int64(1))}
 	byNumber := request{endpoint: EndpointLookup, orderNumbers: []string{"T-1/a"}}
 	for text, want := range map[string][3]bool{ // order, lookup, lookup by orderNumber
 		`always: reset`:                             {true, false, false},
 		`endpoint=order: reset`:                     {true, false, false},
 		`endpoint=lookup: reset`:                    {false, true, true},
+		`endpoint=lookup state=1: reset`:            {false, true, false},
+		`endpoint=lookup state=0: reset`:            {false, false, false},
 		`endpoint=any: reset`:                       {true, true, true},
 		`packageCode=CN*: reset`:                    {true, false, false},
 		`packageCode=CN: reset`:                     {false, false, false},
@@ -126,11 +128,11 @@ func TestProbabilityIsReproducible(t *testing.T) {
 func TestConfigValidateNamesEveryFault(t *testing.T) {
 	err := Config{
 		MaxAge: -1, Rate: -2, ThrottleCode: "200", RetryAfter: -3, Latency: -4, Jitter: -5, RefuseRepeats: "200",
-		LookupLag: -6, LookupShape: "list",
+		LookupLag: -6, LookupShape: "list", LookupWithoutState: "none", ThrottleAs: "tcp", LookupMode: LookupMode{Omit: "x", Packages: -7},
 		Rules: []Rule{
 			{Action: Action{Kind: Reset}},
 			{Action: Action{Kind: "explode"}},
-			{Endpoint: "x", Probability: 2, First: -1, After: -1, For: -1, Action: Action{Kind: Hang, Wait: -1}},
+			{Endpoint: "x", Probability: 2, First: -1, After: -1, For: -1, State: "9", BuyState: "8", Action: Action{Kind: Hang, Wait: -1}},
 			{Endpoint: EndpointLookup, PackageCode: "[", Buy: true, Action: Action{Kind: Reset, Status: 500}},
 		},
 	}.Validate()
@@ -140,6 +142,7 @@ func TestConfigValidateNamesEveryFault(t *testing.T) {
 	for _, want := range []string{
 		"AppKey is required", "Secret is required", "MaxAge (-1ns)", "Rate (-2)", "ThrottleCode", "RetryAfter (-3ns)", "Latency (-4ns)",
 		"Jitter (-5ns)", "RefuseRepeats", "LookupLag (-6ns)", `LookupShape ("list")`,
+		`LookupWithoutState ("none")`, `ThrottleAs ("tcp")`, "omit=x:", "packages=-7:", "state=9: only a lookup", "state=9: must be 0", "BuyState (8): only with Buy", "buy=8: must be 0",
 		`rule 2 (always: explode): action "explode"`, "endpoint=x:", "p=2:", "first=-1:", "after=-1ns:", "for=-1ns:", "hang=-1ns:",
 		"packageCode=[: a lookup has", "packageCode=[: not a pattern", "buy: nothing", "status=500: reset has no such argument",
 	} {

@@ -62,6 +62,35 @@ func TestAdmin(t *testing.T) {
 		t.Errorf("totals = %s", got)
 	}
 
+	text("PUT", "/lookup-mode", " hide=A packages=2\n", 200)
+	if got := text("GET", "/lookup-mode", "", 200); got != "hide=A packages=2\n" {
+		t.Errorf("lookup mode = %q", got)
+	}
+	if rows, _ := r.rows(r.send(aLookup("A"))); len(rows) != 0 {
+		t.Errorf("hidden orders are shown: %s", rows)
+	}
+	if got := text("POST", "/lookup-mode", "blind", 400); !strings.Contains(got, "blind: no such word, must be one of hide, omit") {
+		t.Errorf("error = %q", got)
+	}
+	text("PUT", "/lookup-mode", strings.Repeat(" ", maxRulesBytes+1), 400)
+	text("PUT", "/lookup-mode", "packages=10001", 400)
+	if got := r.vendor.LookupMode(); got != (LookupMode{Hide: "A", Packages: 2}) {
+		t.Errorf("mode after errors: %+v", got)
+	}
+	text("PUT", "/lookup-mode", "", 200)
+
+	if got := text("POST", "/state?outTradeNo=A&state=2", "", 200); got != "A: state 2, purchases 2\n" {
+		t.Errorf("state: %q", got)
+	}
+	if rows, _ := r.rows(r.send(aLookup("A").with(call{"state": 2}))); len(rows) != 2 || !strings.Contains(text("GET", "/book", "", 200), `"state":2`) {
+		t.Errorf("state 2: %s", rows)
+	}
+	text("POST", "/state?outTradeNo=B&state=2", "", 400)
+	text("POST", "/state?outTradeNo=A&state=3", "", 400)
+	text("POST", "/state?outTradeNo=A", "", 400)
+	text("GET", "/state?outTradeNo=A&state=2", "", 405)
+	text("DELETE", "/lookup-mode", "", 405)
+
 	text("DELETE", "/book", "", 405)
 	text("GET", "/reset", "", 405)
 	text("POST", "/healthz", "", 405)

@@ -1,7 +1,7 @@
 package sandbox
 
 import (
-	"errors"
+	"cmp"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -16,58 +16,9 @@ const (
 	LookupPath = "/api/v3/package/getOrderPackageDetails"
 )
 
-// Shapes of the lookup's data, for Config.LookupShape.
-const (
-	ShapeArray  = "array"  // [row, ...]
-	ShapeObject = "object" // {"total": n, "list": [row, ...]}
-)
-
 // maxBodyBytes bounds the body of a request; the largest that means something is
 // a lookup of 50 numbers, below 2 KiB.
 const maxBodyBytes = 64 << 10
-
-// Config says how the vendor behaves. The zero value of every field but AppKey
-// and Secret is a well-behaved vendor.
-type Config struct {
-	AppKey string // required; the one account there is
-	Secret string // required; signs that account's calls
-
-	MaxAge time.Duration // how far timestamp may be from now, both ways; default 5m
-
-	Rate         int           // calls per sliding second over both endpoints; 0 = no limit. A call that is over it does not use it up
-	ThrottleCode string        // code in the body of HTTP 429 when over the rate; default CodeThrottled
-	RetryAfter   time.Duration // Retry-After of HTTP 429 when over the rate, rounded up to seconds; 0 = no such header
-
-	Latency time.Duration // from the arrival of a call to its execution
-	Jitter  time.Duration // up to this much more, evenly spread
-
-	RefuseRepeats string // the code a repeated outTradeNo is refused with; empty: it is bought again, so that buying twice shows
-
-	LookupLag   time.Duration // a purchase shows in the lookup only when it is this old
-	LookupShape string        // ShapeArray (default) or ShapeObject
-
-	Rules []Rule // faults; the first rule that applies to a call decides it
-	Seed  uint64 // decides which calls a rule with a probability picks
-}
-
-// Validate reports every fault of c in one error, or nil.
-func (c Config) Validate() error {
-	var found faults
-	found.add(c.AppKey == "", "AppKey is required")
-	found.add(c.Secret == "", "Secret is required")
-	notNegative := func(name string, d time.Duration) { found.add(d < 0, "%s (%v) must not be negative", name, d) }
-	notNegative("MaxAge", c.MaxAge)
-	notNegative("RetryAfter", c.RetryAfter)
-	notNegative("Latency", c.Latency)
-	notNegative("Jitter", c.Jitter)
-	notNegative("LookupLag", c.LookupLag)
-	found.add(c.Rate < 0, "Rate (%d) must not be negative", c.Rate)
-	found.add(c.ThrottleCode == CodeSuccess, "ThrottleCode must not be %q: that means success", CodeSuccess)
-	found.add(c.RefuseRepeats == CodeSuccess, "RefuseRepeats must not be %q: that means success", CodeSuccess)
-	found.add(c.LookupShape != "" && c.LookupShape != ShapeArray && c.LookupShape != ShapeObject,
-		"LookupShape (%q) must be %s or %s", c.LookupShape, ShapeArray, ShapeObject)
-	return errors.Join(append(found, validateRules(c.Rules))...)
-}
 
 // Vendor is the simulated vendor, an http.Handler. All its methods are safe for
 // concurrent use.
@@ -83,6 +34,7 @@ type Vendor struct {
 	arrived window // every call
 	granted window // calls that were within the rate
 	rules   *ruleSet
+	mode    LookupMode
 	down    bool
 }
 
@@ -92,17 +44,11 @@ func New(cfg Config) *Vendor {
 	if err := cfg.Validate(); err != nil {
 		panic(fmt.Errorf("sandbox.New: %w", err))
 	}
-	if cfg.MaxAge == 0 {
-		cfg.MaxAge = 5 * time.Minute
-	}
-	if cfg.ThrottleCode == "" {
-		cfg.ThrottleCode = CodeThrottled
-	}
-	if cfg.LookupShape == "" {
-		cfg.LookupShape = ShapeArray
-	}
+	cfg.MaxAge = cmp.Or(cfg.MaxAge, 5*time.Minute)
+	cfg.ThrottleCode = cmp.Or(cfg.ThrottleCode, CodeThrottled)
+	cfg.LookupShape = cmp.Or(cfg.LookupShape, ShapeArray)
 	return &Vendor{
-		cfg: cfg, now: time.Now, closed: make(chan struct{}),
+		cfg: cfg, now: time.Now, closed: make(chan struct{}), mode: cfg.LookupMode,
 		book: newBook(), rules: newRuleSet(cfg.Rules, cfg.Seed, time.Now()),
 	}
 }
@@ -154,7 +100,7 @@ func (v *Vendor) serveCall(w http.ResponseWriter, r *http.Request, endpoint Endp
 		writeHTML(w, http.StatusServiceUnavailable)
 		return
 	case gateThrottled:
-		writeThrottled(w, v.cfg.ThrottleCode, "too many requests", retryAfterSeconds(v.cfg.RetryAfter))
+		v.throttle(w)
 		return
 	}
 
@@ -216,7 +162,7 @@ func (v *Vendor) execute(w http.ResponseWriter, r *http.Request, req request, ca
 	}
 	v.mu.Unlock()
 
-	answer := func() reply { return v.answer(req, call) }
+	answer := func() reply { return v.answer(req, call, rule) }
 	if !ok {
 		writeJSON(w, http.StatusOK, answer())
 		return
@@ -224,18 +170,22 @@ func (v *Vendor) execute(w http.ResponseWriter, r *http.Request, req request, ca
 	v.fail(w, r, rule, answer)
 }
 
-// answer carries a checked call out: it buys, or looks up.
-func (v *Vendor) answer(req request, call int) reply {
+// answer carries a checked call out: it buys, or looks up. Of rule, which may be
+// none, only the state of a purchase and the mode of a lookup count.
+func (v *Vendor) answer(req request, call int, rule Rule) reply {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	if req.endpoint == EndpointLookup {
-		return v.lookup(req)
+	switch {
+	case rule.Action.Kind == Rows:
+		return v.lookup(req, rule.Action.Rows)
+	case req.endpoint == EndpointLookup:
+		return v.lookup(req, v.mode)
 	}
 	if v.cfg.RefuseRepeats != "" && len(v.book.byOutTradeNo[req.outTradeNo]) > 0 {
 		v.book.refused[v.cfg.RefuseRepeats]++
-		return reply{Code: v.cfg.RefuseRepeats, Message: "outTradeNo exists"}
+		return reply{Code: v.cfg.RefuseRepeats, Message: messages[CodeDuplicate]}
 	}
-	p := v.book.buy(req, call, v.now())
+	p := v.book.buy(req, rule.bought(), call, v.now())
 	return success(orderData{OrderNumber: p.OrderNumber, OrderID: p.OrderID})
 }
 

@@ -34,6 +34,21 @@ func (w word) needsQuotes() bool {
 	return w.value == "" || strings.HasSuffix(w.value, ":") || !utf8.ValidString(w.value) || strings.ContainsFunc(w.value, odd)
 }
 
+// wordList collects the words that are set.
+type wordList []word
+
+func (l *wordList) value(name, value string, isSet bool) {
+	if isSet {
+		*l = append(*l, word{name: name, value: value, hasValue: true})
+	}
+}
+
+func (l *wordList) flag(name string, isSet bool) {
+	if isSet {
+		*l = append(*l, word{name: name})
+	}
+}
+
 func (w word) flag(to *bool) error {
 	if w.hasValue {
 		return fmt.Errorf("%s: %s takes no value", w, w.name)
@@ -45,6 +60,14 @@ func (w word) flag(to *bool) error {
 func (w word) text(to *string) error {
 	if w.value == "" {
 		return fmt.Errorf("%s: needs a value", w)
+	}
+	*to = w.value
+	return nil
+}
+
+func (w word) state(to *string) error {
+	if _, err := stateOf(w.value); err != nil {
+		return fmt.Errorf("%s: must be 0 (waiting), 1 (in use) or 2 (finished)", w)
 	}
 	*to = w.value
 	return nil
@@ -70,31 +93,39 @@ func (w word) duration(to *time.Duration) error {
 
 // splitRule splits a rule at the first colon that ends a word, and both parts into words.
 func splitRule(text string) (head, tail []word, err error) {
-	part, colons := &head, 0
-	for {
-		text = strings.TrimLeftFunc(text, unicode.IsSpace)
-		if text == "" {
-			break
-		}
+	head, rest, colon, err := readWords(text, true)
+	if err == nil && !colon {
+		err = errors.New(`no ":" after a word, between conditions and action`)
+	}
+	if err == nil {
+		tail, err = splitWords(rest)
+	}
+	return head, tail, err
+}
+
+// splitWords splits text into words.
+func splitWords(text string) ([]word, error) {
+	words, _, _, err := readWords(text, false)
+	return words, err
+}
+
+// readWords reads words, none of them twice, up to the end or, with inHead, to the
+// first colon that ends a word.
+func readWords(text string, inHead bool) (words []word, rest string, colon bool, err error) {
+	for rest = strings.TrimLeftFunc(text, unicode.IsSpace); rest != "" && !colon; rest = strings.TrimLeftFunc(rest, unicode.IsSpace) {
 		var w word
-		var colon bool
-		if w, colon, text, err = nextWord(text, colons == 0); err != nil {
-			return nil, nil, err
+		if w, colon, rest, err = nextWord(rest, inHead); err != nil {
+			return nil, "", false, err
 		}
-		if w != (word{}) {
-			if slices.ContainsFunc(*part, func(other word) bool { return other.name == w.name }) {
-				return nil, nil, fmt.Errorf("%s: %s is there twice", w, w.name)
-			}
-			*part = append(*part, w)
+		if w == (word{}) { // a colon alone
+			continue
 		}
-		if colon {
-			part, colons = &tail, 1
+		if slices.ContainsFunc(words, func(other word) bool { return other.name == w.name }) {
+			return nil, "", false, fmt.Errorf("%s: %s is there twice", w, w.name)
 		}
+		words = append(words, w)
 	}
-	if colons == 0 {
-		return nil, nil, errors.New(`no ":" after a word, between conditions and action`)
-	}
-	return head, tail, nil
+	return words, rest, colon, nil
 }
 
 // nextWord takes one word off text, and with inHead the colon that ends it.

@@ -1,0 +1,126 @@
+package sandbox
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// LookupMode is how the rows of a lookup differ from an honest answer; the zero
+// value is honest. The vendor as a whole has one (Config.LookupMode,
+// Vendor.SetLookupMode), and a rule whose action is Rows has its own.
+type LookupMode struct {
+	Hide      string // a pattern as in path.Match: orders whose outTradeNo fits are not shown; "*" makes the lookup blind
+	Omit      string // names of fields, comma-separated, that no row has
+	Packages  int    // rows per purchase, all with its numbers; 0 stands for 1
+	Strangers int    // so many rows of orders that nobody asked for, behind the others on every page
+	Full      bool   // every page is full, whatever its number: pages never end
+	Miscount  int    // the counter is wrong by so many; makes the data an object
+	List      string // the name of the array of rows, in place of "list"; makes the data an object
+}
+
+// maxRows bounds Packages and Strangers.
+const maxRows = 10_000
+
+// ParseLookupMode reads the text form of a mode, words as in a rule's text; Help
+// has the list. No word at all is the honest mode.
+func ParseLookupMode(text string) (LookupMode, error) {
+	words, err := splitWords(text)
+	if err != nil {
+		return LookupMode{}, fmt.Errorf("lookup mode %q: %w", text, err)
+	}
+	var m LookupMode
+	for _, w := range words {
+		if known, err := m.set(w); err != nil {
+			return LookupMode{}, fmt.Errorf("lookup mode %q: %w", text, err)
+		} else if !known {
+			return LookupMode{}, fmt.Errorf("lookup mode %q: %s: no such word, must be one of %s", text, w, strings.Join(modeWords, ", "))
+		}
+	}
+	if err := m.Validate(); err != nil {
+		return LookupMode{}, fmt.Errorf("lookup mode %q: %w", text, err)
+	}
+	return m, nil
+}
+
+// String returns the text form, which ParseLookupMode reads back as the same mode.
+func (m LookupMode) String() string { return joinWords(m.words()) }
+
+// Validate reports every fault of m in one error, or nil.
+func (m LookupMode) Validate() error { return errors.Join(m.validate()...) }
+
+func (m LookupMode) validate() []error {
+	var found faults
+	found.add(badPattern(m.Hide), "hide=%s: not a pattern", m.Hide)
+	for name := range strings.SplitSeq(m.Omit, ",") {
+		found.add(m.Omit != "" && !slices.Contains(rowFields, name), "omit=%s: %q must be one of %s", m.Omit, name, strings.Join(rowFields, ", "))
+	}
+	found.add(m.Packages < 0 || m.Packages > maxRows, "packages=%d: must be within 1..%d", m.Packages, maxRows)
+	found.add(m.Strangers < 0 || m.Strangers > maxRows, "strangers=%d: must be within 1..%d", m.Strangers, maxRows)
+	found.add(m.List == totalField, "list=%s: that is the counter", m.List)
+	return found
+}
+
+// modeWords are the words of a mode, in the order of its text form.
+var modeWords = []string{"hide", "omit", "packages", "strangers", "full", "miscount", "list"}
+
+// words lists what is set, in the order of modeWords.
+func (m LookupMode) words() []word {
+	var set wordList
+	set.value("hide", m.Hide, m.Hide != "")
+	set.value("omit", m.Omit, m.Omit != "")
+	set.value("packages", strconv.Itoa(m.Packages), m.Packages != 0)
+	set.value("strangers", strconv.Itoa(m.Strangers), m.Strangers != 0)
+	set.flag("full", m.Full)
+	set.value("miscount", strconv.Itoa(m.Miscount), m.Miscount != 0)
+	set.value("list", m.List, m.List != "")
+	return set
+}
+
+// set sets what w names; known is false for a word that no mode has.
+func (m *LookupMode) set(w word) (known bool, err error) {
+	switch w.name {
+	case "hide":
+		err = w.text(&m.Hide)
+	case "omit":
+		err = w.text(&m.Omit)
+	case "packages":
+		err = w.integer(&m.Packages)
+	case "strangers":
+		err = w.integer(&m.Strangers)
+	case "full":
+		err = w.flag(&m.Full)
+	case "miscount":
+		if m.Miscount, err = strconv.Atoi(w.value); err != nil || m.Miscount == 0 {
+			err = fmt.Errorf("%s: must be an integer other than 0", w)
+		}
+	case "list":
+		err = w.text(&m.List)
+	default:
+		return false, nil
+	}
+	return true, err
+}
+
+// SetLookupMode changes the mode of the lookup from the next answer on.
+func (v *Vendor) SetLookupMode(m LookupMode) error {
+	if err := m.Validate(); err != nil {
+		return fmt.Errorf("lookup mode: %w", err)
+	}
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.mode = m
+	return nil
+}
+
+// LookupMode returns the mode of the lookup as it is now.
+func (v *Vendor) LookupMode() LookupMode {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return v.mode
+}
+
+// rowFields are the names of a row's fields, which omit knows.
+var rowFields = []string{"outTradeNo", "orderNumber", "orderId", "iccid", "packageCode", "state"}
