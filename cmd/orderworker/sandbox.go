@@ -17,19 +17,25 @@ import (
 // sandboxCmd is the simulated vendor as a program. It has flags only: a
 // worker's UPSTREAM_SECRET must not become the sandbox's by accident.
 type sandboxCmd struct {
-	Addr          string          `name:"addr" default:"127.0.0.1:8480" help:"Where it listens."`
-	Appkey        string          `name:"appkey" default:"sandbox" help:"The one account there is."`
-	Secret        upstream.Secret `name:"secret" default:"sandbox-secret" help:"That account's secret; checks the signatures."`
-	Rate          int             `name:"rate" default:"10" help:"Calls per sliding second, over both endpoints, before HTTP 429; 0 = no limit."`
-	RetryAfter    time.Duration   `name:"retry-after" default:"0s" help:"Retry-After of that HTTP 429, in whole seconds; 0s = no such header."`
-	Latency       time.Duration   `name:"latency" default:"50ms" help:"From the arrival of a call to its execution."`
-	Jitter        time.Duration   `name:"jitter" default:"0s" help:"Up to this much more."`
-	LookupLag     time.Duration   `name:"lookup-lag" default:"0s" help:"A purchase shows in the lookup only when it is this old."`
-	LookupShape   string          `name:"lookup-shape" default:"array" help:"The lookup's data: array or object."`
-	RefuseRepeats string          `name:"refuse-repeats" placeholder:"CODE" help:"Refuse a repeated outTradeNo with this code; without it, it is bought again, so that buying twice shows."`
-	Rule          ruleList        `name:"rule" placeholder:"RULE" help:"A fault, such as 'packageCode=BAD-*: refuse code=3001', 'first=1 buy: hang' or 'endpoint=lookup p=0.2: status=503'; may be given several times, the first that fits a call decides it."`
-	Seed          int             `name:"seed" default:"1" help:"Decides which calls a rule with a probability picks."`
+	Addr               string          `name:"addr" default:"127.0.0.1:8480" help:"Where it listens."`
+	Appkey             string          `name:"appkey" default:"sandbox" help:"The one account there is."`
+	Secret             upstream.Secret `name:"secret" default:"sandbox-secret" help:"That account's secret; checks the signatures."`
+	Rate               int             `name:"rate" default:"10" help:"Calls per sliding second, over both endpoints, before one is too many; 0 = no limit."`
+	ThrottleAs         string          `name:"throttle-as" default:"http" help:"What a call over the rate is answered: http (HTTP 429) or code (HTTP 200); code 501 in both."`
+	RetryAfter         time.Duration   `name:"retry-after" default:"0s" help:"Retry-After of HTTP 429, in whole seconds; 0s = no such header."`
+	Latency            time.Duration   `name:"latency" default:"50ms" help:"From the arrival of a call to its execution."`
+	Jitter             time.Duration   `name:"jitter" default:"0s" help:"Up to this much more."`
+	LookupLag          time.Duration   `name:"lookup-lag" default:"0s" help:"A purchase shows in the lookup only when it is this old."`
+	LookupShape        string          `name:"lookup-shape" default:"array" help:"The lookup's data: array or object."`
+	LookupWithoutState string          `name:"lookup-without-state" default:"all" help:"What a lookup without a state asks for: all, 0 or error (it is refused)."`
+	LookupMode         string          `name:"lookup-mode" placeholder:"MODE" help:"How the lookup's rows differ from honest ones, such as 'hide=*'; see above."`
+	RefuseRepeats      string          `name:"refuse-repeats" placeholder:"CODE" help:"Refuse a repeated outTradeNo with this code, such as 503016; without it, it is bought again, so that buying twice shows."`
+	Rule               ruleList        `name:"rule" placeholder:"RULE" help:"A fault, such as 'first=1 buy: hang'; may be given several times, the first that fits a call decides it; see above."`
+	Seed               int             `name:"seed" default:"1" help:"Decides which calls a rule with a probability picks."`
 }
+
+// Help is what kong prints behind the flags.
+func (*sandboxCmd) Help() string { return sandbox.Help }
 
 // ruleList is a flag that may be given several times.
 type ruleList []string
@@ -40,12 +46,17 @@ func (c *sandboxCmd) config(f *faults) sandbox.Config {
 	if err != nil {
 		f.add("--rule", "is wrong: %w", err)
 	}
+	mode, err := sandbox.ParseLookupMode(c.LookupMode)
+	if err != nil {
+		f.add("--lookup-mode", "is wrong: %w", err)
+	}
 	return sandbox.Config{
 		AppKey: c.Appkey, Secret: string(c.Secret),
-		Rate: c.Rate, RetryAfter: c.RetryAfter,
+		Rate: c.Rate, ThrottleAs: c.ThrottleAs, RetryAfter: c.RetryAfter,
 		Latency: c.Latency, Jitter: c.Jitter,
 		RefuseRepeats: c.RefuseRepeats,
 		LookupLag:     c.LookupLag, LookupShape: c.LookupShape,
+		LookupWithoutState: c.LookupWithoutState, LookupMode: mode,
 		Rules: rules, Seed: uint64(c.Seed),
 	}
 }
@@ -67,6 +78,8 @@ func (c *sandboxCmd) check(f *faults) {
 	atLeast(f, "--jitter", c.Jitter, 0, "")
 	atLeast(f, "--lookup-lag", c.LookupLag, 0, "")
 	oneOf(f, "--lookup-shape", c.LookupShape, sandbox.ShapeArray, sandbox.ShapeObject)
+	oneOf(f, "--lookup-without-state", c.LookupWithoutState, sandbox.StateAll, sandbox.StateZero, sandbox.StateError)
+	oneOf(f, "--throttle-as", c.ThrottleAs, sandbox.ThrottleAsHTTP, sandbox.ThrottleAsCode)
 	atLeast(f, "--seed", c.Seed, 0, "")
 	cfg := c.config(f)
 	if f.err() == nil {

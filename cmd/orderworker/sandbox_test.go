@@ -2,6 +2,8 @@ package main
 
 import (
 	"bytes"
+	"io"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -9,7 +11,7 @@ import (
 )
 
 func TestSandboxFaults(t *testing.T) {
-	args := []string{"sandbox", "--addr=x", "--appkey=", "--secret=", "--rate=-1", "--retry-after=-1s", "--latency=-1s", "--jitter=-1s", "--lookup-lag=-1s", "--lookup-shape=tree", "--seed=-1", "--rule=a", "--rule=b"}
+	args := []string{"sandbox", "--addr=x", "--appkey=", "--secret=", "--rate=-1", "--retry-after=-1s", "--latency=-1s", "--jitter=-1s", "--lookup-lag=-1s", "--lookup-shape=tree", "--lookup-without-state=1", "--lookup-mode=blind", "--throttle-as=tcp", "--seed=-1", "--rule=a", "--rule=b"}
 	status, _, stderr := orderworker(t, nil, args...)
 	if status != statusUsage {
 		t.Errorf("got %d", status)
@@ -26,6 +28,55 @@ func TestSandboxFaults(t *testing.T) {
 	status, _, stderr = orderworker(t, nil, "sandbox", "--refuse-repeats=200")
 	if status != statusUsage || !strings.Contains(stderr, "RefuseRepeats") {
 		t.Errorf("got %d, %s", status, stderr)
+	}
+}
+
+// Every command in the help is one that the sandbox takes, and the help has room
+// on two screens.
+func TestSandboxHelp(t *testing.T) {
+	status, help, stderr := orderworker(t, nil, "sandbox", "--help")
+	if status != statusDone || stderr != "" {
+		t.Fatalf("got %d, %s", status, stderr)
+	}
+	examples := 0
+	for line := range strings.Lines(help) {
+		rest, ok := strings.CutPrefix(line, "    orderworker ")
+		if !ok {
+			continue
+		}
+		examples++
+		var args []string
+		for _, m := range regexp.MustCompile(`'([^']*)'|(\S+)`).FindAllStringSubmatch(rest, -1) {
+			args = append(args, m[1]+m[2])
+		}
+		var c commands
+		var found faults
+		parser, err := newParser(&c, func(string) (string, bool) { return "", false }, &found, io.Discard, io.Discard)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err = parser.Parse(args); err == nil {
+			c.Sandbox.check(&found)
+			err = found.err()
+		}
+		if err != nil {
+			t.Errorf("%s: %v", line, err)
+		}
+	}
+	if examples < 3 || !strings.Contains(help, sandbox.Help[strings.Index(sandbox.Help, "    always"):strings.Index(sandbox.Help, "    p=0.25")]) {
+		t.Errorf("%d commands, want at least 3 and the rules in\n%s", examples, help)
+	}
+	if n := strings.Count(help, "\n"); n > 130 {
+		t.Errorf("%d lines", n)
+	}
+}
+
+func TestSandboxConfig(t *testing.T) {
+	c := sandboxCmd{LookupWithoutState: sandbox.StateError, LookupMode: "hide=*", ThrottleAs: sandbox.ThrottleAsCode, Rule: ruleList{"buy: hang", "always: pass"}}
+	var found faults
+	cfg := c.config(&found)
+	if found.err() != nil || cfg.LookupWithoutState != sandbox.StateError || cfg.LookupMode.Hide != "*" || cfg.ThrottleAs != sandbox.ThrottleAsCode || len(cfg.Rules) != 2 {
+		t.Errorf("got %+v, %v", cfg, found.err())
 	}
 }
 
