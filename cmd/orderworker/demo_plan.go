@@ -9,8 +9,8 @@ import (
 )
 
 const (
-	demoPermanent = "3002" // the vendor code that is final at once
-	demoAttempts  = 4      // refusals before an order has failed
+	demoPermanent = "41018" // the vendor code that is final at once
+	demoAttempts  = 4       // refusals before an order has failed
 )
 
 // demoKind is a kind of order: what the vendor does with its packageCode, and
@@ -24,9 +24,9 @@ type demoKind struct {
 
 var (
 	kindPlain     = demoKind{name: "PLAIN", want: worker.Succeeded}
-	kindBusy      = demoKind{name: "BUSY", rule: `first=2: refuse code=5001 message="system busy"`, want: worker.Succeeded}
-	kindGone      = demoKind{name: "GONE", rule: `: refuse code=3001 message="package not for this card"`, want: worker.Failed}
-	kindNever     = demoKind{name: "NEVER", rule: `: refuse code=` + demoPermanent + ` message="no such package"`, want: worker.Failed}
+	kindBusy      = demoKind{name: "BUSY", rule: `first=2: refuse code=45110 message="out of stock"`, want: worker.Succeeded}
+	kindGone      = demoKind{name: "GONE", rule: `: refuse code=45109 message="no such goods"`, want: worker.Failed}
+	kindNever     = demoKind{name: "NEVER", rule: `: refuse code=` + demoPermanent, want: worker.Failed}
 	kindThrottled = demoKind{name: "THROTTLED", rule: `first=1: throttle`, want: worker.Succeeded}
 	kindSilent    = demoKind{name: "SILENT", rule: `first=1 buy: hang`, doubt: true, want: worker.Succeeded}
 	kindLost      = demoKind{name: "LOST", rule: `first=1: hang`, doubt: true, want: worker.Succeeded}
