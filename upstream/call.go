@@ -18,7 +18,9 @@ import (
 const maxBodyBytes = 1 << 20
 
 // call makes one request, and returns the reply where its code is "200".
-func (c *Client) call(ctx context.Context, to endpoint, business []param, sendBy time.Time) (reply, redactor, *Error) {
+func (l *Line) call(ctx context.Context, to endpoint, business []param, sendBy time.Time) (reply, redactor, *Error) {
+	defer l.Release() // where it was not used
+	c := l.client
 	secret := *c.secret.Load()
 	hide := redactor{secret: string(secret)}
 	body, sign, err := encode(c.appKey, secret, business, time.Now(), nonce())
@@ -27,7 +29,7 @@ func (c *Client) call(ctx context.Context, to endpoint, business []param, sendBy
 	}
 	hide.sign = string(sign[:])
 
-	a, written, err := c.exchange(ctx, to, body, sendBy)
+	a, written, err := l.exchange(ctx, to, body, sendBy)
 	switch {
 	case !written:
 		return reply{}, hide, &Error{Class: Unreachable, Err: hide.err(err)}
@@ -39,33 +41,38 @@ func (c *Client) call(ctx context.Context, to endpoint, business []param, sendBy
 }
 
 // exchange sends body to to and reads the whole answer. Written says whether a
-// byte of the request left. It follows no redirect.
-func (c *Client) exchange(ctx context.Context, to endpoint, body []byte, sendBy time.Time) (a answer, written bool, err error) {
+// byte of the request left; if not, the line may not have ended. It follows no
+// redirect.
+func (l *Line) exchange(ctx context.Context, to endpoint, body []byte, sendBy time.Time) (a answer, written bool, err error) {
 	at := newAttempt(sendBy)
 	switch {
+	case l.conn == nil:
+		return answer{}, false, errLineEnded
 	case ctx.Err() != nil:
 		return answer{}, false, context.Cause(ctx)
 	case at.late():
 		return answer{}, false, errTooLate
+	case !l.Ready():
+		return answer{}, false, errStale
 	}
-	until := time.Now().Add(c.timeout)
-	line, err := c.conns.get(ctx, until, at.sendBy)
-	if err != nil {
-		return answer{}, false, err
-	}
-	_ = line.SetReadDeadline(until)
-	line.guarded.guard(at, until)
+	conn, until := l.end(), time.Now().Add(l.client.timeout)
+	_ = conn.SetReadDeadline(until)
+	conn.guarded.guard(at, until)
 	// After the deadlines, which it must not be overwritten by.
-	stop := context.AfterFunc(ctx, func() { _ = line.SetDeadline(time.Unix(1, 0)) })
+	stop := context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })
 	more := false
-	if _, err = line.Write(to.request(body)); err == nil {
-		a, more, err = line.answer()
+	if _, err = conn.Write(to.request(body)); err == nil {
+		a, more, err = conn.answer()
 	}
 	at.finish()
-	if stop() && more {
-		c.conns.keep(line)
-	} else {
-		_ = line.Close()
+	switch completed := stop() && err == nil; {
+	case !completed:
+		conn.guarded.reset()
+	case more:
+		conn.used()
+		l.client.conns.keep(conn)
+	default:
+		_ = conn.Close()
 	}
 	switch {
 	case err == nil:

@@ -16,7 +16,7 @@ type Config struct {
 	BaseURL       string        // http(s) URL; a path prefix is kept; no query, no userinfo
 	AppKey        string        // the account
 	Secret        Secret        // signs every request, is never sent
-	Timeout       time.Duration // one call, connection to last byte
+	Timeout       time.Duration // of Connect, and again from the request's first byte to the answer's last
 	ThrottleCodes []string      // vendor codes and HTTP statuses that mean "too fast"; HTTP 429 always does
 	MaxConns      int           // connections kept alive between calls; 0 means 64
 }
@@ -106,15 +106,16 @@ func withPath(base *url.URL, path string) *url.URL {
 }
 
 // Place sends o to the vendor once, and returns what was bought. No byte of it
-// leaves after sendBy, by the wall clock.
+// leaves after sendBy, by the wall clock. The line ends with it.
 //
 // The error is always an *Error: Refused, Throttled and Unreachable mean that
 // nothing was bought, Ambiguous that it may have been. A ctx that ends before
-// the first byte left is Unreachable, after it Ambiguous.
+// the first byte left is Unreachable, after it Ambiguous. A connection that the
+// vendor has closed since Connect is Unreachable.
 //
 // Source: vendor/orderPackage.openapi.md; the classes: contract, section 7.
-func (c *Client) Place(ctx context.Context, o Order, sendBy time.Time) (Purchase, error) {
-	r, hide, fail := c.call(ctx, c.place, placeParams(o), sendBy)
+func (l *Line) Place(ctx context.Context, o Order, sendBy time.Time) (Purchase, error) {
+	r, hide, fail := l.call(ctx, l.client.place, placeParams(o), sendBy)
 	if fail != nil {
 		return Purchase{}, fail
 	}

@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"slices"
 	"sync"
 	"time"
 )
@@ -28,9 +29,13 @@ const (
 
 // conns are the connections to the vendor: HTTP/1.1, no proxy, kept alive
 // between calls. One goroutine has a connection at a time, writes its request
-// and reads the answer itself, so that nothing is written behind its back. An
-// http.Transport has two more goroutines for each connection: it writes on when
-// the call is over, and costs the worker a sixth more CPU time.
+// and reads the answer itself, and closes or resets it.
+//
+// Why not http.Transport: it has two more goroutines for each connection, one of
+// which may write when the call is over; it cannot be told to have a connection
+// open before the request, nor to reset it after one; and it costs more. A signed
+// call takes 52 to 57 µs of CPU time here, and 94 to 113 µs with http.Transport
+// and the same guard.
 type conns struct {
 	dial func(ctx context.Context, network, addr string) (net.Conn, error) // tests have their own
 	addr string
@@ -38,7 +43,7 @@ type conns struct {
 	most int         // kept alive
 
 	mu     sync.Mutex
-	idle   []*conn // the one used last is the last
+	idle   []*conn // by their last use, the newest at the end
 	tidy   *time.Timer
 	closed bool
 }
@@ -65,29 +70,18 @@ type conn struct {
 	guarded *guardedConn
 	in      *bufio.Reader // of what limited lets through
 	limited io.LimitedReader
-	since   time.Time // it is idle
+	since   time.Time // of its last use, by the wall clock: the monotonic one stands still while a machine is suspended
 }
 
-// get is a connection that was kept, or else a new one, which is waited for
-// until the call is over, and not past sendBy: there is nothing to gain after it.
-func (c *conns) get(ctx context.Context, until, sendBy time.Time) (*conn, error) {
+// get returns a connection that was kept, or else a new one.
+func (c *conns) get(ctx context.Context) (*conn, error) {
 	for kept := c.take(); kept != nil; kept = c.take() {
-		if looks && time.Since(kept.since) < maxIdle && quiet(kept.guarded.Conn) && kept.drained() {
+		if looks && kept.ready() {
 			return kept, nil
 		}
-		_ = kept.Close() // the vendor has closed it, or said what nobody asked
+		_ = kept.Close()
 	}
-	over := context.DeadlineExceeded
-	if sendBy.Before(until) {
-		until, over = sendBy, errTooLate
-	}
-	ctx, cancel := context.WithDeadlineCause(ctx, until, over)
-	defer cancel()
-	opened, err := c.open(ctx)
-	if err != nil && ctx.Err() != nil {
-		err = context.Cause(ctx)
-	}
-	return opened, err
+	return c.open(ctx)
 }
 
 func (c *conns) take() *conn {
@@ -120,32 +114,45 @@ func (c *conns) open(ctx context.Context) (*conn, error) {
 	}
 	opened.limited.R = opened.Conn
 	opened.in = bufio.NewReader(&opened.limited)
-	// After a TLS handshake there may be more of it on the wire.
-	if c.tls == nil && !quiet(raw) || !opened.drained() {
+	opened.used()
+	if !opened.ready() {
 		_ = raw.Close()
-		return nil, errors.New("the vendor spoke before it was asked")
+		return nil, errors.New("the vendor closed a new connection, or sent unsolicited data on it")
 	}
 	return opened, nil
 }
 
-// drained says that nothing is left of what came over the wire: TLS reads ahead.
-func (c *conn) drained() bool {
+func (c *conn) used() { c.since = time.Now().Round(0) }
+
+// ready reports whether a request may go out: the connection is open, was not
+// idle for too long, and no data came that nobody asked for. It reads what has
+// come, without waiting, because TLS reads ahead and has messages of its own
+// (session tickets), which do not count.
+func (c *conn) ready() bool {
+	if time.Since(c.since) >= maxIdle {
+		return false
+	}
 	c.limited.N = 1
-	_ = c.SetReadDeadline(time.Unix(1, 0)) // do not look at the wire
+	_ = c.guarded.Conn.SetReadDeadline(time.Time{}) // the last call's may be past, and would hide what has come
+	c.guarded.polling = true
 	_, err := c.in.Peek(1)
+	c.guarded.polling = false
 	return errors.Is(err, os.ErrDeadlineExceeded)
 }
 
 // keep takes a connection back for the next call.
-func (c *conns) keep(used *conn) {
+func (c *conns) keep(conn *conn) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.closed || len(c.idle) >= c.most {
-		_ = used.Close()
+		_ = conn.Close()
 		return
 	}
-	used.since = time.Now().Round(0) // the monotonic clock stands still while a machine is suspended
-	c.idle = append(c.idle, used)
+	at := len(c.idle)
+	for at > 0 && c.idle[at-1].since.After(conn.since) { // it may have been reserved for a while, and not used
+		at--
+	}
+	c.idle = slices.Insert(c.idle, at, conn)
 	if c.tidy == nil {
 		c.tidy = time.AfterFunc(maxIdle, c.prune)
 	}
@@ -167,7 +174,7 @@ func (c *conns) prune() {
 	c.tidy = nil
 }
 
-// close closes what is not in use, and the rest when it has been used.
+// close closes the idle connections now, and the others after their use.
 func (c *conns) close() {
 	c.mu.Lock()
 	defer c.mu.Unlock()

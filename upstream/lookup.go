@@ -36,18 +36,19 @@ func NewLookup(found map[string]Purchase, missing ...string) Lookup {
 func (l Lookup) Missing(outTradeNo string) bool { return l.missing[outTradeNo] }
 
 // Lookup asks the vendor once which of outTradeNos (1 to 50) it has sold. No
-// byte of the question leaves after sendBy, by the wall clock.
+// byte of the question leaves after sendBy, by the wall clock. The line ends with it.
 //
 // The error is always an *Error, and whatever its class, it proves nothing
 // about any of the numbers.
 //
 // Source: vendor/FACTS.md, "batch lookup"; what its answers prove: contract,
 // section 7.
-func (c *Client) Lookup(ctx context.Context, outTradeNos []string, sendBy time.Time) (Lookup, error) {
+func (l *Line) Lookup(ctx context.Context, outTradeNos []string, sendBy time.Time) (Lookup, error) {
 	if err := checkAsked(outTradeNos); err != nil {
+		l.Release()
 		return Lookup{}, &Error{Class: Unreachable, Err: err}
 	}
-	r, hide, fail := c.call(ctx, c.lookup, lookupParams(outTradeNos), sendBy)
+	r, hide, fail := l.call(ctx, l.client.lookup, lookupParams(outTradeNos), sendBy)
 	if fail != nil {
 		return Lookup{}, fail
 	}

@@ -11,8 +11,8 @@ import (
 // looks: quiet can look at the wire here.
 const looks = true
 
-// quiet says that conn is open, and that nothing lies in the kernel which came on
-// it. One that cannot be asked counts as quiet.
+// quiet reports whether conn is open and the kernel has no data that came on it. A
+// connection that cannot be asked counts as quiet.
 func quiet(conn net.Conn) bool {
 	sys, ok := conn.(syscall.Conn)
 	if !ok {

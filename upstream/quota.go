@@ -5,11 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"math"
-	"net/url"
 	"sync"
 	"time"
 
-	"github.com/cenkalti/backoff/v4"
 	"github.com/redis/go-redis/v9"
 )
 
@@ -24,10 +22,19 @@ const (
 	// slotsAhead is how many slots one process may hold: those of a process that
 	// dies are lost to the fleet.
 	slotsAhead = 2
-	// maxLate is how much too late a slot may be used, and how much longer than
-	// usual a reply of Redis may take: more of it eats into the next second, which
+	// maxLate is how much too late Wait may return, the time by which Redis's reply
+	// took longer than usual included: more of it eats into the next second, which
 	// others have slots in.
 	maxLate = 5 * time.Millisecond
+	// connectedFor is about how long an order waits with an open connection. It is
+	// long enough for new connections to be set up at the whole rate, and short
+	// enough for kept ones to be still good.
+	connectedFor = 800 * time.Millisecond
+	maxConnected = 64
+	// freshFor is how long before a slot that is far away the connection is looked
+	// at again: long enough to set up another one, and short enough for it to be
+	// still good when the slot comes.
+	freshFor = maxIdle / 2
 	// keyTTL saves the cold start after a quiet hour, and cleans up after a day.
 	keyTTL = 24 * time.Hour
 	// ordersPerLookup is how many slots orders get, while they wait, for each one
@@ -46,17 +53,19 @@ const (
 
 // Quota spaces the requests of all workers of one account evenly, through
 // Redis: no second as the vendor sees it holds more than the rate. It is safe
-// for concurrent use; who waits is served in order.
+// for concurrent use; orders are served in the order in which they ask, except
+// that one which has a connection does not wait for one that is still connecting.
 //
 // Source: design, section 7, "Slots" and "Throttled".
 type Quota struct {
-	rdb      redis.UniversalClient
-	key      string
-	spacing  time.Duration // at the whole rate; 0: no limit
-	hold     time.Duration
-	recovery time.Duration
-	turn     chan struct{} // held by the order that is next for ahead, so that a lookup waits behind one at most
-	ahead    chan struct{} // held from a reservation to its slot; Go queues senders in order
+	rdb       redis.UniversalClient
+	key       string
+	spacing   time.Duration // at the whole rate; 0: no limit
+	hold      time.Duration
+	recovery  time.Duration
+	connected chan struct{} // held while an order waits with a connection; Go queues senders in order
+	turn      chan struct{} // held by the order that is next for ahead, so that a lookup waits behind one at most
+	ahead     chan struct{} // held from a reservation to its slot
 
 	mu    sync.Mutex
 	usual time.Duration // round trip to Redis
@@ -66,17 +75,19 @@ type Quota struct {
 	gap   time.Duration // the spacing that Redis last told
 }
 
-// NewQuota returns the quota of appKey: rate requests per second, whose way to
-// the vendor takes up to jitter longer or shorter. Rate 0 means no limit: Wait
-// never touches Redis, and returns at once but after a Retry-After. A rate that is negative or not a
-// number panics: it must not end as no limit.
-func NewQuota(rdb redis.UniversalClient, appKey string, rate float64, jitter time.Duration) *Quota {
+// NewQuota returns the quota of an account (see Account): rate requests per
+// second, whose way to the vendor, from the slot to the vendor's receipt, takes
+// up to jitter longer or shorter: half of it is this process's, see Over. Rate 0
+// means no limit: Wait never touches Redis, and returns as soon as it is ready
+// except after a Retry-After. A rate that is negative or not a number panics: it
+// must not end as no limit.
+func NewQuota(rdb redis.UniversalClient, account string, rate float64, jitter time.Duration) *Quota {
 	if !(rate >= 0) || jitter < 0 {
 		panic(fmt.Sprintf("upstream: quota of rate %v, jitter %v", rate, jitter))
 	}
 	q := &Quota{
 		rdb:   rdb,
-		key:   "quota:{" + url.QueryEscape(appKey) + "}", // the braces are a cluster's hash tag
+		key:   "quota:{" + account + "}", // the braces are a cluster's hash tag
 		hold:  time.Second + jitter,
 		turn:  make(chan struct{}, 1),
 		ahead: make(chan struct{}, slotsAhead),
@@ -86,6 +97,7 @@ func NewQuota(rdb redis.UniversalClient, appKey string, rate float64, jitter tim
 		q.spacing = time.Duration(min(micros, maxSpacing)) * time.Microsecond
 		q.recovery = max(recovery, min(q.spacing, 24*time.Hour)*recoveryIn)
 		q.gap = q.spacing
+		q.connected = make(chan struct{}, min(max(connectedFor/max(q.spacing, 1)+1, slotsAhead), maxConnected))
 	}
 	return q
 }
@@ -93,76 +105,123 @@ func NewQuota(rdb redis.UniversalClient, appKey string, rate float64, jitter tim
 // maxSpacing keeps a tiny rate within what a time.Duration holds, in µs.
 const maxSpacing = float64(365 * 24 * time.Hour / time.Microsecond)
 
-// errOrdersFirst says that a lookup must let orders go first.
-var errOrdersFirst = errors.New("orders go first")
-
 // Wait returns nil when this process may send an order now. While Redis is
-// away it waits; the error is that ctx ended, wrapping its cause.
-func (q *Quota) Wait(ctx context.Context) error {
+// away it waits; the error is that ctx ended, wrapping its cause, or ready's.
+//
+// Ready opens the connection that the order will be sent on, or returns nil at
+// once where it is open and still good: nothing slow then lies between the slot
+// and the wire. It is called at first for the orders whose turn is near, then
+// again at the turn, before a slot is reserved, and when the slot has come: where
+// it took long at last, another slot is reserved. An error of ready ends the wait
+// and is returned as it is.
+func (q *Quota) Wait(ctx context.Context, ready func(context.Context) error) error {
 	if q.spacing == 0 {
-		return q.pause(ctx)
+		return q.unlimited(ctx, ready)
 	}
-	select {
-	case q.turn <- struct{}{}:
-	case <-ctx.Done():
-		return waitError(ctx, nil)
-	}
-	select {
-	case q.ahead <- struct{}{}:
-		<-q.turn
-	case <-ctx.Done():
-		<-q.turn
-		return waitError(ctx, nil)
+	if err := q.queue(ctx, ready); err != nil {
+		return err
 	}
 	defer func() { <-q.ahead }()
-	_, err := q.slot(ctx, 0)
+	_, err := q.slot(ctx, 0, ready)
+	return err
+}
+
+// WaitAgain is Wait for an order whose slot was over before it could be sent. It
+// goes ahead of those that wait for their first: it has little time until its
+// sendBy, and behind them would not be sent at all.
+func (q *Quota) WaitAgain(ctx context.Context, ready func(context.Context) error) error {
+	if q.spacing == 0 {
+		return q.unlimited(ctx, ready)
+	}
+	if err := ready(ctx); err != nil {
+		return err
+	}
+	if err := acquire(ctx, q.ahead); err != nil {
+		return err
+	}
+	defer func() { <-q.ahead }()
+	_, err := q.slot(ctx, 0, ready)
 	return err
 }
 
 // WaitLookup is Wait for a lookup, which lets orders go first: while orders of
 // any process wait, lookups get one slot in five.
-func (q *Quota) WaitLookup(ctx context.Context) error {
+func (q *Quota) WaitLookup(ctx context.Context, ready func(context.Context) error) error {
 	if q.spacing == 0 {
-		return q.pause(ctx)
+		return q.unlimited(ctx, ready)
 	}
 	for {
-		select {
-		case q.ahead <- struct{}{}:
-		case <-ctx.Done():
-			return waitError(ctx, nil)
+		if err := ready(ctx); err != nil { // before others have to wait for it
+			return err
 		}
-		again, err := q.slot(ctx, 1)
+		if err := acquire(ctx, q.ahead); err != nil {
+			return err
+		}
+		again, err := q.slot(ctx, 1, ready)
 		<-q.ahead
 		if !errors.Is(err, errOrdersFirst) {
 			return err
 		}
-		select {
-		case <-time.After(again):
-		case <-ctx.Done():
-			return waitError(ctx, nil)
+		if err := sleepUntil(ctx, time.Now().Add(again)); err != nil {
+			return err
 		}
 	}
 }
 
-// Over says that a slot whose time was then can no longer be used: it is so late
-// that the request would arrive with those of later slots.
+// Over reports whether a slot that Wait returned at the time slot can no longer
+// be used: it is so late that the request could arrive with those of later slots.
+//
+// The jitter covers all that varies between a slot and the vendor's receipt, and
+// is spent once: half of it is this process's (5 ms in Wait, the rest from Wait to
+// the wire), half is the network's. A jitter under 20 ms is too little to share:
+// then the process has 10 ms, and the network what is left.
 func (q *Quota) Over(slot time.Time) bool {
-	return q.spacing > 0 && time.Now().Round(0).Sub(slot.Round(0)) > max(maxLate, q.hold-time.Second)
+	return q.spacing > 0 && time.Now().Round(0).Sub(slot.Round(0)) > q.mayTake()
 }
 
-// pause waits for the end of the last Retry-After.
-func (q *Quota) pause(ctx context.Context) error {
-	q.mu.Lock()
-	left := time.Until(q.held)
-	q.mu.Unlock()
-	if left <= 0 {
-		return nil
+// mayTake is how long it may take from Wait to the wire.
+func (q *Quota) mayTake() time.Duration { return max(maxLate, (q.hold-time.Second)/2-maxLate) }
+
+// queue waits until this order is next, and then holds ahead. A few orders wait
+// with an open connection; the others without, as the vendor would close it.
+func (q *Quota) queue(ctx context.Context, ready func(context.Context) error) error {
+	if err := acquire(ctx, q.connected); err != nil {
+		return err
 	}
+	defer func() { <-q.connected }()
+	if err := ready(ctx); err != nil {
+		return err
+	}
+	if err := acquire(ctx, q.turn); err != nil {
+		return err
+	}
+	defer func() { <-q.turn }()
+	return acquire(ctx, q.ahead)
+}
+
+func acquire(ctx context.Context, places chan<- struct{}) error {
 	select {
-	case <-time.After(left):
+	case places <- struct{}{}:
 		return nil
 	case <-ctx.Done():
 		return waitError(ctx, nil)
+	}
+}
+
+// unlimited waits for the end of the last Retry-After, and until it is ready.
+func (q *Quota) unlimited(ctx context.Context, ready func(context.Context) error) error {
+	for {
+		q.mu.Lock()
+		held := q.held
+		q.mu.Unlock()
+		if time.Until(held) > 0 {
+			if err := sleepUntil(ctx, held); err != nil {
+				return err
+			}
+		}
+		if err := ready(ctx); err != nil || !q.void(time.Now()) {
+			return err
+		}
 	}
 }
 
@@ -173,120 +232,9 @@ func waitError(ctx context.Context, last error) error {
 	return fmt.Errorf("wait for a slot: %w", context.Cause(ctx))
 }
 
-// slot reserves slots until it is the time of one. A lookup may be told to ask
-// again later instead, with errOrdersFirst.
-func (q *Quota) slot(ctx context.Context, lookup int) (again time.Duration, err error) {
-	for {
-		answered, said, err := q.reserve(ctx, lookup)
-		if err != nil {
-			return 0, err
-		}
-		if said.delay < 0 {
-			return -said.delay, errOrdersFirst
-		}
-		slot := answered.Add(said.delay)
-		if sure := slot.Add(-max(q.hold-said.gap, q.hold/10)); sure.After(answered) {
-			if err := sleepUntil(ctx, sure); err != nil {
-				return 0, err
-			}
-			if !q.stands(ctx, said.born) {
-				continue
-			}
-		}
-		if err := sleepUntil(ctx, slot); err != nil {
-			return 0, err
-		}
-		// By the wall clock: the monotonic one stands still in a suspended machine.
-		if late := time.Now().Round(0).Sub(slot.Round(0)); late <= maxLate && !q.void(slot) {
-			return 0, nil
-		}
-	}
-}
-
-func sleepUntil(ctx context.Context, at time.Time) error {
-	select {
-	case <-time.After(time.Until(at)):
-		return nil
-	case <-ctx.Done():
-		return waitError(ctx, nil)
-	}
-}
-
-// stands says whether a slot that is as far ahead as a cold start holds is still
-// good: where the key was lost since, others may have been given it.
-func (q *Quota) stands(ctx context.Context, born int64) bool {
-	is, err := q.rdb.HGet(ctx, q.key, "born").Int64()
-	return err == nil && is == born
-}
-
-// reservation is what the script says.
-type reservation struct {
-	delay, gap time.Duration
-	born       int64
-}
-
-// reserve asks until Redis answers in good time, and returns when that was and
-// what it said.
-func (q *Quota) reserve(ctx context.Context, lookup int) (answered time.Time, r reservation, err error) {
-	policy := backoff.NewExponentialBackOff(
-		backoff.WithInitialInterval(50*time.Millisecond),
-		backoff.WithMaxInterval(2*time.Second),
-		backoff.WithMaxElapsedTime(0)) // until ctx is done
-	var last error
-	err = backoff.Retry(func() error {
-		for {
-			asked := time.Now()
-			said, err := reserve.Run(ctx, q.rdb, []string{q.key}, q.args(lookup, ordersPerLookup)...).Int64Slice()
-			if err == nil && len(said) != 3 {
-				err = fmt.Errorf("%d numbers, want 3", len(said))
-			}
-			if err != nil {
-				last = err
-				return err
-			}
-			answered = time.Now()
-			r = reservation{time.Duration(said[0]) * time.Microsecond, time.Duration(said[1]) * time.Microsecond, said[2]}
-			q.spaced(said[1])
-			if q.prompt(answered.Round(0).Sub(asked.Round(0))) {
-				return nil
-			}
-		}
-	}, backoff.WithContext(policy, ctx))
-	if err != nil {
-		return time.Time{}, reservation{}, waitError(ctx, last)
-	}
-	return answered, r, nil
-}
-
 // args are the arguments of a script: the common ones, then its own.
 func (q *Quota) args(own ...any) []any {
 	return append([]any{q.spacing.Microseconds(), q.hold.Microseconds(), q.recovery.Microseconds(), keyTTL.Milliseconds()}, own...)
-}
-
-// slowReplies is how many slow replies in a row mean that Redis has become
-// slower: more than one freeze of this process can hold up.
-const slowReplies = slotsAhead + 1
-
-// prompt says whether a round trip to Redis took about as long as usual. If not
-// (this process was frozen, say), the slot may be over before its delay was
-// read.
-func (q *Quota) prompt(took time.Duration) bool {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	if took-q.usual > maxLate { // the first ever is held to no time at all: that one can be slow as well
-		if q.slow++; q.slow == 1 || took < q.least {
-			q.least = took
-		}
-		if q.slow < slowReplies {
-			return false
-		}
-		q.usual = q.least
-	}
-	if q.usual == 0 || took < q.usual {
-		q.usual = took
-	}
-	q.slow = 0
-	return took-q.usual <= maxLate
 }
 
 // Slow tells all workers that the vendor said "too fast": slots move apart at

@@ -1,6 +1,6 @@
 package upstream
 
-// The account's clock is one hash in Redis, quota:{appkey}. What one process
+// The account's clock is one hash in Redis, quota:{account}. What one process
 // writes in it, all obey. A missing field has the value of a quiet account.
 //
 //	born    when the key was made
@@ -18,7 +18,7 @@ package upstream
 
 // quotaScript is the beginning of both scripts.
 //
-//	KEYS[1]  quota:{appkey}
+//	KEYS[1]  quota:{account}
 //	ARGV[1]  spacing of slots at the whole rate, µs
 //	ARGV[2]  hold of a cold start, µs: as long as a second is at the vendor
 //	ARGV[3]  how long a share takes to grow from 0 to 1, µs

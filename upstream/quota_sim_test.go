@@ -192,7 +192,7 @@ func (f *simFleet) run(t *testing.T, length time.Duration, busy func(sinceStart 
 						time.Sleep(100 * time.Millisecond)
 						continue
 					}
-					if p.Wait(ctx) != nil {
+					if p.Wait(ctx, connected) != nil {
 						return
 					}
 					if !p.thaw() {

@@ -124,29 +124,41 @@ func TestNoLimitWaitsOnlyForRetryAfter(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		q := NewQuota(nil, "k", 0, 0)
 		began := time.Now()
-		for _, wait := range []func(context.Context) error{q.Wait, q.WaitLookup} {
-			if err := wait(t.Context()); err != nil || time.Since(began) != 0 {
+		for _, wait := range []func(context.Context, func(context.Context) error) error{q.Wait, q.WaitLookup} {
+			if err := wait(t.Context(), connected); err != nil || time.Since(began) != 0 {
 				t.Errorf("without a limit it took %v, %v", time.Since(began), err)
 			}
 		}
 		if err := q.Slow(t.Context(), time.Minute); err != nil {
 			t.Error(err)
 		}
-		if err := q.Wait(t.Context()); err != nil || time.Since(began) != time.Minute {
+		if err := q.Wait(t.Context(), connected); err != nil || time.Since(began) != time.Minute {
 			t.Errorf("after a Retry-After of a minute it took %v, %v", time.Since(began), err)
 		}
 	})
 }
 
-// The way to the vendor may vary by the jitter; a request that is later than
-// that arrives with those of later slots.
-func TestSlotIsOverAfterTheJitter(t *testing.T) {
-	q := NewQuota(nil, "k", 10, 50*time.Millisecond)
-	now := time.Now()
-	if q.Over(now.Add(-20*time.Millisecond)) || !q.Over(now.Add(-80*time.Millisecond)) {
-		t.Error("a slot of 20 ms ago is over, or one of 80 ms ago is not")
-	}
-	if NewQuota(nil, "k", 0, 0).Over(now.Add(-time.Hour)) {
-		t.Error("without a limit a slot is over")
+// The jitter is spent once: what this process may take of it, and the network's
+// half, are no more than the jitter together.
+func TestSlotIsOverAfterTheProcessesShareOfTheJitter(t *testing.T) {
+	for _, c := range []struct{ jitter, mayTake time.Duration }{
+		{50 * time.Millisecond, 20 * time.Millisecond},
+		{200 * time.Millisecond, 95 * time.Millisecond},
+		{20 * time.Millisecond, maxLate},
+		{0, maxLate},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			q := NewQuota(nil, "k", 10, c.jitter)
+			slot := time.Now()
+			if time.Sleep(c.mayTake); q.Over(slot) {
+				t.Errorf("jitter %v: a slot is over after %v, which a process may take", c.jitter, c.mayTake)
+			}
+			if time.Sleep(time.Nanosecond); !q.Over(slot) {
+				t.Errorf("jitter %v: a slot is not over after more than %v", c.jitter, c.mayTake)
+			}
+			if NewQuota(nil, "k", 0, c.jitter).Over(slot.Add(-time.Hour)) {
+				t.Error("without a limit a slot is over")
+			}
+		})
 	}
 }

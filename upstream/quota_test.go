@@ -170,7 +170,7 @@ func TestWaitKeepsTheRate(t *testing.T) {
 				for range 4 {
 					wg.Go(func() {
 						for left.Add(-1) >= 0 {
-							if err := q.Wait(t.Context()); err != nil {
+							if err := q.Wait(t.Context(), connected); err != nil {
 								t.Error(err)
 								return
 							}
@@ -200,7 +200,7 @@ func TestNoLimitNeedsNoRedis(t *testing.T) {
 	done, cancel := context.WithCancel(t.Context())
 	cancel()
 	for range 1000 {
-		if err := NewQuota(nil, "k", 0, time.Second).Wait(done); err != nil {
+		if err := NewQuota(nil, "k", 0, time.Second).Wait(done, connected); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -213,12 +213,6 @@ func TestQuotaOfNoNumberPanics(t *testing.T) {
 		}
 	}()
 	NewQuota(nil, "k", -1, 0)
-}
-
-func TestKeyIsSafe(t *testing.T) {
-	if got, want := NewQuota(nil, "a}{b c\n", 1, 0).key, "quota:{a%7D%7Bb+c%0A}"; got != want {
-		t.Errorf("key %s, want %s", got, want)
-	}
 }
 
 // While Redis is away nothing is sent and nothing fails.
@@ -235,7 +229,7 @@ func TestWaitOutlivesRedis(t *testing.T) {
 	q := NewQuota(rdb, "k", 1000, 0)
 	m.Close()
 	done := make(chan error, 1)
-	go func() { done <- q.Wait(t.Context()) }()
+	go func() { done <- q.Wait(t.Context(), connected) }()
 	eventually(t, "Wait asks again", func() bool { return refused.Load() > 5 })
 	select {
 	case err := <-done:
@@ -253,7 +247,7 @@ func TestWaitOutlivesRedis(t *testing.T) {
 	ctx, cancel := context.WithCancelCause(t.Context())
 	stop := errors.New("shutting down")
 	before := refused.Load()
-	go func() { done <- q.Wait(ctx) }()
+	go func() { done <- q.Wait(ctx, connected) }()
 	eventually(t, "Wait asks", func() bool { return refused.Load() > before })
 	cancel(stop)
 	if err := <-done; !errors.Is(err, stop) {
@@ -304,7 +298,7 @@ func TestProcessHoldsTwoSlotsAtMost(t *testing.T) {
 		var wg sync.WaitGroup
 		for i := range 5 {
 			wg.Go(func() {
-				if err := q.Wait(t.Context()); err != nil {
+				if err := q.Wait(t.Context(), connected); err != nil {
 					t.Error(err)
 				}
 				mu.Lock()
@@ -318,7 +312,7 @@ func TestProcessHoldsTwoSlotsAtMost(t *testing.T) {
 		}
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
-		if err := q.Wait(ctx); !errors.Is(err, context.DeadlineExceeded) {
+		if err := q.Wait(ctx, connected); !errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("Wait in the queue: %v, want the deadline", err)
 		}
 		wg.Wait()
@@ -348,7 +342,7 @@ func TestSlowAnswerIsDropped(t *testing.T) {
 				q := NewQuota(f.client(), "k", 1, 50*time.Millisecond)
 				defer q.rdb.Close()
 				for i, want := range c.want {
-					if err := q.Wait(t.Context()); err != nil {
+					if err := q.Wait(t.Context(), connected); err != nil {
 						t.Fatal(err)
 					}
 					if got := f.calls.Load(); got != want {
@@ -364,7 +358,7 @@ func TestSlowAnswerIsDropped(t *testing.T) {
 // child of this test is such a process.
 func TestMissedSlotIsDropped(t *testing.T) {
 	if addr := os.Getenv("UPSTREAM_TEST_QUOTA"); addr != "" {
-		if err := NewQuota(redisClient(t, &redis.Options{Addr: addr}), "k", 1, 0).Wait(t.Context()); err != nil {
+		if err := NewQuota(redisClient(t, &redis.Options{Addr: addr}), "k", 1, 0).Wait(t.Context(), connected); err != nil {
 			t.Fatal(err)
 		}
 		return

@@ -261,6 +261,33 @@ func testClient(t *testing.T, cfg Config) *Client {
 	return c
 }
 
+// Place connects, and places on that connection.
+func (c *Client) Place(ctx context.Context, o Order, sendBy time.Time) (Purchase, error) {
+	line, err := c.connectBy(ctx, sendBy)
+	if err != nil {
+		return Purchase{}, err
+	}
+	return line.Place(ctx, o, sendBy)
+}
+
+// Lookup connects, and looks up on that connection.
+func (c *Client) Lookup(ctx context.Context, outTradeNos []string, sendBy time.Time) (Lookup, error) {
+	line, err := c.connectBy(ctx, sendBy)
+	if err != nil {
+		return Lookup{}, err
+	}
+	return line.Lookup(ctx, outTradeNos, sendBy)
+}
+
+func (c *Client) connectBy(ctx context.Context, sendBy time.Time) (*Line, error) {
+	ctx, cancel := context.WithDeadlineCause(ctx, sendBy, errTooLate)
+	defer cancel()
+	return c.Connect(ctx)
+}
+
+// connected is the ready of a caller that needs no connection.
+func connected(context.Context) error { return nil }
+
 func soon() time.Time { return time.Now().Add(30 * time.Second) }
 
 // mustError returns err as the *Error that every failed call must give.

@@ -13,17 +13,19 @@ import (
 	"orderworker/upstream"
 )
 
-// placer makes one attempt to buy: upstream.Client.
+// placer makes one attempt to buy: Direct.
 type placer interface {
 	Place(ctx context.Context, o upstream.Order, sendBy time.Time) (upstream.Purchase, error)
 }
 
 // slots paces the requests of all workers: upstream.Quota.
 type slots interface {
-	Wait(ctx context.Context) error                           // for an order
-	WaitLookup(ctx context.Context) error                     // for a lookup, which lets orders go first
-	Over(slot time.Time) bool                                 // a slot of that time can no longer be used
-	Slow(ctx context.Context, retryAfter time.Duration) error // the vendor said "too fast": all workers slow down
+	// Ready opens the connection before a slot is taken: see upstream.Quota.
+	Wait(ctx context.Context, ready func(context.Context) error) error       // for an order
+	WaitAgain(ctx context.Context, ready func(context.Context) error) error  // for one whose slot was over
+	WaitLookup(ctx context.Context, ready func(context.Context) error) error // for a lookup, which lets orders go first
+	Over(slot time.Time) bool                                                // a slot of that time can no longer be used
+	Slow(ctx context.Context, retryAfter time.Duration) error                // the vendor said "too fast": all workers slow down
 }
 
 // claims is what is known about orders: dedupe.Store.

@@ -85,7 +85,7 @@ func (h *handling) enter() (*upstream.Pass, step, error) {
 		pass, err := h.breaker.Enter(ctx, h.order.PackageCode)
 		begun := time.Now()
 		if err == nil {
-			err = h.slots.Wait(ctx)
+			err = h.slots.Wait(ctx, unconnected)
 		}
 		if err == nil && !h.order.expired(time.Now()) {
 			h.metrics.quotaWait.Observe(time.Since(begun).Seconds())
@@ -125,7 +125,7 @@ func (h *handling) again(slot, sendBy time.Time) error {
 	}
 	ctx, cancel := context.WithDeadline(h.hard, sendBy)
 	defer cancel()
-	if err := h.slots.Wait(ctx); err != nil {
+	if err := h.slots.WaitAgain(ctx, unconnected); err != nil {
 		return &upstream.Error{Class: upstream.Unreachable, Err: fmt.Errorf("not sent: the slot was over before the intent was stored: %w", err)}
 	}
 	return nil

@@ -106,8 +106,8 @@ func (w *world) start() (stop func() error) {
 		Rules: w.rules, Concurrency: w.size, ShutdownTimeout: 5 * time.Second,
 		Stream:  stream,
 		Claims:  dedupe.New(dedupe.NewRedis(w.rdb), journal, dedupe.Config{Lease: w.wait, FinalTTL: time.Hour}),
-		Vendor:  vendor,
-		Slots:   upstream.NewQuota(w.rdb, appkey, w.rate, w.jitter),
+		Vendor:  worker.Direct{Client: vendor},
+		Slots:   upstream.NewQuota(w.rdb, upstream.Account(appkey, w.url), w.rate, w.jitter),
 		Metrics: worker.NewMetrics(w.registry), Logger: zerolog.New(zerolog.NewTestWriter(w.t)).Level(zerolog.WarnLevel),
 	})
 	soft, cancel := context.WithCancel(context.Background())

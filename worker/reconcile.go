@@ -126,7 +126,7 @@ func (h *handling) notice() error {
 	return nil
 }
 
-// finder asks the vendor which orders exist: upstream.Client.
+// finder asks the vendor which orders exist: Direct.
 type finder interface {
 	Lookup(ctx context.Context, outTradeNos []string, sendBy time.Time) (upstream.Lookup, error)
 }
@@ -229,7 +229,7 @@ func (l *lookups) lookUp(ctx context.Context, numbers []string) (upstream.Lookup
 	if !l.breaker.MayLookUp() {
 		return upstream.Lookup{}, errNotAsked
 	}
-	if err := l.slots.WaitLookup(ctx); err != nil {
+	if err := l.slots.WaitLookup(ctx, unconnected); err != nil {
 		return upstream.Lookup{}, err
 	}
 	begun := time.Now()

@@ -125,9 +125,17 @@ func (j simJournal) Write(ctx context.Context, outTradeNo string, r dedupe.Recor
 // late as Redis lets it. The only error is that the caller's context ended.
 type simQuota struct{ p *simProc }
 
-func (q simQuota) Wait(ctx context.Context) error { return q.wait(ctx, opSlot) }
+func (q simQuota) Wait(ctx context.Context, _ func(context.Context) error) error {
+	return q.wait(ctx, opSlot)
+}
 
-func (q simQuota) WaitLookup(ctx context.Context) error { return q.wait(ctx, opAskSlot) }
+func (q simQuota) WaitAgain(ctx context.Context, _ func(context.Context) error) error {
+	return q.wait(ctx, opSlot)
+}
+
+func (q simQuota) WaitLookup(ctx context.Context, _ func(context.Context) error) error {
+	return q.wait(ctx, opAskSlot)
+}
 
 // Over goes by the default of the quota.
 func (q simQuota) Over(slot time.Time) bool { return time.Since(slot) > 50*time.Millisecond }

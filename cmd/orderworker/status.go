@@ -315,11 +315,17 @@ func (v *servers) ask(ctx context.Context, s *Settings, outTradeNo string) (*ven
 		return nil, err
 	}
 	defer client.Close()
-	quota := upstream.NewQuota(v.rdb, s.UpstreamAppkey, s.UpstreamRate, s.UpstreamJitter)
-	if err := quota.WaitLookup(ctx); err != nil {
+	quota := upstream.NewQuota(v.rdb, upstream.Account(s.UpstreamAppkey, s.UpstreamURL), s.UpstreamRate, s.UpstreamJitter)
+	var line *upstream.Line
+	err = quota.WaitLookup(ctx, func(ctx context.Context) (err error) {
+		line, err = client.Reconnect(ctx, line)
+		return err
+	})
+	defer func() { line.Release() }() // before client.Close
+	if err != nil {
 		return nil, fmt.Errorf("ask the vendor: %w", err)
 	}
-	lookup, err := client.Lookup(ctx, []string{outTradeNo}, time.Now().Add(3*time.Second))
+	lookup, err := line.Lookup(ctx, []string{outTradeNo}, time.Now().Add(3*time.Second))
 	if e, ok := errors.AsType[*upstream.Error](err); ok && e.Class == upstream.Throttled {
 		err = errors.Join(err, quota.Slow(ctx, e.RetryAfter)) // the workers obey too
 	}

@@ -35,7 +35,11 @@ func TestVendorSpeaksWithTheRealClient(t *testing.T) {
 	place := func(no string) upstream.Purchase {
 		t.Helper()
 		begun := time.Now()
-		p, err := client.Place(ctx, upstream.Order{OutTradeNo: no, ICCID: "8988308650100524999", PackageCode: "P"}, soon())
+		line, err := client.Connect(ctx)
+		if err != nil {
+			t.Fatal(err)
+		}
+		p, err := line.Place(ctx, upstream.Order{OutTradeNo: no, ICCID: "8988308650100524999", PackageCode: "P"}, soon())
 		if err != nil {
 			t.Fatalf("place %s: %v", no, err)
 		}
@@ -48,7 +52,11 @@ func TestVendorSpeaksWithTheRealClient(t *testing.T) {
 	if a.OrderNumber == b.OrderNumber || len(a.OrderNumber) != 32 || a.OrderID == b.OrderID {
 		t.Errorf("the purchases are %+v and %+v", a, b)
 	}
-	found, err := client.Lookup(ctx, []string{"B", "C", "A"}, soon())
+	line, err := client.Connect(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	found, err := line.Lookup(ctx, []string{"B", "C", "A"}, soon())
 	if err != nil {
 		t.Fatalf("lookup: %v", err)
 	}
