@@ -1,6 +1,7 @@
 package dedupe
 
 import (
+	"reflect"
 	"testing"
 	"time"
 
@@ -39,9 +40,13 @@ func TestStoreForeignAttempt(t *testing.T) {
 				b.ok(b.Intent(b.ctx(), c, time.Now()))
 				life(b, c)
 				before := b.record()
-				b.must(ofB, true, Foreign)
 				known, err := b.Look(b.ctx(), ofB.OutTradeNo)
 				b.ok(err)
+				b.must(ofB, true, Foreign)
+				if known.Redis == nil || known.Redis.Account != "a" { // then that is noted once
+					known, err = b.Look(b.ctx(), ofB.OutTradeNo)
+					b.ok(err)
+				}
 				foreign := b.must(ofB, true, Foreign)
 				for _, act := range []error{
 					b.Intent(b.ctx(), foreign, time.Now()), b.Wait(b.ctx(), foreign, 1, soon), b.Disprove(b.ctx(), foreign),
@@ -54,7 +59,8 @@ func TestStoreForeignAttempt(t *testing.T) {
 				b.ok(b.Release(b.ctx(), foreign))
 				again, err := b.Look(b.ctx(), ofB.OutTradeNo)
 				b.ok(err)
-				if again.Redis.Account != "a" || again.Redis.Owner != known.Redis.Owner || again.JournalRev != known.JournalRev {
+				again.Redis.Left, known.Redis.Left = 0, 0
+				if again.Redis.Account != "a" || !reflect.DeepEqual(again, known) {
 					t.Errorf("B wrote: %+v, was %+v", again.Redis, known.Redis)
 				}
 				if got := b.record(); got.Owner != before.Owner || got.Account != "a" {
