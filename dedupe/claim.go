@@ -44,6 +44,7 @@ func (c *Claim) record(state State) Record {
 	return Record{
 		State:       state,
 		Fingerprint: c.Fingerprint,
+		Account:     c.Account,
 		Owner:       c.Owner,
 		Seq:         c.Seq,
 		Attempt:     c.attempt,
@@ -120,6 +121,8 @@ func (s *Store) claim(ctx context.Context, c *Claim, redelivered bool) error {
 		c.Verdict, c.Result, c.ResultSeq = Done, e.Result, e.Seq
 	case hold == HoldOther:
 		return s.dispute(ctx, c, e)
+	case hold == HoldForeign:
+		return s.foreign(ctx, c, e)
 	case hold == HoldNew && !redelivered:
 		c.Verdict = Fresh // if that is wrong, Intent finds out
 	case hold == HoldParked && e.Phase == PhaseReady:
@@ -181,6 +184,9 @@ func (s *Store) consult(ctx context.Context, c *Claim, hold Hold, e Entry) error
 	case StateFinal:
 		c.finish(r, rev)
 	case StateIntent:
+		if c.isForeign(r.Account) {
+			return s.giveBackForeign(ctx, c, e, r)
+		}
 		c.Verdict, c.Doubt, c.bought = InDoubt, doubtOf(r, e.Doubt), r.Bought
 	case StateReady:
 		c.Verdict = Ready

@@ -23,8 +23,9 @@ const (
 type Record struct {
 	State       State           `json:"state"`
 	Fingerprint string          `json:"fingerprint"`
-	Owner       string          `json:"owner"` // who wrote it; unique per delivery
-	Seq         uint64          `json:"seq"`   // stream sequence of the request
+	Account     string          `json:"account,omitempty"` // under which the last attempt was made, or may be made next
+	Owner       string          `json:"owner"`             // who wrote it; unique per delivery
+	Seq         uint64          `json:"seq"`               // stream sequence of the request
 	Attempt     int             `json:"attempt,omitempty"`
 	Attempts    int             `json:"attempts,omitempty"`
 	Waits       int             `json:"waits,omitempty"`

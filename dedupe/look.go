@@ -71,6 +71,7 @@ func (s *Store) Settle(ctx context.Context, outTradeNo string, r Ruling) error {
 	settled := Record{
 		State:       StateReady,
 		Fingerprint: was.Fingerprint,
+		Account:     was.Account, // whose attempt it was
 		Owner:       "operator-" + s.NewOwner(),
 		Seq:         was.Seq,
 		Attempt:     was.Attempt,
@@ -109,7 +110,7 @@ func (k Known) Open(now time.Time, call time.Duration, bought bool) (Record, err
 	case k.Journal != nil:
 		return no("it waits for its next attempt, every earlier one is known not to have bought")
 	case inRedis: // the journal was lost, the doubt was not
-		r = Record{Fingerprint: e.Fingerprint, Seq: e.Seq, Attempt: e.Attempt, Attempts: e.Attempts, Waits: e.Waits, SendBy: e.Doubt.SendBy, Since: e.Doubt.Since}
+		r = Record{Fingerprint: e.Fingerprint, Account: e.Account, Seq: e.Seq, Attempt: e.Attempt, Attempts: e.Attempts, Waits: e.Waits, SendBy: e.Doubt.SendBy, Since: e.Doubt.Since}
 	case e.Attempt == 0 && e.Rev == 0:
 		return no("it was never sent")
 	default:

@@ -53,7 +53,7 @@ func NewMemory() *Memory {
 }
 
 // SetFault installs the fault switch. It is asked before every operation, with
-// its name (claim, renew, park, remember, forget, look; read and write of the
+// its name (claim, renew, park, remember, adopt, forget, look; read and write of the
 // journal), and after it with "claim done" and so on. An error ends the
 // operation: before it nothing happened, after it everything did and the reply
 // is lost. fault may block, and may use the Memory. nil: no faults.
@@ -171,7 +171,7 @@ func (m *Memory) Claim(ctx context.Context, o Order, owner string, lease time.Du
 		r := m.find(o.OutTradeNo, now)
 		switch {
 		case r == nil:
-			r = &memoryRecord{Entry: Entry{Phase: PhaseClaimed, Fingerprint: o.Fingerprint, Seq: o.Seq}}
+			r = &memoryRecord{Entry: Entry{Phase: PhaseClaimed, Fingerprint: o.Fingerprint, Account: o.Account, Seq: o.Seq}}
 			hold = HoldNew
 		case r.Fingerprint != o.Fingerprint:
 			hold = HoldOther
@@ -183,6 +183,8 @@ func (m *Memory) Claim(ctx context.Context, o Order, owner string, lease time.Du
 			hold = HoldBusy
 		case r.Left > 0:
 			hold = HoldEarly
+		case r.Account != "" && o.Account != "" && r.Account != o.Account:
+			hold = HoldForeign
 		case r.Owner != "":
 			hold = HoldLapsed
 		default:
@@ -204,7 +206,7 @@ func (m *Memory) Renew(ctx context.Context, o Order, owner string, rev uint64, l
 	return m.do(ctx, "renew", func(now time.Time) error {
 		r := m.find(o.OutTradeNo, now)
 		if r == nil {
-			r = &memoryRecord{Entry: Entry{Phase: PhaseClaimed, Fingerprint: o.Fingerprint, Seq: o.Seq, Owner: owner}}
+			r = &memoryRecord{Entry: Entry{Phase: PhaseClaimed, Fingerprint: o.Fingerprint, Account: o.Account, Seq: o.Seq, Owner: owner}}
 		}
 		if r.Owner != owner {
 			return ErrLost
@@ -224,7 +226,7 @@ func (m *Memory) Park(ctx context.Context, o Order, owner string, e Entry, delay
 		if r != nil && r.Owner != owner && !(r.Owner == "" && r.parked == owner) {
 			return ErrLost
 		}
-		e.Fingerprint, e.Seq, e.Owner, e.Result = o.Fingerprint, o.Seq, "", nil
+		e.Fingerprint, e.Account, e.Seq, e.Owner, e.Result = o.Fingerprint, o.Account, o.Seq, "", nil
 		if e.Doubt != nil {
 			d := *e.Doubt
 			e.Doubt = &d
@@ -243,6 +245,18 @@ func (m *Memory) Remember(ctx context.Context, o Order, result []byte, ttl time.
 		if ttl > 0 {
 			r.expires = now.Add(ttl)
 		}
+		m.put(o.OutTradeNo, r, now)
+		return nil
+	})
+}
+
+func (m *Memory) Adopt(ctx context.Context, o Order, from string) error {
+	return m.do(ctx, "adopt", func(now time.Time) error {
+		r := m.find(o.OutTradeNo, now)
+		if r == nil || r.Phase == PhaseFinal || r.Account != from || r.Left > 0 {
+			return nil
+		}
+		r.Account, r.Doubt = o.Account, nil
 		m.put(o.OutTradeNo, r, now)
 		return nil
 	})

@@ -17,6 +17,7 @@ var ErrBroken = errors.New("broken")
 type Order struct {
 	OutTradeNo  string
 	Fingerprint string    // of iccid, packageCode and renew; made by the caller
+	Account     string    // of the vendor, under which the caller sends and asks: a hash; "" is not compared
 	Seq         uint64    // stream sequence of the request
 	Stored      time.Time // when the request was stored; zero: not known
 }
@@ -25,14 +26,15 @@ type Order struct {
 type Verdict string
 
 const (
-	Fresh    Verdict = "fresh"    // ours; nothing was ever sent
-	Ready    Verdict = "ready"    // ours; every earlier attempt is known not to have bought
-	InDoubt  Verdict = "in doubt" // ours to settle: an attempt may have gone through; Doubt is set
-	Busy     Verdict = "busy"     // another delivery holds it, for Left more
-	Waiting  Verdict = "waiting"  // nobody's turn for Left more
-	Final    Verdict = "final"    // ours; has its Result, of which we do not know that it was published: publish (again), Remember, ack
-	Done     Verdict = "done"     // Result is published and remembered
-	Conflict Verdict = "conflict" // the number was already used with another fingerprint
+	Fresh    Verdict = "fresh"           // ours; nothing was ever sent
+	Ready    Verdict = "ready"           // ours; every earlier attempt is known not to have bought
+	InDoubt  Verdict = "in doubt"        // ours to settle: an attempt may have gone through; Doubt is set
+	Busy     Verdict = "busy"            // another delivery holds it, for Left more
+	Waiting  Verdict = "waiting"         // nobody's turn for Left more
+	Final    Verdict = "final"           // ours; has its Result, of which we do not know that it was published: publish (again), Remember, ack
+	Done     Verdict = "done"            // Result is published and remembered
+	Conflict Verdict = "conflict"        // the number was already used with another fingerprint
+	Foreign  Verdict = "foreign account" // an attempt under another account may have gone through: hand it back, neither look it up nor send it
 )
 
 // Ours reports whether the claim holds the order: Fresh, Ready, InDoubt, Final.

@@ -19,6 +19,7 @@ const (
 type Entry struct {
 	Phase       Phase         `json:"phase"`
 	Fingerprint string        `json:"fingerprint"`
+	Account     string        `json:"account,omitempty"`  // of the owner; empty: not known
 	Owner       string        `json:"owner,omitempty"`    // who holds it; empty: nobody
 	Left        time.Duration `json:"left,omitempty"`     // of the lease if there is an owner, else until it is due; never negative
 	Attempt     int           `json:"attempt,omitempty"`  // number of the newest intent
@@ -35,14 +36,15 @@ type Entry struct {
 type Hold string
 
 const (
-	HoldNew    Hold = "new"    // nothing; it is ours now
-	HoldParked Hold = "parked" // left in good order; it is ours now
-	HoldLapsed Hold = "lapsed" // the lease of an owner who never came back; it is ours now
-	HoldAgain  Hold = "again"  // it was ours already; the lease runs anew
-	HoldBusy   Hold = "busy"   // leased by another
-	HoldEarly  Hold = "early"  // parked, not due yet
-	HoldFinal  Hold = "final"  // finished
-	HoldOther  Hold = "other"  // another fingerprint stands there
+	HoldNew     Hold = "new"     // nothing; it is ours now
+	HoldParked  Hold = "parked"  // left in good order; it is ours now
+	HoldLapsed  Hold = "lapsed"  // the lease of an owner who never came back; it is ours now
+	HoldAgain   Hold = "again"   // it was ours already; the lease runs anew
+	HoldBusy    Hold = "busy"    // leased by another
+	HoldEarly   Hold = "early"   // parked, not due yet
+	HoldFinal   Hold = "final"   // finished
+	HoldOther   Hold = "other"   // another fingerprint stands there
+	HoldForeign Hold = "foreign" // nobody holds it and it is due, but it belongs to another account; it is not ours
 )
 
 // Records is the fast memory. Every operation is atomic, goes by the store's
@@ -62,6 +64,9 @@ type Records interface {
 	// Remember stores the published result, whoever holds the order. A final
 	// that stands there is left as it is.
 	Remember(ctx context.Context, o Order, result []byte, ttl time.Duration) error
+	// Adopt gives o's record to o's account, without its Doubt, if it belongs to
+	// the account from, nobody holds it, and it is due. Else it does nothing.
+	Adopt(ctx context.Context, o Order, from string) error
 	// Forget deletes o's record if owner holds it, or if its fingerprint is not
 	// o's and nobody holds it. It returns what is left of another's lease.
 	Forget(ctx context.Context, o Order, owner string) (time.Duration, error)

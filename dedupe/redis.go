@@ -13,6 +13,7 @@ import (
 // A record is the hash order:{outTradeNo}. Its fields, all strings:
 //
 //	fingerprint  of the order's content
+//	account      of the owner; empty or missing: not known
 //	state        claimed, ready, doubt, final
 //	owner        who holds it; empty or missing: nobody
 //	lease        until when, Unix ms by Redis's clock; means something with owner only
@@ -38,10 +39,10 @@ local function ms(n) return string.format('%.0f', n) end
 
 // luaRecord reads the record r, and makes the reply that describes it: {hold,
 // left ms, state, fingerprint, owner, attempt, attempts, waits, rev, seq, doubt,
-// result, last}, all but left strings.
+// result, last, account}, all but left strings.
 const luaRecord = `
 local fields = {'state', 'fingerprint', 'owner', 'attempt', 'attempts', 'waits', 'rev', 'seq', 'doubt', 'result', 'last',
-	'lease', 'due', 'parked'}
+	'account', 'lease', 'due', 'parked'}
 local r = {}
 for i, v in ipairs(redis.call('HMGET', KEYS[1], unpack(fields))) do r[fields[i]] = v or '' end
 local function left()
@@ -49,20 +50,20 @@ local function left()
 end
 local function reply(hold)
 	return {hold, left(), r.state, r.fingerprint, r.owner, r.attempt,
-		r.attempts, r.waits, r.rev, r.seq, r.doubt, r.result, r.last}
+		r.attempts, r.waits, r.rev, r.seq, r.doubt, r.result, r.last, r.account}
 end
 `
 
 var (
 	// claim. KEYS[1] the order. ARGV: 1 fingerprint, 2 owner, 3 lease in ms,
-	// 4 seq. Returns reply(hold), hold being one of the Hold words; after
+	// 4 seq, 5 account. Returns reply(hold), hold being one of the Hold words; after
 	// "lapsed" and "parked" owner is the new one. Repeated by the same owner
 	// it says "again". Of a new record, which most are, it returns {"new"}
 	// only: that is half of the work.
 	luaClaim = redis.NewScript(luaClock + `
 if not redis.call('HGET', KEYS[1], 'state') then
 	redis.call('HSET', KEYS[1], 'state', 'claimed', 'fingerprint', ARGV[1], 'seq', ARGV[4],
-		'owner', ARGV[2], 'lease', ms(now + ARGV[3]))
+		'account', ARGV[5], 'owner', ARGV[2], 'lease', ms(now + ARGV[3]))
 	return {'new'}
 end
 ` + luaRecord + `
@@ -79,15 +80,17 @@ if left() > 0 then
 	if was ~= '' then return reply('busy') end
 	return reply('early')
 end
+if r.account ~= '' and ARGV[5] ~= '' and r.account ~= ARGV[5] then return reply('foreign') end
 take()
 if was ~= '' then return reply('lapsed') end
 return reply('parked')`)
 
 	// renew. KEYS[1] the order. ARGV: 1 fingerprint, 2 owner, 3 lease in ms,
-	// 4 seq, 5 rev (0: none known). Returns 1, or 0: another's, or final.
+	// 4 seq, 5 rev (0: none known), 6 account. Returns 1, or 0: another's, or final.
 	luaRenew = redis.NewScript(luaClock + luaRecord + `
 if r.state == '' then
-	redis.call('HSET', KEYS[1], 'state', 'claimed', 'fingerprint', ARGV[1], 'seq', ARGV[4], 'owner', ARGV[2])
+	redis.call('HSET', KEYS[1], 'state', 'claimed', 'fingerprint', ARGV[1], 'seq', ARGV[4], 'owner', ARGV[2],
+		'account', ARGV[6])
 elseif r.owner ~= ARGV[2] then
 	return 0
 end
@@ -97,13 +100,13 @@ return 1`)
 
 	// park. KEYS[1] the order. ARGV: 1 fingerprint, 2 owner, 3 delay in ms,
 	// 4 seq, 5 state, 6 attempt, 7 attempts, 8 waits, 9 rev, 10 doubt (JSON or
-	// empty), 11 last (JSON). Returns 1, or 0: another's, or final. Repeated before anybody
+	// empty), 11 last (JSON), 12 account. Returns 1, or 0: another's, or final. Repeated before anybody
 	// else came it writes the same again, due a little later.
 	luaPark = redis.NewScript(luaClock + luaRecord + `
 if r.state ~= '' and r.owner ~= ARGV[2] and not (r.owner == '' and r.parked == ARGV[2]) then return 0 end
 redis.call('HSET', KEYS[1], 'fingerprint', ARGV[1], 'parked', ARGV[2], 'due', ms(now + ARGV[3]),
 	'seq', ARGV[4], 'state', ARGV[5], 'attempt', ARGV[6], 'attempts', ARGV[7], 'waits', ARGV[8],
-	'rev', ARGV[9], 'doubt', ARGV[10], 'last', ARGV[11])
+	'rev', ARGV[9], 'doubt', ARGV[10], 'last', ARGV[11], 'account', ARGV[12])
 redis.call('HDEL', KEYS[1], 'owner', 'lease')
 return 1`)
 
@@ -114,6 +117,13 @@ if redis.call('HGET', KEYS[1], 'state') == 'final' then return 0 end
 redis.call('DEL', KEYS[1])
 redis.call('HSET', KEYS[1], 'state', 'final', 'fingerprint', ARGV[1], 'seq', ARGV[2], 'result', ARGV[3])
 if ARGV[4] ~= '0' then redis.call('PEXPIRE', KEYS[1], ARGV[4]) end
+return 1`)
+
+	// adopt. KEYS[1] the order. ARGV: 1 account, 2 the account that it is taken
+	// from. Returns 1: done, or 0: held, not due, final, or of another account.
+	luaAdopt = redis.NewScript(luaClock + luaRecord + `
+if r.state == 'final' or r.account ~= ARGV[2] or left() > 0 then return 0 end
+redis.call('HSET', KEYS[1], 'account', ARGV[1], 'doubt', '')
 return 1`)
 
 	// forget. KEYS[1] the order. ARGV: 1 fingerprint, 2 owner. Returns the ms
@@ -180,19 +190,19 @@ func millis(d time.Duration) int64 {
 }
 
 func (r redisRecords) Claim(ctx context.Context, o Order, owner string, lease time.Duration) (Hold, Entry, error) {
-	v, err := luaClaim.Run(ctx, r.client, orderKey(o.OutTradeNo), o.Fingerprint, owner, millis(lease), o.Seq).Slice()
+	v, err := luaClaim.Run(ctx, r.client, orderKey(o.OutTradeNo), o.Fingerprint, owner, millis(lease), o.Seq, o.Account).Slice()
 	if err != nil {
 		return "", Entry{}, fmt.Errorf("redis claim: %w", err)
 	}
 	if len(v) == 1 && v[0] == string(HoldNew) {
 		left := time.Duration(millis(lease)) * time.Millisecond
-		return HoldNew, Entry{Left: left, Phase: PhaseClaimed, Fingerprint: o.Fingerprint, Owner: owner, Seq: o.Seq}, nil
+		return HoldNew, Entry{Left: left, Phase: PhaseClaimed, Fingerprint: o.Fingerprint, Account: o.Account, Owner: owner, Seq: o.Seq}, nil
 	}
 	return parseReply(v)
 }
 
 func (r redisRecords) Renew(ctx context.Context, o Order, owner string, rev uint64, lease time.Duration) error {
-	return owned("renew", luaRenew.Run(ctx, r.client, orderKey(o.OutTradeNo), o.Fingerprint, owner, millis(lease), o.Seq, rev))
+	return owned("renew", luaRenew.Run(ctx, r.client, orderKey(o.OutTradeNo), o.Fingerprint, owner, millis(lease), o.Seq, rev, o.Account))
 }
 
 func (r redisRecords) Park(ctx context.Context, o Order, owner string, e Entry, delay time.Duration) error {
@@ -208,13 +218,20 @@ func (r redisRecords) Park(ctx context.Context, o Order, owner string, e Entry, 
 		return fmt.Errorf("redis park: %w", err)
 	}
 	return owned("park", luaPark.Run(ctx, r.client, orderKey(o.OutTradeNo), o.Fingerprint, owner, millis(delay), o.Seq,
-		string(e.Phase), e.Attempt, e.Attempts, e.Waits, e.Rev, doubt, last))
+		string(e.Phase), e.Attempt, e.Attempts, e.Waits, e.Rev, doubt, last, o.Account))
 }
 
 func (r redisRecords) Remember(ctx context.Context, o Order, result []byte, ttl time.Duration) error {
 	err := luaRemember.Run(ctx, r.client, orderKey(o.OutTradeNo), o.Fingerprint, o.Seq, result, millis(ttl)).Err()
 	if err != nil {
 		return fmt.Errorf("redis remember: %w", err)
+	}
+	return nil
+}
+
+func (r redisRecords) Adopt(ctx context.Context, o Order, from string) error {
+	if err := luaAdopt.Run(ctx, r.client, orderKey(o.OutTradeNo), o.Account, from).Err(); err != nil {
+		return fmt.Errorf("redis adopt: %w", err)
 	}
 	return nil
 }
@@ -250,8 +267,8 @@ func owned(op string, cmd *redis.Cmd) error {
 // parseReply reads what luaRecord's reply wrote. An unreadable field is an
 // error: read as 0 it would be a guess.
 func parseReply(v []any) (Hold, Entry, error) {
-	if len(v) != 13 {
-		return "", Entry{}, fmt.Errorf("redis: a reply of %d fields, want 13", len(v))
+	if len(v) != 14 {
+		return "", Entry{}, fmt.Errorf("redis: a reply of %d fields, want 14", len(v))
 	}
 	var bad error
 	text := func(i int) string {
@@ -286,6 +303,7 @@ func parseReply(v []any) (Hold, Entry, error) {
 		Waits:       int(number(7)),
 		Rev:         number(8),
 		Seq:         number(9),
+		Account:     text(13),
 	}
 	if s := text(10); s != "" {
 		e.Doubt = new(Doubt)

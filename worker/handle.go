@@ -127,6 +127,8 @@ func (h *handling) proceed() (step, error) {
 		return leave, h.nak(min(c.Left, time.Second)) // its holder is at work: look again soon
 	case dedupe.Waiting:
 		return notBefore, h.nak(c.Left)
+	case dedupe.Foreign:
+		return held, h.nak(time.Minute) // until that account is back, or an operator settles it
 	case dedupe.InDoubt:
 		return h.resolve()
 	default:

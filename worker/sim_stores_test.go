@@ -77,6 +77,10 @@ func (s simRecords) Remember(ctx context.Context, o dedupe.Order, result []byte,
 	})
 }
 
+func (s simRecords) Adopt(ctx context.Context, o dedupe.Order, from string) error {
+	return s.p.w.memory.Adopt(ctx, o, from) // all have one account
+}
+
 func (s simRecords) Forget(ctx context.Context, o dedupe.Order, owner string) (time.Duration, error) {
 	return simIO(s.p, ctx, s.p.w.find(o.OutTradeNo), opForget, "", func() (time.Duration, error) {
 		return s.p.w.memory.Forget(context.Background(), o, owner)

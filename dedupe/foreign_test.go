@@ -1,0 +1,193 @@
+package dedupe
+
+import (
+	"reflect"
+	"testing"
+	"time"
+
+	"orderworker/dedupe/storetest"
+)
+
+// under is o as a deployment of another account sees it.
+func under(o Order, account string) Order {
+	o.Account = account
+	return o
+}
+
+var (
+	ofA = under(testOrder, "a")
+	ofB = under(testOrder, "b")
+)
+
+// An attempt of account A is neither looked up nor sent by account B, whatever
+// became of A's worker and of Redis; and nothing changes for A meanwhile.
+func TestStoreForeignAttempt(t *testing.T) {
+	for name, life := range map[string]func(b bench, c *Claim){
+		"parked":        func(b bench, c *Claim) { b.ok(b.Doubt(b.ctx(), c, c.Doubt, soon)) },
+		"parked, wiped": func(b bench, c *Claim) { b.ok(b.Doubt(b.ctx(), c, c.Doubt, soon)); b.wipe() },
+		"died":          func(b bench, c *Claim) { b.die(c) },
+		"died, wiped":   func(b bench, _ *Claim) { b.wipe() },
+		"bought":        func(b bench, c *Claim) { b.ok(b.Doubt(b.ctx(), c, Doubt{Bought: true}, soon)) },
+		"A looks at it": func(b bench, c *Claim) { b.ok(b.Doubt(b.ctx(), c, c.Doubt, soon)); b.die(b.must(ofA, true, InDoubt)) },
+		"B thought it new": func(b bench, _ *Claim) {
+			b.wipe()
+			b.lost(b.Intent(b.ctx(), b.must(ofB, false, Fresh), time.Now()))
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			eachStore(t, func(b bench) {
+				c := b.must(ofA, false, Fresh)
+				b.ok(b.Intent(b.ctx(), c, time.Now()))
+				life(b, c)
+				before := b.record()
+				known, err := b.Look(b.ctx(), ofB.OutTradeNo)
+				b.ok(err)
+				b.must(ofB, true, Foreign)
+				if known.Redis == nil || known.Redis.Account != "a" { // then that is noted once
+					known, err = b.Look(b.ctx(), ofB.OutTradeNo)
+					b.ok(err)
+				}
+				foreign := b.must(ofB, true, Foreign)
+				for _, act := range []error{
+					b.Intent(b.ctx(), foreign, time.Now()), b.Wait(b.ctx(), foreign, 1, soon), b.Disprove(b.ctx(), foreign),
+					b.Doubt(b.ctx(), foreign, Doubt{}, soon), b.Renew(b.ctx(), foreign),
+				} {
+					b.misused(act)
+				}
+				_, err = b.Finish(b.ctx(), foreign, failed, false)
+				b.misused(err)
+				b.ok(b.Release(b.ctx(), foreign))
+				again, err := b.Look(b.ctx(), ofB.OutTradeNo)
+				b.ok(err)
+				again.Redis.Left, known.Redis.Left = 0, 0
+				if again.Redis.Account != "a" || !reflect.DeepEqual(again, known) {
+					t.Errorf("B wrote: %+v, was %+v", again.Redis, known.Redis)
+				}
+				if got := b.record(); got.Owner != before.Owner || got.Account != "a" {
+					t.Errorf("journal %+v, was %+v", got, before)
+				}
+				c = b.must(ofA, true, InDoubt) // A was never kept waiting
+				b.must(ofB, true, Busy)
+				_, err = b.Finish(b.ctx(), c, won, true)
+				b.ok(err)
+				b.ok(b.Remember(b.ctx(), c, won))
+				b.must(ofB, true, Done)
+				b.wipe()
+				b.must(ofB, true, Final)
+			})
+		})
+	}
+}
+
+// Nothing was bought under account A: B may send. The journal then has B's
+// account, and A's worker is the one that has to keep away.
+func TestStoreForeignNothingOpen(t *testing.T) {
+	for name, life := range map[string]func(b bench) Verdict{
+		"waits":    func(b bench) Verdict { b.ok(b.Wait(b.ctx(), b.sentBy(ofA), 1, soon)); return Ready },
+		"wiped":    func(b bench) Verdict { b.ok(b.Wait(b.ctx(), b.sentBy(ofA), 1, soon)); b.wipe(); return Ready },
+		"released": func(b bench) Verdict { b.ok(b.Release(b.ctx(), b.must(ofA, false, Fresh))); return Fresh },
+		"died":     func(b bench) Verdict { b.die(b.must(ofA, false, Fresh)); return Fresh },
+		"disproved": func(b bench) Verdict {
+			b.ok(b.Doubt(b.ctx(), b.sentBy(ofA), Doubt{}, soon))
+			c := b.must(ofA, true, InDoubt)
+			b.ok(b.Disprove(b.ctx(), c))
+			b.die(c)
+			return Ready
+		},
+		"settled": func(b bench) Verdict {
+			b.ok(b.Doubt(b.ctx(), b.sentBy(ofA), Doubt{}, soon))
+			b.ok(b.settle(ofA.OutTradeNo, nil))
+			if r := b.record(); r.State != StateReady || r.Account != "a" {
+				b.t.Errorf("settled as %+v", r)
+			}
+			return Ready
+		},
+		"no account": func(b bench) Verdict { b.ok(b.Doubt(b.ctx(), b.sentBy(testOrder), Doubt{}, soon)); return InDoubt },
+	} {
+		t.Run(name, func(t *testing.T) {
+			eachStore(t, func(b bench) {
+				c := b.must(ofB, true, life(b))
+				if c.Verdict == InDoubt {
+					b.ok(b.Disprove(b.ctx(), c))
+				}
+				b.must(ofA, true, Busy)
+				b.ok(b.Intent(b.ctx(), c, time.Now()))
+				if r := b.record(); r.Account != "b" {
+					t.Errorf("journal %+v", r)
+				}
+				b.ok(b.Doubt(b.ctx(), c, c.Doubt, soon))
+				b.must(ofA, true, Foreign)
+				b.must(ofB, true, InDoubt)
+			})
+		})
+	}
+}
+
+// Another account's final is a final, another request's number is a conflict.
+func TestStoreForeignFinalAndConflict(t *testing.T) {
+	eachStore(t, func(b bench) {
+		c := b.sentBy(ofA)
+		_, err := b.Finish(b.ctx(), c, won, true)
+		b.ok(err)
+		b.must(under(otherF, "b"), true, Conflict)
+		b.die(c)
+		b.must(under(otherF, "b"), true, Conflict)
+		if c := b.must(ofB, true, Final); string(c.Result) != string(won) {
+			t.Errorf("result %s", c.Result)
+		}
+	})
+}
+
+// With the journal lost, what Redis knows of another account's attempt counts.
+func TestStoreForeignJournalLost(t *testing.T) {
+	m := NewMemory()
+	b := bench{New(m, m, Config{Lease: long}), m.ForgetAll, t}
+	b.ok(b.Doubt(b.ctx(), b.sentBy(ofA), Doubt{}, soon))
+	m.ForgetJournal()
+	b.must(ofB, true, Foreign)
+	b.must(ofA, true, InDoubt)
+}
+
+func (b bench) sentBy(o Order) *Claim {
+	b.t.Helper()
+	c := b.must(o, false, Fresh)
+	b.ok(b.Intent(b.ctx(), c, time.Now().Add(-time.Second)))
+	return c
+}
+
+// die ends the lease of c, whose owner is dead.
+func (b bench) die(c *Claim) {
+	b.t.Helper()
+	b.ok(b.records.Renew(b.ctx(), c.Order, c.Owner, 0, time.Millisecond))
+	storetest.Eventually(b.t, "the lease lapses", func() bool {
+		e, ok, err := b.records.Look(b.ctx(), c.OutTradeNo)
+		b.ok(err)
+		return ok && e.Left == 0
+	})
+}
+
+func TestRecordsAdopt(t *testing.T) {
+	eachRecords(t, func(t *testing.T, r Records, _ func()) {
+		ctx := t.Context()
+		if e := mustHold(t, r, ofA, "1", long, HoldNew); e.Account != "a" {
+			t.Errorf("new entry %+v", e)
+		}
+		mustHold(t, r, ofB, "2", long, HoldBusy)
+		mustDo(t, r.Adopt(ctx, ofB, "a"), nil) // held
+		mustDo(t, r.Park(ctx, ofA, "1", Entry{Phase: PhaseDoubt, Attempt: 1, Doubt: &Doubt{Attempt: 1}}, long), nil)
+		mustDo(t, r.Adopt(ctx, ofB, "a"), nil) // not due
+		mustHold(t, r, ofB, "2", long, HoldEarly)
+		mustDo(t, r.Park(ctx, ofA, "1", Entry{Phase: PhaseDoubt, Attempt: 1, Doubt: &Doubt{Attempt: 1}}, 0), nil)
+		for range 2 {
+			if e := mustHold(t, r, ofB, "2", long, HoldForeign); e.Account != "a" || e.Owner != "" || e.Doubt == nil {
+				t.Errorf("foreign entry %+v", e)
+			}
+		}
+		mustDo(t, r.Adopt(ctx, ofB, "c"), nil) // not that account's
+		mustHold(t, r, ofB, "2", long, HoldForeign)
+		mustDo(t, r.Adopt(ctx, ofB, "a"), nil)
+		if e := mustHold(t, r, ofB, "2", long, HoldParked); e.Account != "b" || e.Doubt != nil || e.Attempt != 1 {
+			t.Errorf("adopted entry %+v", e)
+		}
+	})
+}
