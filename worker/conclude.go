@@ -97,7 +97,7 @@ func (h *handling) reject(reason Reason, why error) step {
 	now := time.Now()
 	text := strings.ReplaceAll(why.Error(), "\n", "; ")
 	bury := func() error {
-		return h.publisher.Bury(h.hard, DeadLetter{Delivery: h.d, Reason: reason, Error: text, At: now})
+		return h.publisher.Bury(h.hard, DeadLetter{Delivery: h.d, Reason: reason, Error: cut(text, 1024), At: now})
 	}
 	if h.keep("bury", bury) != nil {
 		return unsettled

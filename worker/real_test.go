@@ -24,6 +24,7 @@ import (
 	"orderworker/upstream"
 	"orderworker/upstream/sandbox"
 	"orderworker/worker"
+	"orderworker/worker/natsio"
 )
 
 const (
@@ -76,9 +77,9 @@ func newWorld(t *testing.T, rules ...string) *world {
 }
 
 // streams makes what is missing, as a worker that starts does.
-func (w *world) streams() *worker.JetStream {
+func (w *world) streams() *natsio.JetStream {
 	w.t.Helper()
-	stream, err := worker.OpenJetStream(w.t.Context(), w.js, worker.Streams{
+	stream, err := natsio.Open(w.t.Context(), w.js, natsio.Streams{
 		Orders: "ORDERS", OrdersSubject: "orders.package.request", Consumer: "order-worker",
 		Results: "ORDER_RESULTS", ResultsSubject: "orders.package.result",
 		Dead: "ORDERS_DEAD", DeadSubject: "orders.package.dead", Replicas: 1, AckWait: w.wait,
@@ -620,24 +621,6 @@ func TestStreamsThatWereDeletedAreMadeAgain(t *testing.T) {
 	}
 }
 
-func TestAlteredConsumerIsReported(t *testing.T) {
-	t.Parallel()
-	w := newWorld(t)
-	stream := w.streams()
-	if _, err := stream.Pending(t.Context()); err != nil {
-		t.Errorf("as it was made: %v", err)
-	}
-	if _, err := w.js.UpdateConsumer(t.Context(), "ORDERS", jetstream.ConsumerConfig{
-		Durable: "order-worker", FilterSubject: "orders.package.request", AckPolicy: jetstream.AckExplicitPolicy,
-		AckWait: w.wait, MaxDeliver: 3, MaxAckPending: -1,
-	}); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := stream.Pending(t.Context()); err == nil || !strings.Contains(err.Error(), "max_deliver") {
-		t.Errorf("with a delivery limit: %v, want an error that names max_deliver", err)
-	}
-}
-
 func TestNothingIsSentWhileRedisIsAway(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
@@ -660,54 +643,4 @@ func TestNothingIsSentWhileRedisIsAway(t *testing.T) {
 	w.redis.Start(t)
 	w.idle()
 	w.wantPurchases("B", 1)
-}
-
-func TestLossyStreamsAreRefused(t *testing.T) {
-	t.Parallel()
-	names := worker.Streams{
-		Orders: "ORDERS", OrdersSubject: "orders.package.request", Consumer: "order-worker",
-		Results: "ORDER_RESULTS", ResultsSubject: "orders.package.result",
-		Dead: "ORDERS_DEAD", DeadSubject: "orders.package.dead", Replicas: 1, AckWait: time.Second,
-	}
-	good := jetstream.StreamConfig{Name: "ORDERS", Subjects: []string{"orders.package.>"}, Retention: jetstream.WorkQueuePolicy, Discard: jetstream.DiscardNew}
-	for name, c := range map[string]struct {
-		stream   func(*jetstream.StreamConfig)
-		consumer *jetstream.ConsumerConfig
-		want     string
-	}{
-		"age limit":   {stream: func(s *jetstream.StreamConfig) { s.MaxAge = time.Hour }, want: "max_age"},
-		"memory":      {stream: func(s *jetstream.StreamConfig) { s.Storage = jetstream.MemoryStorage }, want: "storage"},
-		"discard old": {stream: func(s *jetstream.StreamConfig) { s.Discard = jetstream.DiscardOld; s.MaxMsgs = 1000 }, want: "max_msgs"},
-		"delivery limit": {consumer: &jetstream.ConsumerConfig{Durable: "order-worker", AckPolicy: jetstream.AckExplicitPolicy, MaxDeliver: 5},
-			want: "max_deliver"},
-		"backoff": {consumer: &jetstream.ConsumerConfig{Durable: "order-worker", AckPolicy: jetstream.AckExplicitPolicy, MaxDeliver: -1, BackOff: []time.Duration{time.Second, time.Minute}},
-			want: "backoff"},
-		"wrong subject": {stream: func(s *jetstream.StreamConfig) { s.Subjects = []string{"other"} }, want: "orders.package.request"},
-	} {
-		t.Run(name, func(t *testing.T) {
-			js, err := jetstream.New(storetest.Connect(t, storetest.NATS(t)))
-			if err != nil {
-				t.Fatal(err)
-			}
-			config := good
-			if c.stream != nil {
-				c.stream(&config)
-			}
-			config.Subjects = append([]string(nil), config.Subjects...)
-			if name != "wrong subject" {
-				config.Subjects = []string{"orders.package.request"}
-			}
-			if _, err := js.CreateStream(t.Context(), config); err != nil {
-				t.Fatal(err)
-			}
-			if c.consumer != nil {
-				if _, err := js.CreateConsumer(t.Context(), "ORDERS", *c.consumer); err != nil {
-					t.Fatal(err)
-				}
-			}
-			if _, err := worker.OpenJetStream(t.Context(), js, names); err == nil || !strings.Contains(err.Error(), c.want) {
-				t.Errorf("error is %v, want one that names %s", err, c.want)
-			}
-		})
-	}
 }

@@ -19,6 +19,7 @@ import (
 	"orderworker/dedupe"
 	"orderworker/upstream"
 	"orderworker/worker"
+	"orderworker/worker/natsio"
 )
 
 type runCmd struct{ Settings }
@@ -128,7 +129,7 @@ func assemble(ctx context.Context, s *Settings, nc *nats.Conn, rdb redis.Univers
 	if err != nil {
 		return nil, err
 	}
-	stream, err := worker.OpenJetStream(ctx, js, worker.Streams{
+	stream, err := natsio.Open(ctx, js, natsio.Streams{
 		Orders: s.OrdersStream, OrdersSubject: s.OrdersSubject, Consumer: s.OrdersConsumer,
 		Results: s.ResultsStream, ResultsSubject: s.ResultsSubject,
 		Dead: s.DeadStream, DeadSubject: s.DeadSubject,
@@ -192,7 +193,7 @@ func (s *Settings) openJournal(ctx context.Context, js jetstream.JetStream, rdb 
 func (s *Settings) tolerate(err error, log zerolog.Logger) error {
 	lossy, ok := errors.AsType[*worker.Lossy](err)
 	switch {
-	case errors.Is(err, worker.ErrUnfit):
+	case errors.Is(err, natsio.ErrUnfit):
 		return fmt.Errorf("%w: %w", errRefused, err)
 	case !ok:
 		return err

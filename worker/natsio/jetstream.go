@@ -1,4 +1,4 @@
-package worker
+package natsio
 
 import (
 	"context"
@@ -13,6 +13,8 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+
+	"orderworker/worker"
 )
 
 // Streams names what the worker uses in JetStream: section 5 of the contract.
@@ -27,10 +29,6 @@ type Streams struct {
 // resultsWindow is the duplicate window of the results stream (section 3).
 const resultsWindow = time.Hour
 
-// pullWait is how long one pull waits for messages. A stop waits for it, so
-// that no message comes to nobody.
-const pullWait = time.Second
-
 // JetStream hands over orders and stores events.
 type JetStream struct {
 	js       jetstream.JetStream
@@ -40,22 +38,14 @@ type JetStream struct {
 	ackWait  time.Duration
 }
 
-// Lossy says that an existing stream or consumer could drop an unfinished
-// order, and by which of its settings.
-type Lossy struct{ Faults []string }
-
-func (l *Lossy) Error() string {
-	return "an unfinished order could be dropped: " + strings.Join(l.Faults, "; ")
-}
-
 // ErrUnfit says that a stream or consumer cannot be used as it is. Waiting does
 // not change that.
 var ErrUnfit = errors.New("it cannot be used")
 
-// OpenJetStream makes the streams and the consumer that are missing, and leaves
-// those that exist as they are. The error is a *Lossy, with a JetStream that
+// Open makes the streams and the consumer that are missing, and leaves
+// those that exist as they are. The error is a *worker.Lossy, with a JetStream that
 // works, where one of those could drop an unfinished order.
-func OpenJetStream(ctx context.Context, js jetstream.JetStream, names Streams) (*JetStream, error) {
+func Open(ctx context.Context, js jetstream.JetStream, names Streams) (*JetStream, error) {
 	j := &JetStream{js: js, names: names}
 	orders, err := j.ensureStream(ctx, j.ordersConfig())
 	if err != nil {
@@ -72,7 +62,7 @@ func OpenJetStream(ctx context.Context, js jetstream.JetStream, names Streams) (
 	}
 	j.ackWait = consumer.AckWait
 	if faults := append(auditOrders(orders), auditConsumer(consumer)...); len(faults) > 0 {
-		return j, &Lossy{faults}
+		return j, &worker.Lossy{Faults: faults}
 	}
 	return j, nil
 }
@@ -219,7 +209,7 @@ func (j *JetStream) AckWait() time.Duration { return j.ackWait }
 
 // Pull asks for up to n messages for about a second, and passes each on as it
 // comes. A stream or consumer that has gone is made again.
-func (j *JetStream) Pull(ctx context.Context, n int, take func(*Delivery)) error {
+func (j *JetStream) Pull(ctx context.Context, n int, take func(*worker.Delivery)) error {
 	if j.lost.Load() {
 		if err := j.restore(ctx); err != nil {
 			return err
@@ -227,7 +217,7 @@ func (j *JetStream) Pull(ctx context.Context, n int, take func(*Delivery)) error
 	}
 	consumer := *j.consumer.Load()
 	created := consumer.CachedInfo().Created
-	batch, err := consumer.Fetch(n, jetstream.FetchMaxWait(pullWait))
+	batch, err := consumer.Fetch(n, jetstream.FetchMaxWait(worker.PullWait))
 	if err != nil {
 		j.lost.Store(true)
 		return err
@@ -259,7 +249,7 @@ func (j *JetStream) restore(ctx context.Context) error {
 	return nil
 }
 
-// Pending counts the orders that were not delivered yet. The error is a *Lossy
+// Pending counts the orders that were not delivered yet. The error is a *worker.Lossy
 // where the stream or consumer was made again, or altered, so that it could
 // drop an unfinished order.
 func (j *JetStream) Pending(ctx context.Context) (uint64, error) {
@@ -276,17 +266,17 @@ func (j *JetStream) Pending(ctx context.Context) (uint64, error) {
 		faults = append(faults, fmt.Sprintf("consumer %s: ack_wait is now %v, was %v when this worker started: restart it", info.Config.Name, info.Config.AckWait, j.ackWait))
 	}
 	if len(faults) > 0 {
-		return info.NumPending, &Lossy{faults}
+		return info.NumPending, &worker.Lossy{Faults: faults}
 	}
 	return info.NumPending, nil
 }
 
-func delivery(msg jetstream.Msg) (*Delivery, error) {
+func delivery(msg jetstream.Msg) (*worker.Delivery, error) {
 	meta, err := msg.Metadata()
 	if err != nil {
 		return nil, fmt.Errorf("message without JetStream metadata: %w", err)
 	}
-	return &Delivery{
+	return &worker.Delivery{
 		Data: msg.Data(), Header: msg.Headers(), Msg: msg,
 		Seq: meta.Sequence.Stream, Count: meta.NumDelivered, Stored: meta.Timestamp,
 	}, nil
@@ -294,7 +284,7 @@ func delivery(msg jetstream.Msg) (*Delivery, error) {
 
 // Publish stores a result event: nil means that the stream has it. After an
 // error it may have it too; the same event again is dropped there by its id.
-func (j *JetStream) Publish(ctx context.Context, e Event) error {
+func (j *JetStream) Publish(ctx context.Context, e worker.Event) error {
 	msg := &nats.Msg{Subject: j.names.ResultsSubject + "." + string(e.Status), Data: e.Payload, Header: nats.Header{
 		"ce-specversion": {"1.0"}, "ce-id": {e.ID}, "ce-type": {"order.package." + string(e.Status)}, "ce-source": {"orderworker"},
 		"ce-time": {e.At}, "ce-subject": {e.Subject}, "Content-Type": {"application/json"},
@@ -321,7 +311,7 @@ func (j *JetStream) store(ctx context.Context, msg *nats.Msg, stream jetstream.S
 // Bury stores a dead letter: nil means that the stream has it.
 //
 // Source: section 4 of the contract.
-func (j *JetStream) Bury(ctx context.Context, l DeadLetter) error {
+func (j *JetStream) Bury(ctx context.Context, l worker.DeadLetter) error {
 	msg := nats.NewMsg(j.names.DeadSubject)
 	msg.Data = l.Data
 	for name, values := range l.Header {
@@ -331,8 +321,8 @@ func (j *JetStream) Bury(ctx context.Context, l DeadLetter) error {
 		msg.Header[name] = slices.Clone(values)
 	}
 	ours := map[string]string{
-		"Dead-Reason": string(l.Reason), "Dead-Error": cut(l.Error, 1024),
-		"Dead-Stream-Seq": strconv.FormatUint(l.Seq, 10), "Dead-Time": Time{l.At}.String(),
+		"Dead-Reason": string(l.Reason), "Dead-Error": l.Error,
+		"Dead-Stream-Seq": strconv.FormatUint(l.Seq, 10), "Dead-Time": worker.Time{Time: l.At}.String(),
 		// The same letter again, after a lost reply: by when it was stored too,
 		// as a stream that is made anew counts from 1 again.
 		nats.MsgIdHdr: fmt.Sprintf("%s.%d.%d", j.names.Orders, l.Seq, l.Stored.UnixNano()),
