@@ -2,6 +2,7 @@ package worker
 
 import (
 	"context"
+	"errors"
 	"regexp"
 	"strings"
 	"time"
@@ -79,8 +80,16 @@ type source interface {
 	Pending(ctx context.Context) (uint64, error)
 }
 
-// publisher stores events; nil means stored.
+// ErrRefused marks an error of a store that trying again does not heal: a limit,
+// a size, a message that it does not take.
+var ErrRefused = errors.New("refused for good")
+
+// publisher stores events. nil means stored, or rightly not stored: an in_doubt
+// after the final event, a final event a second time.
 type publisher interface {
 	Publish(context.Context, Event) error
 	Bury(context.Context, DeadLetter) error
 }
+
+// Sold is a purchase that the vendor itself confirmed.
+type Sold struct{ OutTradeNo, OrderNumber string }

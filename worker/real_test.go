@@ -82,8 +82,8 @@ func (w *world) streams() *natsio.JetStream {
 	stream, err := natsio.Open(w.t.Context(), w.js, natsio.Streams{
 		Orders: "ORDERS", OrdersSubject: "orders.package.request", Consumer: "order-worker",
 		Results: "ORDER_RESULTS", ResultsSubject: "orders.package.result",
-		Dead: "ORDERS_DEAD", DeadSubject: "orders.package.dead", Replicas: 1, AckWait: w.wait,
-	})
+		Dead: "ORDERS_DEAD", DeadSubject: "orders.package.dead", Replicas: 1, AckWait: w.wait, DedupeTTL: time.Hour,
+	}, zerolog.New(zerolog.NewTestWriter(w.t)).Level(zerolog.WarnLevel))
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -228,7 +228,7 @@ func TestRequestBecomesOnePurchaseAndOneEvent(t *testing.T) {
 		t.Fatalf("%d events, want 1", len(events))
 	}
 	e := events[0]
-	if e.Subject != "orders.package.result.succeeded" {
+	if e.Subject != "orders.package.result.succeeded.630000198311142676" {
 		t.Errorf("subject is %s", e.Subject)
 	}
 	var r worker.Result
@@ -244,10 +244,16 @@ func TestRequestBecomesOnePurchaseAndOneEvent(t *testing.T) {
 	if want := strings.TrimSpace(string(golden)); got != want {
 		t.Errorf("event is\n%s\nwant\n%s", got, want)
 	}
+	order, err := worker.DecodeOrder([]byte(request("630000198311142676", "CN-5M-7D-C-US-20230103AC4BF927")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	fingerprint := order.Fingerprint()
 	for name, want := range map[string]string{
 		"Nats-Msg-Id": "630000198311142676.succeeded", "ce-id": "630000198311142676.succeeded",
 		"ce-specversion": "1.0", "ce-type": "order.package.succeeded", "ce-source": "orderworker",
-		"ce-subject": "630000198311142676", "ce-time": r.CompletedAt.String(), "Content-Type": "application/json", "traceparent": trace,
+		"ce-subject": "630000198311142676", "ce-time": r.CompletedAt.String(), "ce-datacontenttype": "application/json", "Content-Type": "application/json", "traceparent": trace,
+		"Order-Seq": "1", "Order-Fingerprint": fingerprint,
 	} {
 		if got := e.Header.Get(name); got != want {
 			t.Errorf("header %s is %q, want %q", name, got, want)

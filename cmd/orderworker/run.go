@@ -129,12 +129,7 @@ func assemble(ctx context.Context, s *Settings, nc *nats.Conn, rdb redis.Univers
 	if err != nil {
 		return nil, err
 	}
-	stream, err := natsio.Open(ctx, js, natsio.Streams{
-		Orders: s.OrdersStream, OrdersSubject: s.OrdersSubject, Consumer: s.OrdersConsumer,
-		Results: s.ResultsStream, ResultsSubject: s.ResultsSubject,
-		Dead: s.DeadStream, DeadSubject: s.DeadSubject,
-		Replicas: s.NATSReplicas, AckWait: s.OrdersAckWait,
-	})
+	stream, err := natsio.Open(ctx, js, s.streams(), log)
 	if err := s.tolerate(err, log); err != nil {
 		return nil, err
 	}
@@ -159,6 +154,16 @@ func assemble(ctx context.Context, s *Settings, nc *nats.Conn, rdb redis.Univers
 		Slots:   upstream.NewQuota(rdb, s.UpstreamAppkey, s.UpstreamRate, s.UpstreamJitter),
 		Metrics: worker.NewMetrics(registry), Logger: log, Tracer: tracer,
 	}), nil
+}
+
+// streams are the names and settings of the streams.
+func (s *Settings) streams() natsio.Streams {
+	return natsio.Streams{
+		Orders: s.OrdersStream, OrdersSubject: s.OrdersSubject, Consumer: s.OrdersConsumer,
+		Results: s.ResultsStream, ResultsSubject: s.ResultsSubject,
+		Dead: s.DeadStream, DeadSubject: s.DeadSubject,
+		Replicas: s.NATSReplicas, AckWait: s.OrdersAckWait, DedupeTTL: s.DedupeTTL,
+	}
 }
 
 // openJournal is the journal stream, or with JOURNAL_TTL 0 the same records in

@@ -128,7 +128,7 @@ redis.call('DEL'`, `redis.call('DEL'`, known},
 		`			MaxAckPending: -1, `, `			BackOff: []time.Duration{time.Second, time.Minute}, MaxAckPending: -1, `, life},
 	{"waiting orders do not count against a limit", "worker/natsio/jetstream.go",
 		`			MaxAckPending: -1, `, `			MaxAckPending: 2, `, life},
-	{"a lossy stream is refused", "worker/natsio/jetstream.go",
+	{"a lossy stream is refused", "worker/natsio/audit.go",
 		`	if c.MaxAge > 0 {`, `	if c.MaxAge < 0 {`, life},
 	{"go-redis sends nothing twice", "cmd/orderworker/redis.go",
 		`	case *redis.Options:

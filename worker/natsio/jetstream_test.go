@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
+	"github.com/rs/zerolog"
 
 	"orderworker/dedupe/storetest"
 )
@@ -30,7 +31,7 @@ func newServer(t *testing.T) jetstream.JetStream {
 // open makes what is missing, as a worker that starts does.
 func open(t *testing.T, js jetstream.JetStream) *JetStream {
 	t.Helper()
-	stream, err := Open(t.Context(), js, names)
+	stream, err := Open(t.Context(), js, names, zerolog.Nop())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -90,7 +91,7 @@ func TestLossyStreamsAreRefused(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			if _, err := Open(t.Context(), js, names); err == nil || !strings.Contains(err.Error(), c.want) {
+			if _, err := Open(t.Context(), js, names, zerolog.Nop()); err == nil || !strings.Contains(err.Error(), c.want) {
 				t.Errorf("error is %v, want one that names %s", err, c.want)
 			}
 		})
