@@ -56,6 +56,10 @@ func (h *handling) publishAgain(payload []byte, s step) (step, error) {
 // conclude is steps 7 to 9 of the design, for a result that the journal holds:
 // publish, remember, and only then ack.
 func (h *handling) conclude(e Event, s step) (step, error) {
+	e.Seq, e.Fingerprint = h.d.Seq, h.claim.Fingerprint
+	if h.claim.ResultSeq != 0 {
+		e.Seq = h.claim.ResultSeq
+	}
 	if err := h.publish(e); err != nil {
 		return unsettled, err
 	}
@@ -97,7 +101,7 @@ func (h *handling) reject(reason Reason, why error) step {
 	now := time.Now()
 	text := strings.ReplaceAll(why.Error(), "\n", "; ")
 	bury := func() error {
-		return h.publisher.Bury(h.hard, DeadLetter{Delivery: h.d, Reason: reason, Error: text, At: now})
+		return h.publisher.Bury(h.hard, DeadLetter{Delivery: h.d, Reason: reason, Error: cut(text, 1024), At: now})
 	}
 	if h.keep("bury", bury) != nil {
 		return unsettled

@@ -2,7 +2,9 @@ package worker
 
 import (
 	"context"
+	"errors"
 	"regexp"
+	"strings"
 	"time"
 )
 
@@ -49,24 +51,45 @@ func (d *Delivery) redelivered() bool { return d.Count > 1 || d.Before }
 type DeadLetter struct {
 	*Delivery
 	Reason Reason
-	Error  string
+	Error  string // one line of at most 1024 bytes
 	At     time.Time
+}
+
+// PullWait is how long one Pull of a source waits for messages. A stop waits for
+// it, so that no message is delivered to nobody.
+const PullWait = time.Second
+
+// Lossy says that an existing stream or consumer could drop an unfinished
+// order, and by which of its settings.
+type Lossy struct{ Faults []string }
+
+func (l *Lossy) Error() string {
+	return "an unfinished order could be dropped: " + strings.Join(l.Faults, "; ")
 }
 
 // source hands over order messages.
 type source interface {
 	// Pull asks for up to n messages and passes each to take at once, as it
-	// comes. It returns when n came, or after about a second, or with an error
+	// comes. It returns when n came, or after about PullWait, or with an error
 	// when the stream cannot be asked.
 	Pull(ctx context.Context, n int, take func(*Delivery)) error
 	// AckWait is how long the server waits for a sign of life.
 	AckWait() time.Duration
-	// Pending counts the orders that were not delivered yet.
+	// Pending counts the orders that were not delivered yet. The error is a
+	// *Lossy where an unfinished order could be dropped.
 	Pending(ctx context.Context) (uint64, error)
 }
 
-// publisher stores events; nil means stored.
+// ErrRefused marks an error of a store that trying again does not heal: a limit,
+// a size, a message that it does not take.
+var ErrRefused = errors.New("refused for good")
+
+// publisher stores events. nil means stored, or rightly not stored: an in_doubt
+// after the final event, a final event a second time.
 type publisher interface {
 	Publish(context.Context, Event) error
 	Bury(context.Context, DeadLetter) error
 }
+
+// Sold is a purchase that the vendor itself confirmed.
+type Sold struct{ OutTradeNo, OrderNumber string }

@@ -17,5 +17,6 @@
 // (every rule, pure), handle.go (one delivery, start to end), place.go (the
 // call), conclude.go (the result), reconcile.go (orders in doubt), stalled.go (a
 // store that is away), pool.go, working.go and beat.go (many deliveries, start
-// and stop), jetstream.go; trace.go and metrics.go are what others see of it.
+// and stop); trace.go and metrics.go are what others see of it. JetStream is
+// behind the interfaces of delivery.go, in package natsio.
 package worker

@@ -126,7 +126,7 @@ func (w *Worker) Run(soft context.Context) error {
 // lastWait is how long orders in progress may still wait for a slot when no more
 // are taken, and a quarter of the shutdown time at most: an order that is handed
 // back is delivered again, and the last pull lasts about half as long.
-const lastWait = 2 * pullWait
+const lastWait = 2 * PullWait
 
 // after is soft that ends later.
 func after(soft context.Context, delay time.Duration) (later context.Context, stop func()) {

@@ -24,6 +24,7 @@ import (
 	"orderworker/upstream"
 	"orderworker/upstream/sandbox"
 	"orderworker/worker"
+	"orderworker/worker/natsio"
 )
 
 const (
@@ -76,13 +77,13 @@ func newWorld(t *testing.T, rules ...string) *world {
 }
 
 // streams makes what is missing, as a worker that starts does.
-func (w *world) streams() *worker.JetStream {
+func (w *world) streams() *natsio.JetStream {
 	w.t.Helper()
-	stream, err := worker.OpenJetStream(w.t.Context(), w.js, worker.Streams{
+	stream, err := natsio.Open(w.t.Context(), w.js, natsio.Streams{
 		Orders: "ORDERS", OrdersSubject: "orders.package.request", Consumer: "order-worker",
 		Results: "ORDER_RESULTS", ResultsSubject: "orders.package.result",
-		Dead: "ORDERS_DEAD", DeadSubject: "orders.package.dead", Replicas: 1, AckWait: w.wait,
-	})
+		Dead: "ORDERS_DEAD", DeadSubject: "orders.package.dead", Replicas: 1, AckWait: w.wait, DedupeTTL: time.Hour,
+	}, zerolog.New(zerolog.NewTestWriter(w.t)).Level(zerolog.WarnLevel))
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -227,7 +228,7 @@ func TestRequestBecomesOnePurchaseAndOneEvent(t *testing.T) {
 		t.Fatalf("%d events, want 1", len(events))
 	}
 	e := events[0]
-	if e.Subject != "orders.package.result.succeeded" {
+	if e.Subject != "orders.package.result.succeeded.630000198311142676" {
 		t.Errorf("subject is %s", e.Subject)
 	}
 	var r worker.Result
@@ -243,10 +244,16 @@ func TestRequestBecomesOnePurchaseAndOneEvent(t *testing.T) {
 	if want := strings.TrimSpace(string(golden)); got != want {
 		t.Errorf("event is\n%s\nwant\n%s", got, want)
 	}
+	order, err := worker.DecodeOrder([]byte(request("630000198311142676", "CN-5M-7D-C-US-20230103AC4BF927")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	fingerprint := order.Fingerprint()
 	for name, want := range map[string]string{
 		"Nats-Msg-Id": "630000198311142676.succeeded", "ce-id": "630000198311142676.succeeded",
 		"ce-specversion": "1.0", "ce-type": "order.package.succeeded", "ce-source": "orderworker",
-		"ce-subject": "630000198311142676", "ce-time": r.CompletedAt.String(), "Content-Type": "application/json", "traceparent": trace,
+		"ce-subject": "630000198311142676", "ce-time": r.CompletedAt.String(), "ce-datacontenttype": "application/json", "Content-Type": "application/json", "traceparent": trace,
+		"Order-Seq": "1", "Order-Fingerprint": fingerprint,
 	} {
 		if got := e.Header.Get(name); got != want {
 			t.Errorf("header %s is %q, want %q", name, got, want)
@@ -620,24 +627,6 @@ func TestStreamsThatWereDeletedAreMadeAgain(t *testing.T) {
 	}
 }
 
-func TestAlteredConsumerIsReported(t *testing.T) {
-	t.Parallel()
-	w := newWorld(t)
-	stream := w.streams()
-	if _, err := stream.Pending(t.Context()); err != nil {
-		t.Errorf("as it was made: %v", err)
-	}
-	if _, err := w.js.UpdateConsumer(t.Context(), "ORDERS", jetstream.ConsumerConfig{
-		Durable: "order-worker", FilterSubject: "orders.package.request", AckPolicy: jetstream.AckExplicitPolicy,
-		AckWait: w.wait, MaxDeliver: 3, MaxAckPending: -1,
-	}); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := stream.Pending(t.Context()); err == nil || !strings.Contains(err.Error(), "max_deliver") {
-		t.Errorf("with a delivery limit: %v, want an error that names max_deliver", err)
-	}
-}
-
 func TestNothingIsSentWhileRedisIsAway(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
@@ -660,54 +649,4 @@ func TestNothingIsSentWhileRedisIsAway(t *testing.T) {
 	w.redis.Start(t)
 	w.idle()
 	w.wantPurchases("B", 1)
-}
-
-func TestLossyStreamsAreRefused(t *testing.T) {
-	t.Parallel()
-	names := worker.Streams{
-		Orders: "ORDERS", OrdersSubject: "orders.package.request", Consumer: "order-worker",
-		Results: "ORDER_RESULTS", ResultsSubject: "orders.package.result",
-		Dead: "ORDERS_DEAD", DeadSubject: "orders.package.dead", Replicas: 1, AckWait: time.Second,
-	}
-	good := jetstream.StreamConfig{Name: "ORDERS", Subjects: []string{"orders.package.>"}, Retention: jetstream.WorkQueuePolicy, Discard: jetstream.DiscardNew}
-	for name, c := range map[string]struct {
-		stream   func(*jetstream.StreamConfig)
-		consumer *jetstream.ConsumerConfig
-		want     string
-	}{
-		"age limit":   {stream: func(s *jetstream.StreamConfig) { s.MaxAge = time.Hour }, want: "max_age"},
-		"memory":      {stream: func(s *jetstream.StreamConfig) { s.Storage = jetstream.MemoryStorage }, want: "storage"},
-		"discard old": {stream: func(s *jetstream.StreamConfig) { s.Discard = jetstream.DiscardOld; s.MaxMsgs = 1000 }, want: "max_msgs"},
-		"delivery limit": {consumer: &jetstream.ConsumerConfig{Durable: "order-worker", AckPolicy: jetstream.AckExplicitPolicy, MaxDeliver: 5},
-			want: "max_deliver"},
-		"backoff": {consumer: &jetstream.ConsumerConfig{Durable: "order-worker", AckPolicy: jetstream.AckExplicitPolicy, MaxDeliver: -1, BackOff: []time.Duration{time.Second, time.Minute}},
-			want: "backoff"},
-		"wrong subject": {stream: func(s *jetstream.StreamConfig) { s.Subjects = []string{"other"} }, want: "orders.package.request"},
-	} {
-		t.Run(name, func(t *testing.T) {
-			js, err := jetstream.New(storetest.Connect(t, storetest.NATS(t)))
-			if err != nil {
-				t.Fatal(err)
-			}
-			config := good
-			if c.stream != nil {
-				c.stream(&config)
-			}
-			config.Subjects = append([]string(nil), config.Subjects...)
-			if name != "wrong subject" {
-				config.Subjects = []string{"orders.package.request"}
-			}
-			if _, err := js.CreateStream(t.Context(), config); err != nil {
-				t.Fatal(err)
-			}
-			if c.consumer != nil {
-				if _, err := js.CreateConsumer(t.Context(), "ORDERS", *c.consumer); err != nil {
-					t.Fatal(err)
-				}
-			}
-			if _, err := worker.OpenJetStream(t.Context(), js, names); err == nil || !strings.Contains(err.Error(), c.want) {
-				t.Errorf("error is %v, want one that names %s", err, c.want)
-			}
-		})
-	}
 }

@@ -70,6 +70,11 @@ type Event struct {
 	At      string // ce-time
 	Trace   string // traceparent: our span's, or without traces the request's; "" without one
 	Payload []byte
+
+	// Of the request that a final event ends; headers of the event.
+	Seq         uint64 // in its stream
+	Fingerprint string
+	Account     string // of the vendor, a hash of appkey and base URL
 }
 
 // event wraps a result that was encoded before, so that an event that is

@@ -19,6 +19,7 @@ import (
 	"orderworker/dedupe"
 	"orderworker/upstream"
 	"orderworker/worker"
+	"orderworker/worker/natsio"
 )
 
 type runCmd struct{ Settings }
@@ -128,12 +129,7 @@ func assemble(ctx context.Context, s *Settings, nc *nats.Conn, rdb redis.Univers
 	if err != nil {
 		return nil, err
 	}
-	stream, err := worker.OpenJetStream(ctx, js, worker.Streams{
-		Orders: s.OrdersStream, OrdersSubject: s.OrdersSubject, Consumer: s.OrdersConsumer,
-		Results: s.ResultsStream, ResultsSubject: s.ResultsSubject,
-		Dead: s.DeadStream, DeadSubject: s.DeadSubject,
-		Replicas: s.NATSReplicas, AckWait: s.OrdersAckWait,
-	})
+	stream, err := natsio.Open(ctx, js, s.streams(), log)
 	if err := s.tolerate(err, log); err != nil {
 		return nil, err
 	}
@@ -158,6 +154,16 @@ func assemble(ctx context.Context, s *Settings, nc *nats.Conn, rdb redis.Univers
 		Slots:   upstream.NewQuota(rdb, upstream.Account(s.UpstreamAppkey, s.UpstreamURL), s.UpstreamRate, s.UpstreamJitter),
 		Metrics: worker.NewMetrics(registry), Logger: log, Tracer: tracer,
 	}), nil
+}
+
+// streams are the names and settings of the streams.
+func (s *Settings) streams() natsio.Streams {
+	return natsio.Streams{
+		Orders: s.OrdersStream, OrdersSubject: s.OrdersSubject, Consumer: s.OrdersConsumer,
+		Results: s.ResultsStream, ResultsSubject: s.ResultsSubject,
+		Dead: s.DeadStream, DeadSubject: s.DeadSubject,
+		Replicas: s.NATSReplicas, AckWait: s.OrdersAckWait, DedupeTTL: s.DedupeTTL,
+	}
 }
 
 // openJournal is the journal stream, or with JOURNAL_TTL 0 the same records in
@@ -192,7 +198,7 @@ func (s *Settings) openJournal(ctx context.Context, js jetstream.JetStream, rdb 
 func (s *Settings) tolerate(err error, log zerolog.Logger) error {
 	lossy, ok := errors.AsType[*worker.Lossy](err)
 	switch {
-	case errors.Is(err, worker.ErrUnfit):
+	case errors.Is(err, natsio.ErrUnfit):
 		return fmt.Errorf("%w: %w", errRefused, err)
 	case !ok:
 		return err

@@ -18,10 +18,8 @@ import (
 
 type statusCmd struct {
 	orderCmd
-	JSON         bool          `name:"json" help:"One JSON object instead of a table."`
-	AskVendor    bool          `name:"ask-vendor" help:"Ask the vendor's lookup too: one call, within the account's quota; needs UPSTREAM_APPKEY and UPSTREAM_SECRET."`
-	ResultsLast  int           `name:"results-last" default:"100000" help:"How many of the newest results are searched for the order's."`
-	ResultsSince time.Duration `name:"results-since" default:"0s" placeholder:"AGE" help:"Search all results that are younger, such as 48h, instead of the newest ones."`
+	JSON      bool `name:"json" help:"One JSON object instead of a table."`
+	AskVendor bool `name:"ask-vendor" help:"Ask the vendor's lookup too: one call, within the account's quota; needs UPSTREAM_APPKEY and UPSTREAM_SECRET."`
 }
 
 // Help is what the command's help says first.
@@ -32,7 +30,7 @@ Exit status 0: it is known; 1: nothing is known of it, or a server could not be 
 
 The state is one of: unknown; claimed (a worker took it, nothing was sent); sending (a request may be under way); in_doubt (it may have been bought: see orderworker settle); waiting (not bought so far, the next attempt is due later); succeeded, failed, rejected; bought (only the vendor knows it).
 
-A request that no worker has taken yet is known nowhere but in its stream, which cannot be searched; how many such requests there are is shown. Results have no index by order, so the newest are searched. Put -- before a number that begins with a hyphen.`
+A request that no worker has taken yet is known nowhere but in its stream, which cannot be searched; how many such requests there are is shown. Put -- before a number that begins with a hyphen.`
 }
 
 // BeforeReset hides the settings that the command has no use for.
@@ -44,8 +42,6 @@ func (c *statusCmd) BeforeReset(command *kong.Path) error {
 
 func (c *statusCmd) check(f *faults) {
 	c.orderCmd.check(f)
-	atLeast(f, "--results-last", c.ResultsLast, 1, "")
-	atLeast(f, "--results-since", c.ResultsSince, 0, "")
 	if c.AskVendor {
 		c.checkCalls(f)
 		c.checkCodes(f)
@@ -89,7 +85,7 @@ type report struct {
 	Redis      *redisView   `json:"redis"`
 	Journal    *journalView `json:"journal"`
 	Request    *requestView `json:"request"` // null: its place in the stream is not known
-	Results    *searched    `json:"results"` // null: could not be asked
+	Results    *orderEvents `json:"results"` // null: could not be asked
 	Vendor     *vendorView  `json:"vendor"`  // null: not asked, or no answer
 	Untaken    *uint64      `json:"untaken"` // requests that no worker has taken yet; null where the order is known
 	Errors     []string     `json:"errors"`  // what could not be asked
@@ -168,8 +164,8 @@ func (c *statusCmd) gather(ctx context.Context, v *servers) *report {
 		r.Request, err = v.request(ctx, &c.Settings, c.OutTradeNo, seq)
 		failed(err)
 	}
-	results, err := v.results(ctx, &c.Settings, c.OutTradeNo, c.ResultsLast, c.ResultsSince)
-	if err == nil || results.Searched > 0 {
+	results, err := v.results(ctx, &c.Settings, c.OutTradeNo)
+	if err == nil || len(results.Events) > 0 {
 		r.Results = &results
 	}
 	failed(err)

@@ -149,7 +149,7 @@ func deref[T any](p *T) (v T) {
 	return v
 }
 
-func (v *searched) lines() []string {
+func (v *orderEvents) lines() []string {
 	if v == nil {
 		return []string{unasked}
 	}
@@ -158,8 +158,13 @@ func (v *searched) lines() []string {
 		facts := append([]string{fmt.Sprintf("%s %d", v.Stream, e.Seq), "stored " + e.Stored.String()}, resultFacts(e.Event)...)
 		lines = append(lines, listed(facts))
 	}
-	older := when(v.Cut, "; there are older ones, which were not (--results-last, --results-since)")
-	return append(lines, fmt.Sprintf("%d found, %s searched%s", len(v.Events), counted(v.Searched, "result"), older))
+	if len(lines) == 0 {
+		return []string{"nothing"}
+	}
+	if v.Cut {
+		lines = append(lines, "there are more")
+	}
+	return lines
 }
 
 func (v *vendorView) facts(asked bool) []string {

@@ -10,7 +10,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"orderworker/dedupe"
@@ -34,7 +33,6 @@ redis    doubt, due in LEFT, attempt 1, in_doubt was published
 journal  intent, attempt 1, in doubt since TIME, its request is over by TIME
 request  ORDERS 1, not acknowledged, received TIME, iccid 8988308650100524999, package P, renew 2, expires TIME
 results  ORDER_RESULTS 1, stored TIME, in_doubt
-         1 found, 1 result searched
 vendor   bought, order number ` + number.OrderNumber + fmt.Sprintf(", order id %d\n", number.OrderID)
 	if got != want {
 		t.Errorf("got\n%s\nwant\n%s", got, want)
@@ -69,7 +67,7 @@ func TestStatusJSONNames(t *testing.T) {
 		"redis":   "attempt doubt leftMs owner phase refusals result revision seq waits",
 		"journal": "attempt bought open owner refusals result revision sendBy seq since state waits",
 		"request": "iccid packageCode received seq state stream",
-		"results": "cut events searched stream",
+		"results": "cut events stream",
 	} {
 		raw := got[part]
 		if part == "" {
@@ -106,7 +104,7 @@ func TestStatusOfStates(t *testing.T) {
 		status int
 		want   []string
 	}{
-		"CLAIMED": {0, []string{"state    claimed: a worker took it", "redis    claimed, a worker has it, for", "journal  nothing", "request  ORDERS 1, not acknowledged", "results  0 found, 0 results searched", "vendor   not asked (--ask-vendor)"}},
+		"CLAIMED": {0, []string{"state    claimed: a worker took it", "redis    claimed, a worker has it, for", "journal  nothing", "request  ORDERS 1, not acknowledged", "results  nothing", "vendor   not asked (--ask-vendor)"}},
 		"SENDING": {0, []string{"state    sending: a request may be under way", "journal  intent, attempt 1"}},
 		"WAITING": {0, []string{"state    waiting: ", "redis    ready, due in ", "journal  ready, attempt 1, 1 refusal, due 2"}},
 		"DOUBT":   {0, []string{"state    in_doubt: ", "request  ORDERS 999, gone: acknowledged"}},
@@ -128,34 +126,30 @@ func TestStatusOfStates(t *testing.T) {
 	}
 }
 
-func TestStatusSearchesTheNewestResults(t *testing.T) {
+// The events of an order are found by their subjects, whatever the number.
+func TestStatusFindsResultsBySubject(t *testing.T) {
 	d := newDesk(t, nil)
+	names := (&Settings{ResultsSubject: "orders.package.result"}).streams()
 	result := func(no, status string) {
-		msg := nats.NewMsg("orders.package.result." + status)
-		msg.Header.Set("ce-subject", no)
-		msg.Data = []byte(`{"outTradeNo":"` + no + `","status":"` + status + `"}`)
-		_, err := d.js.PublishMsg(t.Context(), msg)
+		_, err := d.js.Publish(t.Context(), names.ResultSubject(status, no), []byte(`{"outTradeNo":"`+no+`","status":"`+status+`"}`))
 		d.ok(err)
 	}
-	result("A", "in_doubt")
+	result("A.>", "in_doubt")
 	for range 20 {
-		result("B", "failed")
+		result("A", "failed")
 	}
-	result("A", "succeeded")
-	if k := d.know("A"); k.State != "succeeded" || len(k.Results.Events) != 2 || k.Results.Searched != 22 || k.Results.Cut {
+	result("A.>", "rejected")
+	result("A.>", "succeeded")
+	if k := d.know("A.>"); k.State != "succeeded" || len(k.Results.Events) != 3 || k.Results.Events[0].Seq != 1 || k.Results.Events[2].Seq != 23 || k.Results.Cut {
 		t.Errorf("%+v", k.Results)
 	}
-	if k := d.know("A", "--results-last=5"); len(k.Results.Events) != 1 || k.Results.Events[0].Seq != 22 || k.Results.Searched != 5 || !k.Results.Cut {
-		t.Errorf("the newest 5: %+v", k.Results)
+	for range maxEvents {
+		result("A.>", "rejected")
 	}
-	if k := d.know("A", "--results-since=1h", "--results-last=5"); len(k.Results.Events) != 2 || k.Results.Cut {
-		t.Errorf("of an hour: %+v", k.Results)
+	if k := d.know("A.>"); k.State != "succeeded" || len(k.Results.Events) != maxEvents || !k.Results.Cut {
+		t.Errorf("of %d events: %d, cut %v", maxEvents+3, len(k.Results.Events), k.Results.Cut)
 	}
-	if k := d.know("A", "--results-since=1ns"); len(k.Results.Events) != 0 || k.Results.Searched != 0 || !k.Results.Cut || k.State != "unknown" {
-		t.Errorf("of no time: %+v", k.Results)
-	}
-	_, out, _ := d.do("status", "C", "--results-last=5")
-	if !strings.Contains(out, "results  0 found, 5 results searched; there are older ones, which were not") {
+	if _, out, _ := d.do("status", "C"); !strings.Contains(out, "results  nothing") {
 		t.Error(out)
 	}
 }
@@ -220,9 +214,9 @@ func TestStatusGivesUp(t *testing.T) {
 func TestStatusUsage(t *testing.T) {
 	env := map[string]string{"BACKOFF_MAX": "wrong", "RECONCILE_DELAY": "wrong", "ADMIN_ADDR": "wrong"} // not its business
 	for args, want := range map[string][]string{
-		"a,b --results-last=0 --results-since=-1s --timeout=-1s":                               {"OUT_TRADE_NO ", "--timeout ", "--results-last (0)", "--results-since (-1s)"},
-		"A --ask-vendor --upstream-url=x":                                                      {"UPSTREAM_URL ", "UPSTREAM_APPKEY is not set", "UPSTREAM_SECRET is not set"},
-		"A --nats-url=x --redis-url=x --dead-subject=a.*":                                      {"NATS_URL ", "DEAD_SUBJECT ", "REDIS_URL "},
+		"a,b --timeout=-1s":                               {"OUT_TRADE_NO ", "--timeout "},
+		"A --ask-vendor --upstream-url=x":                 {"UPSTREAM_URL ", "UPSTREAM_APPKEY is not set", "UPSTREAM_SECRET is not set"},
+		"A --nats-url=x --redis-url=x --dead-subject=a.*": {"NATS_URL ", "DEAD_SUBJECT ", "REDIS_URL "},
 		"A --ask-vendor --upstream-appkey=k --upstream-secret=s --upstream-throttle-codes=200": {"UPSTREAM_THROTTLE_CODES "},
 	} {
 		status, out, errs := orderworker(t, env, append([]string{"status"}, strings.Fields(args)...)...)
@@ -240,7 +234,7 @@ func TestStatusUsage(t *testing.T) {
 // The help of the two commands has the settings that they use, and no others.
 func TestHelpOfTheOrderCommands(t *testing.T) {
 	for command, c := range map[string]struct{ has, lacks []string }{
-		"status": {[]string{"Exit status 0", "in_doubt", "--json", "--ask-vendor", "--results-since", "--timeout", "$NATS_URL", "$JOURNAL_TTL", "$REDIS_URL", "$UPSTREAM_SECRET_FILE"},
+		"status": {[]string{"Exit status 0", "in_doubt", "--json", "--ask-vendor", "--timeout", "$NATS_URL", "$JOURNAL_TTL", "$REDIS_URL", "$UPSTREAM_SECRET_FILE"},
 			[]string{"$BACKOFF_MAX", "$ADMIN_ADDR", "$RECONCILE_DELAY", "$NATS_REPLICAS"}},
 		"settle": {[]string{"cannot be taken back", "bought twice", "--not-bought", "--order-number=X", "--yes", "$NATS_URL", "$UPSTREAM_TIMEOUT"},
 			[]string{"$UPSTREAM_SECRET", "$UPSTREAM_RATE", "$BACKOFF_MAX", "$ALLOW_LOSSY_STREAMS"}},

@@ -59,96 +59,45 @@ type resultEvent struct {
 	Event  json.RawMessage `json:"event"` // the payload; null where it is not JSON
 }
 
-// searched is the outcome of a search in the results stream.
-type searched struct {
-	Stream   string        `json:"stream"`
-	Events   []resultEvent `json:"events"`   // oldest first
-	Searched int           `json:"searched"` // how many results were looked at
-	Cut      bool          `json:"cut"`      // there are older ones, which were not
+// maxEvents is how many events of one order are read: it has one of each status,
+// but for the rejected ones, one for each payload that its number came with.
+const maxEvents = 100
+
+// orderEvents is what the results stream has of an order.
+type orderEvents struct {
+	Stream string        `json:"stream"`
+	Events []resultEvent `json:"events"` // oldest first
+	Cut    bool          `json:"cut"`    // there are more, which were not read
 }
 
-// results finds the events of outTradeNo among the newest last results, or
-// where since is not 0 among all that are younger. There is no subject per
-// order, so that the headers of all of them are read. After an error it
-// returns what it found so far.
-func (v *servers) results(ctx context.Context, s *Settings, outTradeNo string, last int, since time.Duration) (searched, error) {
-	found := searched{Stream: s.ResultsStream, Events: []resultEvent{}}
+// results reads the events of outTradeNo by their subjects. After an error it
+// returns what it has read so far.
+func (v *servers) results(ctx context.Context, s *Settings, outTradeNo string) (orderEvents, error) {
+	found := orderEvents{Stream: s.ResultsStream, Events: []resultEvent{}}
 	stream, err := v.js.Stream(ctx, s.ResultsStream)
 	if err != nil {
 		return found, fmt.Errorf("stream %s: %w", s.ResultsStream, err)
 	}
-	state := stream.CachedInfo().State
-	if state.Msgs == 0 {
-		return found, nil
-	}
-	config := jetstream.OrderedConsumerConfig{
-		FilterSubjects: []string{s.ResultsSubject + ".*"}, HeadersOnly: true, InactiveThreshold: time.Minute,
-	}
-	if since > 0 {
-		from := time.Now().Add(-since)
-		config.DeliverPolicy, config.OptStartTime = jetstream.DeliverByStartTimePolicy, &from
-		found.Cut = state.FirstTime.Before(from)
-	} else {
-		from := state.FirstSeq
-		if n := state.LastSeq - state.FirstSeq + 1; n > uint64(last) {
-			from = state.LastSeq - uint64(last) + 1
+	names := s.streams()
+	subjects := names.ResultSubject("*", outTradeNo)
+	for seq := uint64(1); ; {
+		msg, err := stream.GetMsg(ctx, seq, jetstream.WithGetMsgSubject(subjects))
+		if errors.Is(err, jetstream.ErrMsgNotFound) {
+			return found, nil
 		}
-		config.DeliverPolicy, config.OptStartSeq = jetstream.DeliverByStartSequencePolicy, from
-		found.Cut = from > state.FirstSeq
-	}
-	seqs, n, err := v.scan(ctx, stream, config, outTradeNo)
-	found.Searched = n
-	for _, seq := range seqs {
-		msg, getErr := stream.GetMsg(ctx, seq)
-		if getErr != nil {
-			err = errors.Join(err, fmt.Errorf("message %d: %w", seq, getErr))
-			continue
+		if err != nil {
+			return found, fmt.Errorf("read %s of stream %s: %w", subjects, s.ResultsStream, err)
 		}
-		e := resultEvent{
-			Seq: seq, Stored: worker.Time{Time: msg.Time}, ID: msg.Header.Get("Nats-Msg-Id"),
-			Status: strings.TrimPrefix(msg.Subject, s.ResultsSubject+"."),
+		if len(found.Events) == maxEvents {
+			found.Cut = true
+			return found, nil
 		}
+		status, _, _ := strings.Cut(strings.TrimPrefix(msg.Subject, s.ResultsSubject+"."), ".")
+		e := resultEvent{Seq: msg.Sequence, Stored: worker.Time{Time: msg.Time}, ID: msg.Header.Get("Nats-Msg-Id"), Status: status}
 		if json.Valid(msg.Data) {
 			e.Event = msg.Data
 		}
 		found.Events = append(found.Events, e)
-	}
-	if err != nil {
-		return found, fmt.Errorf("search stream %s: %w", s.ResultsStream, err)
-	}
-	return found, nil
-}
-
-// scan reads the headers that config asks for, and returns the sequences of
-// those that are about outTradeNo, and how many it read.
-func (v *servers) scan(ctx context.Context, stream jetstream.Stream, config jetstream.OrderedConsumerConfig, outTradeNo string) (seqs []uint64, n int, err error) {
-	consumer, err := stream.OrderedConsumer(ctx, config)
-	if err != nil {
-		return nil, 0, err
-	}
-	if consumer.CachedInfo().NumPending == 0 {
-		return nil, 0, nil
-	}
-	messages, err := consumer.Messages(jetstream.PullMaxMessages(5000))
-	if err != nil {
-		return nil, 0, err
-	}
-	defer messages.Stop()
-	for {
-		msg, err := messages.Next(jetstream.NextContext(ctx))
-		if err != nil {
-			return seqs, n, err
-		}
-		meta, err := msg.Metadata()
-		if err != nil {
-			return seqs, n, err
-		}
-		n++
-		if msg.Headers().Get("ce-subject") == outTradeNo {
-			seqs = append(seqs, meta.Sequence.Stream)
-		}
-		if meta.NumPending == 0 {
-			return seqs, n, nil
-		}
+		seq = msg.Sequence + 1
 	}
 }

@@ -154,7 +154,7 @@ func (b *bare) handle(msg jetstream.Msg) error {
 	if err != nil {
 		return err
 	}
-	if _, err := b.js.Publish(ctx, streams().ResultsSubject+".succeeded", event, jetstream.WithMsgID(o.OutTradeNo+".succeeded")); err != nil {
+	if _, err := b.js.Publish(ctx, streams().ResultSubject("succeeded", o.OutTradeNo), event, jetstream.WithMsgID(o.OutTradeNo+".succeeded")); err != nil {
 		return err
 	}
 	return msg.Ack()

@@ -9,9 +9,10 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+	"github.com/rs/zerolog"
 
 	"orderworker/dedupe"
-	"orderworker/worker"
+	"orderworker/worker/natsio"
 )
 
 // site is what one measurement needs: three empty servers, and the streams as
@@ -31,12 +32,12 @@ type site struct {
 }
 
 // streams are the worker's own defaults.
-func streams() worker.Streams {
-	return worker.Streams{
+func streams() *natsio.Streams {
+	return &natsio.Streams{
 		Orders: "ORDERS", OrdersSubject: "orders.package.request", Consumer: "order-worker",
 		Results: "ORDER_RESULTS", ResultsSubject: "orders.package.result",
 		Dead: "ORDERS_DEAD", DeadSubject: "orders.package.dead",
-		Replicas: 1, AckWait: 30 * time.Second,
+		Replicas: 1, AckWait: 30 * time.Second, DedupeTTL: 720 * time.Hour,
 	}
 }
 
@@ -91,7 +92,7 @@ func (s *site) connect(ctx context.Context) (err error) {
 		return err
 	}
 	names := streams()
-	if _, err = worker.OpenJetStream(ctx, s.js, names); err != nil {
+	if _, err = natsio.Open(ctx, s.js, *names, zerolog.Nop()); err != nil {
 		return err
 	}
 	if err = dedupe.EnsureJournal(ctx, s.js, journalStream, journalSubject, names.Replicas); err != nil {

@@ -9,7 +9,7 @@ var (
 
 // mutants lists the rules, in the order of an order's life.
 var mutants = []mutant{
-	{"only as much is pulled as there are free slots", "worker/jetstream.go",
+	{"only as much is pulled as there are free slots", "worker/natsio/jetstream.go",
 		`.Fetch(n, jetstream`, `.Fetch(n+10, jetstream`, life},
 	{"a broken payload is not an order", "worker/order.go",
 		`	return o, errors.Join(errs...)`, `	return o, nil`, life},
@@ -122,13 +122,13 @@ redis.call('DEL'`, `redis.call('DEL'`, known},
 		`ID:      r.OutTradeNo + "." + string(r.Status),`, `ID:      r.OutTradeNo + "." + string(r.Status) + time.Now().String(),`, life},
 	{"an order in progress gives signs of life", "worker/beat.go",
 		`_ = o.delivery.Msg.InProgress()`, `_ = o.delivery`, life},
-	{"the consumer has no delivery limit", "worker/jetstream.go",
+	{"the consumer has no delivery limit", "worker/natsio/jetstream.go",
 		`			MaxDeliver:    -1, `, `			MaxDeliver:    5, `, life},
-	{"the consumer has no BackOff", "worker/jetstream.go",
+	{"the consumer has no BackOff", "worker/natsio/jetstream.go",
 		`			MaxAckPending: -1, `, `			BackOff: []time.Duration{time.Second, time.Minute}, MaxAckPending: -1, `, life},
-	{"waiting orders do not count against a limit", "worker/jetstream.go",
+	{"waiting orders do not count against a limit", "worker/natsio/jetstream.go",
 		`			MaxAckPending: -1, `, `			MaxAckPending: 2, `, life},
-	{"a lossy stream is refused", "worker/jetstream.go",
+	{"a lossy stream is refused", "worker/natsio/audit.go",
 		`	if c.MaxAge > 0 {`, `	if c.MaxAge < 0 {`, life},
 	{"go-redis sends nothing twice", "cmd/orderworker/redis.go",
 		`	case *redis.Options:

@@ -1,0 +1,89 @@
+package natsio
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"time"
+
+	"orderworker/worker"
+)
+
+// soldReads is how many messages Sold reads at most. A search among n messages
+// takes about log2(n).
+const soldReads = 200
+
+var errSoldReads = errors.New("find a control number: no end of the search")
+
+// Sold returns the newest purchase that the vendor itself confirmed on this
+// account and that was stored before that time: a control number for lookups.
+// An operator's verdict has no code, and does not count. It asks the leader.
+//
+// Source: contract, section 7.
+func (j *JetStream) Sold(ctx context.Context, before time.Time) (worker.Sold, bool, error) {
+	s := &soldSearch{j: j, left: soldReads}
+	for {
+		m, found, err := s.newest(ctx, before)
+		if errors.Is(err, errSoldReads) {
+			return worker.Sold{}, false, nil // thousands of purchases that do not count: none is known
+		}
+		if err != nil || !found {
+			return worker.Sold{}, false, err
+		}
+		if sold, ok := j.confirmed(m); ok {
+			return sold, true, nil
+		}
+		before = m.Time
+	}
+}
+
+// confirmed reads a succeeded event that proves that lookups are understood.
+func (j *JetStream) confirmed(m storedMsg) (worker.Sold, bool) {
+	var r worker.Result
+	account := m.Header.Get(accountHeader)
+	if json.Unmarshal(m.Data, &r) != nil || r.Code != "200" || r.OrderNumber == "" || account != "" && account != j.names.Account {
+		return worker.Sold{}, false
+	}
+	return worker.Sold{OutTradeNo: r.OutTradeNo, OrderNumber: r.OrderNumber}, true
+}
+
+// soldSearch reads succeeded events, a bounded number of them.
+type soldSearch struct {
+	j    *JetStream
+	left int
+}
+
+func (s *soldSearch) read(ctx context.Context, what get) (storedMsg, bool, error) {
+	if s.left--; s.left < 0 {
+		return storedMsg{}, false, errSoldReads
+	}
+	return s.j.read(ctx, s.j.names.Results, what)
+}
+
+// newest returns the last succeeded event that was stored before that time, by
+// bisection: the events of a stream stand in the order of their times.
+func (s *soldSearch) newest(ctx context.Context, before time.Time) (storedMsg, bool, error) {
+	subjects := s.j.names.ResultsSubject + "." + string(worker.Succeeded) + ".*"
+	last, found, err := s.read(ctx, get{LastFor: subjects})
+	if err != nil || !found || last.Time.Before(before) {
+		return last, found, err
+	}
+	low, found, err := s.read(ctx, get{Seq: 1, NextFor: subjects})
+	if err != nil || !found || !low.Time.Before(before) {
+		return storedMsg{}, false, err
+	}
+	// low is old enough; no event from high on is.
+	for high := last.Seq; high-low.Seq > 1; {
+		middle := low.Seq + (high-low.Seq)/2
+		m, found, err := s.read(ctx, get{Seq: middle, NextFor: subjects})
+		switch {
+		case err != nil:
+			return storedMsg{}, false, err
+		case found && m.Seq < high && m.Time.Before(before):
+			low = m
+		default:
+			high = middle
+		}
+	}
+	return low, true, nil
+}
