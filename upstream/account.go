@@ -7,11 +7,11 @@ import (
 	"strings"
 )
 
-// Account returns the name under which records, events and Redis keys know the
+// AccountID returns the name under which records, events and Redis keys know the
 // account of appKey at the vendor behind baseURL: 16 hex digits that do not show
 // either. Spellings of one base URL (case of scheme and host, the scheme's own
 // port, slashes at the end) give the same name.
-func Account(appKey, baseURL string) string {
+func AccountID(appKey, baseURL string) string {
 	sum := sha256.Sum256([]byte(appKey + "\x00" + normalBase(baseURL)))
 	return hex.EncodeToString(sum[:8])
 }

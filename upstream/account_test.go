@@ -7,7 +7,7 @@ import (
 
 func TestAccount(t *testing.T) {
 	const url = "https://oapi.eiotclub.com"
-	account := Account("000001", url)
+	account := AccountID("000001", url)
 	if account != "68452585576127ea" {
 		t.Errorf("account %s: records and keys that exist carry the old one", account)
 	}
@@ -15,7 +15,7 @@ func TestAccount(t *testing.T) {
 		t.Errorf("account %q, want 16 hex digits", account)
 	}
 	for _, same := range []string{url + "/", url + "//", url + ":443", url + ":443/", url + ":", "HTTPS://OAPI.eiotclub.com"} {
-		if got := Account("000001", same); got != account {
+		if got := AccountID("000001", same); got != account {
 			t.Errorf("%s: another account than %s", same, url)
 		}
 	}
@@ -25,7 +25,7 @@ func TestAccount(t *testing.T) {
 		{"000001", url + "/v2"}, {"000001", url + "/V2"}, {"000001", "http://oapi.eiotclub.com:443"},
 		{"", url}, {"000001", ""}, {"000001", "no URL"}, {"000001", "https://[::1]"}, {"000001", "https://[::443]"},
 	} {
-		a := Account(other.appKey, other.url)
+		a := AccountID(other.appKey, other.url)
 		if was, twice := seen[a]; twice {
 			t.Errorf("%v has the account of %s", other, was)
 		}

@@ -1,12 +1,15 @@
 package upstream
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"net/http"
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/go-json-experiment/json/jsontext"
 )
 
 // answer is an HTTP answer that was read whole.
@@ -16,66 +19,112 @@ type answer struct {
 	body       []byte // one byte more than maxBodyBytes where it is too large
 }
 
-// throttle is the set of vendor codes and HTTP statuses that mean "too fast".
-type throttle map[string]bool
-
-func newThrottle(codes []string) (throttle, error) {
-	t := throttle{strconv.Itoa(http.StatusTooManyRequests): true}
-	for _, code := range codes {
-		switch code = strings.TrimSpace(code); code {
-		case "":
-			return nil, errors.New("throttle codes: one is empty")
-		case codeOK:
-			// It would make every purchase look like one to be sent again.
-			return nil, errors.New(`throttle codes: "200" is the code of a success`)
-		}
-		t[code] = true
-	}
-	return t, nil
-}
-
-// classify is pure: every rule about what an answer means is in this switch. It
-// returns the reply where its code is "200", else what the answer means.
+// classify is pure: every rule about what an answer means is in this function
+// and in meaning. It returns the reply where its code is "200" and its HTTP
+// status 200, else what the answer means.
 //
 // Source: contract, section 7.
-func classify(a answer, slow throttle, hide redactor, now time.Time) (reply, *Error) {
+func classify(a answer, codes Codes, hide redactor, now time.Time) (reply, *Error) {
 	if len(a.body) > maxBodyBytes {
 		return reply{}, &Error{Class: Ambiguous, Code: statusCode(a.status),
 			Err: fmt.Errorf("HTTP %d: a body of more than %d bytes", a.status, maxBodyBytes)}
 	}
 	r, broken := readReply(a.body)
-	refusable := a.status == http.StatusOK || a.status >= 400 && a.status < 500
-	as := func(class Class, err error) (reply, *Error) {
-		e := &Error{Class: class, Code: hide.text(r.code, maxCodeBytes), Message: hide.text(r.message, maxMessageBytes), Err: err}
-		if broken != nil {
-			e.Code = ""
-			e.Message = cut(fmt.Sprintf("unreadable reply (%v): %s", broken, hide.snippet(a.body)), maxMessageBytes)
-		}
-		if e.Code == "" {
-			e.Code = statusCode(a.status)
-		}
-		return reply{}, e
-	}
-	switch {
-	case errors.Is(broken, errTwice): // whichever of the two is meant
-		return as(Ambiguous, nil)
-	case a.status == http.StatusOK && broken != nil:
-		return as(Ambiguous, nil)
-	case a.status == http.StatusOK && r.code == "":
-		return as(Ambiguous, errors.New("a reply without a code"))
-	case a.status == http.StatusOK && r.code == codeOK:
+	if a.status == http.StatusOK && broken == nil && r.code == codeOK {
 		return r, nil
-	case r.code == codeOK: // even in an unreadable body: somebody said "bought"
-		return as(Ambiguous, fmt.Errorf("HTTP %d with code 200", a.status))
-	case slow[strconv.Itoa(a.status)], refusable && broken == nil && slow[r.code]:
-		_, e := as(Throttled, nil)
-		e.RetryAfter = retryAfter(a.retryAfter, now)
-		return reply{}, e
-	case refusable:
-		return as(Refused, nil)
-	default:
-		return as(Ambiguous, fmt.Errorf("HTTP %d", a.status))
 	}
+	e := meaning(a.status, r, broken, codes)
+	e.Code, e.Message = hide.text(r.code, maxCodeBytes), hide.text(r.message, maxMessageBytes)
+	if broken != nil {
+		e.Code = ""
+		e.Message = cut(fmt.Sprintf("unreadable reply (%v): %s", broken, hide.snippet(a.body)), maxMessageBytes)
+	}
+	if e.Code == "" {
+		e.Code = statusCode(a.status)
+	}
+	if e.Class == Throttled {
+		e.RetryAfter = retryAfter(a.retryAfter, now)
+	}
+	return reply{}, e
+}
+
+// meaning says what an answer means that is no success: the first case that
+// fits counts. Broken says why the body could not be read, if it could not.
+//
+// Source: contract, section 7.
+func meaning(status int, r reply, broken error, codes Codes) *Error {
+	definite := status == http.StatusOK || status >= 400 && status < 500 // an answer of the application, not of a gateway
+	listed, known := codes[r.code]
+	known = known && definite && broken == nil
+	switch {
+	case hasOrderNumber(r.data): // whatever else it says: there is an order
+		return &Error{Class: Ambiguous, Bought: true, Err: fmt.Errorf("HTTP %d with an orderNumber beside code %q", status, cut(r.code, maxCodeBytes))}
+	case r.code == codeOK && status != http.StatusOK: // in an unreadable body too: somebody said "bought"
+		return &Error{Class: Ambiguous, Err: fmt.Errorf("HTTP %d with code 200", status)}
+	case errors.Is(broken, errTwice): // whichever of the two is meant
+		return &Error{Class: Ambiguous}
+	case status == http.StatusRequestTimeout:
+		return &Error{Class: Ambiguous, Err: errors.New("HTTP 408")}
+	case status == http.StatusConflict:
+		return &Error{Class: Ambiguous, Exists: true, Err: errors.New("HTTP 409")}
+	case known && listed == AmbiguousCodes:
+		return &Error{Class: Ambiguous}
+	case known && listed == DuplicateCodes:
+		return &Error{Class: Ambiguous, Exists: true}
+	case known && listed == AccountCodes:
+		return &Error{Class: Account}
+	case known && listed == ThrottleCodes:
+		return &Error{Class: Throttled}
+	case known && listed == PermanentCodes:
+		return &Error{Class: Refused, Permanent: true}
+	case status == http.StatusTooManyRequests:
+		return &Error{Class: Throttled}
+	case aboutAccount(status) && (broken != nil || r.code == ""):
+		return &Error{Class: Account}
+	case status == http.StatusOK && broken != nil:
+		return &Error{Class: Ambiguous}
+	case status == http.StatusOK && r.code == "":
+		return &Error{Class: Ambiguous, Err: errors.New("a reply without a code")}
+	case definite:
+		return &Error{Class: Refused}
+	default:
+		return &Error{Class: Ambiguous, Err: fmt.Errorf("HTTP %d", status)}
+	}
+}
+
+func aboutAccount(status int) bool {
+	return status == http.StatusUnauthorized || status == http.StatusForbidden || status == http.StatusProxyAuthRequired
+}
+
+// hasOrderNumber says whether data names an order anywhere, by an orderNumber
+// that is neither null, nor empty, nor 0.
+func hasOrderNumber(data jsontext.Value) bool {
+	if !bytes.Contains(data, []byte("orderNumber")) && !bytes.Contains(data, []byte(`\`)) {
+		return false // the usual case, without reading it
+	}
+	dec := jsontext.NewDecoder(bytes.NewBuffer(data), jsontext.AllowInvalidUTF8(true))
+	for {
+		token, err := dec.ReadToken()
+		if err != nil {
+			return false
+		}
+		name := token.Kind() == '"' && token.String() == "orderNumber"
+		if in, n := dec.StackIndex(dec.StackDepth()); !name || in != '{' || n%2 == 0 { // of an object, names have the odd places
+			continue
+		}
+		switch value, _ := dec.ReadValue(); {
+		case value.Kind() == 'n':
+		case value.Kind() == '0' && number(value) == 0:
+		case value.Kind() == '"' && blank(value):
+		default:
+			return true
+		}
+	}
+}
+
+func blank(text jsontext.Value) bool {
+	s, _ := stringText(text)
+	return strings.TrimSpace(s) == ""
 }
 
 // statusCode is the HTTP status as a code; a bare HTTP 200 says nothing, and

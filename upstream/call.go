@@ -36,7 +36,7 @@ func (l *Line) call(ctx context.Context, to endpoint, business []param, sendBy t
 	case err != nil:
 		return reply{}, hide, &Error{Class: Ambiguous, Err: hide.err(err)}
 	}
-	r, fail := classify(a, c.throttle, hide, time.Now())
+	r, fail := classify(a, c.codes, hide, time.Now())
 	return r, hide, fail
 }
 

@@ -13,12 +13,12 @@ import (
 
 // Config is what a Client needs to know.
 type Config struct {
-	BaseURL       string        // http(s) URL; a path prefix is kept; no query, no userinfo
-	AppKey        string        // the account
-	Secret        Secret        // signs every request, is never sent
-	Timeout       time.Duration // of Connect, and again from the request's first byte to the answer's last
-	ThrottleCodes []string      // vendor codes and HTTP statuses that mean "too fast"; HTTP 429 always does
-	MaxConns      int           // connections kept alive between calls; 0 means 64
+	BaseURL  string        // http(s) URL; a path prefix is kept; no query, no userinfo
+	AppKey   string        // the account
+	Secret   Secret        // signs every request, is never sent
+	Timeout  time.Duration // of Connect, and again from the request's first byte to the answer's last
+	Codes    Codes         // what body codes mean; nil: DefaultCodes
+	MaxConns int           // connections kept alive between calls; 0 means 64
 }
 
 // The paths of the two calls, below the base URL.
@@ -30,13 +30,13 @@ const (
 // Client makes single, signed calls to the vendor: it never repeats one, and it
 // does not know of quota or backoff. It is safe for concurrent use.
 type Client struct {
-	appKey   string
-	secret   atomic.Pointer[Secret]
-	timeout  time.Duration
-	throttle throttle
-	place    endpoint
-	lookup   endpoint
-	conns    *conns
+	appKey  string
+	secret  atomic.Pointer[Secret]
+	timeout time.Duration
+	codes   Codes
+	place   endpoint
+	lookup  endpoint
+	conns   *conns
 }
 
 // NewClient returns a client for cfg, or an error that names every fault of
@@ -56,17 +56,19 @@ func NewClient(cfg Config) (*Client, error) {
 	if cfg.MaxConns < 0 {
 		errs = append(errs, fmt.Errorf("max conns %d: must not be negative", cfg.MaxConns))
 	}
-	throttle, err := newThrottle(cfg.ThrottleCodes)
-	if err := errors.Join(append(errs, err)...); err != nil {
+	if cfg.Codes == nil {
+		cfg.Codes = DefaultCodes()
+	}
+	if err := errors.Join(errs...); err != nil {
 		return nil, fmt.Errorf("upstream: %w", err)
 	}
 	c := &Client{
-		appKey:   cfg.AppKey,
-		timeout:  cfg.Timeout,
-		throttle: throttle,
-		place:    newEndpoint(withPath(base, placePath)),
-		lookup:   newEndpoint(withPath(base, lookupPath)),
-		conns:    newConns(base, cfg.MaxConns),
+		appKey:  cfg.AppKey,
+		timeout: cfg.Timeout,
+		codes:   cfg.Codes,
+		place:   newEndpoint(withPath(base, placePath)),
+		lookup:  newEndpoint(withPath(base, lookupPath)),
+		conns:   newConns(base, cfg.MaxConns),
 	}
 	c.SetSecret(cfg.Secret)
 	return c, nil
@@ -122,7 +124,7 @@ func (l *Line) Place(ctx context.Context, o Order, sendBy time.Time) (Purchase, 
 	p, ok := purchase(r, hide)
 	if !ok {
 		return Purchase{}, &Error{Class: Ambiguous, Code: p.Code, Message: p.Message, Bought: true,
-			Err: errors.New("code 200 without an orderNumber")}
+			Err: errors.New("code 200 without a valid orderNumber")}
 	}
 	return p, nil
 }

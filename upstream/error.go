@@ -7,13 +7,15 @@ import (
 	"time"
 )
 
-// Class says what a failed call means for the order, not what broke. The table
-// is section 7 of the contract.
+// Class says what a failed call means for the order, not what broke.
+//
+// Source: contract, section 7.
 type Class string
 
 // The classes of a call that did not end in a success.
 const (
 	Refused     Class = "refused"     // the vendor said no; the order was not bought
+	Account     Class = "account"     // the vendor serves nobody of this account now; not bought, not an attempt
 	Throttled   Class = "throttled"   // too fast; not bought, not an attempt
 	Unreachable Class = "unreachable" // nothing was written; not bought
 	Ambiguous   Class = "ambiguous"   // the order may have been bought: look it up before anything else
@@ -26,7 +28,9 @@ type Error struct {
 	Code       string        // the vendor's code, else the HTTP status; empty where neither came
 	Message    string        // the vendor's words, cut to 1,024 bytes
 	RetryAfter time.Duration // Throttled only: how long to wait; 0 where the vendor did not say; at most 5m
-	Bought     bool          // Ambiguous only: the vendor said code 200, but not which orderNumber
+	Permanent  bool          // Refused only: the code says that the same request is refused for ever
+	Bought     bool          // Ambiguous only: the vendor said that it was bought, but not by which orderNumber, or beside another code
+	Exists     bool          // Ambiguous only: the vendor said that this outTradeNo exists
 	Err        error         // what broke, where something did
 }
 

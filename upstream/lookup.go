@@ -4,67 +4,70 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
 	"time"
 
 	"github.com/go-json-experiment/json/jsontext"
 )
 
-// lookupRows is the most numbers that one lookup may ask for, and the most rows
-// that it is asked to return. Source: vendor/FACTS.md, "batch lookup".
-const lookupRows = 50
+// MaxNumbers is the most numbers that one lookup may ask for, the control number
+// included, and the most rows that it is asked to return.
+//
+// Source: FACTS, "batch lookup".
+const MaxNumbers = 50
 
-// Lookup is what the vendor knows of the numbers that were asked for. A number
-// that is neither Found nor Missing stays open: ask again.
-type Lookup struct {
-	Found   map[string]Purchase // by outTradeNo
-	missing map[string]bool
+// Question is what one lookup asks: which orders of Numbers the vendor has sold
+// whose packages are in State.
+type Question struct {
+	Numbers []string // outTradeNos, 1 to MaxNumbers
+	State   *int64   // nil: the parameter is left out, and what that means is not documented
 }
 
-// NewLookup returns a lookup's outcome.
-func NewLookup(found map[string]Purchase, missing ...string) Lookup {
-	l := Lookup{Found: found, missing: make(map[string]bool, len(missing))}
-	for _, no := range missing {
-		l.missing[no] = true
-	}
-	return l
+// Page is the vendor's answer to a Question. It proves nothing by itself: see
+// Round.
+type Page struct {
+	Rows    []Row
+	List    string // the name of the field that the rows are in; "" for a bare list, or no data
+	More    bool   // something says that there are more rows: a full page, or a counter
+	Message string // the vendor's words
 }
 
-// Missing is true only if outTradeNo was asked for and the whole answer says
-// that there is no such order.
-func (l Lookup) Missing(outTradeNo string) bool { return l.missing[outTradeNo] }
+// Row is one package that was sold.
+type Row struct {
+	OutTradeNo string // "" where the row has none
+	Purchase          // OrderNumber is "" where the row has none, or none that is valid
+}
 
-// Lookup asks the vendor once which of outTradeNos (1 to 50) it has sold. No
-// byte of the question leaves after sendBy, by the wall clock. The line ends with it.
+// Lookup asks q once. No byte of the question leaves after sendBy, by the wall
+// clock. The line ends with it. The error is always an *Error, and whatever its
+// class, it proves nothing about any of the numbers.
 //
-// The error is always an *Error, and whatever its class, it proves nothing
-// about any of the numbers.
-//
-// Source: vendor/FACTS.md, "batch lookup"; what its answers prove: contract,
-// section 7.
-func (l *Line) Lookup(ctx context.Context, outTradeNos []string, sendBy time.Time) (Lookup, error) {
-	if err := checkAsked(outTradeNos); err != nil {
+// Source: FACTS, "batch lookup".
+func (l *Line) Lookup(ctx context.Context, q Question, sendBy time.Time) (Page, error) {
+	if err := q.check(); err != nil {
 		l.Release()
-		return Lookup{}, &Error{Class: Unreachable, Err: err}
+		return Page{}, &Error{Class: Unreachable, Err: err}
 	}
-	r, hide, fail := l.call(ctx, l.client.lookup, lookupParams(outTradeNos), sendBy)
+	r, hide, fail := l.call(ctx, l.client.lookup, lookupParams(q), sendBy)
 	if fail != nil {
-		return Lookup{}, fail
+		return Page{}, fail
 	}
-	rows, complete, err := readRows(r.data)
-	message := hide.text(r.message, maxMessageBytes)
+	p, err := readPage(r)
+	p.Message = hide.text(r.message, maxMessageBytes)
 	if err != nil {
-		return Lookup{}, &Error{Class: Ambiguous, Code: codeOK, Message: message, Err: err}
+		return Page{}, &Error{Class: Ambiguous, Code: codeOK, Message: p.Message, Err: err}
 	}
-	return settle(outTradeNos, rows, complete, message), nil
+	for i := range p.Rows {
+		p.Rows[i].Code, p.Rows[i].Message = codeOK, p.Message
+	}
+	return p, nil
 }
 
-func checkAsked(outTradeNos []string) error {
-	if n := len(outTradeNos); n < 1 || n > lookupRows {
-		return fmt.Errorf("lookup of %d numbers: must be 1 to %d", n, lookupRows)
+func (q Question) check() error {
+	if n := len(q.Numbers); n < 1 || n > MaxNumbers {
+		return fmt.Errorf("lookup of %d numbers: must be 1 to %d", n, MaxNumbers)
 	}
-	for _, no := range outTradeNos {
+	for _, no := range q.Numbers {
 		if no == "" || strings.Contains(no, ",") {
 			return fmt.Errorf("lookup of %q: must be a number without a comma", no)
 		}
@@ -72,79 +75,46 @@ func checkAsked(outTradeNos []string) error {
 	return nil
 }
 
-// row is one order in a lookup's answer.
-type row struct {
-	outTradeNo string
-	Purchase
-}
-
-// settle says what rows mean for the numbers that were asked. Complete is false
-// where there may be more rows than were returned; and a row that nobody asked
-// for says that what is not there proves nothing either. Of two purchases of one
-// number the first counts: the second is money lost, but the order was bought.
-func settle(asked []string, rows []row, complete bool, message string) Lookup {
-	bought := make(map[string]Purchase)
-	unclear := make(map[string]bool)
-	for _, r := range rows {
-		// A vendor that answers about another order has not understood the question.
-		complete = complete && slices.Contains(asked, r.outTradeNo)
-		if _, again := bought[r.outTradeNo]; again {
-			continue
-		}
-		if r.OrderNumber == "" {
-			unclear[r.outTradeNo] = true // there is such an order, but by which number
-			continue
-		}
-		r.Code, r.Message = codeOK, message
-		bought[r.outTradeNo] = r.Purchase
-	}
-	found := make(map[string]Purchase)
-	var missing []string
-	for _, no := range asked {
-		if p, ok := bought[no]; ok {
-			found[no] = p
-		} else if complete && !unclear[no] {
-			missing = append(missing, no)
-		}
-	}
-	return NewLookup(found, missing...)
-}
-
-// readRows reads the data of a lookup's answer: an array of objects, or an
-// object that has one. No data means no rows. Complete is false where there may
-// be more rows: the page is full, or the object counts more.
-func readRows(data jsontext.Value) (rows []row, complete bool, err error) {
-	var counted float64
-	list, isArray := elements(data)
-	switch kind := data.Kind(); {
-	case len(data) == 0, kind == 'n', isArray:
+// readPage reads a lookup's reply with code "200": its data is an array of
+// objects, or an object that has one. No data means no rows.
+func readPage(r reply) (Page, error) {
+	var p Page
+	list, isArray := elements(r.data)
+	most := r.counters
+	switch kind := r.data.Kind(); {
+	case len(r.data) == 0, kind == 'n', isArray:
 	case kind == '{':
-		if list, counted, err = listIn(data); err != nil {
-			return nil, false, err
+		var err error
+		if p.List, list, err = listIn(r.data, &most); err != nil {
+			return Page{}, err
 		}
 	default:
-		return nil, false, errors.New("a lookup whose data is neither a list nor an object")
+		return Page{}, errors.New("a lookup whose data is neither a list nor an object")
 	}
 	for _, element := range list {
-		r, ok := readRow(element)
-		if !ok {
-			return nil, false, errors.New("a lookup with a row that has no outTradeNo")
+		if element.Kind() != '{' {
+			return Page{}, errors.New("a lookup with a row that is not an object")
 		}
-		rows = append(rows, r)
+		row, err := readRow(element)
+		if err != nil {
+			return Page{}, fmt.Errorf("a lookup with an unreadable row: %w", err)
+		}
+		p.Rows = append(p.Rows, row)
 	}
-	return rows, len(rows) < lookupRows && counted <= float64(len(rows)), nil
+	p.More = len(p.Rows) >= MaxNumbers || most.more(len(p.Rows))
+	return p, nil
 }
 
-// listIn finds the one array of objects in a lookup's data, and what the object
-// says how many rows there are. Of several arrays it must be the only one that
-// speaks of an outTradeNo.
-func listIn(data jsontext.Value) (list []jsontext.Value, counted float64, err error) {
-	var lists, telling [][]jsontext.Value
-	_ = readObject(data, func(name string, value jsontext.Value) {
-		switch name {
-		case "total", "totalCount", "count":
-			counted = max(counted, number(value))
-		}
+// listIn finds the one array of objects in a lookup's data, and its counters. Of
+// several arrays it must be the only one that speaks of an order.
+func listIn(data jsontext.Value, counted *counters) (name string, list []jsontext.Value, err error) {
+	type found struct {
+		name string
+		list []jsontext.Value
+	}
+	var lists, telling []found
+	err = readObject(data, func(name string, value jsontext.Value) {
+		counted.read(name, value)
 		all, ok := elements(value)
 		if !ok {
 			return
@@ -154,31 +124,58 @@ func listIn(data jsontext.Value) (list []jsontext.Value, counted float64, err er
 			if element.Kind() != '{' {
 				return
 			}
-			_ = readObject(element, func(name string, _ jsontext.Value) { tells = tells || name == "outTradeNo" })
+			_ = readObject(element, func(name string, _ jsontext.Value) {
+				tells = tells || name == "outTradeNo" || name == "orderNumber"
+			})
 		}
-		lists = append(lists, all)
+		lists = append(lists, found{name, all})
 		if tells {
-			telling = append(telling, all)
+			telling = append(telling, found{name, all})
 		}
 	})
 	switch {
-	case len(lists) == 1:
-		return lists[0], counted, nil
+	case err != nil:
+		return "", nil, err
 	case len(telling) == 1:
-		return telling[0], counted, nil
+		return telling[0].name, telling[0].list, nil
+	case len(telling) == 0 && len(lists) == 1:
+		return lists[0].name, lists[0].list, nil
 	}
-	return nil, 0, fmt.Errorf("a lookup with %d lists in its data", len(lists))
+	return "", nil, fmt.Errorf("a lookup with %d lists in its data", len(lists))
 }
 
-func readRow(element jsontext.Value) (r row, ok bool) {
-	if element.Kind() != '{' {
-		return row{}, false
-	}
-	_ = readObject(element, func(name string, value jsontext.Value) {
+func readRow(element jsontext.Value) (r Row, err error) {
+	err = readObject(element, func(name string, value jsontext.Value) {
 		if name == "outTradeNo" {
-			r.outTradeNo, _ = stringText(value)
+			r.OutTradeNo, _ = stringText(value)
+			if value.Kind() == '0' {
+				r.OutTradeNo = string(value)
+			}
 		}
 	})
 	r.Purchase = readPurchase(element)
-	return r, r.outTradeNo != ""
+	return r, err
 }
+
+// counters is what an answer says of how many rows and pages there are.
+type counters struct {
+	rows, pages float64
+	next        bool
+}
+
+// read takes a member of the reply or of its data, if it is a counter by one of
+// the names that such interfaces use.
+func (c *counters) read(name string, value jsontext.Value) {
+	switch strings.ToLower(name) {
+	case "total", "totalcount", "totalnum", "totalnumber", "totalrow", "totalrows", "totalrecord", "totalrecords", "totalsize",
+		"totalelements", "totalitems", "count", "rowcount", "recordcount", "records":
+		c.rows = max(c.rows, number(value))
+	case "pages", "totalpage", "totalpages", "pagecount", "pagetotal":
+		c.pages = max(c.pages, number(value))
+	case "hasnext", "hasnextpage", "hasmore":
+		c.next = c.next || value.Kind() == 't'
+	}
+}
+
+// more says whether there are more rows than the n that came.
+func (c counters) more(n int) bool { return c.next || c.pages > 1 || c.rows > float64(n) }

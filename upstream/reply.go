@@ -7,6 +7,8 @@ import (
 	"math"
 	"strconv"
 	"strings"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/go-json-experiment/json/jsontext"
 )
@@ -19,6 +21,8 @@ type reply struct {
 	code    string         // empty where it is missing, null or neither text nor number
 	message string         // as it came: not to be shown before a redactor saw it
 	data    jsontext.Value // nil where it is missing
+
+	counters counters // of a lookup, which may stand beside the data
 }
 
 var (
@@ -39,6 +43,8 @@ func readReply(body []byte) (reply, error) {
 			r.message, _ = stringText(value)
 		case "data":
 			r.data = value.Clone()
+		default:
+			r.counters.read(name, value)
 		}
 	})
 	return r, err
@@ -52,15 +58,30 @@ func purchase(r reply, hide redactor) (p Purchase, ok bool) {
 	return p, p.OrderNumber != ""
 }
 
-// readPurchase reads the two fields that name a purchase, where they are there.
+// maxOrderNumber is the most characters of an orderNumber that is believed: it
+// goes into events and onto terminals.
+//
+// Source: contract, section 7.
+const maxOrderNumber = 128
+
+// validOrderNumber says whether s may be an orderNumber.
+func validOrderNumber(s string) bool {
+	return s != "" && utf8.RuneCountInString(s) <= maxOrderNumber &&
+		strings.IndexFunc(s, func(r rune) bool { return !unicode.IsPrint(r) || r == utf8.RuneError }) < 0
+}
+
+// readPurchase reads the two fields that name a purchase, where they are there
+// and valid.
 func readPurchase(object jsontext.Value) (p Purchase) {
 	_ = readObject(object, func(name string, value jsontext.Value) {
 		switch name {
 		case "orderNumber":
-			if text, ok := stringText(value); ok {
-				p.OrderNumber = strings.TrimSpace(text)
-			} else if value.Kind() == '0' {
-				p.OrderNumber = string(value)
+			text, ok := stringText(value)
+			if value.Kind() == '0' && number(value) != 0 {
+				text, ok = string(value), true
+			}
+			if text = strings.Trim(text, " "); ok && validOrderNumber(text) {
+				p.OrderNumber = text
 			}
 		case "orderId":
 			if n, ok := integer(value); ok {

@@ -36,12 +36,15 @@ func placeParams(o Order) []param {
 }
 
 // lookupParams are getOrderPackageDetails' business parameters, sorted by name.
-func lookupParams(outTradeNos []string) []param {
-	return []param{
-		{name: "outTradeNoArrStr", text: strings.Join(outTradeNos, ",")},
-		{name: "page", num: 1, isInt: true},
-		{name: "pageSize", num: lookupRows, isInt: true},
+func lookupParams(q Question) []param {
+	params := append(make([]param, 0, 4),
+		param{name: "outTradeNoArrStr", text: strings.Join(q.Numbers, ",")},
+		param{name: "page", num: 1, isInt: true},
+		param{name: "pageSize", num: MaxNumbers, isInt: true})
+	if q.State != nil {
+		params = append(params, param{name: "state", num: *q.State, isInt: true})
 	}
+	return params
 }
 
 // nonce is five digits: 10000..99999.

@@ -2,126 +2,103 @@ package worker
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
 	"strings"
 	"time"
-
-	"go.opentelemetry.io/otel/trace"
-
-	"orderworker/dedupe"
 )
 
-func (h *handling) fail(reason Reason, attempts int) (step, error) {
-	r := h.result(Failed, attempts)
+func (t *task) fail(hard context.Context, reason Reason, attempts int) outcome {
+	r := t.result(Failed, attempts)
 	r.Reason = reason
-	r.Code, r.Message = h.claim.Last.Code, h.claim.Last.Message
-	return h.finish(r)
+	r.Code, r.Message = t.claim.Last.Code, t.claim.Last.Message
+	return t.finish(hard, r)
 }
 
-func (h *handling) result(status Status, attempts int) Result {
-	return result(h.order, status, attempts, h.d.Stored, time.Now())
+func (t *task) result(status Status, attempts int) Result {
+	return result(t.order, status, attempts, t.delivery.Stored, time.Now())
 }
 
-// finish writes a final result down, then tells the world.
-func (h *handling) finish(r Result) (step, error) {
+// finish writes a final result into the journal, then publishes it.
+func (t *task) finish(hard context.Context, r Result) outcome {
 	payload := r.encode()
-	stands, err := keepOn(h.hard, h.Worker, "finish", func() ([]byte, error) {
-		return h.claims.Finish(h.hard, h.claim, payload, r.Status == Succeeded)
-	})
-	if errors.Is(err, dedupe.ErrLost) {
-		return unsettled, errMoved
-	}
+	written, err := t.claims.Finish(hard, t.claim, payload, r.Status == Succeeded)
 	if err != nil {
-		return unsettled, h.giveUp(err)
+		return failure(StepInterrupted, err)
 	}
-	if bytes.Equal(stands, payload) {
-		return h.conclude(r.event(payload), step(r.Status))
+	if !bytes.Equal(written, payload) { // another worker was first
+		return t.publishAgain(hard, written)
 	}
-	return h.publishAgain(stands, step(r.Status))
+	return t.conclude(hard, r.event(payload))
 }
 
-// publishAgain concludes an order whose result was written before, maybe by
-// another worker.
-func (h *handling) publishAgain(payload []byte, s step) (step, error) {
+// publishAgain concludes an order whose result was written before: by the
+// delivery that died after it, or by another worker.
+func (t *task) publishAgain(hard context.Context, payload []byte) outcome {
 	e, err := event(payload)
 	if err != nil {
-		return unsettled, errors.Join(err, h.nak(time.Minute)) // not ours, not to be guessed at
+		return again(StepInterrupted, brokenDelay, err) // not ours, not to be guessed at
 	}
-	return h.conclude(e, s)
+	return t.conclude(hard, e)
 }
 
-// conclude is steps 7 to 9 of the design, for a result that the journal holds:
-// publish, remember, and only then ack.
-func (h *handling) conclude(e Event, s step) (step, error) {
-	e.Seq, e.Fingerprint = h.d.Seq, h.claim.Fingerprint
-	if h.claim.ResultSeq != 0 {
-		e.Seq = h.claim.ResultSeq
+// conclude publishes a result that the journal has, then remembers it. Only then
+// is the request acknowledged.
+func (t *task) conclude(hard context.Context, e Event) outcome {
+	e.Seq, e.Fingerprint, e.Account = cmp.Or(t.claim.ResultSeq, t.delivery.Seq), t.claim.Fingerprint, t.claim.Account
+	if err := t.publish(hard, e); err != nil {
+		return failure(StepInterrupted, err)
 	}
-	if err := h.publish(e); err != nil {
-		return unsettled, err
+	if err := t.claims.Remember(hard, t.claim, e.Payload); err != nil {
+		return failure(StepInterrupted, err)
 	}
-	if err := h.keep("remember", func() error { return h.claims.Remember(h.hard, h.claim, e.Payload) }); err != nil {
-		return unsettled, err
+	if t.claim.ResultSeq != 0 && t.claim.ResultSeq != t.delivery.Seq {
+		return t.answered(t.claim.ResultSeq)
 	}
-	h.settled(h.order.OutTradeNo)
-	if s == republish && h.claim.ResultSeq != h.d.Seq {
-		return h.answered(h.claim.ResultSeq), nil
-	}
-	h.metrics.results.WithLabelValues(string(e.Status)).Inc()
-	h.metrics.orderDuration.Observe(time.Since(h.d.Stored).Seconds())
-	return s, h.d.Msg.Ack()
+	t.metrics.results.WithLabelValues(string(e.Status)).Inc()
+	t.metrics.orderDuration.Observe(time.Since(t.delivery.Stored).Seconds())
+	return done(Step(e.Status), nil)
 }
 
 // publish stores an event.
-func (h *handling) publish(e Event) error {
-	return h.within("publish", trace.SpanKindProducer, func(ctx context.Context) error {
-		e.Trace = h.traceparent(ctx)
-		return h.keep("publish", func() error { return h.publisher.Publish(ctx, e) })
+func (t *task) publish(hard context.Context, e Event) error {
+	return t.span.publish(hard, func(ctx context.Context, traceparent string) error {
+		e.Trace = traceparent
+		return t.publisher.Publish(ctx, e)
 	})
 }
 
-// answered acks a request whose result stands: a redelivery of the one that got
-// it, or a duplicate of it.
-func (h *handling) answered(resultSeq uint64) step {
-	h.err = h.d.Msg.Ack()
-	if resultSeq == h.d.Seq {
-		return republish
+// answered is the outcome of a request whose order has its result: a redelivery
+// of the request that got it, or a duplicate of that.
+func (t *task) answered(resultSeq uint64) outcome {
+	if resultSeq != t.delivery.Seq {
+		t.metrics.duplicates.Inc()
 	}
-	h.metrics.duplicates.Inc()
-	return duplicate
+	return done(StepDuplicate, nil)
 }
 
-// reject buries the request, tells its publisher where it can be named, and
-// acks it. The order that the number may belong to is not touched.
-func (h *handling) reject(reason Reason, why error) step {
-	h.err = why
-	now := time.Now()
+// reject stores the request as a dead letter, and tells its publisher where it
+// can be named. The order that the number may belong to is not touched.
+func (t *task) reject(hard context.Context, reason Reason, why error) outcome {
 	text := strings.ReplaceAll(why.Error(), "\n", "; ")
-	bury := func() error {
-		return h.publisher.Bury(h.hard, DeadLetter{Delivery: h.d, Reason: reason, Error: cut(text, 1024), At: now})
+	if err := t.publisher.Bury(hard, DeadLetter{Delivery: t.delivery, Reason: reason, Error: cut(text, 1024), At: time.Now()}); err != nil {
+		return failure(StepInterrupted, errors.Join(err, why))
 	}
-	if h.keep("bury", bury) != nil {
-		return unsettled
+	t.metrics.deadLetters.WithLabelValues(string(reason)).Inc()
+	if t.order.OutTradeNo == "" {
+		return done(StepRejected, why)
 	}
-	h.metrics.deadLetters.WithLabelValues(string(reason)).Inc()
-	if h.order.OutTradeNo != "" {
-		r := h.result(Rejected, 0)
-		r.Reason, r.Message = reason, cut(text, 1024)
-		sum := sha256.Sum256(h.d.Data)
-		e := Event{
-			Status: Rejected, ID: r.OutTradeNo + ".rejected." + hex.EncodeToString(sum[:16]),
-			Subject: r.OutTradeNo, At: r.CompletedAt.String(), Payload: r.encode(),
-		}
-		if h.publish(e) != nil {
-			return unsettled
-		}
-		h.metrics.results.WithLabelValues(string(Rejected)).Inc()
+	r := t.result(Rejected, 0)
+	r.Reason, r.Message = reason, cut(text, 1024)
+	e := r.event(r.encode())
+	sum := sha256.Sum256(t.delivery.Data)
+	e.ID = r.OutTradeNo + ".rejected." + hex.EncodeToString(sum[:16])
+	if err := t.publish(hard, e); err != nil {
+		return failure(StepInterrupted, errors.Join(err, why))
 	}
-	if err := h.d.Msg.Ack(); err != nil {
-		h.err = errors.Join(why, err)
-	}
-	return reject
+	t.metrics.results.WithLabelValues(string(Rejected)).Inc()
+	return done(StepRejected, why)
 }

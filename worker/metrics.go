@@ -1,6 +1,7 @@
 package worker
 
 import (
+	"maps"
 	"sync"
 	"time"
 
@@ -15,14 +16,19 @@ type Metrics struct {
 	duplicates    prometheus.Counter
 	deadLetters   *prometheus.CounterVec
 	requests      *prometheus.CounterVec
+	refusals      *prometheus.CounterVec
 	requestTime   *prometheus.HistogramVec
 	orderDuration prometheus.Histogram
 	quotaWait     prometheus.Histogram
 	inProgress    prometheus.Gauge
-	inDoubt       prometheus.Gauge
-	paused        prometheus.Gauge
 	pending       prometheus.Gauge
-	spacing       prometheus.Gauge
+
+	doublePurchases prometheus.Counter
+	lookupBlind     prometheus.Gauge
+
+	registry prometheus.Registerer
+	mu       sync.Mutex
+	codes    map[string]bool // that have a label of their own in refusals
 }
 
 // NewMetrics makes the metrics and registers them with r.
@@ -52,17 +58,18 @@ func NewMetrics(r prometheus.Registerer) *Metrics {
 			"orderworker_quota_wait_seconds", "Time that an order waited for its slot in the account's quota.", call)),
 		inProgress: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "orderworker_in_progress", Help: "Orders in progress in this process."}),
-		inDoubt: prometheus.NewGauge(prometheus.GaugeOpts{
-			Name: "orderworker_in_doubt", Help: "Orders in doubt that this process was the last to look at."}),
-		paused: prometheus.NewGauge(prometheus.GaugeOpts{
-			Name: "orderworker_upstream_paused", Help: "1 while the breaker holds orders back."}),
 		pending: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "orderworker_stream_pending", Help: "Requests in the stream that were not delivered yet."}),
-		spacing: prometheus.NewGauge(prometheus.GaugeOpts{
-			Name: "orderworker_quota_spacing_seconds", Help: "Time between two requests of the fleet to the vendor; it grows when the vendor says too fast."}),
+		refusals: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "orderworker_refusals_total", Help: "Refusals by the vendor's code: the first 20 codes, then other."}, []string{"code"}),
+		doublePurchases: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "orderworker_double_purchases_total", Help: "Orders that the vendor's lookup shows as bought more than once."}),
+		lookupBlind: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "orderworker_lookup_blind", Help: "1 while the lookup does not show an order that was bought: nothing is sent again because of it."}),
+		registry: r, codes: make(map[string]bool),
 	}
-	r.MustRegister(m.results, m.duplicates, m.deadLetters, m.requests, m.requestTime, m.orderDuration,
-		m.quotaWait, m.inProgress, m.inDoubt, m.paused, m.pending, m.spacing)
+	r.MustRegister(m.results, m.duplicates, m.deadLetters, m.requests, m.refusals, m.requestTime, m.orderDuration,
+		m.quotaWait, m.inProgress, m.pending, m.doublePurchases, m.lookupBlind)
 	for _, s := range []Status{Succeeded, Failed, Rejected, InDoubt} {
 		m.results.WithLabelValues(string(s))
 	}
@@ -71,11 +78,36 @@ func NewMetrics(r prometheus.Registerer) *Metrics {
 	}
 	for _, endpoint := range []string{"orderPackage", "getOrderPackageDetails"} {
 		m.requestTime.WithLabelValues(endpoint)
-		for _, class := range []upstream.Class{"success", upstream.Refused, upstream.Throttled, upstream.Ambiguous, upstream.Unreachable} {
+		for _, class := range []upstream.Class{"success", upstream.Refused, upstream.Account, upstream.Throttled, upstream.Ambiguous, upstream.Unreachable} {
 			m.requests.WithLabelValues(endpoint, string(class))
 		}
 	}
 	return m
+}
+
+// watch registers what is read off w when it is asked for.
+func (m *Metrics) watch(w *Worker) {
+	gauge := func(name, help string, value func() float64) {
+		m.registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: help}, value))
+	}
+	gauge("orderworker_in_doubt", "Orders in doubt that this process was the last to look at: the sum over all processes counts each once.",
+		func() float64 { return float64(w.doubts.count(time.Now())) })
+	gauge("orderworker_upstream_paused", "1 while the account is paused: the vendor serves nobody of it.", func() float64 {
+		if w.pause.Status().Paused {
+			return 1
+		}
+		return 0
+	})
+	gauge("orderworker_pause_next_probe_timestamp_seconds", "When the next probe of a paused account is due, in Unix seconds; 0: not paused.", func() float64 {
+		if at := w.pause.Status().NextProbe; !at.IsZero() {
+			return float64(at.UnixMilli()) / 1000
+		}
+		return 0
+	})
+	if s, ok := w.slots.(interface{ Spacing() time.Duration }); ok {
+		gauge("orderworker_quota_spacing_seconds", "Time between two requests of the fleet to the vendor; it grows when the vendor says too fast.",
+			func() float64 { return s.Spacing().Seconds() })
+	}
 }
 
 // call counts one request to the vendor.
@@ -86,27 +118,33 @@ func (m *Metrics) call(endpoint string, begun time.Time, err error) {
 	}
 	m.requests.WithLabelValues(endpoint, outcome).Inc()
 	m.requestTime.WithLabelValues(endpoint).Observe(time.Since(begun).Seconds())
-}
-
-func (m *Metrics) pause(on bool) {
-	if on {
-		m.paused.Set(1)
-	} else {
-		m.paused.Set(0)
+	if e := upstreamError(err); e != nil && endpoint == "orderPackage" && (e.Class == upstream.Refused || e.Class == upstream.Account) {
+		m.refused(e.Code)
 	}
 }
 
-// spaced shows the spacing of slots, where they have one to tell.
-func (m *Metrics) spaced(s slots) {
-	if s, ok := s.(interface{ Spacing() time.Duration }); ok {
-		m.spacing.Set(s.Spacing().Seconds())
+// maxCodes is how many codes have a label of their own: a vendor must not be able
+// to fill a monitoring system.
+const maxCodes = 20
+
+// refused counts a refusal by its code.
+func (m *Metrics) refused(code string) {
+	m.mu.Lock()
+	switch {
+	case m.codes[code]:
+	case len(m.codes) < maxCodes:
+		m.codes[code] = true
+	default:
+		code = "other"
 	}
+	m.mu.Unlock()
+	m.refusals.WithLabelValues(code).Inc()
 }
 
-// doubts counts the orders in doubt that this process was the last to look at.
-// One that another process looks at next is forgotten when its time is over.
+// doubts counts the orders in doubt that this process has parked. An order is
+// counted until it is due: whichever process it is delivered to then counts it,
+// so that none is counted twice.
 type doubts struct {
-	gauge prometheus.Gauge
 	mu    sync.Mutex
 	until map[string]time.Time
 }
@@ -115,26 +153,18 @@ func (d *doubts) add(outTradeNo string, until time.Time) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.until[outTradeNo] = until
-	d.gauge.Set(float64(len(d.until)))
 }
 
 func (d *doubts) remove(outTradeNo string) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	delete(d.until, outTradeNo)
-	d.gauge.Set(float64(len(d.until)))
 }
 
-func (d *doubts) forget(now time.Time) {
+// count forgets the orders that are due, and counts the others.
+func (d *doubts) count(now time.Time) int {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	for no, until := range d.until {
-		if now.After(until) {
-			delete(d.until, no)
-		}
-	}
-	d.gauge.Set(float64(len(d.until)))
+	maps.DeleteFunc(d.until, func(_ string, until time.Time) bool { return now.After(until) })
+	return len(d.until)
 }
-
-// settled says that an order is no longer in doubt.
-func (w *Worker) settled(outTradeNo string) { w.doubts.remove(outTradeNo) }

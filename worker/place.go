@@ -6,149 +6,229 @@ import (
 	"fmt"
 	"time"
 
-	"go.opentelemetry.io/otel/trace"
-
 	"orderworker/dedupe"
 	"orderworker/upstream"
+	"orderworker/upstream/pause"
 )
 
-// place buys: leave of the breaker, slot, intent, call (steps 3 to 5 of the
-// design), then what the answer asks for.
-func (h *handling) place() (step, error) {
-	pass, s, err := h.enter()
-	if pass == nil {
-		return s, err
-	}
-	defer pass.GiveBack()
-	open, earlier := h.open(), h.claim.Doubt
-	slot := time.Now()
-	sendBy := slot.Add(h.rules.sendWindow())
-	if expires := h.order.ExpiresAt; !expires.IsZero() && expires.Before(sendBy) {
-		sendBy = expires
-	}
-	// From here on soft no longer counts: an intent that may have been stored
-	// must be known to be, or the order would be in doubt for nothing.
-	if err := h.keep("intent", func() error { return h.claims.Intent(h.hard, h.claim, sendBy) }); err != nil {
-		return handBack, err
-	}
-	bought, err := upstream.Purchase{}, h.again(slot, sendBy)
-	late := err != nil || time.Now().After(sendBy)
-	if err == nil {
-		bought, err = h.buy(sendBy)
-	}
-	h.note(err)
-	blameless := false
-	if !late && h.hard.Err() == nil { // else the end is our own doing
-		blameless = pass.End(h.order.OutTradeNo, err, h.rules.own(codeOf(err)))
-	}
-	h.slow(h.hard, err)
-	v := h.rules.decide(err, open, h.claim.Attempts, blameless)
-	h.attempts = v.attempts
-	if e := upstreamError(err); e != nil && e.Class == upstream.Refused {
-		h.claim.Last = dedupe.Answer{Code: e.Code, Message: e.Message}
-	}
-	switch v.step {
-	case succeed:
-		r := h.result(Succeeded, v.attempts).bought(bought)
-		return h.finish(r)
-	case fail:
-		return h.fail(v.reason, v.attempts)
-	case wait:
-		delay := h.rules.Backoff.Delay(h.claim.Waits)
-		if e := upstreamError(err); e != nil && e.RetryAfter > 0 {
-			delay = e.RetryAfter
-		}
-		if err := h.keep("wait", func() error { return h.claims.Wait(h.hard, h.claim, v.attempts, delay) }); err != nil {
-			return unsettled, err
-		}
-		return wait, h.nak(delay)
-	default:
-		h.claim.Attempts = v.attempts
-		return h.enterDoubt(err, earlier)
+// Line is an open connection to the vendor, reserved for one request:
+// *upstream.Line.
+type Line interface {
+	Ready() bool // false: it was closed meanwhile; release it, and connect again
+	Place(ctx context.Context, o upstream.Order, sendBy time.Time) (upstream.Purchase, error)
+	Lookup(ctx context.Context, q upstream.Question, sendBy time.Time) (upstream.Page, error)
+	Release() // unused; after Place or Lookup it does nothing
+}
+
+// slots paces the requests of all workers: *upstream.Quota. Ready runs before a
+// slot is taken, so that nothing slow lies between the slot and the wire.
+type slots interface {
+	Wait(ctx context.Context, ready func(context.Context) error) error       // for an order
+	WaitAgain(ctx context.Context, ready func(context.Context) error) error  // for an order whose slot was over before it could be sent
+	WaitLookup(ctx context.Context, ready func(context.Context) error) error // for a lookup, which lets orders go first
+	Over(slot time.Time) bool                                                // a slot of that time can no longer be used
+	Slow(ctx context.Context, retryAfter time.Duration) error                // the vendor said "too fast": all workers slow down
+}
+
+// claims is what is known about orders: *dedupe.Store.
+type claims interface {
+	NewOwner() string
+	Claim(ctx context.Context, o dedupe.Order, owner string, redelivered bool) (*dedupe.Claim, error)
+	Renew(ctx context.Context, c *dedupe.Claim) error
+	Intent(ctx context.Context, c *dedupe.Claim, sendBy time.Time) error
+	Wait(ctx context.Context, c *dedupe.Claim, attempts int, delay time.Duration) error
+	Doubt(ctx context.Context, c *dedupe.Claim, d dedupe.Doubt, next time.Duration) error
+	Disprove(ctx context.Context, c *dedupe.Claim) error
+	Finish(ctx context.Context, c *dedupe.Claim, result []byte, succeeded bool) ([]byte, error)
+	Remember(ctx context.Context, c *dedupe.Claim, result []byte) error
+	Release(ctx context.Context, c *dedupe.Claim) error
+}
+
+// send is the right to send one request now.
+type send struct {
+	permit *pause.Permit
+	line   Line
+	slot   time.Time
+}
+
+func (s *send) release() {
+	s.permit.GiveBack()
+	if s.line != nil {
+		s.line.Release()
 	}
 }
 
-// enter waits until one call may be made: for the vendor's health, then for a
-// slot. Without a pass the order is done with for now, as the step says.
-func (h *handling) enter() (*upstream.Pass, step, error) {
-	ctx := h.soft
-	if !h.order.ExpiresAt.IsZero() {
+// place buys: it waits for the right to send, writes the intent, makes the call,
+// and does what the answer asks for.
+func (t *task) place(soft, hard context.Context) outcome {
+	if t.expired(time.Now()) {
+		return t.expire(soft, hard)
+	}
+	s, err := t.maySend(soft)
+	if err != nil {
+		return t.notSent(soft, hard, err)
+	}
+	defer s.release()
+	inDoubt, earlier := t.claim.Verdict == dedupe.InDoubt, t.claim.Doubt
+	sendBy := t.sendBy(s.slot)
+	// From here on soft no longer counts: an intent that may have been stored
+	// must be known to be, or the order would be in doubt for nothing.
+	if err := t.claims.Intent(hard, t.claim, sendBy); err != nil {
+		return failure(StepInterrupted, err)
+	}
+	bought, sent, err := t.buy(hard, s, sendBy)
+	t.noteAnswer(err)
+	attempt := false
+	if sent && hard.Err() == nil { // else the end is our own doing
+		attempt = s.permit.End(t.order.OutTradeNo, err, func() error { return t.lookups.probe(hard, t.order.OutTradeNo) })
+	}
+	t.slow(hard, err)
+	v := t.rules.decide(err, inDoubt, t.claim.Attempts, attempt)
+	t.attempts = v.attempts
+	if e := upstreamError(err); e != nil && e.Class == upstream.Refused {
+		t.claim.Last = dedupe.Answer{Code: e.Code, Message: e.Message}
+	}
+	switch v.step {
+	case StepSucceeded:
+		return t.finish(hard, t.result(Succeeded, v.attempts).bought(bought))
+	case StepFailed:
+		return t.fail(hard, v.reason, v.attempts)
+	case StepWaiting:
+		return t.wait(hard, v.attempts, err)
+	default:
+		t.claim.Attempts = v.attempts
+		return t.enterDoubt(hard, err, earlier)
+	}
+}
+
+// errPaused says that a pause began while the order waited for its slot.
+var errPaused = errors.New("orders are paused")
+
+// maySend waits until one request may be sent: until the account is not paused,
+// a connection is open and a slot is due, in this order.
+func (t *task) maySend(soft context.Context) (*send, error) {
+	ctx := soft
+	if expires := t.expiresAt(); !expires.IsZero() {
 		var cancel context.CancelFunc
-		ctx, cancel = context.WithDeadline(ctx, h.order.ExpiresAt)
+		ctx, cancel = context.WithDeadline(ctx, expires)
 		defer cancel()
 	}
 	for {
-		if h.order.expired(time.Now()) {
-			s, err := h.expire()
-			return nil, s, err
+		permit, err := t.pause.Enter(ctx)
+		if err != nil {
+			return nil, err
 		}
-		pass, err := h.breaker.Enter(ctx, h.order.PackageCode)
+		s := &send{permit: permit}
 		begun := time.Now()
-		if err == nil {
-			err = h.slots.Wait(ctx, unconnected)
+		err = t.slots.Wait(ctx, func(ctx context.Context) error { return t.ready(ctx, s) })
+		s.slot = time.Now()
+		switch {
+		case ctx.Err() != nil || t.expired(s.slot):
+			s.release()
+			return nil, fmt.Errorf("wait for a slot: %w", context.Cause(ctx))
+		case err == nil && permit.Stands():
+			t.metrics.quotaWait.Observe(s.slot.Sub(begun).Seconds())
+			return s, nil
+		case upstreamError(err) != nil: // no connection could be opened
+			t.noteAnswer(err)
+			t.metrics.call("orderPackage", begun, err)
+			permit.End(t.order.OutTradeNo, err, nil)
 		}
-		if err == nil && !h.order.expired(time.Now()) {
-			h.metrics.quotaWait.Observe(time.Since(begun).Seconds())
-			if pass.Begin() {
-				return pass, "", nil
-			}
-			continue
-		}
-		if pass != nil {
-			pass.GiveBack()
-		}
-		if away, ok := errors.AsType[*upstream.Held](err); ok {
-			s, err := h.sendAway(away.For)
-			return nil, s, err
-		}
-		if h.soft.Err() != nil || !h.order.expired(time.Now()) {
-			s, err := h.release(err)
-			return nil, s, err
+		s.release()
+		if err != nil && !errors.Is(err, errPaused) {
+			return nil, err
 		}
 	}
 }
 
-// sendAway gives an order back whose packageCode is held, nothing sent.
-func (h *handling) sendAway(delay time.Duration) (step, error) {
-	if err := h.keep("release", func() error { return h.claims.Release(h.hard, h.claim) }); err != nil {
-		return handBack, err
+// ready has a connection open, where the order may still be sent.
+func (t *task) ready(ctx context.Context, s *send) (err error) {
+	if !s.permit.Stands() {
+		return errPaused
 	}
-	return held, h.nak(delay)
-}
-
-// again takes another slot where the intent took so long that the first is over:
-// all that waited for the journal would else leave at once. The error is that
-// nothing was sent.
-func (h *handling) again(slot, sendBy time.Time) error {
-	if !h.slots.Over(slot) {
+	if s.line != nil && s.line.Ready() {
 		return nil
 	}
-	ctx, cancel := context.WithDeadline(h.hard, sendBy)
-	defer cancel()
-	if err := h.slots.WaitAgain(ctx, unconnected); err != nil {
-		return &upstream.Error{Class: upstream.Unreachable, Err: fmt.Errorf("not sent: the slot was over before the intent was stored: %w", err)}
+	if s.line != nil {
+		s.line.Release()
 	}
-	return nil
+	s.line, err = t.connect(ctx)
+	return err
 }
 
-// open says that an earlier attempt may still have gone through.
-func (h *handling) open() bool { return h.claim.Verdict == dedupe.InDoubt }
+// notSent is the outcome where there was no right to send.
+func (t *task) notSent(soft, hard context.Context, err error) outcome {
+	paused, isPaused := errors.AsType[*pause.Error](err)
+	switch {
+	case isPaused:
+		return t.release(hard, StepPaused, paused.For, err)
+	case soft.Err() == nil && t.expired(time.Now()):
+		return t.expire(soft, hard)
+	case upstreamError(err) == nil:
+		return t.release(hard, StepReleased, 0, err)
+	case t.claim.Verdict == dedupe.InDoubt:
+		return t.park(hard, t.claim.Doubt, t.nextLook(t.claim.Doubt, time.Now()), err)
+	default:
+		return t.wait(hard, t.claim.Attempts, err)
+	}
+}
 
-// buy makes the call and counts it.
-func (h *handling) buy(sendBy time.Time) (p upstream.Purchase, err error) {
+// sendBy is the latest moment at which the request may leave.
+func (t *task) sendBy(slot time.Time) time.Time {
+	by := slot.Add(t.rules.sendWindow())
+	if expires := t.expiresAt(); !expires.IsZero() && expires.Before(by) {
+		return expires
+	}
+	return by
+}
+
+// buy makes the call and counts it. Sent is false where it was not made, because
+// its time was over.
+func (t *task) buy(hard context.Context, s *send, sendBy time.Time) (p upstream.Purchase, sent bool, err error) {
+	// All that waited for the journal would leave at once, in slots that are over.
+	if t.slots.Over(s.slot) || !s.line.Ready() {
+		ctx, cancel := context.WithDeadline(hard, sendBy)
+		defer cancel()
+		if err := t.slots.WaitAgain(ctx, func(ctx context.Context) error { return t.ready(ctx, s) }); err != nil {
+			return p, false, &upstream.Error{Class: upstream.Unreachable, Err: fmt.Errorf("not sent: the slot was over before the intent was stored: %w", err)}
+		}
+	}
 	begun := time.Now()
-	err = h.within("orderPackage", trace.SpanKindClient, func(ctx context.Context) error {
-		p, err = h.placer.Place(ctx, h.order.Order, sendBy)
+	sent = !begun.After(sendBy)
+	err = t.span.call(hard, "orderPackage", func(ctx context.Context) error {
+		p, err = s.line.Place(ctx, t.order.Order, sendBy)
 		return err
 	})
-	h.metrics.call("orderPackage", begun, err)
-	return p, err
+	t.metrics.call("orderPackage", begun, err)
+	return p, sent, err
+}
+
+// wait gives an order back that is certainly not bought, until its next attempt.
+func (t *task) wait(hard context.Context, attempts int, why error) outcome {
+	delay := t.rules.Backoff.Delay(t.claim.Waits)
+	if e := upstreamError(why); e != nil && e.RetryAfter > 0 {
+		delay = e.RetryAfter
+	} else if e != nil && e.Class == upstream.Account {
+		delay = min(delay, pause.MaxReturn) // the pause decides when it goes on
+	}
+	if err := t.claims.Wait(hard, t.claim, attempts, delay); err != nil {
+		return failure(StepInterrupted, errors.Join(err, why))
+	}
+	return again(StepWaiting, delay, why)
 }
 
 // expire ends an order whose time is over; one in doubt is settled by the lookup.
-func (h *handling) expire() (step, error) {
-	if h.open() {
-		return h.ask(h.claim.Doubt)
+func (t *task) expire(soft, hard context.Context) outcome {
+	if t.claim.Verdict == dedupe.InDoubt {
+		return t.ask(soft, hard, t.claim.Doubt)
 	}
-	return h.fail(Expired, h.claim.Attempts)
+	return t.fail(hard, Expired, t.claim.Attempts)
+}
+
+// expiresAt is after when the order is not sent any more; zero: never.
+func (t *task) expiresAt() time.Time { return t.order.ExpiresAt }
+
+func (t *task) expired(now time.Time) bool {
+	at := t.expiresAt()
+	return !at.IsZero() && now.After(at)
 }

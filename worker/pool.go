@@ -6,10 +6,12 @@ import (
 	"sync"
 	"time"
 
+	"github.com/cenkalti/backoff/v4"
 	"github.com/rs/zerolog"
 	"go.opentelemetry.io/otel/trace"
 
 	"orderworker/upstream"
+	"orderworker/upstream/pause"
 )
 
 // ErrShutdown says that SHUTDOWN_TIMEOUT ran out with orders in progress. None
@@ -19,18 +21,16 @@ var ErrShutdown = errors.New("shutdown time ran out with orders in progress")
 // Config is what a worker runs with.
 type Config struct {
 	Rules           Rules
-	Concurrency     int           // orders in progress at once
+	Concurrency     int           // orders in flight at once
 	ShutdownTimeout time.Duration // from the end of soft to the end of hard
 
 	Stream interface { // NATS JetStream
 		source
 		publisher
+		controls
 	}
-	Claims claims
-	Vendor interface {
-		placer
-		finder
-	}
+	Claims  claims
+	Connect func(context.Context) (Line, error) // to the vendor; the error is an *upstream.Error, or ctx's
 	Slots   slots
 	Metrics *Metrics
 	Logger  zerolog.Logger
@@ -39,48 +39,57 @@ type Config struct {
 
 // Worker takes order messages and answers each.
 type Worker struct {
-	rules     Rules
-	size      int
-	shutdown  time.Duration
-	ackWait   time.Duration
-	source    source
-	publisher publisher
-	claims    claims
-	placer    placer
-	slots     slots
-	breaker   *upstream.Breaker
-	lookups   *lookups
-	metrics   *Metrics
-	logger    zerolog.Logger
-	tracer    trace.Tracer
-	working   *working
-	doubts    *doubts
-	stalled   *stalled
+	rules       Rules
+	size        int
+	shutdown    time.Duration
+	ackWait     time.Duration
+	source      source
+	publisher   publisher
+	claims      claims
+	connect     func(context.Context) (Line, error)
+	slots       slots
+	pause       *pause.Pause
+	lookups     *lookups
+	metrics     *Metrics
+	logger      zerolog.Logger
+	tracer      trace.Tracer
+	inFlight    *inFlight
+	doubts      *doubts
+	unavailable *unavailable
 }
 
 // New makes a worker; Run sets it to work.
 func New(c Config) *Worker {
+	u := &unavailable{logger: c.Logger}
 	w := &Worker{
 		rules: c.Rules, size: c.Concurrency, shutdown: c.ShutdownTimeout, ackWait: c.Stream.AckWait(),
-		source: c.Stream, publisher: c.Stream, claims: c.Claims, placer: c.Vendor, slots: c.Slots,
-		metrics: c.Metrics, logger: c.Logger, tracer: c.Tracer,
-		working: &working{orders: make(map[*handling]inProgress), numbers: make(map[string]struct{})},
-		doubts:  &doubts{gauge: c.Metrics.inDoubt, until: make(map[string]time.Time)},
-		stalled: &stalled{logger: c.Logger},
+		source: c.Stream, publisher: retryPublisher{c.Stream, u}, claims: retryClaims{c.Claims, u}, connect: c.Connect, slots: c.Slots,
+		metrics: c.Metrics, logger: c.Logger, tracer: c.Tracer, unavailable: u,
+		inFlight: &inFlight{orders: make(map[*task]flight), numbers: make(map[string]struct{})},
+		doubts:   &doubts{until: make(map[string]time.Time)},
 	}
-	w.breaker = upstream.NewBreaker(w.paused)
-	w.lookups = &lookups{finder: c.Vendor, slots: c.Slots, slow: w.slow, breaker: w.breaker, metrics: c.Metrics, asks: make(chan question)}
+	w.pause = pause.New(w.paused)
+	w.lookups = newLookups(c, w)
+	w.metrics.watch(w)
 	return w
 }
 
-// paused shows that orders are held back, or go on.
-func (w *Worker) paused(c upstream.Change) {
-	level, text := zerolog.InfoLevel, "the vendor is back"
-	if c.Opened {
-		level, text = zerolog.ErrorLevel, "orders are held back"
+// SecretChanged says that calls are signed with another secret from now on: if
+// the account is paused, it is found out at once whether it works again.
+func (w *Worker) SecretChanged() { w.pause.ProbeNow() }
+
+// paused logs that orders are paused, still are, or go on.
+func (w *Worker) paused(s pause.Status) {
+	level, text := zerolog.InfoLevel, "account works again, orders go on"
+	if s.Paused {
+		level, text = zerolog.ErrorLevel, "account paused"
 	}
-	w.metrics.pause(c.Paused)
-	w.logger.WithLevel(level).Bool("paused", c.Paused).Str("reason", cut(c.Reason, 1024)).Msg(text)
+	e := w.logger.WithLevel(level).Str("cause", s.Cause).Str("why", cut(s.Why, 1024)).
+		Int("probes", s.Probes).Int64("paused_ms", time.Since(s.Since).Milliseconds())
+	if s.Paused {
+		e = e.Str("next_probe", Time{s.NextProbe}.String())
+	}
+	e.Msg(text)
 }
 
 // slow tells all workers of an answer that says "too fast". Where that fails,
@@ -91,7 +100,7 @@ func (w *Worker) slow(ctx context.Context, err error) {
 		return
 	}
 	if err := w.slots.Slow(ctx, e.RetryAfter); err != nil {
-		w.logger.Warn().Err(err).Msg("the vendor says too fast, and other workers do not know it")
+		w.logger.Warn().Err(err).Msg("throttled by the vendor; could not slow down the other workers")
 	}
 }
 
@@ -103,11 +112,11 @@ func (w *Worker) Run(soft context.Context) error {
 
 	var helpers, orders sync.WaitGroup
 	helpers.Go(func() { w.lookups.run(hard) })
-	helpers.Go(func() { w.beat(hard) })
+	helpers.Go(func() { w.heartbeat(hard) })
 
-	waiting, stop := after(soft, min(lastWait, w.shutdown/4))
+	waiting, stop := delayCancel(soft, min(lastWait, w.shutdown/4))
 	defer stop()
-	w.pull(soft, &orders, func(d *Delivery) *handling { return w.receive(waiting, hard, d) })
+	w.pull(soft, &orders, func(t *task) { w.answer(t, t.run(waiting, hard)) })
 
 	finished := make(chan struct{})
 	go func() { orders.Wait(); close(finished) }()
@@ -128,44 +137,50 @@ func (w *Worker) Run(soft context.Context) error {
 // back is delivered again, and the last pull lasts about half as long.
 const lastWait = 2 * PullWait
 
-// after is soft that ends later.
-func after(soft context.Context, delay time.Duration) (later context.Context, stop func()) {
-	later, end := context.WithCancelCause(context.WithoutCancel(soft))
-	forget := context.AfterFunc(soft, func() {
+// delayCancel returns a context that is cancelled delay after its parent, with
+// the parent's cause.
+func delayCancel(parent context.Context, delay time.Duration) (later context.Context, stop func()) {
+	later, end := context.WithCancelCause(context.WithoutCancel(parent))
+	forget := context.AfterFunc(parent, func() {
 		select {
 		case <-time.After(delay):
-			end(context.Cause(soft))
+			end(context.Cause(parent))
 		case <-later.Done():
 		}
 	})
 	return later, func() { forget(); end(nil) }
 }
 
-// pullGather is how long a pull waits for more slots to become free, where most
-// are taken: each pull costs the server and us as much as a message or two.
-const pullGather = time.Millisecond
+const (
+	// pullGather is how long a pull waits for more slots to become free, where most
+	// are taken: each pull costs the server and us as much as a message or two.
+	pullGather = time.Millisecond
+	// pausePull is how long it takes at least to pull as many messages as there
+	// are slots, while orders are paused: most are handed back at once.
+	pausePull = 5 * time.Second
+)
 
 // pull asks for exactly as many messages as there are free slots, until soft
 // ends: the ack wait of a message runs from its delivery on, so one that waits
 // in a buffer here would be delivered twice. Each slot has a goroutine, which
 // handles one order after the other until soft ends, and is one of orders.
-func (w *Worker) pull(soft context.Context, orders *sync.WaitGroup, receive func(*Delivery) *handling) {
+func (w *Worker) pull(soft context.Context, orders *sync.WaitGroup, handle func(*task)) {
 	free := make(chan struct{}, w.size)
-	taken := make(chan *handling) // a slot was free for each: nobody waits here
+	taken := make(chan *task) // a slot was free for each: nobody waits here
 	defer close(taken)
 	for range w.size {
 		free <- struct{}{}
 		orders.Go(func() {
-			for h := range taken {
+			for t := range taken {
 				w.metrics.inProgress.Inc()
-				h.handle()
-				w.working.remove(h)
+				handle(t)
+				w.inFlight.remove(t)
 				w.metrics.inProgress.Dec()
 				free <- struct{}{}
 			}
 		})
 	}
-	trouble, failing := storeBackoff(), false
+	trouble := pullTrouble{Worker: w, pace: storeBackoff()}
 	for soft.Err() == nil { // select alone would take another slot every other time
 		n := 0
 		select {
@@ -178,41 +193,61 @@ func (w *Worker) pull(soft context.Context, orders *sync.WaitGroup, receive func
 			time.Sleep(pullGather)
 			n += take(free, w.size-n)
 		}
+		begun, asked := time.Now(), n
 		err := w.source.Pull(soft, n, func(d *Delivery) {
-			h := receive(d)
-			if !w.working.add(h) {
-				h.err = d.Msg.NakWithDelay(sameNumberDelay)
-				h.end(leave)
-				return // its slot is still free
+			t := w.receive(d)
+			if !w.inFlight.add(t) {
+				w.answer(t, again(StepBusy, sameNumberDelay, nil)) // its slot is still free
+				return
 			}
 			n--
-			taken <- h
+			taken <- t
 		})
+		pulled := asked - n
 		for range n {
 			free <- struct{}{}
 		}
-		if err == nil {
-			if failing {
-				w.logger.Info().Msg("orders are pulled again")
+		wait := trouble.wait(soft, err)
+		if w.pause.Status().Paused {
+			wait = max(wait, pausePull*time.Duration(pulled)/time.Duration(w.size)-time.Since(begun))
+		}
+		if wait > 0 {
+			select {
+			case <-time.After(wait):
+			case <-soft.Done():
 			}
-			failing = false
-			trouble.Reset()
-			continue
-		}
-		if soft.Err() != nil {
-			return
-		}
-		level := zerolog.WarnLevel
-		if failing {
-			level = zerolog.DebugLevel // said before
-		}
-		failing = true
-		w.logger.WithLevel(level).Err(err).Msg("orders cannot be pulled; trying again")
-		select {
-		case <-time.After(trouble.NextBackOff()):
-		case <-soft.Done():
 		}
 	}
+}
+
+// pullTrouble is what is known of pulls that fail.
+type pullTrouble struct {
+	*Worker
+	pace    *backoff.ExponentialBackOff
+	failing bool
+}
+
+// wait takes the end of a pull in, logs where it changes something, and returns
+// how long to wait before the next.
+func (p *pullTrouble) wait(soft context.Context, err error) time.Duration {
+	switch {
+	case err == nil:
+		if p.failing {
+			p.logger.Info().Msg("orders are pulled again")
+		}
+		p.failing = false
+		p.pace.Reset()
+		return 0
+	case soft.Err() != nil:
+		return 0
+	}
+	level := zerolog.WarnLevel
+	if p.failing {
+		level = zerolog.DebugLevel // said before
+	}
+	p.failing = true
+	p.logger.WithLevel(level).Err(err).Msg("orders cannot be pulled; trying again")
+	return p.pace.NextBackOff()
 }
 
 // take takes up to most of what is there now.

@@ -108,7 +108,7 @@ func (w *world) start() (stop func() error) {
 		Stream:  stream,
 		Claims:  dedupe.New(dedupe.NewRedis(w.rdb), journal, dedupe.Config{Lease: w.wait, FinalTTL: time.Hour}),
 		Vendor:  worker.Direct{Client: vendor},
-		Slots:   upstream.NewQuota(w.rdb, upstream.Account(appkey, w.url), w.rate, w.jitter),
+		Slots:   upstream.NewQuota(w.rdb, upstream.AccountID(appkey, w.url), w.rate, w.jitter),
 		Metrics: worker.NewMetrics(w.registry), Logger: zerolog.New(zerolog.NewTestWriter(w.t)).Level(zerolog.WarnLevel),
 	})
 	soft, cancel := context.WithCancel(context.Background())

@@ -8,7 +8,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
-	"unicode"
+
+	"orderworker/upstream"
 )
 
 const (
@@ -81,32 +82,50 @@ func (s *Settings) checkReconcile(f *faults) {
 	atLeast(f, "IN_DOUBT_NOTICE", s.InDoubtNotice, 0, "")
 }
 
-// checkCodes looks at the three lists together: a code can mean one thing.
-func (s *Settings) checkCodes(f *faults) {
-	meaning := map[string]string{}
-	for _, list := range []struct {
-		name  string
-		codes codeList
-	}{
-		{"UPSTREAM_PERMANENT_CODES", s.UpstreamPermanentCodes},
-		{"UPSTREAM_THROTTLE_CODES", s.UpstreamThrottleCodes},
-		{"UPSTREAM_DUPLICATE_CODES", s.UpstreamDuplicateCodes},
-	} {
-		for _, code := range list.codes {
-			other, taken := meaning[code]
-			switch {
-			case code == "":
-				f.add(list.name, "(%q) has an empty entry", strings.Join(list.codes, ","))
-			case strings.ContainsFunc(code, func(r rune) bool { return unicode.IsSpace(r) || !unicode.IsPrint(r) }):
-				f.add(list.name, "(%q) has an entry with a space in it", strings.Join(list.codes, ","))
-			case code == "200":
-				f.add(list.name, "(%q) must not have 200, which means success", strings.Join(list.codes, ","))
-			case taken && other != list.name:
-				f.add(list.name, "(%q) has %s, which is in %s too: a code can mean only one thing", strings.Join(list.codes, ","), code, other)
-			}
-			meaning[code] = list.name
-		}
+// codes are the lists of body codes, each under the name of its setting.
+func (s *Settings) codes() (codes upstream.Codes, names map[upstream.List]string, faults []upstream.CodeError) {
+	names = map[upstream.List]string{
+		upstream.PermanentCodes: "UPSTREAM_PERMANENT_CODES", upstream.AccountCodes: "UPSTREAM_ACCOUNT_CODES",
+		upstream.ThrottleCodes: "UPSTREAM_THROTTLE_CODES", upstream.AmbiguousCodes: "UPSTREAM_AMBIGUOUS_CODES",
+		upstream.DuplicateCodes: "UPSTREAM_DUPLICATE_CODES",
 	}
+	codes, faults = upstream.NewCodes(map[upstream.List][]string{
+		upstream.PermanentCodes: s.UpstreamPermanentCodes, upstream.AccountCodes: s.UpstreamAccountCodes,
+		upstream.ThrottleCodes: s.UpstreamThrottleCodes, upstream.AmbiguousCodes: s.UpstreamAmbiguousCodes,
+		upstream.DuplicateCodes: s.UpstreamDuplicateCodes,
+	})
+	return codes, names, faults
+}
+
+// checkCodes looks at the lists of codes together, and at the states of a lookup.
+func (s *Settings) checkCodes(f *faults) {
+	_, names, wrong := s.codes()
+	for _, w := range wrong {
+		rule := w.Rule
+		for list, name := range names {
+			rule = strings.ReplaceAll(rule, "the "+string(list)+" codes", name)
+		}
+		f.add(names[w.List], "(%q) %s", w.Code, rule)
+	}
+	if _, err := s.lookupStates(); err != nil {
+		f.add("UPSTREAM_LOOKUP_STATES", "(%q) %w", strings.Join(s.UpstreamLookupStates, ","), err)
+	}
+}
+
+// lookupStates are the states that a lookup asks, each once.
+func (s *Settings) lookupStates() ([]int64, error) {
+	var states []int64
+	for _, text := range s.UpstreamLookupStates {
+		n, err := strconv.ParseInt(text, 10, 64)
+		switch {
+		case err != nil:
+			return nil, fmt.Errorf("must be whole numbers with commas between them, not %q", text)
+		case slices.Contains(states, n):
+			return nil, fmt.Errorf("has %d twice", n)
+		}
+		states = append(states, n)
+	}
+	return states, nil
 }
 
 // checkOrders looks at how orders are worked off.

@@ -92,7 +92,7 @@ func hideVariables(k *kong.Kong) error {
 func variables(lookup lookupFunc) kong.ResolverFunc {
 	return func(_ *kong.Context, _ *kong.Path, flag *kong.Flag) (any, error) {
 		for _, name := range flag.Envs {
-			if value, set := lookup(name); set && (value != "" || name == "ADMIN_ADDR") {
+			if value, set := lookup(name); set && (value != "" || name == "ADMIN_ADDR" || name == "UPSTREAM_LOOKUP_STATES") {
 				return value, nil
 			}
 		}

@@ -89,7 +89,12 @@ func (c *runCmd) Run(soft context.Context, std *std) error {
 
 	if s.UpstreamSecretFile != "" {
 		var watching sync.WaitGroup
-		watching.Go(func() { s.watchSecret(soft, secretPoll, log, vendor.SetSecret) })
+		watching.Go(func() {
+			s.watchSecret(soft, secretPoll, log, func(secret upstream.Secret) {
+				vendor.SetSecret(secret)
+				w.SecretChanged()
+			})
+		})
 		defer watching.Wait()
 	}
 	log.Info().Msg("taking orders")
@@ -116,9 +121,10 @@ func unlessStopped(soft context.Context, err error) error {
 }
 
 func (s *Settings) newVendor() (*upstream.Client, error) {
+	codes, _, _ := s.codes() // checked before
 	return upstream.NewClient(upstream.Config{
 		BaseURL: s.UpstreamURL, AppKey: s.UpstreamAppkey, Secret: s.UpstreamSecret,
-		Timeout: s.UpstreamTimeout, ThrottleCodes: s.UpstreamThrottleCodes, MaxConns: s.Concurrency,
+		Timeout: s.UpstreamTimeout, Codes: codes, MaxConns: s.Concurrency,
 	})
 }
 
@@ -140,18 +146,28 @@ func assemble(ctx context.Context, s *Settings, nc *nats.Conn, rdb redis.Univers
 	if err != nil {
 		return nil, err
 	}
+	states, err := s.lookupStates()
+	if err != nil {
+		return nil, err
+	}
 	return worker.New(worker.Config{
 		Rules: worker.Rules{
-			MaxAttempts: s.MaxAttempts, PermanentCodes: s.UpstreamPermanentCodes, DuplicateCodes: s.UpstreamDuplicateCodes,
+			MaxAttempts: s.MaxAttempts, LookupStates: states,
 			Backoff:   worker.Backoff{Initial: s.BackoffInitial, Multiplier: s.BackoffMultiplier, Max: s.BackoffMax, Jitter: s.BackoffJitter},
 			Reconcile: worker.Policy(s.UpstreamReconcile), ReconcileDelay: s.ReconcileDelay,
 			InDoubtNotice: s.InDoubtNotice, UpstreamTimeout: s.UpstreamTimeout,
 		},
 		Concurrency: s.Concurrency, ShutdownTimeout: s.ShutdownTimeout,
-		Stream:  stream,
-		Claims:  dedupe.New(dedupe.NewRedis(rdb), journal, dedupe.Config{Lease: stream.AckWait(), FinalTTL: s.DedupeTTL, JournalTTL: s.JournalTTL}),
-		Vendor:  worker.Direct{Client: vendor},
-		Slots:   upstream.NewQuota(rdb, upstream.Account(s.UpstreamAppkey, s.UpstreamURL), s.UpstreamRate, s.UpstreamJitter),
+		Stream: stream,
+		Claims: dedupe.New(dedupe.NewRedis(rdb), journal, dedupe.Config{Lease: stream.AckWait(), FinalTTL: s.DedupeTTL, JournalTTL: s.JournalTTL}),
+		Connect: func(ctx context.Context) (worker.Line, error) {
+			line, err := vendor.Connect(ctx)
+			if err != nil {
+				return nil, err
+			}
+			return line, nil
+		},
+		Slots:   upstream.NewQuota(rdb, upstream.AccountID(s.UpstreamAppkey, s.UpstreamURL), s.UpstreamRate, s.UpstreamJitter),
 		Metrics: worker.NewMetrics(registry), Logger: log, Tracer: tracer,
 	}), nil
 }

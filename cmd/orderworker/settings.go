@@ -11,7 +11,7 @@ import (
 // wins. What a wrong value costs is said where it is refused, in check.go.
 //
 // A variable that is set to nothing counts as not set; only for ADMIN_ADDR it
-// means off.
+// means off, and for UPSTREAM_LOOKUP_STATES that no state is asked for.
 type Settings struct {
 	NATSURL           string        `name:"nats-url" env:"NATS_URL" default:"nats://127.0.0.1:4222" group:"NATS" help:"Servers, comma-separated: nats:// or tls://."`
 	NATSCreds         string        `name:"nats-creds" env:"NATS_CREDS" placeholder:"FILE" group:"NATS" help:"Credentials file (user JWT and seed), or a file with an NKey's seed."`
@@ -42,9 +42,12 @@ type Settings struct {
 	UpstreamTimeout        time.Duration   `name:"upstream-timeout" env:"UPSTREAM_TIMEOUT" default:"10s" group:"Vendor" help:"One call, from connection to last byte."`
 	UpstreamRate           float64         `name:"upstream-rate" env:"UPSTREAM_RATE" default:"10" group:"Vendor" help:"Requests per second for the account, over all workers, lookups included; 0 = no limit."`
 	UpstreamJitter         time.Duration   `name:"upstream-jitter" env:"UPSTREAM_JITTER" default:"50ms" group:"Vendor" help:"How much the way to the vendor varies: sends are (1s + jitter) / rate apart."`
-	UpstreamPermanentCodes codeList        `name:"upstream-permanent-codes" env:"UPSTREAM_PERMANENT_CODES" placeholder:"CODES" group:"Vendor" help:"Vendor codes, comma-separated, that are final at once."`
-	UpstreamThrottleCodes  codeList        `name:"upstream-throttle-codes" env:"UPSTREAM_THROTTLE_CODES" default:"429" group:"Vendor" help:"Vendor codes and HTTP statuses, comma-separated, that mean \"too fast\": waited out, not an attempt."`
-	UpstreamDuplicateCodes codeList        `name:"upstream-duplicate-codes" env:"UPSTREAM_DUPLICATE_CODES" placeholder:"CODES" group:"Vendor" help:"Vendor codes, comma-separated, that mean \"this outTradeNo exists\": settled by the lookup."`
+	UpstreamPermanentCodes codeList        `name:"upstream-permanent-codes" env:"UPSTREAM_PERMANENT_CODES" default:"41002,41003,41008,41018,41028,41050" placeholder:"CODES" group:"Vendor" help:"Body codes, comma-separated, that are final at once. A code may be in one list only."`
+	UpstreamAccountCodes   codeList        `name:"upstream-account-codes" env:"UPSTREAM_ACCOUNT_CODES" default:"403,502,45112" placeholder:"CODES" group:"Vendor" help:"Body codes about the account, not the order: no attempt is spent, the account is paused."`
+	UpstreamThrottleCodes  codeList        `name:"upstream-throttle-codes" env:"UPSTREAM_THROTTLE_CODES" default:"429,501" placeholder:"CODES" group:"Vendor" help:"Body codes that mean \"too fast\": waited out, not an attempt. HTTP 429 always does."`
+	UpstreamAmbiguousCodes codeList        `name:"upstream-ambiguous-codes" env:"UPSTREAM_AMBIGUOUS_CODES" default:"500,10000" placeholder:"CODES" group:"Vendor" help:"Body codes after which the order may have been bought: in doubt."`
+	UpstreamDuplicateCodes codeList        `name:"upstream-duplicate-codes" env:"UPSTREAM_DUPLICATE_CODES" default:"503016" placeholder:"CODES" group:"Vendor" help:"Body codes that mean \"this outTradeNo exists\": settled by the lookup."`
+	UpstreamLookupStates   codeList        `name:"upstream-lookup-states" env:"UPSTREAM_LOOKUP_STATES" default:"1,0,2" placeholder:"STATES" group:"Vendor" help:"Values of state that a lookup asks, one call each; empty = one call without state."`
 	UpstreamReconcile      string          `name:"upstream-reconcile" env:"UPSTREAM_RECONCILE" default:"lookup" group:"Vendor" help:"How an order in doubt is settled: lookup, resend or hold."`
 	ReconcileDelay         time.Duration   `name:"reconcile-delay" env:"RECONCILE_DELAY" default:"10m" group:"Vendor" help:"How long after an ambiguous attempt \"not found\" proves that it did not go through; too short, and it is bought twice."`
 	InDoubtNotice          time.Duration   `name:"in-doubt-notice" env:"IN_DOUBT_NOTICE" default:"5m" group:"Vendor" help:"After this long in doubt, an in_doubt event is published; 0 = at once."`

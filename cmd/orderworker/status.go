@@ -311,29 +311,44 @@ func (v *servers) ask(ctx context.Context, s *Settings, outTradeNo string) (*ven
 		return nil, err
 	}
 	defer client.Close()
-	quota := upstream.NewQuota(v.rdb, upstream.Account(s.UpstreamAppkey, s.UpstreamURL), s.UpstreamRate, s.UpstreamJitter)
+	quota := upstream.NewQuota(v.rdb, upstream.AccountID(s.UpstreamAppkey, s.UpstreamURL), s.UpstreamRate, s.UpstreamJitter)
+	states, err := s.lookupStates()
+	if err != nil {
+		return nil, err
+	}
+	round := upstream.NewRound([]string{outTradeNo}, upstream.Control{}, states)
+	for q, more := round.Next(); more; q, more = round.Next() {
+		page, err := lookUp(ctx, client, quota, q)
+		if err != nil {
+			return nil, fmt.Errorf("ask the vendor: %w", err)
+		}
+		round.Add(page)
+	}
+	found := round.Findings(true)
+	p, ok := found.Found[outTradeNo]
+	switch {
+	case ok:
+		return &vendorView{Answer: "found", OrderNumber: p.OrderNumber, OrderID: p.OrderID}, nil
+	case found.Exists[outTradeNo]:
+		return &vendorView{Answer: "unclear"}, nil
+	}
+	return &vendorView{Answer: "missing"}, nil
+}
+
+// lookUp makes one lookup within the account's quota.
+func lookUp(ctx context.Context, client *upstream.Client, quota *upstream.Quota, q upstream.Question) (upstream.Page, error) {
 	var line *upstream.Line
-	err = quota.WaitLookup(ctx, func(ctx context.Context) (err error) {
+	err := quota.WaitLookup(ctx, func(ctx context.Context) (err error) {
 		line, err = client.Reconnect(ctx, line)
 		return err
 	})
-	defer func() { line.Release() }() // before client.Close
+	defer func() { line.Release() }()
 	if err != nil {
-		return nil, fmt.Errorf("ask the vendor: %w", err)
+		return upstream.Page{}, err
 	}
-	lookup, err := line.Lookup(ctx, []string{outTradeNo}, time.Now().Add(3*time.Second))
+	page, err := line.Lookup(ctx, q, time.Now().Add(3*time.Second))
 	if e, ok := errors.AsType[*upstream.Error](err); ok && e.Class == upstream.Throttled {
 		err = errors.Join(err, quota.Slow(ctx, e.RetryAfter)) // the workers obey too
 	}
-	if err != nil {
-		return nil, fmt.Errorf("ask the vendor: %w", err)
-	}
-	p, found := lookup.Found[outTradeNo]
-	switch {
-	case found:
-		return &vendorView{Answer: "found", OrderNumber: p.OrderNumber, OrderID: p.OrderID}, nil
-	case lookup.Missing(outTradeNo):
-		return &vendorView{Answer: "missing"}, nil
-	}
-	return &vendorView{Answer: "unclear"}, nil
+	return page, err
 }

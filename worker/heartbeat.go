@@ -8,32 +8,33 @@ import (
 	"orderworker/dedupe"
 )
 
-// beat gives a sign of life for each order in progress, to the server first
+// heartbeat gives a sign of life for each order in flight, to the server first
 // and then to the store of claims, four times within each ack wait.
-func (w *Worker) beat(ctx context.Context) {
+func (w *Worker) heartbeat(ctx context.Context) {
 	every := time.NewTicker(w.ackWait / 4)
 	defer every.Stop()
-	var trouble string // with the stream, as it was reported last
-	away := false      // the store of claims
+	var reported string // what was wrong with the stream
+	away := false       // the store of claims
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case at := <-every.C:
-			orders := w.working.snapshot()
+			orders := w.inFlight.snapshot()
 			for _, o := range orders {
-				_ = o.delivery.Msg.InProgress() // answered meanwhile, or the connection is away: then there is nothing to do here
+				_ = o.task.delivery.Msg.InProgress() // answered meanwhile, or the connection is away: then there is nothing to do here
 			}
 			switch asked, err := w.renew(ctx, orders); {
 			case err != nil && !away && ctx.Err() == nil: // orders that wait for a slot would not notice
 				away = true
-				w.stalled.enter("renew", err)
+				w.unavailable.enter("renew", err)
 			case asked && err == nil && away:
 				away = false
-				w.stalled.leave("renew", true)
+				w.unavailable.leave("renew", true)
 			}
-			w.doubts.forget(at)
-			trouble = w.inspect(ctx, trouble)
+			w.pause.Remind(at)
+			w.doubts.count(at) // forgets those that are due
+			reported = w.inspect(ctx, reported)
 		}
 	}
 }
@@ -41,7 +42,6 @@ func (w *Worker) beat(ctx context.Context) {
 // inspect notes how much is waiting, and reports a stream that was altered so
 // that it could drop an order. It returns what is wrong, to be reported once.
 func (w *Worker) inspect(ctx context.Context, reported string) string {
-	w.metrics.spaced(w.slots)
 	ctx, cancel := context.WithTimeout(ctx, w.ackWait/4)
 	defer cancel()
 	n, err := w.source.Pending(ctx)
@@ -59,9 +59,9 @@ func (w *Worker) inspect(ctx context.Context, reported string) string {
 	return reported
 }
 
-// renew keeps the claims of orders. The error is of the
-// store, if it was asked and did not answer.
-func (w *Worker) renew(ctx context.Context, orders []inProgress) (asked bool, failed error) {
+// renew extends the leases of orders. The error is of the store, if it was asked
+// and did not answer.
+func (w *Worker) renew(ctx context.Context, orders []flight) (asked bool, failed error) {
 	ctx, cancel := context.WithTimeout(ctx, w.ackWait/4)
 	defer cancel()
 	for _, o := range orders {
@@ -71,7 +71,7 @@ func (w *Worker) renew(ctx context.Context, orders []inProgress) (asked bool, fa
 		err := w.claims.Renew(ctx, o.claim)
 		switch {
 		case errors.Is(err, dedupe.ErrLost):
-			if w.working.lose(o) {
+			if w.inFlight.lose(o) {
 				w.logger.Warn().Str("out_trade_no", o.claim.OutTradeNo).Msg("lease lost: another worker may take the order over; the journal decides who may send")
 			}
 		case err != nil:

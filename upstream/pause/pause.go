@@ -1,0 +1,224 @@
+package pause
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+)
+
+// Status is how it stands: whether orders are paused.
+type Status struct {
+	Paused    bool
+	Cause     string // "account", "refused" or "no_answer"
+	Why       string // what an operator needs to know
+	Since     time.Time
+	NextProbe time.Time
+	Probes    int
+}
+
+// Pause stops and restarts the sending of orders. It is safe for concurrent use.
+type Pause struct {
+	tell func(Status)
+	due  chan struct{} // a lookup is due as the probe
+
+	mu      sync.Mutex
+	ended   *sync.Cond // somebody's call has ended
+	account *account
+	timer   *time.Timer
+	number  string // an order that was refused: what a probe asks for
+	told    time.Time
+
+	asking  int        // refusals of which it is not known yet whether they are their orders' own
+	lookup  sync.Mutex // one of them asks at a time
+	asked   time.Time  // when the last answer came
+	verdict verdict    // and what it was
+}
+
+// New returns a Pause that does not pause. Tell gets each change and, while a
+// pause lasts, the same again each minute (see Remind); it must not call p.
+func New(tell func(Status)) *Pause {
+	p := &Pause{tell: tell, due: make(chan struct{}, 1), account: newAccount()}
+	p.ended = sync.NewCond(&p.mu)
+	p.timer = time.AfterFunc(time.Hour, p.ring)
+	p.timer.Stop()
+	return p
+}
+
+// Error says that orders are paused.
+type Error struct {
+	For time.Duration // how long to hand the order back for
+	Why string
+}
+
+func (e *Error) Error() string { return "orders are paused: " + e.Why }
+
+// Permit is the leave for one call. It ends with End or GiveBack.
+type Permit struct {
+	pause       *Pause
+	probe, over bool
+}
+
+// Enter waits until a call for an order may be made: while many calls are
+// unanswered, and while a lookup finds out whether the account works. The error
+// is an *Error where orders are paused, else ctx's cause.
+func (p *Pause) Enter(ctx context.Context) (*Permit, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for waiting := false; ctx.Err() == nil; waiting = true {
+		if p.asking == 0 {
+			ok, probe, handBack := p.account.admit(time.Now())
+			switch {
+			case ok:
+				return &Permit{pause: p, probe: probe}, nil
+			case handBack > 0:
+				return nil, &Error{For: handBack, Why: p.account.why}
+			}
+		}
+		if !waiting {
+			defer context.AfterFunc(ctx, p.ended.Broadcast)()
+		}
+		p.ended.Wait()
+	}
+	return nil, fmt.Errorf("wait for the vendor: %w", context.Cause(ctx))
+}
+
+// Stands says whether the call may still be made: a pause may have begun. Ask it
+// before what is costly, and last before the intent.
+func (t *Permit) Stands() bool {
+	t.pause.mu.Lock()
+	defer t.pause.mu.Unlock()
+	return t.probe || t.pause.account.cause == noPause && t.pause.asking == 0
+}
+
+// GiveBack returns a permit whose call was not made, or says nothing about the
+// vendor. After End it does nothing.
+func (t *Permit) GiveBack() {
+	if !t.over {
+		t.over = true
+		t.pause.change(func(a *account, _ time.Time) { a.giveBack(t.probe) })
+	}
+}
+
+// End takes in how the call ended: err is what Place returned. It says whether a
+// refusal is one of the order's attempts. Where nothing shows that the account
+// works, it makes a lookup to find out, with lookUp; while that is under way no
+// other call begins, and other refusals wait for its answer.
+func (t *Permit) End(outTradeNo string, err error, lookUp func() error) (attempt bool) {
+	if t.over {
+		return false
+	}
+	t.over = true
+	p, v, e, why := t.pause, notItsOwn, endOf(err), fmt.Sprint(err)
+	p.change(func(a *account, now time.Time) {
+		if e != sold && e != about {
+			p.number = outTradeNo
+		}
+		if v = a.ended(e, t.probe, why, now); v == ask {
+			p.asking++
+		}
+	})
+	if v == ask {
+		v = p.judge(time.Now(), why, lookUp)
+	}
+	return v == counts
+}
+
+// judge says what a refusal that came at ended means. Refusals that come while a
+// lookup is under way share its answer.
+func (p *Pause) judge(ended time.Time, why string, lookUp func() error) (v verdict) {
+	p.lookup.Lock()
+	defer p.lookup.Unlock()
+	if v = p.verdict; ended.After(p.asked) {
+		err := lookUp()
+		p.change(func(a *account, now time.Time) { v = a.judged(err, why, now) })
+		p.verdict, p.asked = v, time.Now()
+	}
+	p.change(func(*account, time.Time) { p.asking-- })
+	return v
+}
+
+// LookedUp takes the end of any lookup in.
+func (p *Pause) LookedUp(err error) {
+	p.change(func(a *account, now time.Time) { a.lookedUp(err, now) })
+}
+
+// Due has a value when a lookup is to be made as the probe: take it, then call
+// Probe.
+func (p *Pause) Due() <-chan struct{} { return p.due }
+
+// Probe returns the number to look up, where a lookup is due as the probe. Tell
+// LookedUp how it ended.
+func (p *Pause) Probe() (outTradeNo string, ok bool) {
+	p.change(func(a *account, now time.Time) { outTradeNo, ok = p.number, a.probeLookup(now) })
+	return outTradeNo, ok
+}
+
+// ProbeNow makes a lookup due at once: something has changed that may end the
+// pause, such as the account's secret.
+func (p *Pause) ProbeNow() {
+	p.change(func(a *account, now time.Time) {
+		a.due, a.lookupNext, a.lookupWorked = now, true, false
+		a.interval.Reset()
+	})
+}
+
+// Remind tells again of a pause that was told of a minute ago.
+func (p *Pause) Remind(now time.Time) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.account.cause != noPause && now.Sub(p.told) >= time.Minute {
+		p.told = now
+		p.tell(p.status())
+	}
+}
+
+// Status says how it stands.
+func (p *Pause) Status() Status {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.status()
+}
+
+func (p *Pause) status() Status {
+	a := p.account
+	s := Status{Paused: a.cause != noPause, Cause: string(a.cause), Why: a.why, Since: a.since, Probes: a.probes}
+	if s.Paused {
+		s.NextProbe = a.due
+	}
+	return s
+}
+
+// change changes the account, tells of a pause that begins or ends, lets as many
+// go on as may, and sets the timer of the next lookup.
+func (p *Pause) change(do func(a *account, now time.Time)) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	a, now := p.account, time.Now()
+	was := a.cause
+	do(a, now)
+	if a.cause != was {
+		p.told = now
+		p.tell(p.status())
+	}
+	switch {
+	case a.cause == noPause:
+		for range maxUnanswered - a.unanswered {
+			p.ended.Signal()
+		}
+		p.timer.Stop()
+	case a.lookupNext:
+		p.ended.Broadcast() // whoever waits is to be handed back
+		p.timer.Reset(max(a.due.Sub(now), 0))
+	default:
+		p.ended.Broadcast()
+		p.timer.Stop()
+	}
+}
+
+func (p *Pause) ring() {
+	select {
+	case p.due <- struct{}{}:
+	default:
+	}
+}

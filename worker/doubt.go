@@ -1,0 +1,121 @@
+package worker
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"orderworker/dedupe"
+)
+
+// holdPoll is how often an order that waits for an operator looks whether
+// there is a verdict.
+const holdPoll = 10 * time.Second
+
+// enterDoubt parks an order whose newest request may have gone through, or
+// whose earlier one still may; earlier is what was known of that.
+func (t *task) enterDoubt(hard context.Context, err error, earlier dedupe.Doubt) outcome {
+	d := t.claim.Doubt // of the newest intent: what "not found" said of the earlier one proves nothing for it
+	if t.claim.Verdict == dedupe.InDoubt {
+		d.Asked = earlier.Asked + 1
+	}
+	if e := upstreamError(err); e != nil {
+		d.Bought, d.Exists = e.Bought, e.Exists
+	}
+	return t.park(hard, d, t.nextLook(d, time.Now()), err)
+}
+
+// resolve goes on with an order in doubt by the policy.
+func (t *task) resolve(soft, hard context.Context) outcome {
+	d := t.claim.Doubt
+	now := time.Now()
+	switch {
+	case t.rules.Reconcile == Hold:
+		return t.park(hard, d, holdPoll, errors.New("waits for orderworker settle"))
+	case t.rules.resends(d) && !t.expired(now):
+		if now.Before(t.rules.certainlyOver(d.SendBy)) {
+			return t.park(hard, d, t.nextLook(d, now), errors.New("the earlier request may still be under way"))
+		}
+		return t.place(soft, hard)
+	default:
+		return t.ask(soft, hard, d)
+	}
+}
+
+// ask has the vendor looked up, and draws the conclusion: found is bought; "not
+// found" twice, the second time from the provable time on, is not bought;
+// anything else proves nothing.
+func (t *task) ask(soft, hard context.Context, d dedupe.Doubt) outcome {
+	asked := time.Now() // before it is sent: an answer is never younger than it looks
+	var a finding
+	err := t.span.within(soft, "getOrderPackageDetails", func(ctx context.Context) (err error) { // the call is that of many orders
+		a, err = t.lookups.ask(ctx, t.order.OutTradeNo)
+		return errors.Join(err, a.err)
+	})
+	switch {
+	case soft.Err() != nil && !a.found:
+		return t.release(hard, StepReleased, 0, context.Cause(soft))
+	case a.failed: // the order's own schedule stays as it is
+		return t.park(hard, d, a.retry, err)
+	case a.found:
+		r := t.result(Succeeded, t.claim.Attempts+1).bought(a.purchase)
+		r.Reconciled = true
+		return t.finish(hard, r)
+	case a.exists:
+		d.Exists = true
+	case a.missing && d.Missing && !d.Bought && !d.Exists && asked.After(t.rules.provable(d.SendBy)):
+		if err := t.claims.Disprove(hard, t.claim); err != nil {
+			return failure(StepInterrupted, err)
+		}
+		return t.place(soft, hard)
+	case a.missing:
+		d.Missing = true
+	}
+	d.Asked++
+	return t.park(hard, d, t.nextLook(d, time.Now()), err)
+}
+
+// park leaves an order in doubt until it is worth another look, and tells the
+// world once that it has been so for long.
+func (t *task) park(hard context.Context, d dedupe.Doubt, next time.Duration, why error) outcome {
+	noticeIn := t.rules.InDoubtNotice - time.Since(d.Since)
+	if !d.Noticed && noticeIn <= 0 {
+		if err := t.notice(hard); err != nil {
+			return failure(StepInterrupted, errors.Join(err, why))
+		}
+		d.Noticed = true
+	}
+	if !d.Noticed {
+		next = min(next, noticeIn)
+	}
+	next = max(next, time.Millisecond)
+	if err := t.claims.Doubt(hard, t.claim, d, next); err != nil {
+		return failure(StepInterrupted, errors.Join(err, why))
+	}
+	return again(StepInDoubt, next, why)
+}
+
+// nextLook is how long an order in doubt is left alone.
+func (t *task) nextLook(d dedupe.Doubt, now time.Time) time.Duration {
+	switch {
+	case t.rules.Reconcile == Hold:
+		return holdPoll
+	case t.rules.resends(d):
+		return max(t.rules.certainlyOver(d.SendBy).Sub(now), t.rules.Backoff.Delay(d.Asked))
+	}
+	return t.rules.nextAsk(d, now)
+}
+
+// notice publishes the in_doubt event, where the order is still this worker's: one
+// that stood still for long may have been overtaken.
+func (t *task) notice(hard context.Context) error {
+	if err := t.claims.Renew(hard, t.claim); err != nil {
+		return err
+	}
+	r := t.result(InDoubt, t.claim.Attempts)
+	if err := t.publish(hard, r.event(r.encode())); err != nil {
+		return err
+	}
+	t.metrics.results.WithLabelValues(string(InDoubt)).Inc()
+	return nil
+}

@@ -1,0 +1,152 @@
+package worker
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"github.com/cenkalti/backoff/v4"
+	"github.com/rs/zerolog"
+
+	"orderworker/dedupe"
+)
+
+// storeBackoff paces a repeated call to a store: 50 ms growing to 2 s, for ever.
+func storeBackoff() *backoff.ExponentialBackOff {
+	return backoff.NewExponentialBackOff(
+		backoff.WithInitialInterval(50*time.Millisecond),
+		backoff.WithMaxInterval(2*time.Second),
+		backoff.WithMaxElapsedTime(0))
+}
+
+// retry calls op until it succeeds, fails in a way that trying again does not
+// heal, or ctx ends. An order in flight so keeps its place while a store is
+// unavailable: nothing else is pulled, nothing is sent, and nothing fails.
+func (u *unavailable) retry(ctx context.Context, what string, op func() error) error {
+	var pace *backoff.ExponentialBackOff // made when it is needed: mostly it is not
+	for {
+		err := op()
+		answered := err == nil || errors.Is(err, dedupe.ErrLost) || unhealable(err)
+		if pace != nil && (answered || ctx.Err() != nil) {
+			u.leave(what, answered)
+		}
+		switch {
+		case answered:
+			return err
+		case ctx.Err() != nil:
+			return errors.Join(context.Cause(ctx), err)
+		case pace == nil:
+			pace = storeBackoff()
+			u.enter(what, err)
+		}
+		u.logger.Debug().Err(err).Str("op", what).Msg("retrying")
+		select {
+		case <-time.After(pace.NextBackOff()):
+		case <-ctx.Done():
+		}
+	}
+}
+
+// retryClaims is claims that retries what writes, each call until its context
+// ends. Renew is left as it is: the heartbeat comes again anyway.
+type retryClaims struct {
+	claims
+	*unavailable
+}
+
+func (r retryClaims) Claim(ctx context.Context, o dedupe.Order, owner string, redelivered bool) (c *dedupe.Claim, err error) {
+	err = r.retry(ctx, "claim", func() error {
+		c, err = r.claims.Claim(ctx, o, owner, redelivered)
+		return err
+	})
+	return c, err
+}
+
+func (r retryClaims) Intent(ctx context.Context, c *dedupe.Claim, sendBy time.Time) error {
+	return r.retry(ctx, "intent", func() error { return r.claims.Intent(ctx, c, sendBy) })
+}
+
+func (r retryClaims) Wait(ctx context.Context, c *dedupe.Claim, attempts int, delay time.Duration) error {
+	return r.retry(ctx, "wait", func() error { return r.claims.Wait(ctx, c, attempts, delay) })
+}
+
+func (r retryClaims) Doubt(ctx context.Context, c *dedupe.Claim, d dedupe.Doubt, next time.Duration) error {
+	return r.retry(ctx, "doubt", func() error { return r.claims.Doubt(ctx, c, d, next) })
+}
+
+func (r retryClaims) Disprove(ctx context.Context, c *dedupe.Claim) error {
+	return r.retry(ctx, "disprove", func() error { return r.claims.Disprove(ctx, c) })
+}
+
+func (r retryClaims) Finish(ctx context.Context, c *dedupe.Claim, result []byte, succeeded bool) (written []byte, err error) {
+	err = r.retry(ctx, "finish", func() error {
+		written, err = r.claims.Finish(ctx, c, result, succeeded)
+		return err
+	})
+	return written, err
+}
+
+func (r retryClaims) Remember(ctx context.Context, c *dedupe.Claim, result []byte) error {
+	return r.retry(ctx, "remember", func() error { return r.claims.Remember(ctx, c, result) })
+}
+
+func (r retryClaims) Release(ctx context.Context, c *dedupe.Claim) error {
+	return r.retry(ctx, "release", func() error { return r.claims.Release(ctx, c) })
+}
+
+// retryPublisher is publisher that retries, each call until its context ends.
+type retryPublisher struct {
+	publisher
+	*unavailable
+}
+
+func (r retryPublisher) Publish(ctx context.Context, e Event) error {
+	return r.retry(ctx, "publish", func() error { return r.publisher.Publish(ctx, e) })
+}
+
+func (r retryPublisher) Bury(ctx context.Context, l DeadLetter) error {
+	return r.retry(ctx, "dead_letter", func() error { return r.publisher.Bury(ctx, l) })
+}
+
+// unavailable is what waits for a store: orders in flight, by the operation, and
+// the heartbeat of all of them. However many there are of a kind, the log has one
+// line when the first begins to wait and one when none waits any more.
+type unavailable struct {
+	logger zerolog.Logger
+
+	mu    sync.Mutex
+	waits map[string]*storeWait
+}
+
+// storeWait is the wait for one kind of operation.
+type storeWait struct {
+	orders int
+	since  time.Time
+}
+
+// enter begins the wait of an order: the operation, and why it failed.
+func (u *unavailable) enter(op string, err error) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if u.waits == nil {
+		u.waits = make(map[string]*storeWait)
+	}
+	if u.waits[op] == nil {
+		u.waits[op] = &storeWait{since: time.Now()}
+		u.logger.Warn().Err(err).Str("op", op).Msg("store unavailable, retrying; orders wait for it")
+	}
+	u.waits[op].orders++
+}
+
+// leave ends it; answered: the store has answered.
+func (u *unavailable) leave(op string, answered bool) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	w := u.waits[op]
+	w.orders--
+	if w.orders == 0 && answered {
+		u.logger.Info().Str("op", op).Int64("waited_ms", time.Since(w.since).Milliseconds()).Msg("store available again")
+		delete(u.waits, op)
+	}
+}
