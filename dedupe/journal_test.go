@@ -18,8 +18,8 @@ import (
 // eachJournal runs the suite over every Journal there is.
 func eachJournal(t *testing.T, test func(t *testing.T, j Journal)) {
 	t.Run("memory", func(t *testing.T) { test(t, NewMemory()) })
-	t.Run("miniredis", func(t *testing.T) { test(t, NewRedisJournal(miniRedis(t), time.Hour)) })
-	t.Run("redis", func(t *testing.T) { test(t, NewRedisJournal(realRedis(t), time.Hour)) })
+	t.Run("miniredis", func(t *testing.T) { test(t, NewRedisJournal(miniRedis(t), testDeployment, time.Hour)) })
+	t.Run("redis", func(t *testing.T) { test(t, NewRedisJournal(realRedis(t), testDeployment, time.Hour)) })
 	t.Run("jetstream", func(t *testing.T) { j, _ := realJournal(t); test(t, j) })
 }
 
@@ -111,16 +111,16 @@ func TestJournalUnreadable(t *testing.T) {
 
 func TestRedisJournalExpiry(t *testing.T) {
 	c := realRedis(t)
-	j := NewRedisJournal(c, time.Hour)
+	j := NewRedisJournal(c, testDeployment, time.Hour)
 	rev := mustWrite(t, j, "x", Record{State: StateIntent, Owner: "a"}, 0)
-	if ttl := c.PTTL(t.Context(), "journal:x").Val(); ttl != -1 {
+	if ttl := c.PTTL(t.Context(), "ORDERS:journal:x").Val(); ttl != -1 {
 		t.Errorf("an open intent expires in %v", ttl)
 	}
 	mustWrite(t, j, "x", Record{State: StateFinal, Owner: "a"}, rev)
-	if ttl := c.PTTL(t.Context(), "journal:x").Val(); ttl <= 0 {
+	if ttl := c.PTTL(t.Context(), "ORDERS:journal:x").Val(); ttl <= 0 {
 		t.Errorf("a final does not expire: %v", ttl)
 	}
-	c.Del(t.Context(), "journal:x") // it has expired
+	c.Del(t.Context(), "ORDERS:journal:x") // it has expired
 	if again := mustWrite(t, j, "x", Record{State: StateIntent, Owner: "b"}, 0); again <= rev {
 		t.Errorf("revision %d was used before (%d)", again, rev)
 	}

@@ -66,7 +66,7 @@ func (c *runCmd) Run(soft context.Context, std *std) error {
 		return err
 	}
 	defer closeRedis(rdb)
-	err = waitFor(soft, "redis", log, redisGate.fail, func(ctx context.Context) error { return checkRedis(ctx, rdb, log) })
+	err = waitFor(soft, "redis", log, redisGate.fail, func(ctx context.Context) error { return checkRedis(ctx, rdb, s.OrdersStream, log) })
 	if err != nil {
 		return unlessStopped(soft, err)
 	}
@@ -153,7 +153,7 @@ func assemble(ctx context.Context, s *Settings, nc *nats.Conn, rdb redis.Univers
 		},
 		Concurrency: s.Concurrency, ShutdownTimeout: s.ShutdownTimeout,
 		Stream:  stream,
-		Claims:  dedupe.New(dedupe.NewRedis(rdb), journal, dedupe.Config{Lease: stream.AckWait(), FinalTTL: s.DedupeTTL, JournalTTL: s.JournalTTL}),
+		Claims:  dedupe.New(dedupe.NewRedis(rdb, s.OrdersStream), journal, dedupe.Config{Lease: stream.AckWait(), FinalTTL: s.DedupeTTL, JournalTTL: s.JournalTTL}),
 		Vendor:  vendor,
 		Slots:   upstream.NewQuota(rdb, s.UpstreamAppkey, s.UpstreamRate, s.UpstreamJitter),
 		Metrics: worker.NewMetrics(registry), Logger: log, Tracer: tracer,
@@ -164,7 +164,7 @@ func assemble(ctx context.Context, s *Settings, nc *nats.Conn, rdb redis.Univers
 // Redis, for those who accept what it can lose.
 func (s *Settings) openJournal(ctx context.Context, js jetstream.JetStream, rdb redis.UniversalClient, log zerolog.Logger) (dedupe.Journal, error) {
 	if s.JournalTTL == 0 {
-		return dedupe.NewRedisJournal(rdb, s.DedupeTTL), nil
+		return dedupe.NewRedisJournal(rdb, s.OrdersStream, s.DedupeTTL), nil
 	}
 	if err := dedupe.EnsureJournal(ctx, js, s.JournalStream, s.JournalSubject, s.NATSReplicas); err != nil {
 		if api, ok := errors.AsType[*jetstream.APIError](err); ok && api.Code == 400 { // the server understood, and says no
