@@ -19,6 +19,7 @@ type Claim struct {
 	Waits     int           // waits so far, refused or not: the exponent of the next backoff
 	Result    []byte        // Final, Done
 	ResultSeq uint64        // Final, Done: stream sequence of the request whose result it is
+	First     uint64        // stream sequence of the request that the order belongs to: the earliest that is known, mostly this one
 	Doubt     Doubt         // InDoubt; after Intent: of that intent
 	Standing  string        // Conflict: the fingerprint that the number was used with
 	Last      Answer        // of the newest refusal that is known; to be set before Wait and Doubt
@@ -46,7 +47,7 @@ func (c *Claim) record(state State) Record {
 		Fingerprint: c.Fingerprint,
 		Account:     c.Account,
 		Owner:       c.Owner,
-		Seq:         c.Seq,
+		Seq:         c.First,
 		Attempt:     c.attempt,
 		Attempts:    c.Attempts,
 		Waits:       c.Waits,
@@ -62,6 +63,21 @@ func (c *Claim) entry(phase Phase) Entry {
 		e.Doubt = &d
 	}
 	return e
+}
+
+// owned is the order as the stores keep it: of its first request, whichever one
+// drives it on.
+func (c *Claim) owned() Order {
+	o := c.Order
+	o.Seq = c.First
+	return o
+}
+
+// first notes that the order is known to be that of request seq; 0: not known.
+func (c *Claim) first(seq uint64) {
+	if c.First == 0 || seq != 0 && seq < c.First {
+		c.First = seq
+	}
 }
 
 // finish makes c the claim on an order whose result is r's.
@@ -88,7 +104,7 @@ func (s *Store) Claim(ctx context.Context, o Order, owner string, redelivered bo
 		return nil, errors.New("claim: no outTradeNo or no owner")
 	}
 	for range claimRounds {
-		c := &Claim{Order: o, Owner: owner, rev: new(atomic.Uint64)}
+		c := &Claim{Order: o, Owner: owner, First: o.Seq, rev: new(atomic.Uint64)}
 		err := s.claim(ctx, c, redelivered)
 		if err != nil {
 			return nil, wrap("claim", c, err)
@@ -99,7 +115,7 @@ func (s *Store) Claim(ctx context.Context, o Order, owner string, redelivered bo
 		}
 		redelivered = true // a record was thrown away: there is a history
 	}
-	return &Claim{Order: o, Owner: owner, Verdict: Busy, Left: claimPause}, nil
+	return &Claim{Order: o, Owner: owner, First: o.Seq, Verdict: Busy, Left: claimPause}, nil
 }
 
 // claim asks Redis, and the journal where Redis cannot know. It leaves the
@@ -111,6 +127,9 @@ func (s *Store) claim(ctx context.Context, c *Claim, redelivered bool) error {
 		return err
 	}
 	c.Attempts, c.Waits, c.attempt, c.Last = e.Attempts, e.Waits, e.Attempt, e.Last
+	if hold != HoldOther {
+		c.first(e.Seq)
+	}
 	c.rev.Store(e.Rev)
 	switch {
 	case hold == HoldBusy:
@@ -176,6 +195,7 @@ func (s *Store) consult(ctx context.Context, c *Claim, hold Hold, e Entry) error
 		_, err := s.records.Forget(ctx, c.Order, c.Owner) // or the true order would meet our fingerprint
 		return err
 	}
+	c.first(r.Seq)
 	c.attempt, c.Attempts, c.Waits = r.Attempt, max(r.Attempts, e.Attempts), max(r.Waits, e.Waits)
 	if e.Attempts <= r.Attempts {
 		c.Last = r.Last
@@ -192,7 +212,7 @@ func (s *Store) consult(ctx context.Context, c *Claim, hold Hold, e Entry) error
 		c.Verdict = Ready
 		if left := time.Until(r.Due); left > 0 {
 			c.Verdict, c.Left = Waiting, left
-			return s.records.Park(ctx, c.Order, c.Owner, c.entry(PhaseReady), left)
+			return s.records.Park(ctx, c.owned(), c.Owner, c.entry(PhaseReady), left)
 		}
 	}
 	return nil

@@ -52,7 +52,7 @@ func (s *Store) Renew(ctx context.Context, c *Claim) error {
 	if !c.held { // not by Verdict, which others may be writing
 		return misuse("renew", c, "was never ours")
 	}
-	return wrap("renew", c, s.records.Renew(ctx, c.Order, c.Owner, c.revision(), s.cfg.Lease))
+	return wrap("renew", c, s.records.Renew(ctx, c.owned(), c.Owner, c.revision(), s.cfg.Lease))
 }
 
 // Intent writes down the decision to send attempt c.Doubt.Attempt, none of
@@ -106,7 +106,7 @@ func (s *Store) Wait(ctx context.Context, c *Claim, attempts int, delay time.Dur
 	}
 	e := c.entry(PhaseReady)
 	e.Attempts, e.Waits = r.Attempts, r.Waits
-	return wrap("wait", c, s.records.Park(ctx, c.Order, c.Owner, e, delay))
+	return wrap("wait", c, s.records.Park(ctx, c.owned(), c.Owner, e, delay))
 }
 
 // Disprove turns InDoubt into Ready: the lookup proved that no attempt went
@@ -145,7 +145,7 @@ func (s *Store) Doubt(ctx context.Context, c *Claim, d Doubt, next time.Duration
 		}
 	}
 	c.Verdict, c.Doubt = InDoubt, d
-	return wrap("doubt", c, s.records.Park(ctx, c.Order, c.Owner, c.entry(PhaseDoubt), next))
+	return wrap("doubt", c, s.records.Park(ctx, c.owned(), c.Owner, c.entry(PhaseDoubt), next))
 }
 
 // Finish writes the result down and returns the one that now stands in the
@@ -190,7 +190,7 @@ func (s *Store) Finish(ctx context.Context, c *Claim, result []byte, succeeded b
 // fact too: it does not matter who holds the order. A final that Redis has
 // already never changes.
 func (s *Store) Remember(ctx context.Context, c *Claim, result []byte) error {
-	o := c.Order
+	o := c.owned()
 	if c.ResultSeq != 0 {
 		o.Seq = c.ResultSeq
 	}
@@ -217,7 +217,7 @@ func (s *Store) Release(ctx context.Context, c *Claim) error {
 		}
 		phase = PhaseReady
 	}
-	return wrap("release", c, s.records.Park(ctx, c.Order, c.Owner, c.entry(phase), 0))
+	return wrap("release", c, s.records.Park(ctx, c.owned(), c.Owner, c.entry(phase), 0))
 }
 
 // wrap names the act and the order; nil stays nil.

@@ -94,7 +94,7 @@ func (s *Store) swap(ctx context.Context, c *Claim, r Record, over func(Record) 
 // the same.
 func (s *Store) stepAside(ctx context.Context, c *Claim, err error) {
 	if errors.Is(err, ErrLost) {
-		_ = s.records.Park(ctx, c.Order, c.Owner, c.entry(PhaseClaimed), 0)
+		_ = s.records.Park(ctx, c.owned(), c.Owner, c.entry(PhaseClaimed), 0)
 	}
 }
 
