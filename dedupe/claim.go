@@ -30,6 +30,7 @@ type Claim struct {
 	tried   bool           // an intent of this claim may stand in the journal
 	sent    bool           // an intent of this claim was granted
 	bought  bool           // the journal knows of Doubt.Bought
+	exists  bool           // and of Doubt.Exists
 }
 
 func (c *Claim) revision() uint64 {
@@ -207,7 +208,8 @@ func (s *Store) consult(ctx context.Context, c *Claim, hold Hold, e Entry) error
 		if c.isForeign(r.Account) {
 			return s.giveBackForeign(ctx, c, e, r)
 		}
-		c.Verdict, c.Doubt, c.bought = InDoubt, doubtOf(r, e.Doubt), r.Bought
+		c.Verdict, c.Doubt = InDoubt, doubtOf(r, e.Doubt)
+		c.bought, c.exists = r.Bought, r.Exists
 	case StateReady:
 		c.Verdict = Ready
 		if left := time.Until(r.Due); left > 0 {
@@ -260,17 +262,18 @@ func unwritten(hold Hold, e Entry, outlived bool, now time.Time) (Verdict, Doubt
 
 // doubtOf is the doubt about intent r, with what Redis has noted. Notes on an
 // older attempt say nothing about this one, but while the older is still open
-// the notice was published, and what was bought stays bought.
+// the notice was published, and what was bought or exists stays so.
 func doubtOf(r Record, notes *Doubt) Doubt {
-	d := Doubt{Attempt: r.Attempt, SendBy: r.SendBy, Since: r.Since, Bought: r.Bought}
+	d := Doubt{Attempt: r.Attempt, SendBy: r.SendBy, Since: r.Since, Bought: r.Bought, Exists: r.Exists}
 	if notes == nil {
 		return d
 	}
 	if notes.Attempt == r.Attempt {
-		d.Exists, d.Asked, d.Missing = notes.Exists, notes.Asked, notes.Missing
+		d.Asked, d.Missing = notes.Asked, notes.Missing
 	}
 	if notes.Attempt == r.Attempt || r.Open {
 		d.Bought = d.Bought || notes.Bought
+		d.Exists = d.Exists || notes.Exists
 		d.Noticed = notes.Noticed
 	}
 	return d

@@ -69,6 +69,8 @@ func (s *Store) Intent(ctx context.Context, c *Claim, sendBy time.Time) error {
 		return misuse("intent", c, "is not open")
 	case c.Doubt.Bought:
 		return misuse("intent", c, "was already bought")
+	case c.Doubt.Exists:
+		return misuse("intent", c, "exists at the vendor")
 	case c.sent:
 		return misuse("intent", c, "has its intent")
 	}
@@ -117,6 +119,8 @@ func (s *Store) Disprove(ctx context.Context, c *Claim) error {
 		return misuse("disprove", c, "is not in doubt")
 	case c.Doubt.Bought:
 		return misuse("disprove", c, "was bought")
+	case c.Doubt.Exists:
+		return misuse("disprove", c, "exists at the vendor")
 	case c.sent:
 		return misuse("disprove", c, "has sent since")
 	}
@@ -129,9 +133,9 @@ func (s *Store) Disprove(ctx context.Context, c *Claim) error {
 
 // Doubt gives the order back, in doubt, until next from now. d is what is
 // known by then, c.Doubt with what was learned; c.Attempts and c.Waits ride
-// along. The journal is written only where d.Bought is new, which then is a
-// fact like a success, whoever holds the order (ErrLost all the same where
-// that is not us).
+// along. The journal is written only where d.Bought or d.Exists is new, which
+// then is a fact like a success, whoever holds the order (ErrLost all the same
+// where that is not us).
 func (s *Store) Doubt(ctx context.Context, c *Claim, d Doubt, next time.Duration) error {
 	if !c.Verdict.open() {
 		return misuse("doubt", c, "is not open")
@@ -139,8 +143,8 @@ func (s *Store) Doubt(ctx context.Context, c *Claim, d Doubt, next time.Duration
 	d.Attempt = cmp.Or(d.Attempt, c.attempt)
 	d.SendBy = cmp.Or(d.SendBy, c.Doubt.SendBy)
 	d.Since = cmp.Or(d.Since, c.Doubt.Since)
-	if d.Bought && !c.bought {
-		if err := s.bought(ctx, c, d); err != nil {
+	if d.Bought && !c.bought || d.Exists && !c.exists {
+		if err := s.writeFact(ctx, c, d); err != nil {
 			return wrap("doubt", c, err)
 		}
 	}
