@@ -105,9 +105,15 @@ func (w *world) start() (stop func() error) {
 	w.registry = prometheus.NewRegistry()
 	run := worker.New(worker.Config{
 		Rules: w.rules, Concurrency: w.size, ShutdownTimeout: 5 * time.Second,
-		Stream:  stream,
-		Claims:  dedupe.New(dedupe.NewRedis(w.rdb), journal, dedupe.Config{Lease: w.wait, FinalTTL: time.Hour}),
-		Vendor:  worker.Direct{Client: vendor},
+		Stream: stream,
+		Claims: dedupe.New(dedupe.NewRedis(w.rdb, "ORDERS"), journal, dedupe.Config{Lease: w.wait, FinalTTL: time.Hour}),
+		Connect: func(ctx context.Context) (worker.Line, error) {
+			line, err := vendor.Connect(ctx)
+			if err != nil {
+				return nil, err
+			}
+			return line, nil
+		},
 		Slots:   upstream.NewQuota(w.rdb, upstream.AccountID(appkey, w.url), w.rate, w.jitter),
 		Metrics: worker.NewMetrics(w.registry), Logger: zerolog.New(zerolog.NewTestWriter(w.t)).Level(zerolog.WarnLevel),
 	})
