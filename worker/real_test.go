@@ -435,6 +435,32 @@ func TestInvalidRequestStandsInTheDeadLetterStream(t *testing.T) {
 	}
 }
 
+// Neither can be answered as nats.go would have it: the first is no word of the
+// server, the second has no room for a dead letter's headers.
+func TestHostileRequestsKeepNobodyWaiting(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.size = 2
+	w.start()
+	for range 10 {
+		w.publish("", "Status", "404")
+		w.publish("no JSON", "Long", strings.Repeat("x", 65_000))
+	}
+	w.publish(request("A", "P"), "Status", "503", "Nats-Msg-Id", "A")
+	w.idle()
+	w.wantPurchases("A", 1)
+	dropped := 0
+	dead := w.all("ORDERS_DEAD")
+	for _, d := range dead {
+		if d.Header.Get("Dead-Headers-Dropped") == "1" && d.Header.Get("Long") == "" {
+			dropped++
+		}
+	}
+	if len(dead) != 20 || dropped != 10 {
+		t.Errorf("%d dead letters, %d without their long header, want 20 and 10", len(dead), dropped)
+	}
+}
+
 func TestDeadLetterIsCutToWhatTheServerTakes(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
