@@ -140,7 +140,7 @@ func TestRateHoldsThoughConnectingTakesLong(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				v := newFarVendor(lender, c.headers...)
 				var processes []process
-				for _, pod := range newSimFleet(t, 2, 10, 0, 50*time.Millisecond, 0).pods {
+				for _, pod := range newSimFleet(t, 2, 10, 0, 50*time.Millisecond).pods {
 					client := testClient(t, Config{BaseURL: "https://example.com"})
 					trust(client, lender)
 					client.conns.dial = func(context.Context, string, string) (net.Conn, error) {
