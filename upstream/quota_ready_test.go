@@ -83,6 +83,35 @@ func TestConnectionLostBeforeTheSlotCostsTheSlot(t *testing.T) {
 	}
 }
 
+// Wait may be late once: what Redis's reply was late and what the connection took
+// at the slot are counted together.
+func TestLateReplyAndLateReadyAreOneLateness(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		took := []time.Duration{1, 4, 1} // ms
+		f := &fakeRedis{
+			took:  func(n int64) time.Duration { return took[n-1] * time.Millisecond },
+			delay: func(int64) time.Duration { return 10 * time.Millisecond },
+		}
+		q := NewQuota(f.client(), "k", 1, 50*time.Millisecond)
+		defer q.rdb.Close()
+		calls := 0
+		for range 2 {
+			err := q.Wait(t.Context(), func(context.Context) error {
+				if calls++; calls == 6 {
+					time.Sleep(3 * time.Millisecond)
+				}
+				return nil
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+		if n := f.calls.Load(); n != 3 {
+			t.Errorf("%d slots were reserved, want another for the one that was 6ms late", n)
+		}
+	})
+}
+
 // A slot that is far away has its connection looked at shortly before.
 func TestConnectionIsFreshAtAFarSlot(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
