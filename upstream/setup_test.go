@@ -130,17 +130,18 @@ func TestRateHoldsThoughConnectingTakesLong(t *testing.T) {
 	for name, c := range map[string]struct {
 		place   placeOne
 		headers []string
+		pods    int
 		good    bool
 	}{
-		"connections are kept":     {connectFirst, nil, true},
-		"each call has its own":    {connectFirst, []string{"Connection: close"}, true},
-		"slot first, kept (wrong)": {slotFirst, nil, false}, // this test can see what it is for
+		"connections are kept":     {connectFirst, nil, 2, true},
+		"each call has its own":    {connectFirst, []string{"Connection: close"}, 1, true},
+		"slot first, kept (wrong)": {slotFirst, nil, 2, false}, // this test can see what it is for
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				v := newFarVendor(lender, c.headers...)
 				var processes []process
-				for _, pod := range newSimFleet(t, 2, 10, 0, 50*time.Millisecond, 0).pods {
+				for _, pod := range newSimFleet(t, c.pods, 10, 0, 50*time.Millisecond).pods {
 					client := testClient(t, Config{BaseURL: "https://example.com"})
 					trust(client, lender)
 					client.conns.dial = func(context.Context, string, string) (net.Conn, error) {
