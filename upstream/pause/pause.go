@@ -29,16 +29,16 @@ type Pause struct {
 	number  string // an order that was refused: what a probe asks for
 	told    time.Time
 
-	asking  int        // refusals of which it is not known yet whether they are their orders' own
-	lookup  sync.Mutex // one of them asks at a time
-	asked   time.Time  // when the last answer came
-	verdict verdict    // and what it was
+	asking  int           // refusals of which it is not known yet whether they are their orders' own
+	lookup  chan struct{} // one of them asks at a time; a lock on which the time of a test goes on
+	asked   time.Time     // when the last answer came
+	verdict verdict       // and what it was
 }
 
 // New returns a Pause that does not pause. Tell gets each change and, while a
 // pause lasts, the same again each minute (see Remind); it must not call p.
 func New(tell func(Status)) *Pause {
-	p := &Pause{tell: tell, due: make(chan struct{}, 1), account: newAccount()}
+	p := &Pause{tell: tell, due: make(chan struct{}, 1), account: newAccount(), lookup: make(chan struct{}, 1)}
 	p.ended = sync.NewCond(&p.mu)
 	p.timer = time.AfterFunc(time.Hour, p.ring)
 	p.timer.Stop()
@@ -127,8 +127,8 @@ func (t *Permit) End(outTradeNo string, err error, lookUp func() error) (attempt
 // judge says what a refusal that came at ended means. Refusals that come while a
 // lookup is under way share its answer.
 func (p *Pause) judge(ended time.Time, why string, lookUp func() error) (v verdict) {
-	p.lookup.Lock()
-	defer p.lookup.Unlock()
+	p.lookup <- struct{}{}
+	defer func() { <-p.lookup }()
 	if v = p.verdict; ended.After(p.asked) {
 		err := lookUp()
 		p.change(func(a *account, now time.Time) { v = a.judged(err, why, now) })
