@@ -8,8 +8,6 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
-
 	"orderworker/dedupe"
 )
 
@@ -80,7 +78,7 @@ func (row crashRow) test(t *testing.T) {
 	c := simConfig{
 		seed: 1, slots: max(1, row.slots), concurrency: 2, rules: simRules(), ackWait: simAckWait,
 		orders:  []simSpec{{answers: row.answers, slowest: true}},
-		metrics: NewMetrics(prometheus.NewRegistry()),
+		metrics: simMetrics(),
 		prefer:  func(_ *simOrder, count uint64) int { return int(count) % max(1, row.slots) },
 	}
 	c.rules.InDoubtNotice = time.Hour

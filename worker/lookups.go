@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"time"
 
@@ -161,12 +163,8 @@ func (l *lookups) lookUp(ctx context.Context, batch map[string][]question) (upst
 	if time.Now().Before(l.notNow) {
 		return upstream.Findings{}, errNotAsked
 	}
-	numbers := make([]string, 0, len(batch))
-	for no := range batch {
-		numbers = append(numbers, no)
-	}
 	control := l.findControl(ctx, batch)
-	round := upstream.NewRound(numbers, control, l.states)
+	round := upstream.NewRound(slices.Sorted(maps.Keys(batch)), control, l.states)
 	for q, more := round.Next(); more; q, more = round.Next() {
 		page, err := l.call(ctx, q, l.slots.WaitLookup)
 		if err != nil {

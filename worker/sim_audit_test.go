@@ -37,6 +37,9 @@ func (w *simWorld) checkSend(p *simProc, o *simOrder, r dedupe.Record, rev uint6
 		w.violate(o, "sent twice under one intent")
 	}
 	o.audit.sent = rev
+	if o.book.told && o.book.losses == w.losses {
+		w.violate(o, "sent again, though the vendor has said that it exists or was bought")
+	}
 }
 
 // written is told of each record that the journal takes.

@@ -4,8 +4,6 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
-
-	"github.com/prometheus/client_golang/prometheus"
 )
 
 // What the simulation has found, each as small as it could be made.
@@ -17,7 +15,7 @@ import (
 func TestLateParkAfterAWipeDoesNotSendTwice(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := simulate(simConfig{
-			seed: 1, slots: 1, concurrency: 2, rules: simRules(), ackWait: 15 * time.Second, metrics: NewMetrics(prometheus.NewRegistry()),
+			seed: 1, slots: 1, concurrency: 2, rules: simRules(), ackWait: 15 * time.Second, metrics: simMetrics(),
 			orders: []simSpec{{answers: []simAnswer{refuses, buysSilently, buys}}},
 			wipes:  []time.Duration{20 * time.Second},
 			fault: func(pt simPoint) simFault {
@@ -44,7 +42,7 @@ func TestLateParkAfterAWipeDoesNotSendTwice(t *testing.T) {
 func TestTwoThatConflictAreNotBothRejected(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := simulate(simConfig{
-			seed: 1, slots: 1, concurrency: 2, rules: simRules(), ackWait: simAckWait, metrics: NewMetrics(prometheus.NewRegistry()),
+			seed: 1, slots: 1, concurrency: 2, rules: simRules(), ackWait: simAckWait, metrics: simMetrics(),
 			orders: []simSpec{{answers: []simAnswer{buys}, more: []simRequest{{aConflict, 5 * time.Second}}}},
 			wipes:  []time.Duration{15 * time.Second},
 			fault: func(pt simPoint) simFault {

@@ -50,8 +50,10 @@ const (
 	opReady                // journal
 	opFinal                // journal
 	opSlot                 // quota
+	opConnect              // vendor
 	opPlace                // vendor
 	opAskSlot              // quota
+	opSold                 // results stream: a control number
 	opLookup               // vendor
 	opEvent                // results stream
 	opBury                 // dead letters
@@ -63,7 +65,7 @@ const (
 
 func (op simOp) String() string {
 	return [...]string{"world", "pull", "claim", "park", "remember", "forget", "renew", "read", "intent", "ready", "final",
-		"slot", "place", "lookup slot", "lookup", "publish", "bury", "ack", "nak", "in progress"}[op]
+		"slot", "connect", "place", "lookup slot", "control", "lookup", "publish", "bury", "ack", "nak", "in progress"}[op]
 }
 
 // beat says that the operation belongs to the signs of life, which a worker

@@ -9,8 +9,6 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
-
-	"github.com/prometheus/client_golang/prometheus"
 )
 
 var (
@@ -24,9 +22,8 @@ var (
 // of the later lookups are like those of the earlier.
 func simRules() Rules {
 	return Rules{
-		MaxAttempts: 3, PermanentCodes: []string{codeForGood}, DuplicateCodes: []string{codeExists},
-		Backoff:   Backoff{Initial: time.Second, Multiplier: 2, Max: 30 * time.Second},
-		Reconcile: Lookup, ReconcileDelay: slowProof, InDoubtNotice: 15 * time.Second, UpstreamTimeout: simTimeout,
+		MaxAttempts: 3, Backoff: Backoff{Initial: time.Second, Multiplier: 2, Max: 30 * time.Second},
+		Reconcile: Lookup, LookupStates: []int64{1, 0, 2}, ReconcileDelay: slowProof, InDoubtNotice: 15 * time.Second, UpstreamTimeout: simTimeout,
 	}
 }
 
@@ -121,7 +118,7 @@ func eachLife(t *testing.T, do func(clean simCase, points []simPoint, run func(s
 		}
 		for _, slots := range []int{1, 2} {
 			synctest.Test(t, func(t *testing.T) {
-				m := NewMetrics(prometheus.NewRegistry())
+				m := simMetrics()
 				clean := simCase{vendor: vendor, slots: slots}
 				w := clean.run(m)
 				if len(w.violations) > 0 {
@@ -176,7 +173,7 @@ func TestSimEachFaultAndEachPair(t *testing.T) {
 			break // enough to see what is wrong
 		}
 		synctest.Test(t, func(t *testing.T) {
-			m := NewMetrics(prometheus.NewRegistry())
+			m := simMetrics()
 			for _, c := range part {
 				w := c.run(m)
 				ones.add(t, c, w)

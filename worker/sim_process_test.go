@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/rs/zerolog"
 
 	"orderworker/dedupe"
@@ -25,7 +26,17 @@ type simProc struct {
 	followed bool      // another one starts in its slot
 	wake     chan struct{}
 	waits    time.Time // when its pull wakes up by itself
+	run      *Worker
+	lines    int  // connections that are open
+	control  bool // it has found a control number
 }
+
+// simRegistry takes the gauges of every process of a world, and forgets them.
+type simRegistry struct{ *prometheus.Registry }
+
+func (simRegistry) MustRegister(...prometheus.Collector) {}
+
+func simMetrics() *Metrics { return NewMetrics(simRegistry{}) }
 
 // start runs a new process in slot. The caller does not hold the mutex.
 func (w *simWorld) start(slot int) {
@@ -34,9 +45,9 @@ func (w *simWorld) start(slot int) {
 	p.soft, p.stop = context.WithCancel(context.Background())
 	p.store = dedupe.New(simRecords{p}, simJournal{p}, dedupe.Config{Lease: w.ackWait, FinalTTL: 720 * time.Hour})
 	p.process, _ = simProcessOf(p.store.NewOwner())
-	run := New(Config{
+	p.run = New(Config{
 		Rules: w.rules, Concurrency: w.concurrency, ShutdownTimeout: simShutdown,
-		Stream: simStream{p}, Claims: p.store, Vendor: simVendor{p}, Slots: simQuota{p},
+		Stream: simStream{p}, Claims: p.store, Connect: p.connect, Slots: simQuota{p},
 		Metrics: w.metrics, Logger: zerolog.Nop(),
 	})
 	w.mu.Lock()
@@ -46,8 +57,13 @@ func (w *simWorld) start(slot int) {
 	}
 	w.procs[slot] = p
 	w.running.Go(func() {
-		_ = run.Run(p.soft)
+		_ = p.run.Run(p.soft)
 		p.kill()
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		if p.lines != 0 {
+			w.violate(nil, "a process ended with %d connections that nobody released", p.lines)
+		}
 	})
 	w.wakeAll()
 }

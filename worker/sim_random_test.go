@@ -9,8 +9,6 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
-
-	"github.com/prometheus/client_golang/prometheus"
 )
 
 var (
@@ -51,7 +49,7 @@ func randomWorld(seed uint64) simConfig {
 		seed: seed, slots: slots, concurrency: []int{3, 16, 100}[chance(3, 0).of(3)],
 		ackWait: []time.Duration{10 * time.Second, 30 * time.Second}[chance(4, 0).of(2)],
 		rules: Rules{
-			MaxAttempts: []int{1, 3, 8}[chance(5, 0).of(3)], PermanentCodes: []string{codeForGood}, DuplicateCodes: []string{codeExists},
+			MaxAttempts: []int{1, 3, 8}[chance(5, 0).of(3)], LookupStates: []int64{1, 0, 2},
 			Backoff:   Backoff{Initial: time.Second, Multiplier: 2, Max: time.Minute},
 			Reconcile: Lookup, ReconcileDelay: []time.Duration{12 * time.Second, time.Minute, 10 * time.Minute}[chance(6, 0).of(3)],
 			InDoubtNotice: []time.Duration{10 * time.Second, 5 * time.Minute}[chance(7, 0).of(2)], UpstreamTimeout: simTimeout,
@@ -184,7 +182,7 @@ func TestSimRandom(t *testing.T) {
 	}
 	for seed := *simSeed; more() && !t.Failed(); {
 		synctest.Test(t, func(t *testing.T) {
-			m := NewMetrics(prometheus.NewRegistry())
+			m := simMetrics()
 			for range 20 {
 				if (*simFor > 0 || totals.orders < *simOrders) && !t.Failed() { // time is fake in here
 					totals.run(t, seed, m)
@@ -214,7 +212,7 @@ func TestSimSeedReplays(t *testing.T) {
 		var runs [2]*simWorld
 		for i := range runs {
 			synctest.Test(t, func(t *testing.T) {
-				runs[i] = simulate(answering(randomWorld(seed), NewMetrics(prometheus.NewRegistry())))
+				runs[i] = simulate(answering(randomWorld(seed), simMetrics()))
 			})
 		}
 		for i, o := range runs[0].orders {

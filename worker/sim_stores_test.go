@@ -42,7 +42,11 @@ func (s simRecords) Park(ctx context.Context, o dedupe.Order, owner string, e de
 		if err == nil {
 			s.p.w.mu.Lock()
 			defer s.p.w.mu.Unlock()
-			s.p.w.find(o.OutTradeNo).parked = time.Now()
+			order := s.p.w.find(o.OutTradeNo)
+			order.parked = time.Now()
+			if d := e.Doubt; d != nil && (d.Bought || d.Exists) {
+				order.book.told = order.book.told || order.book.losses == s.p.w.losses
+			}
 		}
 		return err
 	})
@@ -51,11 +55,14 @@ func (s simRecords) Park(ctx context.Context, o dedupe.Order, owner string, e de
 // lose has Redis lose what the fault says: all of it, or its last writes. A lone
 // order has faults of its own; of many, all are thrown back to one moment.
 func (w *simWorld) lose(o *simOrder, pt simPoint, f simFault) {
+	if f < forget {
+		return
+	}
+	w.lost()
 	w.mu.Lock()
 	parked := o.parked
 	w.mu.Unlock()
 	switch {
-	case f < forget:
 	case f == forget:
 		w.memory.ForgetAll()
 	case len(w.orders) > 1:
@@ -69,6 +76,13 @@ func (w *simWorld) lose(o *simOrder, pt simPoint, f simFault) {
 		defer w.mu.Unlock()
 		w.lostAll = w.lostAll || all
 	}
+}
+
+// lost counts the losses of Redis.
+func (w *simWorld) lost() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.losses++
 }
 
 func (s simRecords) Remember(ctx context.Context, o dedupe.Order, result []byte, ttl time.Duration) error {
@@ -129,16 +143,16 @@ func (j simJournal) Write(ctx context.Context, outTradeNo string, r dedupe.Recor
 // late as Redis lets it. The only error is that the caller's context ended.
 type simQuota struct{ p *simProc }
 
-func (q simQuota) Wait(ctx context.Context, _ func(context.Context) error) error {
-	return q.wait(ctx, opSlot)
+func (q simQuota) Wait(ctx context.Context, ready func(context.Context) error) error {
+	return q.wait(ctx, opSlot, ready)
 }
 
-func (q simQuota) WaitAgain(ctx context.Context, _ func(context.Context) error) error {
-	return q.wait(ctx, opSlot)
+func (q simQuota) WaitAgain(ctx context.Context, ready func(context.Context) error) error {
+	return q.wait(ctx, opSlot, ready)
 }
 
-func (q simQuota) WaitLookup(ctx context.Context, _ func(context.Context) error) error {
-	return q.wait(ctx, opAskSlot)
+func (q simQuota) WaitLookup(ctx context.Context, ready func(context.Context) error) error {
+	return q.wait(ctx, opAskSlot, ready)
 }
 
 // Over goes by the default of the quota.
@@ -148,9 +162,12 @@ func (q simQuota) Slow(context.Context, time.Duration) error { return nil }
 
 // wait belongs to no order that it could know of. It is a point in the life of
 // a lone order; of many, none could be told apart.
-func (q simQuota) wait(ctx context.Context, op simOp) error {
+func (q simQuota) wait(ctx context.Context, op simOp, ready func(context.Context) error) error {
 	w := q.p.w
 	for {
+		if err := ready(ctx); err != nil {
+			return err
+		}
 		err := q.p.pause(ctx, time.Millisecond)
 		switch {
 		case len(w.orders) == 1:

@@ -243,8 +243,11 @@ func (h simHandle) do(op simOp, note string, act func(*simWorld)) error {
 	return err
 }
 
-// duplicates is the window of the results stream.
+// duplicates is the window of the results stream. What is no rejection is stored
+// by compare-and-set, and so once.
 const duplicates = time.Hour
+
+func (s Status) final() bool { return s == Succeeded || s == Failed }
 
 // simStored is an event in the results stream.
 type simStored struct {
@@ -258,9 +261,14 @@ func (s simStream) Publish(ctx context.Context, e Event) error {
 		w.mu.Lock()
 		defer w.mu.Unlock()
 		w.published(o, e)
-		known := slices.ContainsFunc(o.audit.events, func(old simStored) bool { return old.ID == e.ID && time.Since(old.at) < duplicates })
+		known := slices.ContainsFunc(o.audit.events, func(old simStored) bool {
+			return old.ID == e.ID && (e.Status != Rejected || time.Since(old.at) < duplicates) || old.Status.final() && e.Status == InDoubt
+		})
 		if !known {
 			o.audit.events = append(o.audit.events, simStored{e, time.Now()})
+			if e.Status == Succeeded {
+				w.sales = append(w.sales, simSale{Sold{o.no, o.purchase().OrderNumber}, time.Now()})
+			}
 		}
 		return struct{}{}, nil
 	})

@@ -1,11 +1,9 @@
 package worker
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"time"
 
 	"orderworker/upstream"
@@ -24,16 +22,49 @@ const (
 	breaks                          // answers HTTP 502, does not buy
 	buysUnnamed                     // says code 200, without an orderNumber
 	throttles                       // says "too fast"
+	buysUnclear                     // says code 500, "operation failed"
+	unclear                         // the same, and does not buy
+	buysBeside                      // gives an orderNumber beside another code
+	buysExists                      // says that the number exists, for it was executed twice inside
+	claimsExists                    // says so, and it does not: only a person can settle that
+	forbids                         // says that the account may not
+	simAnswers                      // how many there are
 )
 
 func (a simAnswer) String() string {
 	return [...]string{"buys", "buys silently", "ignores", "refuses", "refuses for good", "buys, 502", "502",
-		"buys, unnamed", "throttles"}[a]
+		"buys, unnamed", "throttles", "buys, 500", "500", "buys, a number beside a code", "buys, exists", "exists", "forbids"}[a]
 }
 
 func (a simAnswer) sells() bool {
-	return a == buys || a == buysSilently || a == buysBroken || a == buysUnnamed
+	return a == buys || a == buysSilently || a == buysBroken || a == buysUnnamed || a == buysUnclear || a == buysBeside || a == buysExists
 }
+
+// code is the one of the body, in an answer that is no success: see upstream.KnownCodes.
+func (a simAnswer) code() string {
+	return map[simAnswer]string{refuses: "3001", refusesForGood: "41018", throttles: "501", buysUnclear: "500", unclear: "500",
+		buysExists: "503016", claimsExists: "503016", forbids: "403"}[a]
+}
+
+// simError is what a body code means, by the lists as they are by default.
+func simError(code string) *upstream.Error {
+	e := &upstream.Error{Class: upstream.Refused, Code: code, Message: "simulated"}
+	switch simCodes[code] {
+	case upstream.AmbiguousCodes:
+		e.Class = upstream.Ambiguous
+	case upstream.DuplicateCodes:
+		e.Class, e.Exists = upstream.Ambiguous, true
+	case upstream.AccountCodes:
+		e.Class = upstream.Account
+	case upstream.ThrottleCodes:
+		e.Class, e.RetryAfter = upstream.Throttled, throttled
+	case upstream.PermanentCodes:
+		e.Permanent = true
+	}
+	return e
+}
+
+var simCodes = upstream.DefaultCodes()
 
 // simSpec is what the world holds ready for an order.
 type simSpec struct {
@@ -45,6 +76,8 @@ type simSpec struct {
 	slowest bool          // where the vendor has said that it bought, the lookup shows it an hour later
 	down    int           // lookups that fail, before the others
 	vague   int           // lookups that leave it open, before the others
+	state   simState      // of its package, from the purchase on
+	double  bool          // the vendor's book shows it twice, under two orderNumbers
 	slow    time.Duration // how long after the call a silent vendor buys
 }
 
@@ -62,7 +95,11 @@ type simBook struct {
 	visible   time.Time // from when on the lookup shows it
 	refused   int       // refusals that were answered
 	lookups   int
-	missing   []time.Time // when a lookup said that there is none
+	missing   []time.Time      // when a round of lookups proved that there is none
+	asks      [simSlots]simAsk // the rounds under way
+	answered  int              // calls that met no ban
+	losses    int              // of Redis, before the vendor said "exists" or gave a number
+	told      bool             // and that was written down
 }
 
 // simSend is one request for an order that left a worker.
@@ -74,18 +111,61 @@ type simSend struct {
 
 // Times of the vendor.
 const (
-	simTimeout  = 10 * time.Second
-	throttled   = 2 * time.Second
-	codeRefused = "3001"
-	codeForGood = "3002"
-	codeExists  = "4009"
+	simTimeout = 10 * time.Second
+	throttled  = 2 * time.Second
+	simIdle    = 5 * time.Second // the vendor closes a connection that waits for longer
 )
 
-// simVendor is the vendor as one process sees it, through upstream.Client.
-type simVendor struct{ p *simProc }
+// simLine is a connection to the vendor as one process sees it.
+type simLine struct {
+	p     *simProc
+	since time.Time
+	ended bool
+}
 
-func (v simVendor) Place(ctx context.Context, u upstream.Order, sendBy time.Time) (upstream.Purchase, error) {
-	p, w, o := v.p, v.p.w, v.p.w.find(u.OutTradeNo)
+// connect opens a connection. It is a point in the life of a lone order, as a
+// slot is (see simQuota.wait).
+func (p *simProc) connect(ctx context.Context) (Line, error) {
+	w := p.w
+	err := context.Cause(ctx)
+	switch {
+	case err != nil:
+	case len(w.orders) == 1:
+		_, err = simIO(p, ctx, w.orders[0], opConnect, "", func() (struct{}, error) { return struct{}{}, nil })
+	case w.away != nil && w.away(opConnect, time.Since(w.begun)):
+		err = errNotDone
+	}
+	if err != nil {
+		return nil, &upstream.Error{Class: upstream.Unreachable, Err: err}
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	p.lines++
+	return &simLine{p: p, since: time.Now()}, nil
+}
+
+func (l *simLine) Ready() bool { return !l.ended && time.Since(l.since) < simIdle }
+
+func (l *simLine) Release() {
+	if !l.ended {
+		l.end()
+	}
+}
+
+func (l *simLine) end() {
+	w := l.p.w
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if l.ended {
+		w.violate(nil, "a connection was used twice")
+	}
+	l.ended = true
+	l.p.lines--
+}
+
+func (l *simLine) Place(ctx context.Context, u upstream.Order, sendBy time.Time) (upstream.Purchase, error) {
+	l.end()
+	p, w, o := l.p, l.p.w, l.p.w.find(u.OutTradeNo)
 	pt, f, err := p.point(ctx, o, opPlace, "")
 	if err != nil {
 		return upstream.Purchase{}, &upstream.Error{Class: upstream.Unreachable, Err: err}
@@ -130,9 +210,13 @@ func (w *simWorld) sent(p *simProc, o *simOrder, sendBy time.Time) (answer simAn
 	w.checkSend(p, o, r, rev, sendBy)
 	call = len(o.book.sends)
 	o.book.sends = append(o.book.sends, simSend{owner: r.Owner, attempt: r.Attempt})
-	answer = o.answers[min(call, len(o.answers)-1)]
+	banned := w.banned()
+	if answer = banned.answer; !banned.is() {
+		answer = o.answers[min(o.book.answered, len(o.answers)-1)]
+		o.book.answered++
+	}
 	if w.picky && answer.sells() && o.book.purchases+o.book.underway > 0 {
-		answer = refuses
+		answer = claimsExists
 	}
 	w.note(o, p.slot, opPlace, call, fine, answer.String())
 	return answer, call
@@ -175,82 +259,29 @@ func (w *simWorld) provable(sendBy time.Time) time.Time {
 func (w *simWorld) answered(o *simOrder, answer simAnswer, call int) (upstream.Purchase, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	no := func(class upstream.Class, code string) (upstream.Purchase, error) {
-		o.book.sends[call].settled = class != upstream.Ambiguous
-		if class == upstream.Refused {
-			o.book.refused++
-		}
-		return upstream.Purchase{}, &upstream.Error{Class: class, Code: code, Message: "simulated"}
-	}
+	e := &upstream.Error{Class: upstream.Ambiguous, Code: "502"}
 	switch answer {
-	case refuses:
-		if o.book.purchases > 0 { // only where a vendor refuses repeats
-			return no(upstream.Refused, codeExists)
-		}
-		return no(upstream.Refused, codeRefused)
-	case refusesForGood:
-		return no(upstream.Refused, codeForGood)
+	case buys:
+		return o.purchase(), nil
 	case buysBroken, breaks:
-		return no(upstream.Ambiguous, "502")
-	case throttles:
-		_, err := no(upstream.Throttled, "429")
-		err.(*upstream.Error).RetryAfter = throttled
-		return upstream.Purchase{}, err
-	case buysUnnamed:
+	case buysUnnamed, buysBeside:
 		if o.slowest {
 			o.book.visible = time.Now().Add(time.Hour)
 		}
-		return upstream.Purchase{}, &upstream.Error{Class: upstream.Ambiguous, Code: "200", Bought: true}
+		e.Code, e.Bought = "200", true
+	default:
+		e = simError(answer.code())
 	}
-	return o.purchase(), nil
+	o.book.sends[call].settled = e.Class != upstream.Ambiguous
+	if e.Class == upstream.Refused {
+		o.book.refused++
+	}
+	if e.Bought || e.Exists {
+		o.book.losses = w.losses
+	}
+	return upstream.Purchase{}, e
 }
 
 func (o *simOrder) purchase() upstream.Purchase {
 	return upstream.Purchase{OrderNumber: fmt.Sprint("N", o.index), OrderID: int64(o.index), Code: "200", Message: "success"}
-}
-
-func (v simVendor) Lookup(ctx context.Context, outTradeNos []string, sendBy time.Time) (upstream.Lookup, error) {
-	w := v.p.w
-	first := w.find(slices.MinFunc(outTradeNos, func(a, b string) int { return cmp.Compare(w.find(a).index, w.find(b).index) }))
-	l, err := simIO(v.p, ctx, first, opLookup, "", func() (upstream.Lookup, error) {
-		if time.Now().Round(0).After(sendBy) {
-			return upstream.Lookup{}, errors.New("send-by time has passed")
-		}
-		return w.lookUp(outTradeNos)
-	})
-	if err != nil {
-		return upstream.Lookup{}, &upstream.Error{Class: upstream.Ambiguous, Err: err}
-	}
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	for _, no := range outTradeNos {
-		if o := w.find(no); l.Missing(no) {
-			o.book.missing = append(o.book.missing, time.Now())
-			w.note(o, v.p.slot, opLookup, o.book.lookups, fine, "there is none")
-		}
-	}
-	return l, nil
-}
-
-// lookUp reads the book, as the vendor lets others read it.
-func (w *simWorld) lookUp(numbers []string) (upstream.Lookup, error) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	found := make(map[string]upstream.Purchase)
-	var missing []string
-	var err error
-	for _, no := range numbers {
-		o := w.find(no)
-		o.book.lookups++
-		switch {
-		case o.book.lookups <= o.down:
-			err = errors.New("simulated: the lookup is down") // for all that are asked with it
-		case o.book.lookups <= o.down+o.vague:
-		case o.book.purchases > 0 && !time.Now().Before(o.book.visible):
-			found[no] = o.purchase()
-		default:
-			missing = append(missing, no)
-		}
-	}
-	return upstream.NewLookup(found, missing...), err
 }
