@@ -150,6 +150,7 @@ func assemble(ctx context.Context, s *Settings, nc *nats.Conn, rdb redis.Univers
 	if err != nil {
 		return nil, err
 	}
+	account := upstream.AccountID(s.UpstreamAppkey, s.UpstreamURL)
 	return worker.New(worker.Config{
 		Rules: worker.Rules{
 			MaxAttempts: s.MaxAttempts, LookupStates: states,
@@ -157,6 +158,7 @@ func assemble(ctx context.Context, s *Settings, nc *nats.Conn, rdb redis.Univers
 			Reconcile: worker.Policy(s.UpstreamReconcile), ReconcileDelay: s.ReconcileDelay,
 			InDoubtNotice: s.InDoubtNotice, UpstreamTimeout: s.UpstreamTimeout,
 		},
+		Account:     account,
 		Concurrency: s.Concurrency, ShutdownTimeout: s.ShutdownTimeout,
 		Stream: stream,
 		Claims: dedupe.New(dedupe.NewRedis(rdb, s.OrdersStream), journal, dedupe.Config{Lease: stream.AckWait(), FinalTTL: s.DedupeTTL, JournalTTL: s.JournalTTL}),
@@ -167,7 +169,7 @@ func assemble(ctx context.Context, s *Settings, nc *nats.Conn, rdb redis.Univers
 			}
 			return line, nil
 		},
-		Slots:   upstream.NewQuota(rdb, upstream.AccountID(s.UpstreamAppkey, s.UpstreamURL), s.UpstreamRate, s.UpstreamJitter),
+		Slots:   upstream.NewQuota(rdb, account, s.UpstreamRate, s.UpstreamJitter),
 		Metrics: worker.NewMetrics(registry), Logger: log, Tracer: tracer,
 	}), nil
 }
