@@ -105,7 +105,7 @@ func (w *world) start() (stop func() error) {
 	run := worker.New(worker.Config{
 		Rules: w.rules, Concurrency: w.size, ShutdownTimeout: 5 * time.Second,
 		Stream:  stream,
-		Claims:  dedupe.New(dedupe.NewRedis(w.rdb, "ORDERS"), journal, dedupe.Config{Lease: w.wait, FinalTTL: time.Hour}),
+		Claims:  dedupe.New(dedupe.NewRedis(w.rdb, "ORDERS"), journal, nil, dedupe.Config{Lease: w.wait, FinalTTL: time.Hour}),
 		Vendor:  vendor,
 		Slots:   upstream.NewQuota(w.rdb, appkey, w.rate, w.jitter),
 		Metrics: worker.NewMetrics(w.registry), Logger: zerolog.New(zerolog.NewTestWriter(w.t)).Level(zerolog.WarnLevel),
