@@ -20,6 +20,7 @@ type Claim struct {
 	Result    []byte        // Final, Done
 	ResultSeq uint64        // Final, Done: stream sequence of the request whose result it is
 	First     uint64        // stream sequence of the request that the order belongs to: the earliest that is known, mostly this one
+	Replaced  string        // Redis had something under the order's key that is no record, and why: log it; it is gone
 	Doubt     Doubt         // InDoubt; after Intent: of that intent
 	Standing  string        // Conflict: the fingerprint that the number was used with
 	Last      Answer        // of the newest refusal that is known; to be set before Wait and Doubt
@@ -132,8 +133,11 @@ func (s *Store) claim(ctx context.Context, c *Claim, redelivered bool) error {
 	if hold != HoldOther {
 		c.first(e.Seq)
 	}
+	c.Replaced = e.Replaced
 	c.rev.Store(e.Rev)
 	switch {
+	case hold == HoldNew && e.Replaced != "":
+		return s.consult(ctx, c, hold, e) // somebody may have worked on it
 	case hold == HoldBusy:
 		c.Verdict, c.Left = Busy, e.Left
 	case hold == HoldEarly:

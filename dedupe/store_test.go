@@ -424,7 +424,7 @@ func TestStoreConflictOfTheEarlier(t *testing.T) {
 func TestStoreRelease(t *testing.T) {
 	eachStore(t, func(b bench) {
 		b.ok(b.Release(b.ctx(), b.must(testOrder, false, Fresh)))
-		c := b.must(testOrder, false, Ready) // the journal was asked
+		c := b.must(testOrder, false, Ready)                     // the journal was asked
 		b.ok(b.Release(b.ctx(), b.must(testOrder, false, Busy))) // holds nothing, gives nothing
 		b.must(testOrder, false, Busy)
 		b.ok(b.Intent(b.ctx(), c, time.Now()))

@@ -94,7 +94,13 @@ func TestStoreJournalMadeAnew(t *testing.T) {
 		life func(b bench, c *Claim)
 		want Verdict
 	}{
-		"sending":              {true, func(b bench, c *Claim) { b.ok(b.Intent(b.ctx(), c, time.Now())); b.dieQuietly(c) }, InDoubt},
+		"sending": {true, func(b bench, c *Claim) { b.ok(b.Intent(b.ctx(), c, time.Now())); b.dieQuietly(c) }, InDoubt},
+		"superseded": {true, func(b bench, c *Claim) {
+			b.wipe()
+			again := b.must(c.Order, false, Fresh)
+			b.ok(b.Intent(b.ctx(), c, time.Now()))
+			b.lost(b.Intent(b.ctx(), again, time.Now()))
+		}, InDoubt},
 		"claimed":              {true, func(b bench, c *Claim) { b.dieQuietly(c) }, InDoubt},
 		"the journal is whole": {false, func(b bench, c *Claim) { b.dieQuietly(c) }, Fresh},
 		"released":             {true, func(b bench, c *Claim) { b.ok(b.Release(b.ctx(), c)) }, Ready},

@@ -37,10 +37,33 @@ func (s *Store) put(ctx context.Context, c *Claim, r Record) error {
 	return err
 }
 
-// force writes r, which is a fact, over anything but a final.
+// force writes r, which is a fact, over anything but a final: over a record that
+// cannot be read, too, or what was bought would never get its result.
 func (s *Store) force(ctx context.Context, c *Claim, r Record) error {
-	return s.swap(ctx, c, r, func(Record) (Record, bool) { return r, true })
+	for {
+		err := s.swap(ctx, c, r, func(Record) (Record, bool) { return r, true })
+		broken, ok := errors.AsType[*unreadableError](err)
+		if !ok || ctx.Err() != nil {
+			return err
+		}
+		rev, err := s.journal.Write(ctx, c.OutTradeNo, r, broken.rev)
+		if err == nil {
+			c.rev.Store(rev)
+		}
+		if !errors.Is(err, ErrLost) { // else look again what is written there
+			return err
+		}
+	}
 }
+
+// unreadableError is what the journal has at rev, and nobody can read.
+type unreadableError struct {
+	err error
+	rev uint64
+}
+
+func (e *unreadableError) Error() string { return e.err.Error() }
+func (e *unreadableError) Unwrap() error { return e.err }
 
 // writeFact writes down that the order was bought though its number is not
 // known, or that it exists at the vendor. An intent of another that stands there
@@ -85,6 +108,9 @@ func (s *Store) swap(ctx context.Context, c *Claim, r Record, over func(Record) 
 			return err
 		}
 		old, oldRev, err := s.journal.Read(ctx, c.OutTradeNo)
+		if errors.Is(err, ErrBroken) {
+			return &unreadableError{err, oldRev}
+		}
 		if err != nil {
 			return err
 		}
