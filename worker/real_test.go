@@ -106,7 +106,7 @@ func (w *world) start() (stop func() error) {
 	run := worker.New(worker.Config{
 		Rules: w.rules, Concurrency: w.size, ShutdownTimeout: 5 * time.Second,
 		Stream: stream,
-		Claims: dedupe.New(dedupe.NewRedis(w.rdb, "ORDERS"), journal, dedupe.Config{Lease: w.wait, FinalTTL: time.Hour}),
+		Claims: dedupe.New(dedupe.NewRedis(w.rdb, "ORDERS"), journal, stream, dedupe.Config{Lease: w.wait, FinalTTL: time.Hour}),
 		Connect: func(ctx context.Context) (worker.Line, error) {
 			line, err := vendor.Connect(ctx)
 			if err != nil {

@@ -184,7 +184,7 @@ func (d *desk) store() *dedupe.Store {
 		d.t.Fatal(err)
 	}
 	d.t.Cleanup(v.close)
-	return dedupe.New(dedupe.NewRedis(v.rdb, "ORDERS"), dedupe.NewJetStreamJournal(v.js, "ORDER_JOURNAL", "orders.journal", time.Hour), dedupe.Config{Lease: time.Hour, FinalTTL: time.Hour})
+	return dedupe.New(dedupe.NewRedis(v.rdb, "ORDERS"), dedupe.NewJetStreamJournal(v.js, "ORDER_JOURNAL", "orders.journal", time.Hour), nil, dedupe.Config{Lease: time.Hour, FinalTTL: time.Hour})
 }
 
 // claim takes the order as a worker does; seq 0 publishes its request first.

@@ -161,7 +161,7 @@ func assemble(ctx context.Context, s *Settings, nc *nats.Conn, rdb redis.Univers
 		Account:     account,
 		Concurrency: s.Concurrency, ShutdownTimeout: s.ShutdownTimeout,
 		Stream: stream,
-		Claims: dedupe.New(dedupe.NewRedis(rdb, s.OrdersStream), journal, dedupe.Config{Lease: stream.AckWait(), FinalTTL: s.DedupeTTL, JournalTTL: s.JournalTTL}),
+		Claims: dedupe.New(dedupe.NewRedis(rdb, s.OrdersStream), journal, stream, dedupe.Config{Lease: stream.AckWait(), FinalTTL: s.DedupeTTL, JournalTTL: s.JournalTTL}),
 		Connect: func(ctx context.Context) (worker.Line, error) {
 			line, err := vendor.Connect(ctx)
 			if err != nil {
