@@ -39,7 +39,9 @@ func natsServer(t testing.TB) jetstream.JetStream {
 func realJournal(t testing.TB) (Journal, jetstream.JetStream) {
 	t.Helper()
 	js := natsServer(t)
-	if err := EnsureJournal(context.Background(), js, testStream, testSubject, 1); err != nil {
+	if _, err := js.CreateStream(context.Background(), jetstream.StreamConfig{ // as package natsio makes it
+		Name: testStream, Subjects: []string{testSubject + ".*"}, Discard: jetstream.DiscardNew, MaxMsgsPerSubject: 1, AllowMsgTTL: true,
+	}); err != nil {
 		t.Fatal(err)
 	}
 	return NewJetStreamJournal(js, testStream, testSubject, time.Hour), js
