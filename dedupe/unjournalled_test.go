@@ -159,9 +159,7 @@ func TestJetStreamCreated(t *testing.T) {
 	if at, err := j.Created(t.Context()); err == nil {
 		t.Errorf("a journal that is gone was created %v", at)
 	}
-	if err := EnsureJournal(t.Context(), js, testStream, testSubject, 1); err != nil {
-		t.Fatal(err)
-	}
+	makeJournal(t, js)
 	if again, err := j.Created(t.Context()); err != nil || !again.After(before) {
 		t.Errorf("made anew at %v, %v; before %v", again, err, before)
 	}

@@ -24,8 +24,8 @@ func (s *stopping) Pull(context.Context, int, func(*Delivery)) error {
 	s.stop()
 	return nil
 }
-func (s *stopping) AckWait() time.Duration                  { return time.Minute }
-func (s *stopping) Pending(context.Context) (uint64, error) { return 0, nil }
+func (s *stopping) AckWait() time.Duration                   { return time.Minute }
+func (s *stopping) Pending(context.Context) (Backlog, error) { return Backlog{}, nil }
 
 // Where slots were free, every other stop began another pull, for seconds.
 func TestNoPullAfterTheStop(t *testing.T) {

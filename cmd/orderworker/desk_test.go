@@ -75,7 +75,7 @@ func (d *desk) worker() *worker.Worker {
 	if err != nil {
 		d.t.Fatal(err)
 	}
-	w, err := assemble(d.t.Context(), d.settings(), d.js.Conn(), d.rdb, vendor, zerolog.New(zerolog.NewTestWriter(d.t)).Level(zerolog.WarnLevel), prometheus.NewRegistry(), nil)
+	w, _, err := assemble(d.t.Context(), d.settings(), d.js.Conn(), d.rdb, vendor, zerolog.New(zerolog.NewTestWriter(d.t)).Level(zerolog.WarnLevel), prometheus.NewRegistry(), nil)
 	if err != nil {
 		d.t.Fatal(err)
 	}
