@@ -170,6 +170,13 @@ func (w *simWorld) judge(o *simOrder) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	finals, _ := o.finals()
+	if w.stays {
+		noticed := slices.ContainsFunc(o.audit.events, func(e simStored) bool { return e.Status == InDoubt })
+		if len(finals) > 0 || len(o.book.sends) > 1 || !noticed {
+			w.violate(o, "it was to stay in doubt: %d final results, %d calls, noticed: %v", len(finals), len(o.book.sends), noticed)
+		}
+		return
+	}
 	valid, kept := 0, 0
 	for _, m := range w.msgs {
 		if m.o != o {

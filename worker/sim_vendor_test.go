@@ -277,6 +277,7 @@ func (w *simWorld) answered(o *simOrder, answer simAnswer, call int) (upstream.P
 		o.book.refused++
 	}
 	if e.Bought || e.Exists {
+		o.book.told = o.book.told && o.book.losses == w.losses
 		o.book.losses = w.losses
 	}
 	return upstream.Purchase{}, e
