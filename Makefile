@@ -50,10 +50,11 @@ simulation:
 simulate = cd worker; sim() { ../bin/worker.test -test.v -test.timeout 0 -test.run '^TestSim$(1)$$' "$$@"; }; \
 	sim $(2) & first=$$!; sim $(3); second=$$?; wait $$first && exit $$second
 
-# redis-server for the tests, a C compiler for the race detector.
+# redis-server and promtool for the tests, a C compiler for the race detector.
 tools:
 	@missing=""; \
 	command -v redis-server >/dev/null || missing="$$missing redis-server"; \
+	command -v promtool >/dev/null || missing="$$missing prometheus"; \
 	command -v gcc >/dev/null || missing="$$missing gcc libc6-dev"; \
 	if [ -n "$$missing" ]; then \
 		sudo=""; [ "$$(id -u)" = 0 ] || sudo=sudo; \

@@ -19,6 +19,7 @@ type Claim struct {
 	Waits     int           // waits so far, refused or not: the exponent of the next backoff
 	Result    []byte        // Final, Done
 	ResultSeq uint64        // Final, Done: stream sequence of the request whose result it is
+	First     uint64        // stream sequence of the request that the order belongs to: the earliest that is known, mostly this one
 	Doubt     Doubt         // InDoubt; after Intent: of that intent
 	Standing  string        // Conflict: the fingerprint that the number was used with
 	Last      Answer        // of the newest refusal that is known; to be set before Wait and Doubt
@@ -29,6 +30,7 @@ type Claim struct {
 	tried   bool           // an intent of this claim may stand in the journal
 	sent    bool           // an intent of this claim was granted
 	bought  bool           // the journal knows of Doubt.Bought
+	exists  bool           // and of Doubt.Exists
 }
 
 func (c *Claim) revision() uint64 {
@@ -46,7 +48,7 @@ func (c *Claim) record(state State) Record {
 		Fingerprint: c.Fingerprint,
 		Account:     c.Account,
 		Owner:       c.Owner,
-		Seq:         c.Seq,
+		Seq:         c.First,
 		Attempt:     c.attempt,
 		Attempts:    c.Attempts,
 		Waits:       c.Waits,
@@ -62,6 +64,21 @@ func (c *Claim) entry(phase Phase) Entry {
 		e.Doubt = &d
 	}
 	return e
+}
+
+// owned is the order as the stores keep it: of its first request, whichever one
+// drives it on.
+func (c *Claim) owned() Order {
+	o := c.Order
+	o.Seq = c.First
+	return o
+}
+
+// first notes that the order is known to be that of request seq; 0: not known.
+func (c *Claim) first(seq uint64) {
+	if c.First == 0 || seq != 0 && seq < c.First {
+		c.First = seq
+	}
 }
 
 // finish makes c the claim on an order whose result is r's.
@@ -88,7 +105,7 @@ func (s *Store) Claim(ctx context.Context, o Order, owner string, redelivered bo
 		return nil, errors.New("claim: no outTradeNo or no owner")
 	}
 	for range claimRounds {
-		c := &Claim{Order: o, Owner: owner, rev: new(atomic.Uint64)}
+		c := &Claim{Order: o, Owner: owner, First: o.Seq, rev: new(atomic.Uint64)}
 		err := s.claim(ctx, c, redelivered)
 		if err != nil {
 			return nil, wrap("claim", c, err)
@@ -99,7 +116,7 @@ func (s *Store) Claim(ctx context.Context, o Order, owner string, redelivered bo
 		}
 		redelivered = true // a record was thrown away: there is a history
 	}
-	return &Claim{Order: o, Owner: owner, Verdict: Busy, Left: claimPause}, nil
+	return &Claim{Order: o, Owner: owner, First: o.Seq, Verdict: Busy, Left: claimPause}, nil
 }
 
 // claim asks Redis, and the journal where Redis cannot know. It leaves the
@@ -111,6 +128,9 @@ func (s *Store) claim(ctx context.Context, c *Claim, redelivered bool) error {
 		return err
 	}
 	c.Attempts, c.Waits, c.attempt, c.Last = e.Attempts, e.Waits, e.Attempt, e.Last
+	if hold != HoldOther {
+		c.first(e.Seq)
+	}
 	c.rev.Store(e.Rev)
 	switch {
 	case hold == HoldBusy:
@@ -176,6 +196,7 @@ func (s *Store) consult(ctx context.Context, c *Claim, hold Hold, e Entry) error
 		_, err := s.records.Forget(ctx, c.Order, c.Owner) // or the true order would meet our fingerprint
 		return err
 	}
+	c.first(r.Seq)
 	c.attempt, c.Attempts, c.Waits = r.Attempt, max(r.Attempts, e.Attempts), max(r.Waits, e.Waits)
 	if e.Attempts <= r.Attempts {
 		c.Last = r.Last
@@ -187,12 +208,13 @@ func (s *Store) consult(ctx context.Context, c *Claim, hold Hold, e Entry) error
 		if c.isForeign(r.Account) {
 			return s.giveBackForeign(ctx, c, e, r)
 		}
-		c.Verdict, c.Doubt, c.bought = InDoubt, doubtOf(r, e.Doubt), r.Bought
+		c.Verdict, c.Doubt = InDoubt, doubtOf(r, e.Doubt)
+		c.bought, c.exists = r.Bought, r.Exists
 	case StateReady:
 		c.Verdict = Ready
 		if left := time.Until(r.Due); left > 0 {
 			c.Verdict, c.Left = Waiting, left
-			return s.records.Park(ctx, c.Order, c.Owner, c.entry(PhaseReady), left)
+			return s.records.Park(ctx, c.owned(), c.Owner, c.entry(PhaseReady), left)
 		}
 	}
 	return nil
@@ -240,17 +262,18 @@ func unwritten(hold Hold, e Entry, outlived bool, now time.Time) (Verdict, Doubt
 
 // doubtOf is the doubt about intent r, with what Redis has noted. Notes on an
 // older attempt say nothing about this one, but while the older is still open
-// the notice was published, and what was bought stays bought.
+// the notice was published, and what was bought or exists stays so.
 func doubtOf(r Record, notes *Doubt) Doubt {
-	d := Doubt{Attempt: r.Attempt, SendBy: r.SendBy, Since: r.Since, Bought: r.Bought}
+	d := Doubt{Attempt: r.Attempt, SendBy: r.SendBy, Since: r.Since, Bought: r.Bought, Exists: r.Exists}
 	if notes == nil {
 		return d
 	}
 	if notes.Attempt == r.Attempt {
-		d.Exists, d.Asked, d.Missing = notes.Exists, notes.Asked, notes.Missing
+		d.Asked, d.Missing = notes.Asked, notes.Missing
 	}
 	if notes.Attempt == r.Attempt || r.Open {
 		d.Bought = d.Bought || notes.Bought
+		d.Exists = d.Exists || notes.Exists
 		d.Noticed = notes.Noticed
 	}
 	return d

@@ -47,7 +47,7 @@ func (s *Store) foreign(ctx context.Context, c *Claim, e Entry) error {
 // that account: from then on our own claims do not take it.
 func (s *Store) giveBackForeign(ctx context.Context, c *Claim, e Entry, r Record) error {
 	c.Verdict = Foreign
-	o := c.Order
+	o := c.owned()
 	o.Account = r.Account
 	e.Phase = PhaseClaimed
 	e.Attempt, e.Attempts, e.Waits, e.Rev = r.Attempt, c.Attempts, c.Waits, c.revision()

@@ -18,8 +18,8 @@ import (
 // eachJournal runs the suite over every Journal there is.
 func eachJournal(t *testing.T, test func(t *testing.T, j Journal)) {
 	t.Run("memory", func(t *testing.T) { test(t, NewMemory()) })
-	t.Run("miniredis", func(t *testing.T) { test(t, NewRedisJournal(miniRedis(t), time.Hour)) })
-	t.Run("redis", func(t *testing.T) { test(t, NewRedisJournal(realRedis(t), time.Hour)) })
+	t.Run("miniredis", func(t *testing.T) { test(t, NewRedisJournal(miniRedis(t), testDeployment, time.Hour)) })
+	t.Run("redis", func(t *testing.T) { test(t, NewRedisJournal(realRedis(t), testDeployment, time.Hour)) })
 	t.Run("jetstream", func(t *testing.T) { j, _ := realJournal(t); test(t, j) })
 }
 
@@ -35,7 +35,7 @@ func mustWrite(t *testing.T, j Journal, no string, r Record, rev uint64) uint64 
 func TestJournalCompareAndSet(t *testing.T) {
 	at := time.Date(2026, 11, 23, 10, 0, 0, 123e6, time.UTC)
 	intent := Record{State: StateIntent, Fingerprint: "f1", Owner: "a", Seq: 7, Attempt: 2, Attempts: 1, Waits: 1,
-		SendBy: at.Add(3 * time.Second), Since: at, Open: true, Bought: true}
+		SendBy: at.Add(3 * time.Second), Since: at, Open: true, Bought: true, Exists: true, Account: "a"}
 	ready := Record{State: StateReady, Fingerprint: "f1", Owner: "b", Seq: 7, Attempt: 2, Attempts: 2, Waits: 2, Due: at}
 	final := Record{State: StateFinal, Fingerprint: "f1", Owner: "c", Seq: 7, Result: []byte(`{"message":"<ok> & é"}`)}
 	eachJournal(t, func(t *testing.T, j Journal) {
@@ -111,16 +111,16 @@ func TestJournalUnreadable(t *testing.T) {
 
 func TestRedisJournalExpiry(t *testing.T) {
 	c := realRedis(t)
-	j := NewRedisJournal(c, time.Hour)
+	j := NewRedisJournal(c, testDeployment, time.Hour)
 	rev := mustWrite(t, j, "x", Record{State: StateIntent, Owner: "a"}, 0)
-	if ttl := c.PTTL(t.Context(), "journal:x").Val(); ttl != -1 {
+	if ttl := c.PTTL(t.Context(), "ORDERS:journal:x").Val(); ttl != -1 {
 		t.Errorf("an open intent expires in %v", ttl)
 	}
 	mustWrite(t, j, "x", Record{State: StateFinal, Owner: "a"}, rev)
-	if ttl := c.PTTL(t.Context(), "journal:x").Val(); ttl <= 0 {
+	if ttl := c.PTTL(t.Context(), "ORDERS:journal:x").Val(); ttl <= 0 {
 		t.Errorf("a final does not expire: %v", ttl)
 	}
-	c.Del(t.Context(), "journal:x") // it has expired
+	c.Del(t.Context(), "ORDERS:journal:x") // it has expired
 	if again := mustWrite(t, j, "x", Record{State: StateIntent, Owner: "b"}, 0); again <= rev {
 		t.Errorf("revision %d was used before (%d)", again, rev)
 	}

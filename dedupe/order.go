@@ -59,7 +59,7 @@ type Doubt struct {
 	SendBy  time.Time `json:"sendBy,omitzero"`   // none of its bytes leave after this
 	Since   time.Time `json:"since,omitzero"`    // when the order's oldest open attempt was written down (for the in_doubt notice)
 	Bought  bool      `json:"bought,omitempty"`  // the vendor said code 200 but not which orderNumber: never send again
-	Exists  bool      `json:"exists,omitempty"`  // the vendor said that the number exists: only a lookup can settle it
+	Exists  bool      `json:"exists,omitempty"`  // the vendor said that the number exists: never send again
 	Asked   int       `json:"asked,omitempty"`   // lookups so far
 	Missing bool      `json:"missing,omitempty"` // the vendor has already once answered, readable and whole, that there is none
 	Noticed bool      `json:"noticed,omitempty"` // the in_doubt notice was published

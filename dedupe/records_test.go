@@ -20,8 +20,8 @@ const long = time.Hour // a lease or delay that no test outlives
 // eachRecords runs the suite over every Records there is.
 func eachRecords(t *testing.T, test func(t *testing.T, r Records, wipe func())) {
 	t.Run("memory", func(t *testing.T) { m := NewMemory(); test(t, m, m.ForgetAll) })
-	t.Run("miniredis", func(t *testing.T) { c := miniRedis(t); test(t, NewRedis(c), flush(t, c)) })
-	t.Run("redis", func(t *testing.T) { c := realRedis(t); test(t, NewRedis(c), flush(t, c)) })
+	t.Run("miniredis", func(t *testing.T) { c := miniRedis(t); test(t, NewRedis(c, testDeployment), flush(t, c)) })
+	t.Run("redis", func(t *testing.T) { c := realRedis(t); test(t, NewRedis(c, testDeployment), flush(t, c)) })
 }
 
 func mustHold(t *testing.T, r Records, o Order, owner string, lease time.Duration, want Hold) Entry {
@@ -149,17 +149,17 @@ func TestRecordsRememberNeverChangesAFinal(t *testing.T) {
 func TestRecordsFinalsExpireOthersDoNot(t *testing.T) {
 	ctx := context.Background()
 	c := realRedis(t)
-	r := NewRedis(c)
+	r := NewRedis(c, testDeployment)
 	mustHold(t, r, testOrder, "a", long, HoldNew)
-	if ttl := c.PTTL(ctx, "order:"+testOrder.OutTradeNo).Val(); ttl != -1 {
+	if ttl := c.PTTL(ctx, testKey).Val(); ttl != -1 {
 		t.Errorf("a claimed order expires in %v", ttl)
 	}
 	mustDo(t, r.Park(ctx, testOrder, "a", Entry{Phase: PhaseDoubt}, 0), nil)
-	if ttl := c.PTTL(ctx, "order:"+testOrder.OutTradeNo).Val(); ttl != -1 {
+	if ttl := c.PTTL(ctx, testKey).Val(); ttl != -1 {
 		t.Errorf("an order in doubt expires in %v", ttl)
 	}
 	mustDo(t, r.Remember(ctx, testOrder, nil, long), nil)
-	if ttl := c.PTTL(ctx, "order:"+testOrder.OutTradeNo).Val(); ttl <= long-time.Minute || ttl > long {
+	if ttl := c.PTTL(ctx, testKey).Val(); ttl <= long-time.Minute || ttl > long {
 		t.Errorf("a final expires in %v, want %v", ttl, long)
 	}
 	t.Run("memory", func(t *testing.T) {
@@ -232,10 +232,10 @@ func TestRecordsOddNumbers(t *testing.T) {
 
 func TestRedisUnreadableIsAnError(t *testing.T) {
 	c := miniRedis(t)
-	r := NewRedis(c)
+	r := NewRedis(c, testDeployment)
 	for field, value := range map[string]string{"rev": "x", "attempts": "-1", "doubt": "{"} {
 		mustHold(t, r, testOrder, "a", long, HoldNew)
-		c.HSet(t.Context(), "order:"+testOrder.OutTradeNo, field, value)
+		c.HSet(t.Context(), testKey, field, value)
 		if _, _, err := r.Claim(t.Context(), testOrder, "a", long); err == nil {
 			t.Errorf("%s = %q was read as something", field, value)
 		}
@@ -245,7 +245,7 @@ func TestRedisUnreadableIsAnError(t *testing.T) {
 
 func TestRedisDownIsAnError(t *testing.T) {
 	c := miniRedis(t)
-	r, j := NewRedis(c), NewRedisJournal(c, long)
+	r, j := NewRedis(c, testDeployment), NewRedisJournal(c, testDeployment, long)
 	c.Close()
 	ctx := t.Context()
 	_, _, claim := r.Claim(ctx, testOrder, "a", long)

@@ -10,7 +10,7 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// A record is the hash order:{outTradeNo}. Its fields, all strings:
+// A record is the hash OrderKey(deployment, outTradeNo). Its fields, all strings:
 //
 //	fingerprint  of the order's content
 //	account      of the owner; empty or missing: not known
@@ -139,23 +139,27 @@ return 0`)
 	luaLook = redis.NewScript(luaClock + luaRecord + `return reply('')`)
 )
 
-type redisRecords struct{ client redis.Scripter }
+type redisRecords struct {
+	client     redis.Scripter
+	deployment string
+}
 
-// NewRedis keeps records in Redis, Redis Cluster or Sentinel: one hash per
-// order, one key per script. Set the client's MaxRetries to -1: go-redis sends
+// NewRedis keeps the records of a deployment in Redis, Redis Cluster or
+// Sentinel: one hash per order, one key per script. Those of other deployments
+// in the same Redis are neither read nor written. Set the client's MaxRetries to -1: go-redis sends
 // a script again after a lost reply (0 means 3 times). Every script here is
 // safe against that, but a time-out would last up to four times as long.
 // The server's maxmemory-policy must be noeviction.
-func NewRedis(client redis.UniversalClient) Records {
+func NewRedis(client redis.UniversalClient, deployment string) Records {
 	single, ok := client.(*redis.Client) // in a Cluster one node that is away would hold up what goes to the others
 	if !ok {
-		return redisRecords{client}
+		return redisRecords{client, deployment}
 	}
 	queue, err := single.AsyncAutoPipeline()
 	if err != nil {
 		panic(err) // of options, and we give none
 	}
-	return redisRecords{&together{client, queue}}
+	return redisRecords{&together{client, queue}, deployment}
 }
 
 // together sends the scripts of many orders in one round trip: those that come
@@ -181,7 +185,16 @@ func (t *together) EvalSha(ctx context.Context, sha string, keys []string, args 
 	return cmd
 }
 
-func orderKey(outTradeNo string) []string { return []string{"order:" + outTradeNo} }
+// OrderKey is the Redis key of an order's record: DEPLOYMENT:order:NUMBER, both
+// spelled as SubjectToken does. So no two orders or deployments share a key,
+// and no key has a hash tag: a Cluster spreads the orders over its nodes.
+func OrderKey(deployment, outTradeNo string) string {
+	return SubjectToken(deployment) + ":order:" + SubjectToken(outTradeNo)
+}
+
+func (r redisRecords) key(outTradeNo string) []string {
+	return []string{OrderKey(r.deployment, outTradeNo)}
+}
 
 // millis rounds up: a lease or a delay is never shorter than what was asked
 // for, and never 0 when that would mean none.
@@ -190,7 +203,7 @@ func millis(d time.Duration) int64 {
 }
 
 func (r redisRecords) Claim(ctx context.Context, o Order, owner string, lease time.Duration) (Hold, Entry, error) {
-	v, err := luaClaim.Run(ctx, r.client, orderKey(o.OutTradeNo), o.Fingerprint, owner, millis(lease), o.Seq, o.Account).Slice()
+	v, err := luaClaim.Run(ctx, r.client, r.key(o.OutTradeNo), o.Fingerprint, owner, millis(lease), o.Seq, o.Account).Slice()
 	if err != nil {
 		return "", Entry{}, fmt.Errorf("redis claim: %w", err)
 	}
@@ -202,7 +215,7 @@ func (r redisRecords) Claim(ctx context.Context, o Order, owner string, lease ti
 }
 
 func (r redisRecords) Renew(ctx context.Context, o Order, owner string, rev uint64, lease time.Duration) error {
-	return owned("renew", luaRenew.Run(ctx, r.client, orderKey(o.OutTradeNo), o.Fingerprint, owner, millis(lease), o.Seq, rev, o.Account))
+	return owned("renew", luaRenew.Run(ctx, r.client, r.key(o.OutTradeNo), o.Fingerprint, owner, millis(lease), o.Seq, rev, o.Account))
 }
 
 func (r redisRecords) Park(ctx context.Context, o Order, owner string, e Entry, delay time.Duration) error {
@@ -217,12 +230,12 @@ func (r redisRecords) Park(ctx context.Context, o Order, owner string, e Entry, 
 	if err != nil {
 		return fmt.Errorf("redis park: %w", err)
 	}
-	return owned("park", luaPark.Run(ctx, r.client, orderKey(o.OutTradeNo), o.Fingerprint, owner, millis(delay), o.Seq,
+	return owned("park", luaPark.Run(ctx, r.client, r.key(o.OutTradeNo), o.Fingerprint, owner, millis(delay), o.Seq,
 		string(e.Phase), e.Attempt, e.Attempts, e.Waits, e.Rev, doubt, last, o.Account))
 }
 
 func (r redisRecords) Remember(ctx context.Context, o Order, result []byte, ttl time.Duration) error {
-	err := luaRemember.Run(ctx, r.client, orderKey(o.OutTradeNo), o.Fingerprint, o.Seq, result, millis(ttl)).Err()
+	err := luaRemember.Run(ctx, r.client, r.key(o.OutTradeNo), o.Fingerprint, o.Seq, result, millis(ttl)).Err()
 	if err != nil {
 		return fmt.Errorf("redis remember: %w", err)
 	}
@@ -230,14 +243,14 @@ func (r redisRecords) Remember(ctx context.Context, o Order, result []byte, ttl 
 }
 
 func (r redisRecords) Adopt(ctx context.Context, o Order, from string) error {
-	if err := luaAdopt.Run(ctx, r.client, orderKey(o.OutTradeNo), o.Account, from).Err(); err != nil {
+	if err := luaAdopt.Run(ctx, r.client, r.key(o.OutTradeNo), o.Account, from).Err(); err != nil {
 		return fmt.Errorf("redis adopt: %w", err)
 	}
 	return nil
 }
 
 func (r redisRecords) Forget(ctx context.Context, o Order, owner string) (time.Duration, error) {
-	left, err := luaForget.Run(ctx, r.client, orderKey(o.OutTradeNo), o.Fingerprint, owner).Int64()
+	left, err := luaForget.Run(ctx, r.client, r.key(o.OutTradeNo), o.Fingerprint, owner).Int64()
 	if err != nil {
 		return 0, fmt.Errorf("redis forget: %w", err)
 	}
@@ -245,7 +258,7 @@ func (r redisRecords) Forget(ctx context.Context, o Order, owner string) (time.D
 }
 
 func (r redisRecords) Look(ctx context.Context, outTradeNo string) (Entry, bool, error) {
-	v, err := luaLook.Run(ctx, r.client, orderKey(outTradeNo)).Slice()
+	v, err := luaLook.Run(ctx, r.client, r.key(outTradeNo)).Slice()
 	if err != nil {
 		return Entry{}, false, fmt.Errorf("redis look: %w", err)
 	}

@@ -9,7 +9,7 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// A record is the hash journal:{outTradeNo}: data (JSON) and rev (decimal).
+// A record is the hash DEPLOYMENT:journal:NUMBER, see OrderKey: data (JSON) and rev (decimal).
 
 var (
 	// write. KEYS[1] the record. ARGV: 1 expected rev (0: none), 2 data, 3 time
@@ -29,25 +29,28 @@ return {1, rev}`)
 )
 
 type redisJournal struct {
-	client redis.UniversalClient
-	ttl    time.Duration
+	client     redis.UniversalClient
+	deployment string
+	ttl        time.Duration
 }
 
-// NewRedisJournal keeps the journal in Redis, beside the records and as easily
+// NewRedisJournal keeps the journal of a deployment in Redis, beside the records and as easily
 // lost: for JOURNAL_TTL=0, those who accept that. A final record lives for ttl
 // (0: for ever), an open one until it is final. Safe to repeat as NewRedis says.
-func NewRedisJournal(client redis.UniversalClient, ttl time.Duration) Journal {
-	return redisJournal{client, ttl}
+func NewRedisJournal(client redis.UniversalClient, deployment string, ttl time.Duration) Journal {
+	return redisJournal{client, deployment, ttl}
 }
 
-func journalKey(outTradeNo string) string { return "journal:" + outTradeNo }
+func (j redisJournal) key(outTradeNo string) string {
+	return SubjectToken(j.deployment) + ":journal:" + SubjectToken(outTradeNo)
+}
 
 func (j redisJournal) Read(ctx context.Context, outTradeNo string) (Record, uint64, error) {
 	var h struct {
 		Rev  uint64 `redis:"rev"`
 		Data string `redis:"data"`
 	}
-	err := j.client.HMGet(ctx, journalKey(outTradeNo), "rev", "data").Scan(&h)
+	err := j.client.HMGet(ctx, j.key(outTradeNo), "rev", "data").Scan(&h)
 	if err != nil {
 		return Record{}, 0, fmt.Errorf("redis journal read: %w", err)
 	}
@@ -67,7 +70,7 @@ func (j redisJournal) Write(ctx context.Context, outTradeNo string, r Record, re
 	if r.State == StateFinal {
 		ttl = millis(j.ttl)
 	}
-	v, err := luaWrite.Run(ctx, j.client, []string{journalKey(outTradeNo)}, rev, data, ttl).Uint64Slice()
+	v, err := luaWrite.Run(ctx, j.client, []string{j.key(outTradeNo)}, rev, data, ttl).Uint64Slice()
 	switch {
 	case err != nil:
 		return 0, fmt.Errorf("redis journal write: %w", err)

@@ -15,6 +15,9 @@ import (
 const (
 	testStream  = "ORDER_JOURNAL"
 	testSubject = "orders.journal"
+
+	testDeployment = "ORDERS"
+	testKey        = "ORDERS:order:630000198311142676" // of testOrder
 )
 
 // realRedis starts a redis-server of this test's own.
@@ -61,20 +64,20 @@ var combinations = map[string]func(t testing.TB) stores{
 	},
 	"miniredis and memory": func(t testing.TB) stores {
 		c := miniRedis(t)
-		return stores{NewRedis(c), NewMemory(), flush(t, c)}
+		return stores{NewRedis(c, testDeployment), NewMemory(), flush(t, c)}
 	},
 	"miniredis, journal in it": func(t testing.TB) stores {
 		c := miniRedis(t)
-		return stores{NewRedis(c), NewRedisJournal(c, time.Hour), flushOrders(t, c)}
+		return stores{NewRedis(c, testDeployment), NewRedisJournal(c, testDeployment, time.Hour), flushOrders(t, c)}
 	},
 	"redis, journal in it": func(t testing.TB) stores {
 		c := realRedis(t)
-		return stores{NewRedis(c), NewRedisJournal(c, time.Hour), flushOrders(t, c)}
+		return stores{NewRedis(c, testDeployment), NewRedisJournal(c, testDeployment, time.Hour), flushOrders(t, c)}
 	},
 	"redis and jetstream": func(t testing.TB) stores {
 		c := realRedis(t)
 		j, _ := realJournal(t)
-		return stores{NewRedis(c), j, flush(t, c)}
+		return stores{NewRedis(c, testDeployment), j, flush(t, c)}
 	},
 }
 
@@ -89,7 +92,7 @@ func flush(t testing.TB, c redis.UniversalClient) func() {
 // flushOrders loses the records, but not the journal beside them.
 func flushOrders(t testing.TB, c redis.UniversalClient) func() {
 	return func() {
-		for _, key := range c.Keys(context.Background(), "order:*").Val() {
+		for _, key := range c.Keys(context.Background(), "ORDERS:order:*").Val() {
 			if err := c.Del(context.Background(), key).Err(); err != nil {
 				t.Fatal(err)
 			}

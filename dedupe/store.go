@@ -52,7 +52,7 @@ func (s *Store) Renew(ctx context.Context, c *Claim) error {
 	if !c.held { // not by Verdict, which others may be writing
 		return misuse("renew", c, "was never ours")
 	}
-	return wrap("renew", c, s.records.Renew(ctx, c.Order, c.Owner, c.revision(), s.cfg.Lease))
+	return wrap("renew", c, s.records.Renew(ctx, c.owned(), c.Owner, c.revision(), s.cfg.Lease))
 }
 
 // Intent writes down the decision to send attempt c.Doubt.Attempt, none of
@@ -69,6 +69,8 @@ func (s *Store) Intent(ctx context.Context, c *Claim, sendBy time.Time) error {
 		return misuse("intent", c, "is not open")
 	case c.Doubt.Bought:
 		return misuse("intent", c, "was already bought")
+	case c.Doubt.Exists:
+		return misuse("intent", c, "exists at the vendor")
 	case c.sent:
 		return misuse("intent", c, "has its intent")
 	}
@@ -106,7 +108,7 @@ func (s *Store) Wait(ctx context.Context, c *Claim, attempts int, delay time.Dur
 	}
 	e := c.entry(PhaseReady)
 	e.Attempts, e.Waits = r.Attempts, r.Waits
-	return wrap("wait", c, s.records.Park(ctx, c.Order, c.Owner, e, delay))
+	return wrap("wait", c, s.records.Park(ctx, c.owned(), c.Owner, e, delay))
 }
 
 // Disprove turns InDoubt into Ready: the lookup proved that no attempt went
@@ -117,6 +119,8 @@ func (s *Store) Disprove(ctx context.Context, c *Claim) error {
 		return misuse("disprove", c, "is not in doubt")
 	case c.Doubt.Bought:
 		return misuse("disprove", c, "was bought")
+	case c.Doubt.Exists:
+		return misuse("disprove", c, "exists at the vendor")
 	case c.sent:
 		return misuse("disprove", c, "has sent since")
 	}
@@ -129,9 +133,9 @@ func (s *Store) Disprove(ctx context.Context, c *Claim) error {
 
 // Doubt gives the order back, in doubt, until next from now. d is what is
 // known by then, c.Doubt with what was learned; c.Attempts and c.Waits ride
-// along. The journal is written only where d.Bought is new, which then is a
-// fact like a success, whoever holds the order (ErrLost all the same where
-// that is not us).
+// along. The journal is written only where d.Bought or d.Exists is new, which
+// then is a fact like a success, whoever holds the order (ErrLost all the same
+// where that is not us).
 func (s *Store) Doubt(ctx context.Context, c *Claim, d Doubt, next time.Duration) error {
 	if !c.Verdict.open() {
 		return misuse("doubt", c, "is not open")
@@ -139,13 +143,13 @@ func (s *Store) Doubt(ctx context.Context, c *Claim, d Doubt, next time.Duration
 	d.Attempt = cmp.Or(d.Attempt, c.attempt)
 	d.SendBy = cmp.Or(d.SendBy, c.Doubt.SendBy)
 	d.Since = cmp.Or(d.Since, c.Doubt.Since)
-	if d.Bought && !c.bought {
-		if err := s.bought(ctx, c, d); err != nil {
+	if d.Bought && !c.bought || d.Exists && !c.exists {
+		if err := s.writeFact(ctx, c, d); err != nil {
 			return wrap("doubt", c, err)
 		}
 	}
 	c.Verdict, c.Doubt = InDoubt, d
-	return wrap("doubt", c, s.records.Park(ctx, c.Order, c.Owner, c.entry(PhaseDoubt), next))
+	return wrap("doubt", c, s.records.Park(ctx, c.owned(), c.Owner, c.entry(PhaseDoubt), next))
 }
 
 // Finish writes the result down and returns the one that now stands in the
@@ -190,7 +194,7 @@ func (s *Store) Finish(ctx context.Context, c *Claim, result []byte, succeeded b
 // fact too: it does not matter who holds the order. A final that Redis has
 // already never changes.
 func (s *Store) Remember(ctx context.Context, c *Claim, result []byte) error {
-	o := c.Order
+	o := c.owned()
 	if c.ResultSeq != 0 {
 		o.Seq = c.ResultSeq
 	}
@@ -217,7 +221,7 @@ func (s *Store) Release(ctx context.Context, c *Claim) error {
 		}
 		phase = PhaseReady
 	}
-	return wrap("release", c, s.records.Park(ctx, c.Order, c.Owner, c.entry(phase), 0))
+	return wrap("release", c, s.records.Park(ctx, c.owned(), c.Owner, c.entry(phase), 0))
 }
 
 // wrap names the act and the order; nil stays nil.

@@ -35,25 +35,27 @@ func (s *Store) force(ctx context.Context, c *Claim, r Record) error {
 	return s.swap(ctx, c, r, func(Record) (Record, bool) { return r, true })
 }
 
-// bought writes down that the order was bought though its number is not known.
-// An intent of another that stands there is covered, not lost: the newest
-// attempt and the latest SendBy stay.
-func (s *Store) bought(ctx context.Context, c *Claim, d Doubt) error {
+// writeFact writes down that the order was bought though its number is not
+// known, or that it exists at the vendor. An intent of another that stands there
+// is covered, not lost: the newest attempt, the latest SendBy and its facts stay.
+func (s *Store) writeFact(ctx context.Context, c *Claim, d Doubt) error {
 	r := c.record(StateIntent)
 	r.Attempt = d.Attempt
 	r.SendBy, r.Since = ceilMillis(d.SendBy), floorMillis(d.Since)
 	r.Open = c.Verdict == InDoubt
-	r.Bought = true
+	r.Bought, r.Exists = d.Bought || c.bought, d.Exists || c.exists
 	err := s.swap(ctx, c, r, func(old Record) (Record, bool) {
-		r := r
 		r.Attempt = max(r.Attempt, old.Attempt)
 		r.Attempts = max(r.Attempts, old.Attempts)
+		r.Bought, r.Exists = r.Bought || old.Bought, r.Exists || old.Exists
 		if old.SendBy.After(r.SendBy) {
 			r.SendBy = old.SendBy
 		}
 		return r, true
 	})
-	c.bought = err == nil
+	if err == nil {
+		c.bought, c.exists = r.Bought, r.Exists
+	}
 	s.stepAside(ctx, c, err)
 	return err
 }
@@ -94,7 +96,7 @@ func (s *Store) swap(ctx context.Context, c *Claim, r Record, over func(Record) 
 // the same.
 func (s *Store) stepAside(ctx context.Context, c *Claim, err error) {
 	if errors.Is(err, ErrLost) {
-		_ = s.records.Park(ctx, c.Order, c.Owner, c.entry(PhaseClaimed), 0)
+		_ = s.records.Park(ctx, c.owned(), c.Owner, c.entry(PhaseClaimed), 0)
 	}
 }
 

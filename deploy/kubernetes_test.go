@@ -432,6 +432,9 @@ func TestScale(t *testing.T) {
 	if want := strconv.Itoa(int(number("UPSTREAM_RATE") * 60)); trigger.Metadata.Lag != want {
 		t.Errorf("lagThreshold is %s, a minute's work is %s", trigger.Metadata.Lag, want)
 	}
+	if account := accountOf["worker"]; trigger.Metadata.Account != account {
+		t.Errorf("KEDA looks at account %s, the streams are in %s", trigger.Metadata.Account, account)
+	}
 	if conf := natsOptions(t); !strings.HasSuffix(trigger.Metadata.Endpoint, ":"+strconv.Itoa(conf.HTTPPort)) {
 		t.Errorf("KEDA asks %s", trigger.Metadata.Endpoint)
 	}

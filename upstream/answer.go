@@ -58,7 +58,7 @@ func meaning(status int, r reply, broken error, codes Codes) *Error {
 	known = known && definite && broken == nil
 	switch {
 	case hasOrderNumber(r.data): // whatever else it says: there is an order
-		return &Error{Class: Ambiguous, Bought: true, Err: fmt.Errorf("HTTP %d with an orderNumber beside code %q", status, cut(r.code, maxCodeBytes))}
+		return &Error{Class: Ambiguous, Bought: true, Err: fmt.Errorf("HTTP %d with an orderNumber beside another code", status)}
 	case r.code == codeOK && status != http.StatusOK: // in an unreadable body too: somebody said "bought"
 		return &Error{Class: Ambiguous, Err: fmt.Errorf("HTTP %d with code 200", status)}
 	case errors.Is(broken, errTwice): // whichever of the two is meant

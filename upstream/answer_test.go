@@ -55,14 +55,11 @@ func FuzzClassify(f *testing.F) {
 			f.Add(status, "1", []byte(body))
 		}
 	}
-	slow, err := newThrottle([]string{"7777", "503"})
-	if err != nil {
-		f.Fatal(err)
-	}
+	codes := DefaultCodes()
 	f.Fuzz(func(t *testing.T, status int, header string, body []byte) {
 		hide := redactor{secret: testSecret, sign: strings.Repeat("A1", 20)}
-		r, e := classify(answer{status: status, retryAfter: header, body: body}, slow, hide, time.Now())
-		_, _, _ = readRows(r.data)
+		r, e := classify(answer{status: status, retryAfter: header, body: body}, codes, hide, time.Now())
+		_, _ = readPage(r)
 		if e == nil {
 			if _, ok := purchase(r, hide); ok && !saysBought(status, body) {
 				t.Errorf("HTTP %d %q counts as bought", status, body)
@@ -71,11 +68,11 @@ func FuzzClassify(f *testing.F) {
 		}
 		checkQuiet(t, e, hide.sign)
 		switch {
-		case e.Class == Refused && (status != 200 && status/100 != 4 || saysBought(200, body)):
+		case (e.Class == Refused || e.Class == Account) && (status != 200 && status/100 != 4 || saysBought(200, body)):
 			t.Errorf("HTTP %d %q is refused", status, body)
 		case e.RetryAfter < 0 || e.RetryAfter > maxRetryAfter || e.RetryAfter > 0 && e.Class != Throttled:
 			t.Errorf("%v waits %v", e, e.RetryAfter)
-		case e.Class == Unreachable || e.Bought:
+		case e.Class == Unreachable, (e.Bought || e.Exists) && e.Class != Ambiguous, e.Permanent && e.Class != Refused:
 			t.Errorf("HTTP %d %q is %v", status, body, e)
 		}
 	})

@@ -15,8 +15,7 @@ func TestNewClientNamesEveryFault(t *testing.T) {
 		change func(*Config)
 		want   []string
 	}{
-		"everything":          {func(c *Config) { *c = Config{MaxConns: -1, ThrottleCodes: []string{""}} }, []string{"base URL", "appkey", "secret", "timeout", "max conns", "throttle"}},
-		"200 as too fast":     {func(c *Config) { c.ThrottleCodes = []string{"1", " 200 "} }, []string{"throttle"}},
+		"everything":          {func(c *Config) { *c = Config{MaxConns: -1} }, []string{"base URL", "appkey", "secret", "timeout", "max conns"}},
 		"another scheme":      {func(c *Config) { c.BaseURL = "ftp://host" }, []string{"http"}},
 		"no scheme":           {func(c *Config) { c.BaseURL = "oapi.eiotclub.com" }, []string{"http"}},
 		"no host":             {func(c *Config) { c.BaseURL = "http://:80/x" }, []string{"host"}},

@@ -1,6 +1,7 @@
-// Package upstream is the vendor, as one order sees it: one signed attempt to
-// buy it (Client.Place), one question whether it was bought (Client.Lookup),
-// the account's right to send either of them now (Quota.Wait), and whether the
+// Package upstream is the vendor, as one order sees it: an open
+// connection (Client.Connect), on it one signed attempt to buy it (Line.Place) or
+// one question whether it was bought (Line.Lookup), the account's right to send
+// either of them now (Quota.Wait), and whether the
 // vendor is well enough to be asked at all (Breaker.Enter).
 //
 // What an order may rely on:
@@ -21,9 +22,9 @@
 // The package does not log, and does not decide what an order does next.
 //
 // Read it in this order: order.go and error.go (what goes in and comes out),
-// client.go (the door), request.go, sign.go and secret.go (what is sent), call.go
+// client.go and line.go (the door), account.go, request.go, sign.go and secret.go (what is sent), call.go
 // and attempt.go (how it is sent, and how it is stopped), conns.go with quiet_*.go
 // (on which connection), answer.go and reply.go (what the answer means), redactor.go (what of it may be shown), lookup.go;
-// then quota.go with quota_script.go, and breaker.go with breaker_health.go,
+// then quota.go with quota_slot.go and quota_script.go, and breaker.go with breaker_health.go,
 // which stand alone.
 package upstream

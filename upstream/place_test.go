@@ -22,6 +22,8 @@ type outcome struct {
 	number string
 	id     int64
 	bought bool
+	exists bool
+	final  bool // Permanent
 	wait   time.Duration
 }
 
@@ -29,7 +31,7 @@ func outcomeOf(p Purchase, e *Error) outcome {
 	if e == nil {
 		return outcome{code: p.Code, number: p.OrderNumber, id: p.OrderID}
 	}
-	return outcome{class: e.Class, code: e.Code, bought: e.Bought, wait: e.RetryAfter}
+	return outcome{class: e.Class, code: e.Code, bought: e.Bought, exists: e.Exists, final: e.Permanent, wait: e.RetryAfter}
 }
 
 // The table of section 7 of the contract, each row against a vendor that really
@@ -38,9 +40,13 @@ func TestPlaceClasses(t *testing.T) {
 	const ok, number = http.StatusOK, "1611558040873b105b2678de34504a35"
 	ambiguous := func(code string) outcome { return outcome{class: Ambiguous, code: code} }
 	refused := func(code string) outcome { return outcome{class: Refused, code: code} }
+	account := func(code string) outcome { return outcome{class: Account, code: code} }
+	bought := func(code string) outcome { return outcome{class: Ambiguous, code: code, bought: true} }
 	throttled := func(code string, wait time.Duration) outcome {
 		return outcome{class: Throttled, code: code, wait: wait}
 	}
+	codes := DefaultCodes()
+	codes["7777"], codes["503"] = ThrottleCodes, ThrottleCodes // of the body only: HTTP 503 stays what it is
 	chunked := "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
 	for name, c := range map[string]struct {
 		behave  behaviour
@@ -64,38 +70,70 @@ func TestPlaceClasses(t *testing.T) {
 		"code 200, name of other case": {behave: answers(ok, `{"code":"200","data":{"ordernumber":"X1"}}`),
 			want: outcome{class: Ambiguous, code: "200", bought: true}},
 
-		"another code":                {behave: answers(ok, `{"code":"1001","message":"no","data":null}`), want: refused("1001")},
-		"another code, a number":      {behave: answers(ok, `{"code":1001}`), want: refused("1001")},
-		"another code, odd data":      {behave: answers(ok, `{"code":"1001","data":"none"}`), want: refused("1001")},
-		"another code, with an order": {behave: answers(ok, `{"code":"201","data":{"orderNumber":"X1"}}`), want: refused("201")},
-		"code 200.5":                  {behave: answers(ok, `{"code":200.5}`), want: refused("200.5")},
-		"a throttle code":             {behave: answers(ok, `{"code":"7777"}`), want: throttled("7777", 0)},
-		"a throttle code, a number":   {behave: answers(ok, `{"code":7777}`, "Retry-After: 3"), want: throttled("7777", 3*time.Second)},
+		"another code":                 {behave: answers(ok, `{"code":"1001","message":"no","data":null}`), want: refused("1001")},
+		"another code, a number":       {behave: answers(ok, `{"code":1001}`), want: refused("1001")},
+		"another code, odd data":       {behave: answers(ok, `{"code":"1001","data":"none"}`), want: refused("1001")},
+		"another code, with an order":  {behave: answers(ok, `{"code":"201","data":{"orderNumber":"X1"}}`), want: bought("201")},
+		"a listed code, with an order": {behave: answers(ok, `{"code":"41018","data":{"orderNumber":"X1"}}`), want: bought("41018")},
+		"an order in a list":           {behave: answers(400, `{"code":"7","data":[{"orderNumber":5}]}`), want: bought("7")},
+		"an order deep in the data":    {behave: answers(ok, `{"code":"7","data":{"a":["orderNumber",{"b":{"order\u004eumber":"x"}}]}}`), want: bought("7")},
+		"an order in a gateway's 502":  {behave: answers(502, `{"code":"7","data":{"orderNumber":"X1"}}`), want: bought("7")},
+		"no order, in many forms": {behave: answers(ok, `{"code":"7","data":{"a":{"orderNumber":null},"b":{"orderNumber":" "},"c":{"orderNumber":0},"d":["orderNumber"],"e":"orderNumber"}}`),
+			want: refused("7")},
+		"an orderNumber that is an object": {behave: answers(ok, `{"code":"7","data":{"orderNumber":{}}}`), want: bought("7")},
+
+		"a permanent code":           {behave: answers(ok, `{"code":41018}`), want: outcome{class: Refused, code: "41018", final: true}},
+		"a permanent code, HTTP 429": {behave: answers(429, `{"code":"41018"}`), want: outcome{class: Refused, code: "41018", final: true}},
+		"not on the whitelist":       {behave: answers(ok, `{"code":"502","message":"ip"}`), want: account("502")},
+		"no permission, HTTP 403":    {behave: answers(403, `{"code":403}`), want: account("403")},
+		"balance too low":            {behave: answers(ok, `{"code":"45112"}`), want: account("45112")},
+		"401 without a code":         {behave: answers(401, `<html>`), want: account("401")},
+		"403 without a code":         {behave: answers(403, `{}`), want: account("403")},
+		"407 without a body":         {behave: answers(407, ``), want: account("407")},
+		"401 with an unlisted code":  {behave: answers(401, `{"code":"77"}`), want: refused("77")},
+		"operation failed":           {behave: answers(ok, `{"code":"500","message":"operation failed"}`), want: ambiguous("500")},
+		"operation failed, a number": {behave: answers(ok, `{"code":500.0}`), want: ambiguous("500")},
+		"operation failed, HTTP 400": {behave: answers(400, `{"code":"10000"}`), want: ambiguous("10000")},
+		"duplicate order number":     {behave: answers(ok, `{"code":"503016"}`), want: outcome{class: Ambiguous, code: "503016", exists: true}},
+		"409":                        {behave: answers(409, `{"code":"41018"}`), want: outcome{class: Ambiguous, code: "41018", exists: true}},
+		"408":                        {behave: answers(408, `{"code":"41018"}`), want: ambiguous("41018")},
+		"too many requests":          {behave: answers(ok, `{"code":"501"}`), want: throttled("501", 0)},
+		"HTTP 501, 502 with a code":  {behave: answers(502, `{"code":"502"}`), want: ambiguous("502")},
+		"code 200.5":                 {behave: answers(ok, `{"code":200.5}`), want: refused("200.5")},
+		"a throttle code":            {behave: answers(ok, `{"code":"7777"}`), want: throttled("7777", 0)},
+		"a throttle code, a number":  {behave: answers(ok, `{"code":7777}`, "Retry-After: 3"), want: throttled("7777", 3*time.Second)},
 
 		"400 with a code":          {behave: answers(400, `{"code":"1002","message":"bad"}`), want: refused("1002")},
 		"400 with a throttle code": {behave: answers(400, `{"code":"7777"}`), want: throttled("7777", 0)},
-		"400 that says 200":        {behave: answers(400, success), want: ambiguous("200")},
-		"400 that says 200, junk":  {behave: answers(400, success+"x"), want: ambiguous("400")},
+		"400 that says 200":        {behave: answers(400, success), want: bought("200")},
+		"400 that says 200 alone":  {behave: answers(400, `{"code":"200"}`), want: ambiguous("200")},
+		"400 that says 200, junk":  {behave: answers(400, success+"x"), want: bought("400")},
 		"404 in HTML":              {behave: answers(404, "<html>not found</html>"), want: refused("404")},
 		"404 without a body":       {behave: answers(404, ""), want: refused("404")},
-		"403 with a null code":     {behave: answers(403, `{"code":null}`), want: refused("403")},
+		"403 with a null code":     {behave: answers(403, `{"code":null}`), want: account("403")},
 		"404 cut off":              {behave: raw("HTTP/1.1 404 Not Found\r\nContent-Length: 100\r\n\r\n<html>"), want: ambiguous("")},
 		"400 with a name twice":    {behave: answers(400, `{"code":"1","code":"200"}`), want: ambiguous("400")},
 
 		"429, seconds": {behave: answers(429, `slow down`, "Retry-After: 7"), want: throttled("429", 7*time.Second)},
 		"429, a date long off": {behave: answers(429, `{}`, "Retry-After: "+time.Now().Add(time.Hour).UTC().Format(http.TimeFormat)),
 			want: throttled("429", maxRetryAfter)},
-		"429, a date gone by":        {behave: answers(429, `{}`, "Retry-After: Wed, 21 Oct 2015 07:28:00 GMT"), want: throttled("429", 0)},
-		"429, negative":              {behave: answers(429, `{"code":"x"}`, "Retry-After: -7"), want: throttled("x", 0)},
-		"429 that says 200":          {behave: answers(429, `{"code":200}`), want: ambiguous("200")},
-		"503 as a throttle code":     {behave: answers(503, `<html>`, "Retry-After: 1"), want: throttled("503", time.Second)},
-		"503 throttle that says 200": {behave: answers(503, success), want: ambiguous("200")},
+		"429, a date gone by":    {behave: answers(429, `{}`, "Retry-After: Wed, 21 Oct 2015 07:28:00 GMT"), want: throttled("429", 0)},
+		"429, negative":          {behave: answers(429, `{"code":"x"}`, "Retry-After: -7"), want: throttled("x", 0)},
+		"429 that says 200":      {behave: answers(429, `{"code":200}`), want: ambiguous("200")},
+		"503 as a throttle code": {behave: answers(503, `<html>`, "Retry-After: 1"), want: ambiguous("503")},
+		"503 that says 200":      {behave: answers(503, success), want: bought("200")},
+		"a number of megabytes":  {behave: answers(ok, `{"code":"200","data":{"orderNumber":"`+strings.Repeat("9", 900_000)+`"}}`), want: bought("200")},
+		"a number of 129":        {behave: answers(ok, `{"code":"200","data":{"orderNumber":"`+strings.Repeat("é", 129)+`"}}`), want: bought("200")},
+		"a number of 128": {behave: answers(ok, `{"code":"200","data":{"orderNumber":" `+strings.Repeat("é", 128)+` "}}`),
+			want: outcome{code: "200", number: strings.Repeat("é", 128)}},
+		"a number with an escape": {behave: answers(ok, `{"code":"200","data":{"orderNumber":"X\u001b[2J"}}`), want: bought("200")},
+		"deep data":               {behave: answers(ok, `{"code":"7","data":`+strings.Repeat("[", 200_000)+`}`), want: ambiguous("")},
 
 		"500":                      {behave: answers(500, `oops`), want: ambiguous("500")},
 		"500 with a refusal":       {behave: answers(500, `{"code":"1001"}`), want: ambiguous("1001")},
 		"500 with a throttle code": {behave: answers(500, `{"code":"7777"}`), want: ambiguous("7777")},
 		"504":                      {behave: answers(504, ``), want: ambiguous("504")},
-		"201":                      {behave: answers(201, success), want: ambiguous("200")},
+		"201":                      {behave: answers(201, success), want: bought("200")},
 		"202 with a refusal":       {behave: answers(202, `{"code":"1001"}`), want: ambiguous("1001")},
 		"204":                      {behave: raw("HTTP/1.1 204 No Content\r\n\r\n"), want: ambiguous("204")},
 		"304":                      {behave: raw("HTTP/1.1 304 Not Modified\r\n\r\n"), want: ambiguous("304")},
@@ -105,16 +143,16 @@ func TestPlaceClasses(t *testing.T) {
 		"status 099":               {behave: raw("HTTP/1.1 099 What\r\nContent-Length: 0\r\n\r\n" + httpText(200, success)), want: ambiguous("99")},
 		"status 999":               {behave: raw("HTTP/1.1 999 What\r\nContent-Length: 0\r\n\r\n"), want: ambiguous("999")},
 
-		"code missing":      {behave: answers(ok, `{"message":"success","data":{"orderNumber":"X1"}}`), want: ambiguous("")},
+		"code missing":      {behave: answers(ok, `{"message":"success","data":{"orderNumber":"X1"}}`), want: bought("")},
 		"code null":         {behave: answers(ok, `{"code":null}`), want: ambiguous("")},
 		"code empty":        {behave: answers(ok, `{"code":""}`), want: ambiguous("")},
 		"code a boolean":    {behave: answers(ok, `{"code":true}`), want: ambiguous("")},
 		"code an object":    {behave: answers(ok, `{"code":{}}`), want: ambiguous("")},
-		"Code, not code":    {behave: answers(ok, `{"Code":"200","data":{"orderNumber":"X1"}}`), want: ambiguous("")},
+		"Code, not code":    {behave: answers(ok, `{"Code":"200","data":{"orderNumber":"X1"}}`), want: bought("")},
 		"a name twice":      {behave: answers(ok, `{"code":"200","code":"1001"}`), want: ambiguous("")},
 		"a name twice deep": {behave: answers(ok, `{"code":"200","data":{"orderNumber":"X1","orderNumber":"X2"}}`), want: ambiguous("")},
-		"bytes after":       {behave: answers(ok, success+success), want: ambiguous("")},
-		"JSON cut":          {behave: answers(ok, success[:len(success)-1]), want: ambiguous("")},
+		"bytes after":       {behave: answers(ok, success+success), want: bought("")},
+		"JSON cut":          {behave: answers(ok, success[:len(success)-1]), want: bought("")},
 		"a list":            {behave: answers(ok, `[`+success+`]`), want: ambiguous("")},
 		"HTML":              {behave: answers(ok, `<html>maintenance</html>`), want: ambiguous("")},
 		"empty":             {behave: answers(ok, ``), want: ambiguous("")},
@@ -147,7 +185,7 @@ func TestPlaceClasses(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			v := newRawVendor(t, c.behave)
-			client := testClient(t, Config{BaseURL: v.URL, Timeout: c.timeout, ThrottleCodes: []string{"7777", "503"}})
+			client := testClient(t, Config{BaseURL: v.URL, Timeout: c.timeout, Codes: codes})
 			p, err := client.Place(t.Context(), testOrder, soon())
 			e := mustError(t, err)
 			if got := outcomeOf(p, e); got != c.want {
@@ -218,8 +256,9 @@ func TestPlaceUnreachable(t *testing.T) {
 			checkQuiet(t, e)
 		})
 	}
-	if conns, n := notTLS.received(); len(notTLS.requests()) != 0 || conns > 1 {
-		t.Errorf("the vendor got %d connections, %d bytes, want one TLS hello", conns, n)
+	// One TLS hello, and the connection that the order which is no text waited on.
+	if conns, n := notTLS.received(); len(notTLS.requests()) != 0 || conns > 2 {
+		t.Errorf("the vendor got %d connections, %d bytes, want two and a TLS hello", conns, n)
 	}
 }
 

@@ -271,12 +271,12 @@ func (c *Client) Place(ctx context.Context, o Order, sendBy time.Time) (Purchase
 }
 
 // Lookup connects, and looks up on that connection.
-func (c *Client) Lookup(ctx context.Context, outTradeNos []string, sendBy time.Time) (Lookup, error) {
+func (c *Client) Lookup(ctx context.Context, q Question, sendBy time.Time) (Page, error) {
 	line, err := c.connectBy(ctx, sendBy)
 	if err != nil {
-		return Lookup{}, err
+		return Page{}, err
 	}
-	return line.Lookup(ctx, outTradeNos, sendBy)
+	return line.Lookup(ctx, q, sendBy)
 }
 
 func (c *Client) connectBy(ctx context.Context, sendBy time.Time) (*Line, error) {

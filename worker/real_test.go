@@ -105,9 +105,15 @@ func (w *world) start() (stop func() error) {
 	w.registry = prometheus.NewRegistry()
 	run := worker.New(worker.Config{
 		Rules: w.rules, Concurrency: w.size, ShutdownTimeout: 5 * time.Second,
-		Stream:  stream,
-		Claims:  dedupe.New(dedupe.NewRedis(w.rdb), journal, dedupe.Config{Lease: w.wait, FinalTTL: time.Hour}),
-		Vendor:  worker.Direct{Client: vendor},
+		Stream: stream,
+		Claims: dedupe.New(dedupe.NewRedis(w.rdb, "ORDERS"), journal, dedupe.Config{Lease: w.wait, FinalTTL: time.Hour}),
+		Connect: func(ctx context.Context) (worker.Line, error) {
+			line, err := vendor.Connect(ctx)
+			if err != nil {
+				return nil, err
+			}
+			return line, nil
+		},
 		Slots:   upstream.NewQuota(w.rdb, upstream.AccountID(appkey, w.url), w.rate, w.jitter),
 		Metrics: worker.NewMetrics(w.registry), Logger: zerolog.New(zerolog.NewTestWriter(w.t)).Level(zerolog.WarnLevel),
 	})
@@ -426,6 +432,32 @@ func TestInvalidRequestStandsInTheDeadLetterStream(t *testing.T) {
 	}
 	if len(rejected) != 1 || rejected[0].OutTradeNo != "A" || rejected[0].Reason != worker.Invalid || !strings.Contains(rejected[0].Message, "iccid") {
 		t.Errorf("rejected results are %+v, want one for A that names iccid", rejected)
+	}
+}
+
+// Neither can be answered as nats.go would have it: the first is no word of the
+// server, the second has no room for a dead letter's headers.
+func TestHostileRequestsKeepNobodyWaiting(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.size = 2
+	w.start()
+	for range 10 {
+		w.publish("", "Status", "404")
+		w.publish("no JSON", "Long", strings.Repeat("x", 65_000))
+	}
+	w.publish(request("A", "P"), "Status", "503", "Nats-Msg-Id", "A")
+	w.idle()
+	w.wantPurchases("A", 1)
+	dropped := 0
+	dead := w.all("ORDERS_DEAD")
+	for _, d := range dead {
+		if d.Header.Get("Dead-Headers-Dropped") == "1" && d.Header.Get("Long") == "" {
+			dropped++
+		}
+	}
+	if len(dead) != 20 || dropped != 10 {
+		t.Errorf("%d dead letters, %d without their long header, want 20 and 10", len(dead), dropped)
 	}
 }
 

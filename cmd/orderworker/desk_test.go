@@ -111,7 +111,7 @@ func (d *desk) redeliver(no string) {
 	if err := d.js.DeleteConsumer(d.t.Context(), "ORDERS", "order-worker"); err != nil {
 		d.t.Fatal(err)
 	}
-	if err := d.rdb.HSet(d.t.Context(), "order:"+no, "due", 0).Err(); err != nil {
+	if err := d.rdb.HSet(d.t.Context(), "ORDERS:order:"+no, "due", 0).Err(); err != nil {
 		d.t.Fatal(err)
 	}
 }
@@ -184,7 +184,7 @@ func (d *desk) store() *dedupe.Store {
 		d.t.Fatal(err)
 	}
 	d.t.Cleanup(v.close)
-	return dedupe.New(dedupe.NewRedis(v.rdb), dedupe.NewJetStreamJournal(v.js, "ORDER_JOURNAL", "orders.journal", time.Hour), dedupe.Config{Lease: time.Hour, FinalTTL: time.Hour})
+	return dedupe.New(dedupe.NewRedis(v.rdb, "ORDERS"), dedupe.NewJetStreamJournal(v.js, "ORDER_JOURNAL", "orders.journal", time.Hour), dedupe.Config{Lease: time.Hour, FinalTTL: time.Hour})
 }
 
 // claim takes the order as a worker does; seq 0 publishes its request first.

@@ -9,6 +9,8 @@ import (
 
 	"github.com/redis/go-redis/v9"
 	"github.com/rs/zerolog"
+
+	"orderworker/dedupe"
 )
 
 const (
@@ -102,11 +104,11 @@ func unless[T comparable](field *T, value T) {
 // forget removes KEYS[1] and returns how many keys that were.
 var forget = redis.NewScript(`return redis.call('del', KEYS[1])`)
 
-// mayWriteKey, there for at most a second, looks like an order's; no order has it, as an outTradeNo has no
-// spaces.
-const mayWriteKey = "order:{orderworker asks whether it may write}"
+// mayWrite names a key that looks like an order's and is there for at most a
+// second; no order has it, as an outTradeNo has no spaces.
+const mayWrite = "orderworker asks whether it may write"
 
-// checkRedis asks whether client's server will do: the password is accepted,
+// checkRedis asks whether client's server will do for deployment: the password is accepted,
 // writes and scripts are allowed, and maxmemory-policy is noeviction (an evicted order would
 // be bought again, were it not for the journal). It wraps errRefused where the
 // answer is no; any other error says that the server could not be asked, or
@@ -114,18 +116,19 @@ const mayWriteKey = "order:{orderworker asks whether it may write}"
 // warning.
 //
 // Source: https://redis.io/docs/latest/develop/reference/eviction/.
-func checkRedis(ctx context.Context, client redis.UniversalClient, log zerolog.Logger) error {
+func checkRedis(ctx context.Context, client redis.UniversalClient, deployment string, log zerolog.Logger) error {
 	if err := client.Ping(ctx).Err(); err != nil {
 		return redisRefused("ping", err)
 	}
 	// Not in one script: there Redis 7.0 answers ERR instead of NOPERM.
-	if err := client.Set(ctx, mayWriteKey, 1, time.Second).Err(); err != nil {
+	key := dedupe.OrderKey(deployment, mayWrite)
+	if err := client.Set(ctx, key, 1, time.Second).Err(); err != nil {
 		if _, single := client.(*redis.Client); single && isMoved(err) { // a Cluster's client follows it
 			return fmt.Errorf("redis: write an order: %w: %w: look at REDIS_URL: it is a Cluster, and needs ?addr=HOST:PORT", errRefused, err)
 		}
 		return redisRefused("write an order", err)
 	}
-	if err := forget.Run(ctx, client, []string{mayWriteKey}).Err(); err != nil {
+	if err := forget.Run(ctx, client, []string{key}).Err(); err != nil {
 		return redisRefused("run a script", err)
 	}
 	check := func(ctx context.Context, node *redis.Client) error {

@@ -67,7 +67,7 @@ func (c *runCmd) Run(soft context.Context, std *std) error {
 		return err
 	}
 	defer closeRedis(rdb)
-	err = waitFor(soft, "redis", log, redisGate.fail, func(ctx context.Context) error { return checkRedis(ctx, rdb, log) })
+	err = waitFor(soft, "redis", log, redisGate.fail, func(ctx context.Context) error { return checkRedis(ctx, rdb, s.OrdersStream, log) })
 	if err != nil {
 		return unlessStopped(soft, err)
 	}
@@ -159,7 +159,7 @@ func assemble(ctx context.Context, s *Settings, nc *nats.Conn, rdb redis.Univers
 		},
 		Concurrency: s.Concurrency, ShutdownTimeout: s.ShutdownTimeout,
 		Stream: stream,
-		Claims: dedupe.New(dedupe.NewRedis(rdb), journal, dedupe.Config{Lease: stream.AckWait(), FinalTTL: s.DedupeTTL, JournalTTL: s.JournalTTL}),
+		Claims: dedupe.New(dedupe.NewRedis(rdb, s.OrdersStream), journal, dedupe.Config{Lease: stream.AckWait(), FinalTTL: s.DedupeTTL, JournalTTL: s.JournalTTL}),
 		Connect: func(ctx context.Context) (worker.Line, error) {
 			line, err := vendor.Connect(ctx)
 			if err != nil {
@@ -186,7 +186,7 @@ func (s *Settings) streams() natsio.Streams {
 // Redis, for those who accept what it can lose.
 func (s *Settings) openJournal(ctx context.Context, js jetstream.JetStream, rdb redis.UniversalClient, log zerolog.Logger) (dedupe.Journal, error) {
 	if s.JournalTTL == 0 {
-		return dedupe.NewRedisJournal(rdb, s.DedupeTTL), nil
+		return dedupe.NewRedisJournal(rdb, s.OrdersStream, s.DedupeTTL), nil
 	}
 	if err := dedupe.EnsureJournal(ctx, js, s.JournalStream, s.JournalSubject, s.NATSReplicas); err != nil {
 		if api, ok := errors.AsType[*jetstream.APIError](err); ok && api.Code == 400 { // the server understood, and says no

@@ -94,9 +94,9 @@ func reachServers(ctx context.Context, s *Settings) (*servers, error) {
 	}
 	journal := dedupe.NewJetStreamJournal(v.js, s.JournalStream, s.JournalSubject, s.JournalTTL)
 	if s.JournalTTL == 0 {
-		journal = dedupe.NewRedisJournal(v.rdb, s.DedupeTTL)
+		journal = dedupe.NewRedisJournal(v.rdb, s.OrdersStream, s.DedupeTTL)
 	}
-	v.store = dedupe.New(dedupe.NewRedis(v.rdb), journal, dedupe.Config{FinalTTL: s.DedupeTTL})
+	v.store = dedupe.New(dedupe.NewRedis(v.rdb, s.OrdersStream), journal, dedupe.Config{FinalTTL: s.DedupeTTL})
 	return v, nil
 }
 

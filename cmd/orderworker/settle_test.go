@@ -136,7 +136,7 @@ func TestSettledByAnotherRequestOfTheOrder(t *testing.T) {
 	d := newDesk(t, nil)
 	store := d.store()
 	d.doubt(store, "A", 999)
-	d.ok(d.rdb.HSet(t.Context(), "order:A", "seq", d.publish("A")).Err())
+	d.ok(d.rdb.HSet(t.Context(), "ORDERS:order:A", "seq", d.publish("A")).Err())
 	if status, _, errs := d.do("settle", "A", "--bought", "--order-number=N"); status != statusDone {
 		t.Error(errs)
 	}
@@ -323,7 +323,7 @@ func TestSettleAsksOnATerminal(t *testing.T) {
 		"NO":        {[]string{"--not-bought"}, "no\n", nil, []string{"NOT BOUGHT", "sends it to the vendor again", "bought twice"}, "settle NO: not confirmed, nothing was written"},
 		"SENT":      {[]string{"--not-bought"}, "yes\n", func(no string) { d.resend(store, no) }, []string{"NOT BOUGHT"}, "it has changed meanwhile, nothing was written"},
 		"SETTLED":   {[]string{"--not-bought"}, "yes\n", func(no string) { d.do("settle", no, "--bought", "--order-number=N") }, []string{"NOT BOUGHT"}, "not in doubt: it has its final result"},
-		"REDISLESS": {[]string{"--not-bought"}, "yes\n", func(no string) { d.rdb.Del(t.Context(), "order:"+no) }, []string{"NOT BOUGHT"}, ""},
+		"REDISLESS": {[]string{"--not-bought"}, "yes\n", func(no string) { d.rdb.Del(t.Context(), "ORDERS:order:"+no) }, []string{"NOT BOUGHT"}, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			d.doubt(store, name, 0)
@@ -349,7 +349,7 @@ func TestSettleAsksOnATerminal(t *testing.T) {
 // resend is what a worker with another policy does: a second attempt, which
 // ends in doubt too.
 func (d *desk) resend(store *dedupe.Store, no string) {
-	d.ok(d.rdb.HSet(d.t.Context(), "order:"+no, "due", 0).Err())
+	d.ok(d.rdb.HSet(d.t.Context(), "ORDERS:order:"+no, "due", 0).Err())
 	k, err := store.Look(d.t.Context(), no)
 	d.ok(err)
 	c, err := store.Claim(d.t.Context(), dedupe.Order{OutTradeNo: no, Fingerprint: k.Redis.Fingerprint, Seq: k.Redis.Seq}, store.NewOwner(), true)

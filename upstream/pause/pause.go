@@ -30,7 +30,7 @@ type Pause struct {
 	told    time.Time
 
 	asking  int           // refusals of which it is not known yet whether they are their orders' own
-	lookup  chan struct{} // one of them asks at a time; a lock on which the time of a test goes on
+	lookup  chan struct{} // has room for one: who asks for all of them
 	asked   time.Time     // when the last answer came
 	verdict verdict       // and what it was
 }
@@ -38,7 +38,7 @@ type Pause struct {
 // New returns a Pause that does not pause. Tell gets each change and, while a
 // pause lasts, the same again each minute (see Remind); it must not call p.
 func New(tell func(Status)) *Pause {
-	p := &Pause{tell: tell, due: make(chan struct{}, 1), account: newAccount(), lookup: make(chan struct{}, 1)}
+	p := &Pause{tell: tell, due: make(chan struct{}, 1), lookup: make(chan struct{}, 1), account: newAccount()}
 	p.ended = sync.NewCond(&p.mu)
 	p.timer = time.AfterFunc(time.Hour, p.ring)
 	p.timer.Stop()

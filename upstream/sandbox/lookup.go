@@ -60,7 +60,7 @@ func (v *Vendor) lookup(req request, mode LookupMode) reply {
 	total := len(rows)
 	from := min(int64(total), (req.page-1)*req.pageSize)
 	to := min(int64(total), from+req.pageSize)
-	rows = append([]row{}, rows[from:to]...)
+	rows = rows[from:to]
 	for range mode.Strangers {
 		rows = append(rows, stranger(len(rows)))
 		total++

@@ -9,8 +9,8 @@ var (
 
 // mutants lists the rules, in the order of an order's life.
 var mutants = []mutant{
-	{"only as much is pulled as there are free slots", "worker/natsio/jetstream.go",
-		`.Fetch(n, jetstream`, `.Fetch(n+10, jetstream`, life},
+	{"only as much is pulled as there are free slots", "worker/natsio/pull.go",
+		`n, expires, room)`, `n+10, expires, room)`, life},
 	{"a broken payload is not an order", "worker/order.go",
 		`	return o, errors.Join(errs...)`, `	return o, nil`, life},
 	{"the request is acknowledged only after its dead letter is stored", "worker/conclude.go",

@@ -1,9 +1,11 @@
 package natsio
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"maps"
+	"math"
 	"slices"
 	"strconv"
 	"strings"
@@ -13,58 +15,96 @@ import (
 	"orderworker/worker"
 )
 
+const (
+	truncatedHeader = "Dead-Truncated"
+	droppedHeader   = "Dead-Headers-Dropped"
+
+	// maxHeaderBytes is how much of a message JetStream lets its headers take.
+	//
+	// Source: nats-server, server/stream.go.
+	maxHeaderBytes = math.MaxUint16
+
+	// fitBytes is room for the two headers that say what was left out.
+	fitBytes = len(truncatedHeader) + len(droppedHeader) + 2*len(": 12345678\r\n")
+)
+
 // Bury stores a dead letter: nil means that the stream has it.
 //
-// Source: section 4 of the contract.
+// Source: contract, section 4.
 func (j *JetStream) Bury(ctx context.Context, l worker.DeadLetter) error {
-	msg := nats.NewMsg(j.names.DeadSubject)
-	msg.Data = l.Data
-	for name, values := range l.Header {
-		if len(name) >= 5 && strings.EqualFold(name[:5], "Nats-") {
-			name = "Dead-" + name // it would be obeyed otherwise
-		}
-		msg.Header[name] = slices.Clone(values)
-	}
-	ours := map[string]string{
-		"Dead-Reason": string(l.Reason), "Dead-Error": l.Error,
-		"Dead-Stream-Seq": strconv.FormatUint(l.Seq, 10), "Dead-Time": worker.Time{Time: l.At}.String(),
-		// The same letter again, after a lost reply: by when it was stored too,
-		// as a stream that is made anew counts from 1 again.
-		nats.MsgIdHdr: fmt.Sprintf("%s.%d.%d", j.names.Orders, l.Seq, l.Stored.UnixNano()),
-	}
-	for name, value := range ours {
-		msg.Header.Set(name, value)
-	}
-	j.fit(msg, ours)
+	ours := nats.Header{}
+	ours.Set("Dead-Reason", string(l.Reason))
+	ours.Set("Dead-Error", l.Error)
+	ours.Set("Dead-Stream-Seq", strconv.FormatUint(l.Seq, 10))
+	ours.Set("Dead-Time", worker.Time{Time: l.At}.String())
+	// The same letter again, after a lost reply: by when it was stored too, as a
+	// stream that is made anew counts from 1 again.
+	ours.Set(nats.MsgIdHdr, fmt.Sprintf("%s.%d.%d", j.names.Orders, l.Seq, l.Stored.UnixNano()))
+
+	msg := &nats.Msg{Subject: j.names.DeadSubject, Data: l.Data, Header: publishers(l.Header)}
+	j.fit(msg, headerBytes(ours))
+	maps.Copy(msg.Header, ours)
 	_, err := j.store(ctx, msg, j.names.deadConfig())
-	return err
+	if err != nil {
+		return fmt.Errorf("publish %s: %w", msg.Subject, err)
+	}
+	return nil
 }
 
-// fit cuts a dead letter to what the server takes: the payload first, and the
-// publisher's headers where they alone are too much.
-func (j *JetStream) fit(msg *nats.Msg, ours map[string]string) {
-	room := int(j.js.Conn().MaxPayload()) - len(nats.ExpectedStreamHdr) - len(j.names.Dead) - 4
-	if headerBytes(msg.Header)+len(msg.Data) <= room {
-		return
+// publishers are the headers of the request, under names that no server obeys
+// and that are not ours.
+func publishers(request map[string][]string) nats.Header {
+	header := make(nats.Header, len(request)+5)
+	for name, values := range request {
+		if name != truncatedHeader && name != droppedHeader && !obeyed(name) {
+			header[name] = slices.Clone(values)
+		}
 	}
-	full := len(msg.Data)
-	msg.Header.Set("Dead-Truncated", strconv.Itoa(full))
-	if headerBytes(msg.Header) > room {
-		maps.DeleteFunc(msg.Header, func(name string, _ []string) bool {
-			_, keep := ours[name]
-			return !keep && name != "Dead-Truncated"
+	for name, values := range request { // last: they win against a Dead-Nats-* of the publisher's
+		if obeyed(name) {
+			header["Dead-"+name] = slices.Clone(values)
+		}
+	}
+	return header
+}
+
+// obeyed says that a server takes a header of that name for a command.
+func obeyed(name string) bool { return len(name) >= 5 && strings.EqualFold(name[:5], "Nats-") }
+
+// fit makes the message short enough for the server, with as many bytes of
+// headers to come: headers are dropped, the largest first, then the payload is cut.
+func (j *JetStream) fit(msg *nats.Msg, ours int) {
+	ours += len(nats.ExpectedStreamHdr) + len(": \r\n") + len(j.names.Dead)
+	room := int(j.js.Conn().MaxPayload()) - ours
+	dropped := 0
+	for headerBytes(msg.Header) > min(maxHeaderBytes-ours, room)-fitBytes && len(msg.Header) > 0 {
+		largest := slices.MaxFunc(slices.Sorted(maps.Keys(msg.Header)), func(a, b string) int {
+			return cmp.Compare(lineBytes(a, msg.Header[a]), lineBytes(b, msg.Header[b]))
 		})
+		delete(msg.Header, largest)
+		dropped++
 	}
-	msg.Data = msg.Data[:min(full, max(0, room-headerBytes(msg.Header)))]
+	if dropped > 0 {
+		msg.Header.Set(droppedHeader, strconv.Itoa(dropped))
+	}
+	if full := len(msg.Data); headerBytes(msg.Header)+full > room {
+		msg.Header.Set(truncatedHeader, strconv.Itoa(full))
+		msg.Data = msg.Data[:min(full, max(0, room-headerBytes(msg.Header)))]
+	}
 }
 
 // headerBytes is how much of a message its headers take on the wire.
 func headerBytes(h nats.Header) int {
 	n := len("NATS/1.0\r\n\r\n")
 	for name, values := range h {
-		for _, v := range values {
-			n += len(name) + len(": ") + len(v) + len("\r\n")
-		}
+		n += lineBytes(name, values)
+	}
+	return n
+}
+
+func lineBytes(name string, values []string) (n int) {
+	for _, v := range values {
+		n += len(name) + len(": ") + len(v) + len("\r\n")
 	}
 	return n
 }

@@ -7,7 +7,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/rs/zerolog"
 
@@ -20,6 +19,7 @@ type JetStream struct {
 	names    Streams
 	logger   zerolog.Logger
 	consumer atomic.Pointer[jetstream.Consumer]
+	puller   *puller
 	lost     atomic.Bool // the consumer did not answer: look for it before the next pull
 	ackWait  time.Duration
 }
@@ -28,7 +28,7 @@ type JetStream struct {
 // those that exist as they are. The error is a *worker.Lossy, with a JetStream that
 // works, where one of those could drop an unfinished order.
 func Open(ctx context.Context, js jetstream.JetStream, names Streams, logger zerolog.Logger) (*JetStream, error) {
-	j := &JetStream{js: js, names: names, logger: logger}
+	j := &JetStream{js: js, names: names, logger: logger, puller: newPuller(js.Conn())}
 	orders, err := j.ensureStream(ctx, j.names.ordersConfig())
 	if err != nil {
 		return nil, err
@@ -42,7 +42,9 @@ func Open(ctx context.Context, js jetstream.JetStream, names Streams, logger zer
 	if err != nil {
 		return nil, err
 	}
-	j.ackWait = consumer.AckWait
+	if j.ackWait = consumer.AckWait; j.ackWait <= 0 {
+		j.ackWait = j.names.AckWait // a consumer without acks has none: ALLOW_LOSSY_STREAMS lets it pass
+	}
 	if faults := append(auditOrders(orders), auditConsumer(consumer)...); len(faults) > 0 {
 		return j, &worker.Lossy{Faults: faults}
 	}
@@ -80,36 +82,6 @@ func (j *JetStream) ensureConsumer(ctx context.Context) (jetstream.ConsumerConfi
 // AckWait is the ack wait of the consumer, which an existing one keeps.
 func (j *JetStream) AckWait() time.Duration { return j.ackWait }
 
-// Pull asks for up to n messages for about a second, and passes each on as it
-// comes. A stream or consumer that has gone is made again.
-func (j *JetStream) Pull(ctx context.Context, n int, take func(*worker.Delivery)) error {
-	if j.lost.Load() {
-		if err := j.restore(ctx); err != nil {
-			return err
-		}
-	}
-	consumer := *j.consumer.Load()
-	created := consumer.CachedInfo().Created
-	batch, err := consumer.Fetch(n, jetstream.FetchMaxWait(worker.PullWait))
-	if err != nil {
-		j.lost.Store(true)
-		return err
-	}
-	for msg := range batch.Messages() {
-		d, err := delivery(msg)
-		if err != nil {
-			return errors.Join(err, msg.Nak())
-		}
-		d.Before = d.Stored.Before(created)
-		take(d)
-	}
-	if err := batch.Error(); err != nil && !errors.Is(err, nats.ErrTimeout) {
-		j.lost.Store(true)
-		return err
-	}
-	return nil
-}
-
 // restore makes the orders stream and its consumer again where they have gone.
 func (j *JetStream) restore(ctx context.Context) error {
 	if _, err := j.ensureStream(ctx, j.names.ordersConfig()); err != nil {
@@ -135,7 +107,7 @@ func (j *JetStream) Pending(ctx context.Context) (uint64, error) {
 		return 0, err
 	}
 	faults := append(auditOrders(stream.CachedInfo().Config), auditConsumer(info.Config)...)
-	if info.Config.AckWait != j.ackWait {
+	if info.Config.AckWait > 0 && info.Config.AckWait != j.ackWait {
 		faults = append(faults, fmt.Sprintf("consumer %s: ack_wait is now %v, was %v when this worker started: restart it", info.Config.Name, info.Config.AckWait, j.ackWait))
 	}
 	if len(faults) > 0 {
@@ -144,13 +116,7 @@ func (j *JetStream) Pending(ctx context.Context) (uint64, error) {
 	return info.NumPending, nil
 }
 
-func delivery(msg jetstream.Msg) (*worker.Delivery, error) {
-	meta, err := msg.Metadata()
-	if err != nil {
-		return nil, fmt.Errorf("message without JetStream metadata: %w", err)
-	}
-	return &worker.Delivery{
-		Data: msg.Data(), Header: msg.Headers(), Msg: msg,
-		Seq: meta.Sequence.Stream, Count: meta.NumDelivered, Stored: meta.Timestamp,
-	}, nil
+// pulled remembers how the last pull ended.
+func (j *JetStream) pulled(err error) error {
+	return err
 }

@@ -31,5 +31,6 @@ stream ORDERS
 stream ORDER_RESULTS
 stream ORDERS_DEAD
 stream ORDER_JOURNAL
+stream KV_ORDER_CONTROL
 consumer ORDERS order-worker
 consumer ORDER_RESULTS results-reader

@@ -1,0 +1,74 @@
+package dedupe
+
+import (
+	"testing"
+	"time"
+)
+
+// A duplicate that claims an unfinished order drives it on; the order stays the
+// first request's, whatever is written and whatever Redis loses.
+func TestStoreOrderStaysTheFirstRequests(t *testing.T) {
+	second, third := testOrder, testOrder
+	second.Seq, third.Seq = 20, 30
+	eachStore(t, func(b bench) {
+		want := func(c *Claim) *Claim {
+			t.Helper()
+			if c.First != testOrder.Seq {
+				t.Fatalf("the order of request %d is %d's", testOrder.Seq, c.First)
+			}
+			return c
+		}
+		b.ok(b.Release(b.ctx(), want(b.must(testOrder, false, Fresh))))
+		c := want(b.must(second, false, Fresh)) // by Redis alone
+		want(b.must(third, false, Busy))
+		b.die(c)
+		c = want(b.must(third, false, Fresh))
+		b.wipe()
+		b.ok(b.Renew(b.ctx(), c)) // recreated
+		b.die(c)
+		c = want(b.must(second, true, Fresh))
+		b.ok(b.Intent(b.ctx(), c, time.Now()))
+		b.ok(b.Wait(b.ctx(), c, 1, soon))
+		c = want(b.must(third, false, Ready))
+		b.ok(b.Intent(b.ctx(), c, time.Now()))
+		b.ok(b.Doubt(b.ctx(), c, c.Doubt, soon))
+		b.wipe()
+		c = want(b.must(second, true, InDoubt)) // by the journal alone
+		b.ok(b.Doubt(b.ctx(), c, c.Doubt, soon))
+		c = want(b.must(third, true, InDoubt))
+		_, err := b.Finish(b.ctx(), c, won, true)
+		b.ok(err)
+		if c.ResultSeq != testOrder.Seq {
+			t.Errorf("the result is request %d's", c.ResultSeq)
+		}
+		b.ok(b.Remember(b.ctx(), c, won))
+		if c := b.must(second, true, Done); c.ResultSeq != testOrder.Seq {
+			t.Errorf("the remembered result is request %d's", c.ResultSeq)
+		}
+	})
+}
+
+// Of two requests that are claimed in the other order, the earlier in the stream
+// is the first as soon as it is known.
+func TestStoreEarlierRequestIsTheFirst(t *testing.T) {
+	earlier := testOrder
+	earlier.Seq = 3
+	eachStore(t, func(b bench) {
+		b.ok(b.Release(b.ctx(), b.must(testOrder, false, Fresh)))
+		c := b.must(earlier, false, Fresh)
+		if c.First != 3 {
+			t.Errorf("first %d, want 3", c.First)
+		}
+		b.ok(b.Intent(b.ctx(), c, time.Now()))
+		b.ok(b.Doubt(b.ctx(), c, c.Doubt, soon))
+		b.wipe()
+		if c := b.must(testOrder, false, Fresh); c.First != 7 { // nobody knows better yet
+			t.Errorf("first %d, want 7", c.First)
+		} else {
+			b.lost(b.Intent(b.ctx(), c, time.Now()))
+		}
+		if c := b.must(testOrder, true, InDoubt); c.First != 3 {
+			t.Errorf("first %d, want 3", c.First)
+		}
+	})
+}

@@ -1,0 +1,195 @@
+package upstream
+
+import (
+	"context"
+	"crypto/tls"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"slices"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/alicebob/miniredis/v2"
+	"github.com/redis/go-redis/v9"
+)
+
+// setUp is how long it takes to connect to farVendor.
+const setUp = 300 * time.Millisecond
+
+// farVendor is a vendor with TLS, far away. It notes when each request came.
+type farVendor struct {
+	config  *tls.Config // of the server
+	behaves behaviour
+
+	mu       sync.Mutex
+	arrivals []time.Time
+}
+
+func newFarVendor(lender *httptest.Server, headers ...string) *farVendor {
+	v := &farVendor{config: lender.TLS.Clone()}
+	v.config.SessionTicketsDisabled = true // a pipe would wait until they are read
+	answer := answers(http.StatusOK, success, headers...)
+	v.behaves = func(c net.Conn, r seen) bool {
+		now := time.Now()
+		v.mu.Lock()
+		v.arrivals = append(v.arrivals, now)
+		v.mu.Unlock()
+		return answer(c, r) && len(headers) == 0
+	}
+	return v
+}
+
+func (v *farVendor) secure(c net.Conn) net.Conn {
+	<-time.After(setUp)
+	return tls.Server(c, v.config)
+}
+
+func newLender(t *testing.T) *httptest.Server {
+	lender := httptest.NewUnstartedServer(nil)
+	lender.StartTLS()
+	t.Cleanup(lender.Close)
+	return lender
+}
+
+func trust(c *Client, lender *httptest.Server) {
+	c.conns.tls.RootCAs = lender.Client().Transport.(*http.Transport).TLSClientConfig.RootCAs
+}
+
+// use returns the most requests in one second, and what part of the slots between
+// the first and the last request was used.
+func (v *farVendor) use(spacing time.Duration) (peak int, used float64) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	slices.SortFunc(v.arrivals, time.Time.Compare)
+	for i, from := range v.arrivals {
+		peak = max(peak, between(v.arrivals[i:], from, from.Add(time.Second)))
+	}
+	n := len(v.arrivals) - 1
+	if n < 1 {
+		return peak, 0
+	}
+	return peak, float64(n) * spacing.Seconds() / v.arrivals[n].Sub(v.arrivals[0]).Seconds()
+}
+
+// placeOne waits for a slot and uses it.
+type placeOne func(ctx context.Context, c *Client, q *Quota) error
+
+func connectFirst(ctx context.Context, c *Client, q *Quota) error {
+	var line *Line
+	defer func() { line.Release() }()
+	err := q.Wait(ctx, func(ctx context.Context) (err error) {
+		line, err = c.Reconnect(ctx, line)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	_, err = line.Place(context.WithoutCancel(ctx), testOrder, soon())
+	return err
+}
+
+func slotFirst(ctx context.Context, c *Client, q *Quota) error {
+	if err := q.Wait(ctx, connected); err != nil {
+		return err
+	}
+	_, err := c.Place(context.WithoutCancel(ctx), testOrder, soon())
+	return err
+}
+
+// process is a client, and its view of the quota.
+type process struct {
+	*Client
+	*Quota
+}
+
+// fill has processes send as much as the quota allows for so long.
+func fill(t *testing.T, length time.Duration, place placeOne, processes ...process) {
+	ctx, stop := context.WithTimeout(t.Context(), length)
+	defer stop()
+	var orders sync.WaitGroup
+	for _, p := range processes {
+		for range 12 {
+			orders.Go(func() {
+				for ctx.Err() == nil {
+					if err := place(ctx, p.Client, p.Quota); err != nil && ctx.Err() == nil {
+						t.Error(err)
+					}
+				}
+			})
+		}
+	}
+	orders.Wait()
+}
+
+// The vendor sees the rate, however long connecting takes, and nearly all of it.
+func TestRateHoldsThoughConnectingTakesLong(t *testing.T) {
+	lender := newLender(t)
+	for name, c := range map[string]struct {
+		place   placeOne
+		headers []string
+		pods    int
+		good    bool
+	}{
+		"connections are kept":     {connectFirst, nil, 2, true},
+		"each call has its own":    {connectFirst, []string{"Connection: close"}, 1, true},
+		"slot first, kept (wrong)": {slotFirst, nil, 2, false}, // this test can see what it is for
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				v := newFarVendor(lender, c.headers...)
+				var processes []process
+				for _, pod := range newSimFleet(t, c.pods, 10, 0, 50*time.Millisecond).pods {
+					client := testClient(t, Config{BaseURL: "https://example.com"})
+					trust(client, lender)
+					client.conns.dial = func(context.Context, string, string) (net.Conn, error) {
+						near, far := net.Pipe()
+						go (&rawVendor{behave: v.behaves}).serve(far, v.secure)
+						return near, nil
+					}
+					processes = append(processes, process{client, pod.Quota})
+				}
+				fill(t, 20*time.Second, c.place, processes...)
+				peak, used := v.use(processes[0].spacing)
+				t.Logf("%d requests, %d in one second, %.0f%% of the slots used", len(v.arrivals), peak, 100*used)
+				if good := peak <= 10 && used >= 0.9; good != c.good {
+					t.Errorf("%d requests in one second and %.0f%% of the slots used, want 10 at most and 90%% or more: %v", peak, 100*used, c.good)
+				}
+				for _, p := range processes {
+					p.Client.Close()
+				}
+				time.Sleep(2 * setUp) // until the vendor has seen that
+			})
+		})
+	}
+}
+
+// The same on real sockets and the real clock, which a busy machine holds up: so
+// it may try again.
+func TestRateHoldsOnRealConnections(t *testing.T) {
+	lender := newLender(t)
+	const rate, jitter, tries = 10, 50 * time.Millisecond, 4 // the defaults of the settings
+	for try := 1; ; try++ {
+		v := newFarVendor(lender)
+		server := serveRaw(t, "https", v.behaves, v.secure)
+		addr := miniredis.RunT(t).Addr()
+		var processes []process
+		for range 2 {
+			client := testClient(t, Config{BaseURL: server.URL})
+			trust(client, lender)
+			processes = append(processes, process{client, NewQuota(redisClient(t, &redis.Options{Addr: addr}), "k", rate, jitter)})
+		}
+		fill(t, 5*time.Second, connectFirst, processes...)
+		peak, used := v.use(processes[0].spacing)
+		switch {
+		case peak <= rate && used >= 0.9:
+			return
+		case try < tries:
+			t.Logf("try %d: %d requests in one second, %.0f%% of the slots used", try, peak, 100*used)
+		default:
+			t.Fatalf("%d requests in one second and %.0f%% of the slots used, want %d at most and 90%% or more", peak, 100*used, rate)
+		}
+	}
+}
