@@ -37,7 +37,7 @@ func (w *simWorld) checkSend(p *simProc, o *simOrder, r dedupe.Record, rev uint6
 		w.violate(o, "sent twice under one intent")
 	}
 	o.audit.sent = rev
-	if o.book.told && o.book.losses == w.losses {
+	if o.book.told {
 		w.violate(o, "sent again, though the vendor has said that it exists or was bought")
 	}
 }
@@ -57,8 +57,9 @@ func (w *simWorld) written(o *simOrder, r dedupe.Record, rev uint64) {
 		w.violate(o, "a final record was replaced by %s", r.State)
 	}
 	switch {
-	case r.State == dedupe.StateIntent && r.Bought:
-		if !mayBeBought {
+	case r.State == dedupe.StateIntent && (r.Bought || r.Exists):
+		o.book.told = true
+		if !mayBeBought && !w.stays { // where a vendor lies, it stays
 			w.violate(o, "noted as bought, and it was not")
 		}
 		if o.hidden { // nothing that was promised of the lookup matters any more

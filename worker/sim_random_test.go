@@ -234,7 +234,7 @@ func simTook(begun time.Time) string {
 }
 
 // The same seed is the same run, to the last line of every order's log: while
-// the breaker lets all through. Whom of those who wait for it a probe falls to
+// no pause holds any back. Whom of those who wait for it a probe falls to
 // is chance, for a synctest bubble shuffles timers that end at the same moment.
 func TestSimSeedReplays(t *testing.T) {
 	simAlone(t)
@@ -261,17 +261,17 @@ func TestSimSeedReplays(t *testing.T) {
 
 // answering is a world whose vendor always gives a clear answer, to few at a time.
 func answering(c simConfig, m *Metrics) simConfig {
-	c.metrics, c.concurrency = m, 3
+	c.metrics, c.concurrency, c.bans = m, 3, nil
 	for i := range c.orders {
 		c.orders[i].answers = slices.DeleteFunc(c.orders[i].answers, func(a simAnswer) bool {
-			return a == ignores || a == buysSilently || a == buysBroken || a == breaks
+			return slices.Contains([]simAnswer{ignores, buysSilently, buysBroken, breaks, buysUnclear, unclear, forbids}, a)
 		})
 		c.orders[i].answers = append(c.orders[i].answers, buys)
 	}
 	fault := c.fault
 	c.fault = func(pt simPoint) simFault {
 		f := fault(pt)
-		if pt.op == opPlace && f != crashBefore && f != crashAfter && f < forget {
+		if (pt.op == opPlace || pt.op == opConnect) && f != crashBefore && f != crashAfter && f < forget {
 			return fine
 		}
 		return f

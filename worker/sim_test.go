@@ -81,7 +81,6 @@ type simWorld struct {
 	timers     []*time.Timer // at rest
 	purchases  int
 	sales      []simSale // successes in the results stream
-	losses     int       // of Redis
 	injected   int
 	lostAll    bool // Redis was thrown back to before its first write
 	violations []string
@@ -136,10 +135,10 @@ func simulate(c simConfig) *simWorld {
 		time.AfterFunc(w.chance(4, uint64(slot)).upTo(time.Second), func() { w.start(slot) })
 	}
 	for _, at := range c.wipes {
-		time.AfterFunc(at, func() { w.lost(); w.memory.ForgetAll() })
+		time.AfterFunc(at, w.memory.ForgetAll)
 	}
 	for at, age := range c.falls {
-		time.AfterFunc(at, func() { w.lost(); w.memory.LoseSince(time.Now().Add(-age)) })
+		time.AfterFunc(at, func() { w.memory.LoseSince(time.Now().Add(-age)) })
 	}
 	for at, slot := range c.stops {
 		time.AfterFunc(at, func() { w.stop(slot) })
