@@ -47,6 +47,7 @@ type simConfig struct {
 	falls       map[time.Duration]time.Duration             // when Redis falls back to an older state, and how old
 	stops       map[time.Duration]int                       // when which slot is asked to stop, as a rolling restart does
 	until       time.Duration                               // the longest that it may take; 0: simLongest
+	watch       func(w *simWorld)                           // looks at the world five times a second
 	crashed     func(w *simWorld, o *simOrder, pt simPoint) // told of each crash that a point has
 }
 
@@ -140,6 +141,9 @@ func simulate(c simConfig) *simWorld {
 	for at, age := range c.falls {
 		time.AfterFunc(at, func() { w.memory.LoseSince(time.Now().Add(-age)) })
 	}
+	if c.watch != nil {
+		w.later(0, func() { w.look() })
+	}
 	for at, slot := range c.stops {
 		time.AfterFunc(at, func() { w.stop(slot) })
 	}
@@ -159,6 +163,17 @@ func simulate(c simConfig) *simWorld {
 	}
 	w.end()
 	return w
+}
+
+// look has the world watched until it is over.
+func (w *simWorld) look() {
+	w.mu.Lock()
+	over := w.over
+	w.mu.Unlock()
+	if !over {
+		w.watch(w)
+		time.AfterFunc(197*time.Millisecond, w.look)
+	}
 }
 
 // simAlone has the goroutines of a test run one at a time until it ends, in the
