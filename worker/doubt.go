@@ -76,14 +76,18 @@ func (t *task) ask(soft, hard context.Context, d dedupe.Doubt) outcome {
 }
 
 // park leaves an order in doubt until it is worth another look, and tells the
-// world once that it has been so for long.
+// world once that it has been so for long. Where that cannot be told, what is
+// known of the order is written down all the same: the vendor may have said that
+// it was bought.
 func (t *task) park(hard context.Context, d dedupe.Doubt, next time.Duration, why error) outcome {
 	noticeIn := t.rules.InDoubtNotice - time.Since(d.Since)
 	if !d.Noticed && noticeIn <= 0 {
-		if err := t.notice(hard); err != nil {
-			return failure(StepInterrupted, errors.Join(err, why))
+		err := t.notice(hard)
+		d.Noticed = err == nil
+		why, noticeIn = errors.Join(err, why), noticeRetry
+		if unhealable(err) {
+			noticeIn = brokenDelay
 		}
-		d.Noticed = true
 	}
 	if !d.Noticed {
 		next = min(next, noticeIn)
@@ -105,6 +109,9 @@ func (t *task) nextLook(d dedupe.Doubt, now time.Time) time.Duration {
 	}
 	return t.rules.nextAsk(d, now)
 }
+
+// noticeRetry is when an in_doubt event is tried again that could not be stored.
+const noticeRetry = time.Second
 
 // notice publishes the in_doubt event, where the order is still this worker's: one
 // that stood still for long may have been overtaken.

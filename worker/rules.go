@@ -93,8 +93,8 @@ func (r Rules) provable(sendBy time.Time) time.Time {
 // nextAsk is the wait before the next lookup of an order in doubt, d.Asked ones
 // having been answered: 2, 5, 15, 60 seconds, then every three minutes, all of
 // it faster in proportion where a tenth of RECONCILE_DELAY is less than 2 s. A
-// lookup follows at once when "not found" becomes proof, and after it within a
-// tenth of RECONCILE_DELAY.
+// lookup follows at once when "not found" becomes proof, and the second "not
+// found" after the first within a tenth of RECONCILE_DELAY.
 func (r Rules) nextAsk(d dedupe.Doubt, now time.Time) time.Duration {
 	schedule := []time.Duration{2 * time.Second, 5 * time.Second, 15 * time.Second, time.Minute, 3 * time.Minute}
 	next, tenth := schedule[min(d.Asked, len(schedule)-1)], r.ReconcileDelay/10
@@ -103,7 +103,7 @@ func (r Rules) nextAsk(d dedupe.Doubt, now time.Time) time.Duration {
 	}
 	if proof := r.provable(d.SendBy).Sub(now); proof > 0 {
 		next = min(next, proof+time.Millisecond)
-	} else if d.Missing {
+	} else if d.Missing && !d.Bought && !d.Exists { // the second "not found" is to follow; of what was bought it says nothing
 		next = min(next, tenth)
 	}
 	return max(next, time.Millisecond)

@@ -37,7 +37,7 @@ func (w *simWorld) checkSend(p *simProc, o *simOrder, r dedupe.Record, rev uint6
 		w.violate(o, "sent twice under one intent")
 	}
 	o.audit.sent = rev
-	if o.book.told && o.book.losses == w.losses {
+	if o.book.told {
 		w.violate(o, "sent again, though the vendor has said that it exists or was bought")
 	}
 }
@@ -57,8 +57,9 @@ func (w *simWorld) written(o *simOrder, r dedupe.Record, rev uint64) {
 		w.violate(o, "a final record was replaced by %s", r.State)
 	}
 	switch {
-	case r.State == dedupe.StateIntent && r.Bought:
-		if !mayBeBought {
+	case r.State == dedupe.StateIntent && (r.Bought || r.Exists):
+		o.book.told = true
+		if !mayBeBought && !w.stays { // where a vendor lies, it stays
 			w.violate(o, "noted as bought, and it was not")
 		}
 		if o.hidden { // nothing that was promised of the lookup matters any more
@@ -170,6 +171,13 @@ func (w *simWorld) judge(o *simOrder) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	finals, _ := o.finals()
+	if w.stays {
+		noticed := slices.ContainsFunc(o.audit.events, func(e simStored) bool { return e.Status == InDoubt })
+		if len(finals) > 0 || len(o.book.sends) > 1 || !noticed {
+			w.violate(o, "it was to stay in doubt: %d final results, %d calls, noticed: %v", len(finals), len(o.book.sends), noticed)
+		}
+		return
+	}
 	valid, kept := 0, 0
 	for _, m := range w.msgs {
 		if m.o != o {

@@ -32,6 +32,7 @@ func simRules() Rules {
 type simVendorCase struct {
 	simSpec
 	delay time.Duration
+	world simConfig // what else holds for all: form, dims, bans
 }
 
 const (
@@ -41,21 +42,34 @@ const (
 )
 
 var simVendors = map[string]simVendorCase{
-	"buys and answers":                       {simSpec{answers: []simAnswer{buys}}, slowProof},
-	"buys and times out":                     {simSpec{answers: []simAnswer{buysSilently, buys}, slow: 8 * time.Second}, slowProof},
-	"does not buy and times out":             {simSpec{answers: []simAnswer{ignores, buys}}, slowProof},
-	"does not buy and times out, then again": {simSpec{answers: []simAnswer{ignores, buysSilently, buys}, hidden: true}, fastProof},
-	"refuses":                                {simSpec{answers: []simAnswer{refuses}}, slowProof},
-	"refuses, then buys":                     {simSpec{answers: []simAnswer{refuses, buys}}, slowProof},
-	"5xx after buying":                       {simSpec{answers: []simAnswer{buysBroken, buys}}, slowProof},
-	"buys, the lookup is late":               {simSpec{answers: []simAnswer{buysSilently, buys}, hidden: true}, slowProof},
-	"buys, the lookup is down":               {simSpec{answers: []simAnswer{buysSilently, buys}, down: 3}, slowProof},
-	"refuses, then buys and times out":       {simSpec{answers: []simAnswer{refuses, buysSilently, buys}}, slowProof},
-	"refuses for good":                       {simSpec{answers: []simAnswer{refusesForGood}}, slowProof},
-	"refuses for good, then buys":            {simSpec{answers: []simAnswer{refusesForGood, buysSilently, buys}, hidden: true}, longProof},
-	"throttles, then buys":                   {simSpec{answers: []simAnswer{throttles, buys}}, slowProof},
-	"buys, but not under a number":           {simSpec{answers: []simAnswer{buysUnnamed, buys}, hidden: true}, fastProof},
-	"buys what is asked for four times":      {simSpec{answers: []simAnswer{buys}, more: othersAsk}, slowProof},
+	"buys and answers":                          {simSpec{answers: []simAnswer{buys}}, slowProof, simConfig{}},
+	"buys and times out":                        {simSpec{answers: []simAnswer{buysSilently, buys}, slow: 8 * time.Second}, slowProof, simConfig{}},
+	"does not buy and times out":                {simSpec{answers: []simAnswer{ignores, buys}}, slowProof, simConfig{}},
+	"does not buy and times out, then again":    {simSpec{answers: []simAnswer{ignores, buysSilently, buys}, hidden: true}, fastProof, simConfig{}},
+	"refuses":                                   {simSpec{answers: []simAnswer{refuses}}, slowProof, simConfig{}},
+	"refuses, then buys":                        {simSpec{answers: []simAnswer{refuses, buys}}, slowProof, simConfig{}},
+	"5xx after buying":                          {simSpec{answers: []simAnswer{buysBroken, buys}}, slowProof, simConfig{}},
+	"buys, the lookup is late":                  {simSpec{answers: []simAnswer{buysSilently, buys}, hidden: true}, slowProof, simConfig{}},
+	"buys, the lookup is down":                  {simSpec{answers: []simAnswer{buysSilently, buys}, down: 3}, slowProof, simConfig{}},
+	"refuses, then buys and times out":          {simSpec{answers: []simAnswer{refuses, buysSilently, buys}}, slowProof, simConfig{}},
+	"refuses for good":                          {simSpec{answers: []simAnswer{refusesForGood}}, slowProof, simConfig{}},
+	"refuses for good, then buys":               {simSpec{answers: []simAnswer{refusesForGood, buysSilently, buys}, hidden: true}, longProof, simConfig{}},
+	"throttles, then buys":                      {simSpec{answers: []simAnswer{throttles, buys}}, slowProof, simConfig{}},
+	"buys, but not under a number":              {simSpec{answers: []simAnswer{buysUnnamed, buys}, hidden: true}, fastProof, simConfig{}},
+	"buys what is asked for four times":         {simSpec{answers: []simAnswer{buys}, more: othersAsk}, slowProof, simConfig{}},
+	"500 after buying":                          {simSpec{answers: []simAnswer{buysUnclear, buys}, hidden: true}, fastProof, simConfig{}},
+	"500, does not buy":                         {simSpec{answers: []simAnswer{unclear, buys}}, slowProof, simConfig{}},
+	"forbids, then buys":                        {simSpec{answers: []simAnswer{forbids, buys}}, slowProof, simConfig{}},
+	"gives a number beside a code":              {simSpec{answers: []simAnswer{buysBeside, buys}, hidden: true}, fastProof, simConfig{}},
+	"buys, and says that it exists":             {simSpec{answers: []simAnswer{buysExists, buys}, hidden: true}, fastProof, simConfig{}},
+	"buys an add-on and times out":              {simSpec{answers: []simAnswer{buysSilently, buys}, state: addOn}, slowProof, simConfig{}},
+	"buys, is refunded and times out":           {simSpec{answers: []simAnswer{buysSilently, buys}, state: refunded, vague: 1}, slowProof, simConfig{}},
+	"buys twice and times out":                  {simSpec{answers: []simAnswer{buysSilently, buys}, double: true}, slowProof, simConfig{}},
+	"buys and times out, rows by package":       {simSpec{answers: []simAnswer{buysSilently, buys}}, slowProof, simConfig{form: rowsPackage}},
+	"buys and times out, rows unnamed":          {simSpec{answers: []simAnswer{ignores, buysSilently, buys}}, fastProof, simConfig{form: rowsUnnamed}},
+	"buys and times out, the lookup is blind":   {simSpec{answers: []simAnswer{buysSilently, buys}}, fastProof, simConfig{dims: []simDim{{to: 2 * time.Minute}}}},
+	"buys and times out, the lookup is strange": {simSpec{answers: []simAnswer{buysSilently, buys}}, fastProof, simConfig{dims: []simDim{{to: 2 * time.Minute, strange: true}}}},
+	"refuses the account, lookups too":          {simSpec{answers: []simAnswer{buys}}, slowProof, simConfig{bans: []simBan{{to: 20 * time.Second, answer: refuses, lookups: true}}}},
 }
 
 // othersAsk are requests with the order's number that come while it is under way.
@@ -81,6 +95,7 @@ func (c simCase) run(m *Metrics) *simWorld {
 	vendor, rules := simVendors[c.vendor], simRules()
 	rules.ReconcileDelay = vendor.delay
 	return simulate(simConfig{
+		form: vendor.world.form, dims: vendor.world.dims, bans: vendor.world.bans, unsold: vendor.world.unsold,
 		seed: 1, orders: []simSpec{vendor.simSpec}, slots: c.slots, concurrency: 2,
 		rules: rules, ackWait: simAckWait, metrics: m, until: time.Hour,
 		prefer: func(_ *simOrder, count uint64) int { return int(count) % c.slots },

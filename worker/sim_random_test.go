@@ -28,9 +28,11 @@ type simWindow struct {
 var simServers = [][]simOp{
 	{opClaim, opPark, opNoted, opForget, opRenew, opSlot, opAskSlot},                     // Redis
 	{opRead, opIntent, opReady, opFinal, opEvent, opBury, opAck, opNak, opAlive, opPull}, // NATS
-	{opLookup},                   // the vendor's lookup
-	{opIntent, opReady, opFinal}, // the journal's leader
-	{opPlace},                    // the vendor
+	{opLookup},                     // the vendor's lookup
+	{opSold},                       // the results stream, where it is read
+	{opIntent, opReady, opFinal},   // the journal's leader
+	{opPlace},                      // the vendor
+	{opPlace, opLookup, opConnect}, // the vendor, whole
 }
 
 // simQuiet is from when on nothing goes wrong any more.
@@ -64,6 +66,7 @@ func randomWorld(seed uint64) simConfig {
 	for i := range orders {
 		c.orders = append(c.orders, randomOrder(newChance(seed, 200, uint64(i)), c.rules.Reconcile, calm))
 	}
+	randomVendor(&c, chance)
 	for n := range uint64(chance(10, 0).of(4)) {
 		c.wipes = append(c.wipes, chance(11, n).upTo(5*time.Minute))
 	}
@@ -88,6 +91,30 @@ func randomWorld(seed uint64) simConfig {
 		return slices.ContainsFunc(windows, func(v simWindow) bool { return v.covers(op, at) })
 	}
 	return c
+}
+
+// randomVendor is what the vendor of a seed does to all orders alike.
+func randomVendor(c *simConfig, chance func(what, n uint64) simChance) {
+	c.form = simRows(max(0, chance(30, 0).of(2*int(simRowForms))-int(simRowForms)))
+	c.sold = simState(chance(31, 0).of(int(simStates)))
+	for i := range c.orders { // which of two rows without a number is an order's, only a person can say
+		c.orders[i].double = c.orders[i].double && c.form != rowsUnnamed
+	}
+	if chance(32, 0).of(6) == 0 {
+		c.rules.LookupStates = nil
+	}
+	if chance(33, 0).of(4) == 0 && c.form != rowsUnnamed { // the first success is the first control
+		c.unsold, c.orders[0] = true, simSpec{answers: []simAnswer{buys}}
+	}
+	for n := range uint64(max(0, chance(34, 0).of(6)-3)) {
+		from := chance(35, n).upTo(4 * time.Minute)
+		c.dims = append(c.dims, simDim{from, from + chance(36, n).upTo(5*time.Minute), chance(37, n).of(2) == 0})
+	}
+	for n := range uint64(max(0, chance(38, 0).of(8)-5)) {
+		from := chance(39, n).upTo(2 * time.Minute)
+		c.bans = append(c.bans, simBan{from, from + chance(40, n).upTo(2*time.Minute),
+			[]simAnswer{forbids, refuses}[chance(41, n).of(2)], chance(42, n).of(2) == 0})
+	}
 }
 
 func (v simWindow) covers(op simOp, at time.Duration) bool {
@@ -127,7 +154,8 @@ func randomOrder(x simChance, policy Policy, calm bool) simSpec {
 		return s
 	}
 	for n := range uint64(chance(3).of(4)) {
-		s.answers = append(s.answers, []simAnswer{buys, buysSilently, ignores, refuses, refusesForGood, buysBroken, breaks, buysUnnamed, throttles}[chance(10+n).of(9)])
+		s.answers = append(s.answers, []simAnswer{buys, buysSilently, ignores, refuses, refuses, refusesForGood, buysBroken, breaks, buysUnnamed, throttles,
+			buysUnclear, unclear, buysBeside, buysExists, forbids}[chance(10+n).of(15)])
 	}
 	last := buys
 	if policy != Resend { // which goes on until it is answered
@@ -135,6 +163,8 @@ func randomOrder(x simChance, policy Policy, calm bool) simSpec {
 	}
 	s.answers = append(s.answers, last)
 	s.hidden = chance(5).of(3) == 0
+	s.state = simState(max(0, chance(41).of(6)-3))
+	s.double = chance(42).of(30) == 0
 	s.down = max(0, chance(6).of(8)-5)
 	s.vague = max(0, chance(7).of(8)-5)
 	if chance(8).of(8) == 0 {
@@ -204,7 +234,7 @@ func simTook(begun time.Time) string {
 }
 
 // The same seed is the same run, to the last line of every order's log: while
-// the breaker lets all through. Whom of those who wait for it a probe falls to
+// no pause holds any back. Whom of those who wait for it a probe falls to
 // is chance, for a synctest bubble shuffles timers that end at the same moment.
 func TestSimSeedReplays(t *testing.T) {
 	simAlone(t)
@@ -231,17 +261,17 @@ func TestSimSeedReplays(t *testing.T) {
 
 // answering is a world whose vendor always gives a clear answer, to few at a time.
 func answering(c simConfig, m *Metrics) simConfig {
-	c.metrics, c.concurrency = m, 3
+	c.metrics, c.concurrency, c.bans = m, 3, nil
 	for i := range c.orders {
 		c.orders[i].answers = slices.DeleteFunc(c.orders[i].answers, func(a simAnswer) bool {
-			return a == ignores || a == buysSilently || a == buysBroken || a == breaks
+			return slices.Contains([]simAnswer{ignores, buysSilently, buysBroken, breaks, buysUnclear, unclear, forbids}, a)
 		})
 		c.orders[i].answers = append(c.orders[i].answers, buys)
 	}
 	fault := c.fault
 	c.fault = func(pt simPoint) simFault {
 		f := fault(pt)
-		if pt.op == opPlace && f != crashBefore && f != crashAfter && f < forget {
+		if (pt.op == opPlace || pt.op == opConnect) && f != crashBefore && f != crashAfter && f < forget {
 			return fine
 		}
 		return f

@@ -42,11 +42,7 @@ func (s simRecords) Park(ctx context.Context, o dedupe.Order, owner string, e de
 		if err == nil {
 			s.p.w.mu.Lock()
 			defer s.p.w.mu.Unlock()
-			order := s.p.w.find(o.OutTradeNo)
-			order.parked = time.Now()
-			if d := e.Doubt; d != nil && (d.Bought || d.Exists) {
-				order.book.told = order.book.told || order.book.losses == s.p.w.losses
-			}
+			s.p.w.find(o.OutTradeNo).parked = time.Now()
 		}
 		return err
 	})
@@ -58,7 +54,6 @@ func (w *simWorld) lose(o *simOrder, pt simPoint, f simFault) {
 	if f < forget {
 		return
 	}
-	w.lost()
 	w.mu.Lock()
 	parked := o.parked
 	w.mu.Unlock()
@@ -76,13 +71,6 @@ func (w *simWorld) lose(o *simOrder, pt simPoint, f simFault) {
 		defer w.mu.Unlock()
 		w.lostAll = w.lostAll || all
 	}
-}
-
-// lost counts the losses of Redis.
-func (w *simWorld) lost() {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.losses++
 }
 
 func (s simRecords) Remember(ctx context.Context, o dedupe.Order, result []byte, ttl time.Duration) error {

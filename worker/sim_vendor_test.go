@@ -98,8 +98,7 @@ type simBook struct {
 	missing   []time.Time      // when a round of lookups proved that there is none
 	asks      [simSlots]simAsk // the rounds under way
 	answered  int              // calls that met no ban
-	losses    int              // of Redis, before the vendor said "exists" or gave a number
-	told      bool             // and that was written down
+	told      bool             // it said that it exists or was bought, and the journal has that
 }
 
 // simSend is one request for an order that left a worker.
@@ -275,9 +274,6 @@ func (w *simWorld) answered(o *simOrder, answer simAnswer, call int) (upstream.P
 	o.book.sends[call].settled = e.Class != upstream.Ambiguous
 	if e.Class == upstream.Refused {
 		o.book.refused++
-	}
-	if e.Bought || e.Exists {
-		o.book.losses = w.losses
 	}
 	return upstream.Purchase{}, e
 }
