@@ -69,7 +69,7 @@ func newWorld(t *testing.T, rules ...string) *world {
 	w.redis = storetest.Redis(t)
 	w.rdb = w.redis.Client(t)
 	w.rules = worker.Rules{
-		MaxAttempts: 3, PermanentCodes: []string{"3002"}, DuplicateCodes: []string{"4009"},
+		MaxAttempts: 3, LookupStates: []int64{1, 0, 2},
 		Backoff:   worker.Backoff{Initial: 20 * time.Millisecond, Multiplier: 2, Max: time.Second, Jitter: 0.1},
 		Reconcile: worker.Lookup, ReconcileDelay: time.Second, InDoubtNotice: time.Minute, UpstreamTimeout: 300 * time.Millisecond,
 	}
@@ -279,7 +279,7 @@ func TestResultByWhatTheVendorDoes(t *testing.T) {
 		"sells, numeric code":          {rule: "always: numeric", want: worker.Result{Status: worker.Succeeded, Code: "200", Attempts: 1}, purchases: 1, calls: 1},
 		"refuses twice, then sells":    {rule: "first=2: refuse code=5001", want: worker.Result{Status: worker.Succeeded, Attempts: 3}, purchases: 1, calls: 3},
 		"refuses for ever":             {rule: `always: refuse code=5001 message="no stock"`, want: worker.Result{Status: worker.Failed, Reason: worker.AttemptsExhausted, Code: "5001", Message: "no stock", Attempts: 3}, calls: 3},
-		"refuses for good":             {rule: "always: refuse code=3002", want: worker.Result{Status: worker.Failed, Reason: worker.PermanentCode, Code: "3002", Attempts: 1}, calls: 1},
+		"refuses for good":             {rule: "always: refuse code=41018", want: worker.Result{Status: worker.Failed, Reason: worker.PermanentCode, Code: "41018", Attempts: 1}, calls: 1},
 		"HTTP 403, HTML":               {rule: "always: status=403 html", want: worker.Result{Status: worker.Failed, Reason: worker.AttemptsExhausted, Code: "403", Attempts: 3}, calls: 3},
 		"too fast, thrice, then sells": {rule: "first=3: throttle", want: worker.Result{Status: worker.Succeeded, Attempts: 1}, purchases: 1, calls: 4},
 		"too fast, in a second":        {rule: "first=1: throttle retry-after=1s", want: worker.Result{Status: worker.Succeeded, Attempts: 1}, purchases: 1, calls: 2},
@@ -289,14 +289,14 @@ func TestResultByWhatTheVendorDoes(t *testing.T) {
 		"sells, resets":                {rule: "first=1 buy: reset", want: worker.Result{Status: worker.Succeeded, Reconciled: true, Attempts: 1}, purchases: 1, calls: 1},
 		"sells, cuts the body":         {rule: "first=1 buy: cut", want: worker.Result{Status: worker.Succeeded, Reconciled: true, Attempts: 1}, purchases: 1, calls: 1},
 		"sells, no number":             {rule: "first=1 buy: nonumber", want: worker.Result{Status: worker.Succeeded, Reconciled: true, Attempts: 1}, purchases: 1, calls: 1},
-		"says it exists":               {rule: "first=1 buy: refuse code=4009", want: worker.Result{Status: worker.Succeeded, Reconciled: true, Attempts: 1}, purchases: 1, calls: 1},
+		"says it exists":               {rule: "first=1 buy: refuse code=503016", want: worker.Result{Status: worker.Succeeded, Reconciled: true, Attempts: 1}, purchases: 1, calls: 1},
 		"refuses, then sells and hangs": {rule: "first=1: refuse code=5001\nfirst=1 buy: hang",
 			want: worker.Result{Status: worker.Succeeded, Reconciled: true, Attempts: 2}, purchases: 1, calls: 2},
 		"lookup fails at first": {rule: "first=1 buy: hang\nendpoint=lookup first=2: status=503 html",
 			want: worker.Result{Status: worker.Succeeded, Reconciled: true, Attempts: 1}, purchases: 1, calls: 1},
 		"resend": {rule: "first=1: hang", change: func(r *worker.Rules) { r.Reconcile = worker.Resend },
 			want: worker.Result{Status: worker.Succeeded, Attempts: 1}, purchases: 1, calls: 2},
-		"resend, it exists": {rule: "first=1 buy: hang\nfirst=1: refuse code=4009", change: func(r *worker.Rules) { r.Reconcile = worker.Resend },
+		"resend, it exists": {rule: "first=1 buy: hang\nfirst=1: refuse code=503016", change: func(r *worker.Rules) { r.Reconcile = worker.Resend },
 			want: worker.Result{Status: worker.Succeeded, Reconciled: true, Attempts: 1}, purchases: 1, calls: 2},
 		"expired": {request: `{"outTradeNo":"A","iccid":"8988308650100524999","packageCode":"P","expiresAt":"2020-01-01T00:00:00Z"}`,
 			want: worker.Result{Status: worker.Failed, Reason: worker.Expired}},
