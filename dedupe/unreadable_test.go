@@ -1,8 +1,12 @@
 package dedupe
 
 import (
+	"context"
 	"errors"
+	"strings"
 	"testing"
+
+	"github.com/redis/go-redis/v9"
 )
 
 // A record that something foreign was written over does not lose a purchase that
@@ -32,5 +36,28 @@ func TestUnreadableRecordTakesASuccess(t *testing.T) {
 	}
 	if r := b.record(); r.State != StateFinal {
 		t.Errorf("journal %+v", r)
+	}
+}
+
+// anothers answers every script with a reply that was meant for another claim.
+type anothers struct {
+	redis.Scripter
+	reply []any
+}
+
+func (s anothers) EvalSha(ctx context.Context, _ string, _ []string, _ ...any) *redis.Cmd {
+	return redis.NewCmdResult(s.reply, nil)
+}
+
+// A reply that belongs to another claim is an error, never a claim.
+func TestRedisReplyOfAnotherClaim(t *testing.T) {
+	full := func(hold string) []any {
+		return []any{hold, int64(0), "claimed", "f1", "z", "", "", "", "", "", "", "", "", ""}
+	}
+	for _, reply := range [][]any{{"new", "z", ""}, full("again"), full("lapsed"), full("parked")} {
+		hold, _, err := redisRecords{anothers{reply: reply}, testDeployment}.Claim(t.Context(), testOrder, "a", long)
+		if err == nil || !strings.Contains(err.Error(), "the reply is for z") {
+			t.Errorf("%v: %q, %v", reply, hold, err)
+		}
 	}
 }

@@ -37,7 +37,7 @@ var mutants = []mutant{
 	{"of two that conflict, a late claim does not take the number from the earlier", "dedupe/claim.go",
 		`	case r.State == "" && (c.Seq >= e.Seq ||`, `	case r.State == "" && (true ||`, known},
 	{"notes of an attempt are more than a claim", "dedupe/claim.go",
-		` || e.Phase != PhaseClaimed || e.Rev != 0 || e.Attempt != 0)`, `)`, known},
+		` || e.Phase != PhaseClaimed && e.Phase != PhaseReady || e.Rev != 0 || e.Attempt != 0)`, `)`, known},
 	{"an order past expiresAt is not sent", "worker/order.go",
 		`	return !o.ExpiresAt.IsZero() && now.After(o.ExpiresAt)`, `	return false`, life},
 	{"no send without an intent", "worker/place.go",
@@ -103,7 +103,7 @@ var mutants = []mutant{
 	{"a final never changes (journal)", "dedupe/write.go",
 		`		if old.State == StateFinal {`, `		if false {`, known},
 	{"a final never changes (Redis)", "dedupe/redis.go",
-		`if redis.call('HGET', KEYS[1], 'state') == 'final' then return 0 end
+		`if redis.pcall('HGET', KEYS[1], 'state') == 'final' then return 0 end
 redis.call('DEL'`, `redis.call('DEL'`, known},
 	{"an open intent has no TTL", "dedupe/jetstream.go",
 		`	if r.State == StateFinal {
