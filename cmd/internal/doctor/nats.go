@@ -128,8 +128,11 @@ func (v *natsVisit) permissions(ctx context.Context) Finding {
 		reply, err = v.nc.RequestWithContext(ctx, "$SYS.REQ.USER.INFO", nil)
 		return err
 	})
-	if v.deaf != nil {
-		return failed("%v", err).but("allow the user to subscribe to _INBOX.>")
+	v.mu.Lock()
+	deaf := v.deaf
+	v.mu.Unlock()
+	if deaf != nil {
+		return failed("%v", deaf).but("allow the user to subscribe to _INBOX.>")
 	}
 	var told struct {
 		Server struct {
