@@ -21,6 +21,7 @@ const MaxNumbers = 50
 type Question struct {
 	Numbers []string // outTradeNos, 1 to MaxNumbers
 	State   *int64   // nil: the parameter is left out, and what that means is not documented
+	Unpaged bool     // page and pageSize are left out; only the doctor asks so, to learn what that means
 }
 
 // Page is the vendor's answer to a Question. It proves nothing by itself: see

@@ -37,10 +37,10 @@ func placeParams(o Order) []param {
 
 // lookupParams are getOrderPackageDetails' business parameters, sorted by name.
 func lookupParams(q Question) []param {
-	params := append(make([]param, 0, 4),
-		param{name: "outTradeNoArrStr", text: strings.Join(q.Numbers, ",")},
-		param{name: "page", num: 1, isInt: true},
-		param{name: "pageSize", num: MaxNumbers, isInt: true})
+	params := append(make([]param, 0, 4), param{name: "outTradeNoArrStr", text: strings.Join(q.Numbers, ",")})
+	if !q.Unpaged {
+		params = append(params, param{name: "page", num: 1, isInt: true}, param{name: "pageSize", num: MaxNumbers, isInt: true})
+	}
 	if q.State != nil {
 		params = append(params, param{name: "state", num: *q.State, isInt: true})
 	}

@@ -5,7 +5,7 @@
 // To read it: main.go, settings.go, flags.go (how settings are read), check.go,
 // names.go, url.go and secret.go (what a setting may be), run.go, nats.go (with
 // creds.go) and redis.go, wait.go, admin.go, traces.go, then the other commands (status.go and settle.go
-// share servers.go and stored.go).
+// share servers.go and stored.go; doctor.go has its checks in cmd/internal/doctor).
 package main
 
 import (
@@ -35,6 +35,7 @@ type commands struct {
 	Sandbox sandboxCmd `cmd:"" help:"Run the simulated vendor alone, for tests and trials."`
 	Status  statusCmd  `cmd:"" help:"Show what is known of an order."`
 	Settle  settleCmd  `cmd:"" help:"Say how an order in doubt ended, where nobody but an operator can."`
+	Doctor  doctorCmd  `cmd:"" help:"Check everything that a deployment stands on, and say what to fix."`
 	Version versionCmd `cmd:"" help:"Print the version."`
 }
 

@@ -1,0 +1,226 @@
+package doctor
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+
+	"orderworker/upstream"
+)
+
+// form is a way to ask the lookup.
+type form struct {
+	state   *int64
+	unpaged bool
+}
+
+func (f form) String() string {
+	if f.state == nil {
+		return "without state"
+	}
+	return fmt.Sprintf("state %d", *f.state)
+}
+
+// prefix begins a detail with what the name of the check does not say.
+func (f form) prefix() string {
+	if f.unpaged {
+		return f.String() + ": "
+	}
+	return ""
+}
+
+// shown is what a form showed of an order that was bought.
+type shown struct {
+	form
+	answered bool // with code 200
+	rows     int
+	named    bool // each row has the outTradeNo
+	numbers  int  // different orderNumbers
+}
+
+// documented are the values of state that are. Source: FACTS, "package states".
+var documented = []int64{0, 1, 2}
+
+// knownChecks ask for an order that was bought in every form, and say what follows.
+func (v *vendorVisit) knownChecks() []check {
+	if v.Known == "" {
+		return nil
+	}
+	states := slices.Clone(documented)
+	for _, s := range v.States {
+		if !slices.Contains(states, s) {
+			states = append(states, s)
+		}
+	}
+	var checks []check
+	add := func(name string, f func() form) {
+		checks = append(checks, check{"known: " + name, false, "ask again later", func(ctx context.Context) Finding { return v.try(ctx, f()) }})
+	}
+	for _, s := range states {
+		f := form{state: &s}
+		add(f.String(), func() form { return f })
+	}
+	add(form{}.String(), func() form { return form{} })
+	add("without page", v.unpaged)
+	return append(checks, check{"known: result", false, "ask the vendor how orders are looked up", v.conclude})
+}
+
+// unpaged is the form without page whose other half is known to work, if any is.
+func (v *vendorVisit) unpaged() form {
+	for _, s := range v.shows {
+		if s.rows > 0 {
+			return form{s.state, true}
+		}
+	}
+	return form{unpaged: true}
+}
+
+// try asks in one form. What the vendor says is a measurement: it is good if it
+// says anything.
+func (v *vendorVisit) try(ctx context.Context, f form) Finding {
+	page, spent, err := v.ask(ctx, v.Connect, upstream.Question{Numbers: []string{v.Known}, State: f.state, Unpaged: f.unpaged})
+	if err != nil {
+		v.shows = append(v.shows, shown{form: f})
+		e, answered := errors.AsType[*upstream.Error](err)
+		switch {
+		case !answered:
+			return because(ctx, err).but("give a longer --timeout")
+		case e.Class == upstream.Refused:
+			return fine("%s%s", f.prefix(), v.saidNo(e))
+		case e.Class == upstream.Throttled:
+			return warning("%s%s", f.prefix(), v.saidNo(e))
+		}
+		return failed("%s%s", f.prefix(), v.saidNo(e))
+	}
+	s := v.read(f, page)
+	v.shows = append(v.shows, s)
+	if s.rows == 0 {
+		strangers := ""
+		if len(page.Rows) > 0 {
+			strangers = fmt.Sprintf("; it shows %d rows of others", len(page.Rows))
+		}
+		return fine("%sdoes not show it%s (%v)", f.prefix(), strangers, took(spent))
+	}
+	name := "each with its outTradeNo"
+	if !s.named {
+		name = "without outTradeNo"
+	}
+	return fine("%sshows it: rows %d, %s, orderNumbers %d (%v)", f.prefix(), s.rows, name, s.numbers, took(spent))
+}
+
+// read counts the rows that can be of the order.
+func (v *vendorVisit) read(f form, page upstream.Page) shown {
+	s := shown{form: f, answered: true, named: true}
+	numbers := map[string]bool{}
+	for _, row := range page.Rows {
+		if row.OutTradeNo != "" && row.OutTradeNo != v.Known {
+			continue
+		}
+		s.rows++
+		s.named = s.named && row.OutTradeNo != ""
+		if row.OrderNumber != "" {
+			numbers[row.OrderNumber] = true
+		}
+	}
+	s.numbers = len(numbers)
+	return s
+}
+
+// conclude says which UPSTREAM_LOOKUP_STATES follows. States that the vendor
+// answers all stay in it, as other orders are in other states.
+func (v *vendorVisit) conclude(context.Context) Finding {
+	var showing, silent []string
+	var without, configured, all bool
+	var facts []string
+	for _, s := range v.shows {
+		switch {
+		case s.unpaged:
+			facts = append(facts, "without page "+shows(s))
+			continue
+		case s.state == nil:
+			without = s.rows > 0
+			facts = append(facts, "without state "+shows(s))
+		case s.rows > 0:
+			showing = append(showing, strconv.FormatInt(*s.state, 10))
+		case s.answered:
+			silent = append(silent, strconv.FormatInt(*s.state, 10))
+		}
+		used := s.state == nil && len(v.States) == 0 || s.state != nil && slices.Contains(v.States, *s.state)
+		configured = configured || used && s.rows > 0
+	}
+	all = len(showing) > 1 && len(silent) == 0
+	value := strings.Join(append(slices.Clone(showing), silent...), ",")
+	switch {
+	case len(showing) == 0 && !without:
+		return failed("no form of the lookup shows %s", v.Known).
+			but("make sure that %s was bought with this account; if it was, do not trust the lookup: set UPSTREAM_RECONCILE=hold", v.Known)
+	case len(showing) == 0:
+		value = ""
+		facts = append(facts, "no state shows it")
+	default:
+		facts = append([]string{"shown in state " + strings.Join(showing, ", ")}, facts...)
+	}
+	if all {
+		facts = append(facts, "the vendor seems not to filter by state")
+	}
+	rows, double := v.rowFacts()
+	facts = append(facts, rows...)
+	text := strings.Join(facts, "; ") + "; UPSTREAM_LOOKUP_STATES=" + value
+	if !configured {
+		return failed("%s; as it is set, the lookup does not show an order that was bought", text).but("set UPSTREAM_LOOKUP_STATES=%s", value)
+	}
+	if missing := v.unasked(showing, silent); len(missing) > 0 {
+		return warning("%s; state %s is not asked, where other orders may be", text, strings.Join(missing, ", ")).but("set UPSTREAM_LOOKUP_STATES=%s", value)
+	}
+	if double {
+		return warning("%s", text).but("ask the vendor to refund one of the purchases: within 24 hours that is free")
+	}
+	return fine("%s", text)
+}
+
+func shows(s shown) string {
+	switch {
+	case s.rows > 0:
+		return "shows it"
+	case s.answered:
+		return "does not show it"
+	}
+	return "got no list"
+}
+
+// unasked are the states with an answer that the settings leave out.
+func (v *vendorVisit) unasked(lists ...[]string) (missing []string) {
+	for _, text := range slices.Concat(lists...) {
+		if n, _ := strconv.ParseInt(text, 10, 64); !slices.Contains(v.States, n) {
+			missing = append(missing, text)
+		}
+	}
+	return missing
+}
+
+// rowFacts are what the rows are like; double says that there are several purchases.
+func (v *vendorVisit) rowFacts() (facts []string, double bool) {
+	unnamed, several := false, false
+	for _, s := range v.shows {
+		if s.rows > 0 {
+			unnamed = unnamed || !s.named
+			several = several || s.rows > 1 && s.numbers == 1
+			double = double || s.numbers > 1
+		}
+	}
+	if unnamed {
+		facts = append(facts, "rows carry no outTradeNo")
+	} else {
+		facts = append(facts, "rows carry outTradeNo")
+	}
+	if several {
+		facts = append(facts, "rows come per package")
+	}
+	if double {
+		facts = append(facts, "different orderNumbers: it was bought more than once")
+	}
+	return facts, double
+}

@@ -1,0 +1,193 @@
+package doctor
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+)
+
+// Redis is what is used there.
+type Redis struct {
+	Client redis.UniversalClient
+	// Policy returns a node's maxmemory-policy, "" where it does not tell.
+	Policy func(ctx context.Context, node *redis.Client) (string, error)
+	Keys   []string // that only the doctor has, one of each pattern that the worker uses
+}
+
+// redisVisit is a look at Redis.
+type redisVisit struct {
+	*Redis
+	patience time.Duration // with a server that says nothing; the vendor's checks wait for it
+	usable   *promise      // that the worker's scripts run
+}
+
+// redisMajor is the oldest version that will do: before, a script that has read the
+// clock may not write.
+const redisMajor = 5
+
+func (v *redisVisit) connect(ctx context.Context) Finding {
+	limited, cancel := context.WithTimeoutCause(ctx, v.patience, errors.New("no answer"))
+	defer cancel()
+	start := time.Now()
+	if err := v.Client.Ping(limited).Err(); err != nil {
+		v.usable.keep(false)
+		return because(limited, err)
+	}
+	rtt := time.Since(start)
+	var versions []string
+	old := false
+	err := v.nodes(limited, func(ctx context.Context, node *redis.Client) (string, error) {
+		version, err := field(ctx, node, "server", "redis_version")
+		if err != nil {
+			return "", err
+		}
+		var major int
+		if _, err := fmt.Sscanf(version, "%d.", &major); err == nil && major < redisMajor {
+			old = true
+		}
+		if version == "" {
+			version = "not told"
+		}
+		return version, nil
+	}, &versions)
+	switch all := strings.Join(versions, ", "); {
+	case err != nil:
+		v.usable.keep(false)
+		return because(limited, err)
+	case old:
+		return failed("version %s is older than %d", all, redisMajor).but("upgrade Redis")
+	default:
+		return fine("version %s, round trip %s", all, took(rtt))
+	}
+}
+
+// nodes asks every node that takes writes, and collects what is said, each once.
+func (v *redisVisit) nodes(ctx context.Context, ask func(context.Context, *redis.Client) (string, error), said *[]string) error {
+	var mu sync.Mutex
+	one := func(ctx context.Context, node *redis.Client) error {
+		text, err := ask(ctx, node)
+		if err != nil {
+			return err
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		if !slices.Contains(*said, text) {
+			*said = append(*said, text)
+			slices.Sort(*said)
+		}
+		return nil
+	}
+	switch c := v.Client.(type) {
+	case *redis.ClusterClient:
+		return c.ForEachMaster(ctx, one)
+	case *redis.Client:
+		return one(ctx, c)
+	default:
+		return fmt.Errorf("cannot ask the nodes of a %T", c)
+	}
+}
+
+// field is one field of a node's INFO, "" where it does not tell.
+func field(ctx context.Context, node *redis.Client, section, name string) (string, error) {
+	info, err := node.Info(ctx, section).Result()
+	if _, reply := errors.AsType[redis.Error](err); err != nil && !reply {
+		return "", err
+	}
+	for line := range strings.Lines(info) {
+		if value, ok := strings.CutPrefix(line, name+":"); ok {
+			return strings.TrimSpace(value), nil
+		}
+	}
+	return "", nil
+}
+
+// tryScript is run as the worker's scripts are.
+var tryScript = redis.NewScript(`return redis.call('HGET', KEYS[1], 'field')`)
+
+// permissions does with a key of its own what the worker's scripts do: ACL DRYRUN
+// is for administrators only. Each command goes alone, as in a script some
+// versions hide which one was refused; DEL goes first, so that nothing is written
+// that cannot be taken away again.
+func (v *redisVisit) permissions(ctx context.Context) Finding {
+	for _, key := range v.Keys {
+		for _, command := range [][]any{
+			{"DEL", key}, {"HSET", key, "field", "1"}, {"PEXPIRE", key, "1000"}, {"HGET", key, "field"}, {"HMGET", key, "field"},
+			{"EVALSHA"}, {"HDEL", key, "field"}, {"DEL", key}, {"TIME"},
+		} {
+			var err error
+			if command[0] == "EVALSHA" {
+				err = tryScript.Run(ctx, v.Client, []string{key}).Err()
+			} else {
+				err = v.Client.Do(ctx, command...).Err()
+			}
+			if err != nil && !errors.Is(err, redis.Nil) {
+				v.usable.keep(false)
+				return because(ctx, fmt.Errorf("%v on %s: %w", command[0], key, err))
+			}
+		}
+	}
+	return fine("the commands of the worker's scripts are allowed")
+}
+
+func (v *redisVisit) eviction(ctx context.Context) Finding {
+	var policies []string
+	if err := v.nodes(ctx, v.Policy, &policies); err != nil {
+		return because(ctx, err)
+	}
+	switch all := strings.Join(policies, ", "); {
+	case slices.ContainsFunc(policies, func(p string) bool { return p != "" && p != "noeviction" }):
+		return failed("maxmemory-policy is %s", all)
+	case slices.Contains(policies, ""):
+		return warning("maxmemory-policy is not told").but("make sure that it is noeviction on every node")
+	default:
+		return fine("maxmemory-policy is %s", all)
+	}
+}
+
+func (v *redisVisit) persistence(ctx context.Context) Finding {
+	const none, unknown = "none", "not told"
+	var kinds []string
+	err := v.nodes(ctx, func(ctx context.Context, node *redis.Client) (string, error) {
+		aof, err := field(ctx, node, "persistence", "aof_enabled")
+		if err != nil {
+			return "", err
+		}
+		if aof == "1" {
+			return "appendonly", nil
+		}
+		save, err := node.ConfigGet(ctx, "save").Result()
+		if _, reply := errors.AsType[redis.Error](err); err != nil && !reply {
+			return "", err
+		}
+		switch rule, told := save["save"]; {
+		case rule != "":
+			return "save " + rule, nil
+		case !told || aof == "":
+			return unknown, nil
+		}
+		return none, nil
+	}, &kinds)
+	if err != nil {
+		return because(ctx, err)
+	}
+	all := strings.Join(kinds, ", ")
+	if slices.Contains(kinds, none) || slices.Contains(kinds, unknown) {
+		return warning("%s", all)
+	}
+	return fine("%s", all)
+}
+
+func (v *redisVisit) clock(ctx context.Context) Finding {
+	before := time.Now()
+	now, err := v.Client.Time(ctx).Result()
+	if err != nil {
+		return because(ctx, err)
+	}
+	return skewed(now, before, time.Now())
+}
