@@ -1,16 +1,17 @@
 package main
 
 var (
-	life   = []string{"-parallel", "8", "-skip", "BadDay", "./worker"}
-	known  = []string{"./dedupe"}
-	vendor = []string{"./upstream"}
-	shell  = []string{"./cmd/orderworker", "-run", "Redis|Settings|NATS"}
+	life    = []string{"-parallel", "8", "-skip", "BadDay", "./worker"}
+	adapter = []string{"./worker/natsio"}
+	known   = []string{"./dedupe"}
+	vendor  = []string{"./upstream"}
+	shell   = []string{"./cmd/orderworker", "-run", "Redis|Settings|NATS"}
 )
 
 // mutants lists the rules, in the order of an order's life.
 var mutants = []mutant{
 	{"only as much is pulled as there are free slots", "worker/natsio/pull.go",
-		`n, expires, room)`, `n+10, expires, room)`, life},
+		`n, expires, room)`, `n+10, expires, room)`, adapter},
 	{"a broken payload is not an order", "worker/order.go",
 		`	return o, errors.Join(errs...)`, `	return o, nil`, life},
 	{"the request is acknowledged only after its dead letter is stored", "worker/conclude.go",
@@ -128,8 +129,8 @@ redis.call('DEL'`, `redis.call('DEL'`, known},
 		`			MaxAckPending: -1, `, `			BackOff: []time.Duration{time.Second, time.Minute}, MaxAckPending: -1, `, life},
 	{"waiting orders do not count against a limit", "worker/natsio/jetstream.go",
 		`			MaxAckPending: -1, `, `			MaxAckPending: 2, `, life},
-	{"a lossy stream is refused", "worker/natsio/audit.go",
-		`	if c.MaxAge > 0 {`, `	if c.MaxAge < 0 {`, life},
+	{"a lossy stream is refused", "worker/natsio/jetstream.go",
+		`	if len(faults) > 0 && !j.names.AllowLossy {`, `	if false {`, adapter},
 	{"go-redis sends nothing twice", "cmd/orderworker/redis.go",
 		`	case *redis.Options:
 		o.ClientName, o.MaxRetries, o.ContextTimeoutEnabled = "orderworker", -1, true`, `	case *redis.Options:

@@ -111,6 +111,9 @@ func TestPullGivesNoMoreThanWasAskedFor(t *testing.T) {
 	sub := func() *nats.Subscription { return j.puller.sub }
 	first := pull(t, j, 3)
 	used := sub()
+	if b, err := j.Pending(t.Context()); err != nil || b.AckPending != 3 { // the ack wait of those runs
+		t.Errorf("%d messages are delivered, %v; want 3", b.AckPending, err)
+	}
 	second := pull(t, j, 2)
 	third := pull(t, j, 3)
 	if len(first) != 3 || len(second) != 2 || len(third) != 3 || string(third[2].Data) != "7" {
