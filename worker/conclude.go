@@ -32,7 +32,7 @@ func (t *task) finish(hard context.Context, r Result) outcome {
 	if !bytes.Equal(written, payload) { // another worker was first
 		return t.publishAgain(hard, written)
 	}
-	return t.conclude(hard, r.event(payload))
+	return t.conclude(hard, r.event(payload), true)
 }
 
 // publishAgain concludes an order whose result was written before: by the
@@ -42,12 +42,13 @@ func (t *task) publishAgain(hard context.Context, payload []byte) outcome {
 	if err != nil {
 		return again(StepInterrupted, brokenDelay, err) // not ours, not to be guessed at
 	}
-	return t.conclude(hard, e)
+	return t.conclude(hard, e, false)
 }
 
 // conclude publishes a result that the journal has, then remembers it. Only then
-// is the request acknowledged.
-func (t *task) conclude(hard context.Context, e Event) outcome {
+// is the request acknowledged. Ours says that this delivery wrote the result; a
+// duplicate may have, of an order that it drove on.
+func (t *task) conclude(hard context.Context, e Event, ours bool) outcome {
 	e.Seq, e.Fingerprint, e.Account = cmp.Or(t.claim.ResultSeq, t.delivery.Seq), t.claim.Fingerprint, t.claim.Account
 	if err := t.publish(hard, e); err != nil {
 		return failure(StepInterrupted, err)
@@ -55,8 +56,8 @@ func (t *task) conclude(hard context.Context, e Event) outcome {
 	if err := t.claims.Remember(hard, t.claim, e.Payload); err != nil {
 		return failure(StepInterrupted, err)
 	}
-	if t.claim.ResultSeq != 0 && t.claim.ResultSeq != t.delivery.Seq {
-		return t.answered(t.claim.ResultSeq)
+	if duplicate := t.answered(e.Seq); !ours && e.Seq != t.delivery.Seq {
+		return duplicate
 	}
 	t.metrics.results.WithLabelValues(string(e.Status)).Inc()
 	t.metrics.orderDuration.Observe(time.Since(t.delivery.Stored).Seconds())

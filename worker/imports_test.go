@@ -28,10 +28,11 @@ func TestImportsPointOneWay(t *testing.T) {
 		project []string
 		files   map[string][]string
 	}{
-		"upstream":         {nil, map[string][]string{redis: {"quota.go"}}},
+		"upstream":         {nil, map[string][]string{redis: {"quota.go", "quota_load.go"}}},
 		"upstream/sandbox": {nil, nil},
 		"dedupe":           {nil, map[string][]string{redis: {"redis.go", "redisjournal.go"}, nats: {"jetstream.go"}}},
-		"worker":           {[]string{"orderworker/upstream", "orderworker/dedupe"}, map[string][]string{log: {"pool.go", "handle.go", "stalled.go"}}},
+		"upstream/pause":   {[]string{"orderworker/upstream"}, nil},
+		"worker":           {[]string{"orderworker/upstream", "orderworker/upstream/pause", "orderworker/dedupe"}, map[string][]string{log: {every}}},
 		"worker/natsio":    {[]string{"orderworker/worker", "orderworker/dedupe"}, map[string][]string{nats: {every}, log: {every}}},
 	}
 	seen := 0

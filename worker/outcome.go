@@ -111,6 +111,10 @@ func (t *task) run(soft, hard context.Context) outcome {
 			return failure(StepReleased, err)
 		}
 		t.attempts = t.claim.Attempts
+		if why := t.claim.Replaced; why != "" {
+			t.logger.Error().Str("out_trade_no", t.order.OutTradeNo).Str("why", why).
+				Msg("unreadable record in Redis replaced: Redis is treated as having forgotten the order")
+		}
 		t.inFlight.claimed(t)
 		o := t.proceed(soft, hard)
 		if !errors.Is(o.err, dedupe.ErrLost) {

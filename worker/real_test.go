@@ -280,11 +280,10 @@ func TestResultByWhatTheVendorDoes(t *testing.T) {
 		"refuses twice, then sells":    {rule: "first=2: refuse code=5001", want: worker.Result{Status: worker.Succeeded, Attempts: 3}, purchases: 1, calls: 3},
 		"refuses for ever":             {rule: `always: refuse code=5001 message="no stock"`, want: worker.Result{Status: worker.Failed, Reason: worker.AttemptsExhausted, Code: "5001", Message: "no stock", Attempts: 3}, calls: 3},
 		"refuses for good":             {rule: "always: refuse code=41018", want: worker.Result{Status: worker.Failed, Reason: worker.PermanentCode, Code: "41018", Attempts: 1}, calls: 1},
-		"HTTP 403, HTML":               {rule: "always: status=403 html", want: worker.Result{Status: worker.Failed, Reason: worker.AttemptsExhausted, Code: "403", Attempts: 3}, calls: 3},
+		"HTTP 404, HTML":               {rule: "always: status=404 html", want: worker.Result{Status: worker.Failed, Reason: worker.AttemptsExhausted, Code: "404", Attempts: 3}, calls: 3},
 		"too fast, thrice, then sells": {rule: "first=3: throttle", want: worker.Result{Status: worker.Succeeded, Attempts: 1}, purchases: 1, calls: 4},
 		"too fast, in a second":        {rule: "first=1: throttle retry-after=1s", want: worker.Result{Status: worker.Succeeded, Attempts: 1}, purchases: 1, calls: 2},
 		"sells, hangs":                 {rule: "first=1 buy: hang", want: worker.Result{Status: worker.Succeeded, Reconciled: true, Attempts: 1}, purchases: 1, calls: 1},
-		"hangs, sells nothing":         {rule: "first=1: hang", want: worker.Result{Status: worker.Succeeded, Attempts: 1}, purchases: 1, calls: 2},
 		"sells, HTTP 500":              {rule: "first=1 buy: status=500", want: worker.Result{Status: worker.Succeeded, Reconciled: true, Attempts: 1}, purchases: 1, calls: 1},
 		"sells, resets":                {rule: "first=1 buy: reset", want: worker.Result{Status: worker.Succeeded, Reconciled: true, Attempts: 1}, purchases: 1, calls: 1},
 		"sells, cuts the body":         {rule: "first=1 buy: cut", want: worker.Result{Status: worker.Succeeded, Reconciled: true, Attempts: 1}, purchases: 1, calls: 1},
@@ -336,6 +335,35 @@ func TestResultByWhatTheVendorDoes(t *testing.T) {
 			}
 		})
 	}
+}
+
+// "Not found" is proof only beside a control number, and twice.
+func TestNotFoundNeedsAControlNumber(t *testing.T) {
+	t.Parallel()
+	t.Run("with one", func(t *testing.T) {
+		t.Parallel()
+		w := newWorld(t, "packageCode=P first=1: hang")
+		w.start()
+		w.publish(request("CONTROL", "C"))
+		w.idle()
+		w.publish(request("A", "P"))
+		w.idle()
+		if n, calls := len(w.vendor.Purchases("A")), w.calls(); n != 1 || calls != 3 {
+			t.Errorf("bought %d times by %d calls, want once by the second of its calls", n, calls-1)
+		}
+	})
+	t.Run("without", func(t *testing.T) {
+		t.Parallel()
+		w := newWorld(t, "packageCode=P first=1: hang")
+		w.start()
+		w.publish(request("A", "P"))
+		w.until("12 lookups", 30*time.Second, func() bool { // four rounds, all of which find nothing
+			return w.vendor.Totals().Calls[sandbox.EndpointLookup] >= 12
+		})
+		if n, calls := len(w.vendor.Purchases("A")), w.calls(); n != 0 || calls != 1 {
+			t.Errorf("bought %d times by %d calls, want nothing sent again", n, calls)
+		}
+	})
 }
 
 // What is not a traceparent is not put on other messages, however long it is.

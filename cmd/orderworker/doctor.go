@@ -13,7 +13,6 @@ import (
 
 	"github.com/alecthomas/kong"
 	"github.com/nats-io/nats.go"
-	"github.com/nats-io/nats.go/jetstream"
 	"github.com/rs/zerolog"
 
 	"orderworker/cmd/internal/doctor"
@@ -96,7 +95,7 @@ func (c *doctorCmd) Run(soft context.Context, std *std) error {
 	codes, _, _ := c.codes() // checked before
 	d := doctor.Deployment{
 		Timeout: c.Timeout, Settings: c.notes(), NATS: c.nats(),
-		Redis: doctor.Redis{Client: rdb, Policy: evictionPolicy, Keys: []string{mayWriteKey, "quota:{orderworker asks whether it may write}"}},
+		Redis: doctor.Redis{Client: rdb, Policy: evictionPolicy, Keys: []string{dedupe.OrderKey(c.OrdersStream, mayWrite), "quota:{orderworker asks whether it may write}"}},
 		Vendor: doctor.Vendor{
 			Base: base, Codes: codes, States: states, Rate: c.UpstreamRate, Known: c.Known,
 			Quota:   upstream.NewQuota(rdb, upstream.AccountID(c.UpstreamAppkey, c.UpstreamURL), c.UpstreamRate, c.UpstreamJitter),
@@ -175,12 +174,7 @@ func (c *doctorCmd) nats() doctor.NATS {
 			{Row: "orders stream", Name: s.OrdersStream, Audit: names.Audit},
 			{Row: "results stream", Name: s.ResultsStream, Audit: names.Audit},
 			{Row: "dead letters stream", Name: s.DeadStream, Audit: names.Audit},
-			{Row: "journal stream", Name: journal, Audit: func(got jetstream.StreamConfig) (faults []string) {
-				for _, err := range dedupe.AuditJournal(got, s.JournalSubject) {
-					faults = append(faults, err.Error())
-				}
-				return faults
-			}},
+			{Row: "journal stream", Name: journal, Audit: names.Audit},
 		},
 		Consumer: s.OrdersConsumer, AuditConsumer: names.AuditConsumer,
 		Tolerant: s.AllowLossyStreams, Publishes: s.publishes(),

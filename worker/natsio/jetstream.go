@@ -120,9 +120,6 @@ func (j *JetStream) audit(ctx context.Context) (found findings, err error) {
 	if old := oldServer(j.js.Conn().ConnectedServerVersion()); old != "" {
 		found.faults = append(found.faults, old)
 	}
-	rules := map[string][]rule[judged]{
-		j.names.Orders: ordersRules, j.names.Results: resultsRules, j.names.Dead: deadRules, j.names.Journal: journalRules,
-	}
 	for _, want := range j.names.all() {
 		before := time.Now().Round(0) // wall clock
 		stream, err := j.js.Stream(ctx, want.Name)
@@ -136,11 +133,7 @@ func (j *JetStream) audit(ctx context.Context) (found findings, err error) {
 			return found, fmt.Errorf("stream %s: %w", want.Name, err)
 		}
 		config := stream.CachedInfo().Config
-		if missing := missingSubject(config, want.Subjects[0]); missing != "" {
-			found.faults = append(found.faults, missing)
-		}
-		of := judged{config, j.names.JournalTTL, j.names.DedupeTTL}
-		found.faults = append(found.faults, faults(rules[want.Name], "stream "+want.Name, of)...)
+		found.faults = append(found.faults, j.names.Audit(config)...)
 		switch want.Name {
 		case j.names.Orders:
 			found.orders = stream.CachedInfo()
@@ -150,7 +143,7 @@ func (j *JetStream) audit(ctx context.Context) (found findings, err error) {
 			consumer := judgedConsumer{found.consumer.Config, config, j.names.OrdersSubject, j.names.Concurrency, j.ackWait, time.Now()}
 			found.faults = append(found.faults, faults(consumerRules, "consumer "+j.names.Consumer, consumer)...)
 		case j.names.Results:
-			found.warnings = faults(resultsWarnings, "stream "+want.Name, of)
+			found.warnings = faults(resultsWarnings, "stream "+want.Name, judged{config, j.names.JournalTTL, j.names.DedupeTTL})
 		}
 	}
 	return found, nil

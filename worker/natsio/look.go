@@ -1,43 +1,36 @@
 package natsio
 
 import (
-	"fmt"
-	"slices"
-	"strings"
+	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
 )
+
+// rules are those of the streams, by name.
+func (s *Streams) rules() map[string][]rule[judged] {
+	return map[string][]rule[judged]{s.Orders: ordersRules, s.Results: resultsRules, s.Dead: deadRules, s.Journal: journalRules}
+}
 
 // Audit lists what is wrong with an existing stream of s, as Open would say, and
 // makes and alters nothing. A stream that s does not name has no faults.
 //
 // Source: contract, section 9.
 func (s *Streams) Audit(got jetstream.StreamConfig) []string {
-	var faults []string
-	for _, want := range []jetstream.StreamConfig{s.ordersConfig(), s.resultsConfig(), s.deadConfig()} {
+	var found []string
+	for _, want := range s.all() {
 		if want.Name != got.Name {
 			continue
 		}
-		for _, subject := range want.Subjects {
-			if !slices.ContainsFunc(got.Subjects, func(has string) bool { return covers(has, subject) }) {
-				faults = append(faults, fmt.Sprintf("stream %s: its subjects are %v, without %s; add it: nats stream edit %s --subjects '%s'",
-					got.Name, got.Subjects, subject, got.Name, strings.Join(append(slices.Clone(got.Subjects), subject), ",")))
-			}
+		if missing := missingSubject(got, want.Subjects[0]); missing != "" {
+			found = append(found, missing)
 		}
+		found = append(found, faults(s.rules()[got.Name], "stream "+got.Name, judged{got, s.JournalTTL, s.DedupeTTL})...)
 	}
-	if got.Name == s.Orders {
-		faults = append(faults, auditOrders(got)...)
-	}
-	return faults
+	return found
 }
 
-// AuditConsumer lists what is wrong with the existing consumer, as Audit does.
-func (s *Streams) AuditConsumer(got jetstream.ConsumerConfig) []string {
-	faults := auditConsumer(got)
-	for _, filter := range append(slices.Clone(got.FilterSubjects), got.FilterSubject) {
-		if filter != "" && !covers(filter, s.OrdersSubject) {
-			faults = append(faults, fmt.Sprintf("consumer %s: it filters %s, not %s", got.Name, filter, s.OrdersSubject))
-		}
-	}
-	return faults
+// AuditConsumer lists what is wrong with the existing consumer of the orders
+// stream, as Audit does.
+func (s *Streams) AuditConsumer(got jetstream.ConsumerConfig, orders jetstream.StreamConfig) []string {
+	return faults(consumerRules, "consumer "+got.Name, judgedConsumer{got, orders, s.OrdersSubject, s.Concurrency, got.AckWait, time.Now()})
 }

@@ -19,7 +19,7 @@ type NATS struct {
 	Connect       func(ctx context.Context, denied func(error)) (*nats.Conn, error)
 	Streams       []Stream // the first one holds the orders
 	Consumer      string   // of the orders
-	AuditConsumer func(jetstream.ConsumerConfig) []string
+	AuditConsumer func(c jetstream.ConsumerConfig, orders jetstream.StreamConfig) []string
 	Tolerant      bool     // a stream that can drop something is a warning only
 	Publishes     []string // the subjects that the worker publishes to
 }
@@ -211,7 +211,11 @@ func (v *natsVisit) consumer(ctx context.Context) Finding {
 		return because(ctx, fmt.Errorf("consumer %s: %w", v.Consumer, err)).but("allow the user to publish to $JS.API.CONSUMER.INFO.%s.%s; one that pushes must be deleted", orders, v.Consumer)
 	}
 	info := consumer.CachedInfo()
-	return v.judged(v.AuditConsumer(info.Config), "consumer %s, waiting %d, in progress %d", v.Consumer, info.NumPending, info.NumAckPending)
+	stream, err := v.js.Stream(ctx, orders)
+	if err != nil {
+		return because(ctx, fmt.Errorf("stream %s: %w", orders, err)).but("see the row of the orders stream")
+	}
+	return v.judged(v.AuditConsumer(info.Config, stream.CachedInfo().Config), "consumer %s, waiting %d, in progress %d", v.Consumer, info.NumPending, info.NumAckPending)
 }
 
 // absent judges something that is not there yet.
