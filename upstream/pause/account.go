@@ -88,7 +88,9 @@ type account struct {
 	worked     time.Time
 
 	cause        cause
-	why          string
+	why          string // it began, or ended
+	code         string // of the answer that began it; "" where there was none
+	message      string
 	since        time.Time
 	due          time.Time // of the next probe
 	interval     *backoff.ExponentialBackOff
@@ -139,8 +141,9 @@ func (a *account) knownToWork(now time.Time) bool {
 	return !a.worked.IsZero() && now.Sub(a.worked) < knownFor
 }
 
-// ended takes the end of a call for an order in; why says it for people.
-func (a *account) ended(e end, probe bool, why string, now time.Time) verdict {
+// ended takes the end of a call for an order in: err is what Place returned.
+func (a *account) ended(err error, probe bool, now time.Time) verdict {
+	e := endOf(err)
 	if probe {
 		a.probing = false
 		a.later(now)
@@ -148,26 +151,26 @@ func (a *account) ended(e end, probe bool, why string, now time.Time) verdict {
 	if e == silent {
 		a.silent++
 		if a.silent >= maxSilent && a.cause == noPause {
-			a.start(vendorSilent, fmt.Sprintf("%d calls in a row ended without an answer that says what became of the order, the last: %s", a.silent, why), now)
+			a.start(vendorSilent, fmt.Sprintf("%d calls in a row ended without an answer that says what became of the order, the last: %v", a.silent, err), err, now)
 		}
 		return notItsOwn
 	}
 	a.unanswered, a.silent = 0, 0
 	if a.cause == vendorSilent && e != forbidden {
-		a.stop()
+		a.stop("the vendor answers again")
 	}
 	switch e {
 	case sold:
 		a.worked = now
-		a.stop()
+		a.stop("an order was sold")
 	case about:
-		if probe {
-			a.cause = noPause // its interval stays: nothing shows that the account works
+		if probe && a.cause != noPause { // its interval stays: nothing shows that the account works
+			a.cause, a.why = noPause, "an order was answered for its own sake"
 		}
 		return counts
 	case forbidden:
 		if a.cause != accountRefused {
-			a.start(accountRefused, why, now)
+			a.start(accountRefused, "the vendor refuses the account", err, now)
 		}
 	case refused:
 		return a.refused(probe, now)
@@ -179,7 +182,7 @@ func (a *account) ended(e end, probe bool, why string, now time.Time) verdict {
 func (a *account) refused(probe bool, now time.Time) verdict {
 	switch {
 	case probe && a.lookupWorked: // the account works, as the lookup shows: such refusals are the orders' own
-		a.stop()
+		a.stop("lookups work, so refusals are the orders' own")
 		return notItsOwn
 	case probe, a.cause != noPause:
 		return notItsOwn
@@ -190,14 +193,14 @@ func (a *account) refused(probe bool, now time.Time) verdict {
 }
 
 // judged takes in what the lookup said that was made because of a refusal: err
-// is what it returned, why the refusal.
-func (a *account) judged(err error, why string, now time.Time) verdict {
+// is what it returned.
+func (a *account) judged(refusal, err error, now time.Time) verdict {
 	a.lookedUp(err, now)
 	switch {
 	case err == nil:
 		return counts
 	case saysNo(err) && a.cause == noPause:
-		a.start(allRefused, fmt.Sprintf("%s; a lookup is refused too: %v", why, err), now)
+		a.start(allRefused, fmt.Sprintf("an order was refused with a code that is in no list, and a lookup is refused too: %v", err), refusal, now)
 	}
 	return notItsOwn
 }
@@ -217,7 +220,7 @@ func (a *account) lookedUp(err error, now time.Time) {
 	a.worked = now
 	switch {
 	case a.cause == allRefused:
-		a.stop()
+		a.stop("a lookup works again")
 	case a.cause != noPause && !a.lookupWorked:
 		a.lookupNext = false
 		a.due = now // an order may show at once what the lookup cannot
@@ -242,17 +245,23 @@ func (a *account) later(now time.Time) {
 	a.lookupNext = !a.lookupNext && !a.lookupWorked
 }
 
-func (a *account) start(c cause, why string, now time.Time) {
+func (a *account) start(c cause, why string, because error, now time.Time) {
 	if a.cause == noPause {
 		a.since, a.probes = now, 0
 	}
 	a.cause, a.why, a.lookupWorked = c, why, false
+	a.code, a.message = "", ""
+	if e, ok := errors.AsType[*upstream.Error](because); ok {
+		a.code, a.message = e.Code, e.Message
+	}
 	a.lookupNext = false
 	a.later(now)
 }
 
 // stop ends a pause. The next one is probed after a second again.
-func (a *account) stop() {
-	a.cause, a.unanswered = noPause, 0
+func (a *account) stop(why string) {
+	if a.cause != noPause {
+		a.cause, a.why, a.unanswered = noPause, why, 0
+	}
 	a.interval.Reset()
 }

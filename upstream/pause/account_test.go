@@ -37,7 +37,7 @@ func play(a *account, script string) string {
 	now := time.Date(2026, 11, 25, 12, 0, 0, 0, time.UTC)
 	var got []string
 	ended := func(end string, probe bool) {
-		v := a.ended(endOf(ends[end]), probe, end, now)
+		v := a.ended(ends[end], probe, now)
 		got = append(got, map[verdict]string{counts: "counts", notItsOwn: "-", ask: "ask"}[v])
 	}
 	for _, word := range strings.Fields(script) {
@@ -52,7 +52,7 @@ func play(a *account, script string) string {
 		case kind == "lookup":
 			a.lookedUp(lookups[arg], now)
 		case kind == "judged":
-			got = append(got, map[verdict]string{counts: "counts", notItsOwn: "-"}[a.judged(lookups[arg], "unlisted", now)])
+			got = append(got, map[verdict]string{counts: "counts", notItsOwn: "-"}[a.judged(errUnlisted, lookups[arg], now)])
 		case kind == "due":
 			got = append(got, fmt.Sprint(a.probeLookup(now)))
 		case kind == "probe":
@@ -132,7 +132,7 @@ func TestAccount(t *testing.T) {
 // with a second again.
 func TestProbesGrow(t *testing.T) {
 	a, now := newAccount(), time.Now()
-	a.ended(forbidden, false, "", now)
+	a.ended(errForbidden, false, now)
 	var waits []time.Duration
 	for range 12 {
 		waits = append(waits, a.due.Sub(now))
@@ -141,14 +141,14 @@ func TestProbesGrow(t *testing.T) {
 			if ok, probe, _ := a.admit(now); !ok || !probe {
 				t.Fatal("neither a lookup nor an order is the probe")
 			}
-			a.ended(forbidden, true, "", now)
+			a.ended(errForbidden, true, now)
 		}
 	}
 	if first, last := waits[0], waits[11]; first < 800*time.Millisecond || first > 1200*time.Millisecond || last < 48*time.Second || last > 72*time.Second {
 		t.Errorf("waits %v, want 1 s growing to 60 s, a fifth more or less", waits)
 	}
-	a.ended(sold, true, "", now)
-	a.ended(forbidden, false, "", now)
+	a.ended(nil, true, now)
+	a.ended(errForbidden, false, now)
 	if wait := a.due.Sub(now); wait > 1200*time.Millisecond {
 		t.Errorf("the next pause is first probed after %v", wait)
 	}
@@ -169,7 +169,7 @@ func TestUnansweredCallsAreLimited(t *testing.T) {
 	if ok, _, _ := a.admit(now); !ok {
 		t.Error("a permit that was given back is not given again")
 	}
-	a.ended(refused, false, "", now)
+	a.ended(errUnlisted, false, now)
 	if ok, _, _ := a.admit(now); !ok {
 		t.Error("an answer did not let others go on")
 	}

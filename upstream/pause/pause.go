@@ -11,7 +11,9 @@ import (
 type Status struct {
 	Paused    bool
 	Cause     string // "account", "refused" or "no_answer"
-	Why       string // what an operator needs to know
+	Why       string // it began, or ended
+	Code      string // of the answer that began it, and its message; "" where there was none
+	Message   string
 	Since     time.Time
 	NextProbe time.Time
 	Probes    int
@@ -109,29 +111,29 @@ func (t *Permit) End(outTradeNo string, err error, lookUp func() error) (attempt
 		return false
 	}
 	t.over = true
-	p, v, e, why := t.pause, notItsOwn, endOf(err), fmt.Sprint(err)
+	p, v := t.pause, notItsOwn
 	p.change(func(a *account, now time.Time) {
-		if e != sold && e != about {
+		if err != nil {
 			p.number = outTradeNo
 		}
-		if v = a.ended(e, t.probe, why, now); v == ask {
+		if v = a.ended(err, t.probe, now); v == ask {
 			p.asking++
 		}
 	})
 	if v == ask {
-		v = p.judge(time.Now(), why, lookUp)
+		v = p.judge(time.Now(), err, lookUp)
 	}
 	return v == counts
 }
 
 // judge says what a refusal that came at ended means. Refusals that come while a
 // lookup is under way share its answer.
-func (p *Pause) judge(ended time.Time, why string, lookUp func() error) (v verdict) {
+func (p *Pause) judge(ended time.Time, refusal error, lookUp func() error) (v verdict) {
 	p.lookup <- struct{}{}
 	defer func() { <-p.lookup }()
 	if v = p.verdict; ended.After(p.asked) {
 		err := lookUp()
-		p.change(func(a *account, now time.Time) { v = a.judged(err, why, now) })
+		p.change(func(a *account, now time.Time) { v = a.judged(refusal, err, now) })
 		p.verdict, p.asked = v, time.Now()
 	}
 	p.change(func(*account, time.Time) { p.asking-- })
@@ -182,7 +184,7 @@ func (p *Pause) Status() Status {
 
 func (p *Pause) status() Status {
 	a := p.account
-	s := Status{Paused: a.cause != noPause, Cause: string(a.cause), Why: a.why, Since: a.since, Probes: a.probes}
+	s := Status{Paused: a.cause != noPause, Cause: string(a.cause), Why: a.why, Code: a.code, Message: a.message, Since: a.since, Probes: a.probes}
 	if s.Paused {
 		s.NextProbe = a.due
 	}

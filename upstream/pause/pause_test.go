@@ -46,8 +46,11 @@ func TestPauseTellsOfItsBeginAndEnd(t *testing.T) {
 		if len(told) != 3 || !told[0].Paused || !told[1].Paused || told[2].Paused {
 			t.Fatalf("told %+v, want a begin, a reminder and an end", told)
 		}
-		if s := told[0]; s.Cause != "account" || s.Why == "" || !s.NextProbe.After(s.Since) {
+		if s := told[0]; s.Cause != "account" || s.Why == "" || s.Code != "502" || s.Message != "ip" || !s.NextProbe.After(s.Since) {
 			t.Errorf("told %+v", s)
+		}
+		if told[2].Why != "an order was sold" {
+			t.Errorf("it ended because %q", told[2].Why)
 		}
 		if told[2].Probes != 2 {
 			t.Errorf("%d probes, want a lookup and an order", told[2].Probes)
