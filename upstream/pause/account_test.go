@@ -104,7 +104,7 @@ func TestAccount(t *testing.T) {
 		"an answer between":           {"timeout timeout timeout timeout permanent timeout", "- - - - counts -"},
 		"a lookup is no answer":       {"timeout timeout timeout timeout lookup:ok timeout", "- - - - - no_answer"},
 		"bought is an answer":         {"timeout timeout timeout timeout bought timeout", "- - - - - -"},
-		"silence ends with an answer": {"down down down down down +1s due +3s probe:unlisted", "- - - - - true -"},
+		"silence ends with an answer": {"down down down down down +2s due +3s probe:unlisted", "- - - - - true -"},
 		"silence, then forbidden":     {"down down down down down +2s due +5s probe:forbidden", "- - - - - true - account"},
 
 		"orders wait in a pause":                      {"forbidden order", "- back in 1s account"},
