@@ -37,7 +37,7 @@ func BenchmarkOrder(b *testing.B) {
 	for name, open := range combinations {
 		b.Run(name, func(b *testing.B) {
 			s := open(b)
-			st := New(s.records, s.journal, Config{Lease: long, FinalTTL: long})
+			st := New(s.records, s.journal, nil, Config{Lease: long, FinalTTL: long})
 			b.ReportAllocs()
 			for i := 0; b.Loop(); i++ {
 				o := Order{OutTradeNo: fmt.Sprint(i), Fingerprint: "f1", Seq: uint64(i)}

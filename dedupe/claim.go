@@ -20,6 +20,7 @@ type Claim struct {
 	Result    []byte        // Final, Done
 	ResultSeq uint64        // Final, Done: stream sequence of the request whose result it is
 	First     uint64        // stream sequence of the request that the order belongs to: the earliest that is known, mostly this one
+	Replaced  string        // Redis had something under the order's key that is no record, and why: log it; it is gone
 	Doubt     Doubt         // InDoubt; after Intent: of that intent
 	Standing  string        // Conflict: the fingerprint that the number was used with
 	Last      Answer        // of the newest refusal that is known; to be set before Wait and Doubt
@@ -31,6 +32,7 @@ type Claim struct {
 	sent    bool           // an intent of this claim was granted
 	bought  bool           // the journal knows of Doubt.Bought
 	exists  bool           // and of Doubt.Exists
+	unsent  bool           // Fresh: the journal and the results have nothing of it, and are not too young or too old to tell
 }
 
 func (c *Claim) revision() uint64 {
@@ -131,8 +133,11 @@ func (s *Store) claim(ctx context.Context, c *Claim, redelivered bool) error {
 	if hold != HoldOther {
 		c.first(e.Seq)
 	}
+	c.Replaced = e.Replaced
 	c.rev.Store(e.Rev)
 	switch {
+	case hold == HoldNew && e.Replaced != "":
+		return s.consult(ctx, c, hold, e) // somebody may have worked on it
 	case hold == HoldBusy:
 		c.Verdict, c.Left = Busy, e.Left
 	case hold == HoldEarly:
@@ -143,7 +148,7 @@ func (s *Store) claim(ctx context.Context, c *Claim, redelivered bool) error {
 		return s.dispute(ctx, c, e)
 	case hold == HoldForeign:
 		return s.foreign(ctx, c, e)
-	case hold == HoldNew && !redelivered:
+	case hold == HoldNew && !redelivered && !s.outlived(c.Order, time.Now()):
 		c.Verdict = Fresh // if that is wrong, Intent finds out
 	case hold == HoldParked && e.Phase == PhaseReady:
 		c.Verdict = Ready // the same
@@ -162,10 +167,15 @@ func (s *Store) claim(ctx context.Context, c *Claim, redelivered bool) error {
 // earlier. Else both could be rejected.
 func (s *Store) dispute(ctx context.Context, c *Claim, e Entry) error {
 	r, _, err := s.journal.Read(ctx, c.OutTradeNo)
+	if err == nil && r.State == "" {
+		if found, err := s.published(ctx, c); found || err != nil {
+			return err
+		}
+	}
 	switch {
 	case err != nil:
 		return err
-	case r.State == "" && (c.Seq >= e.Seq || e.Phase != PhaseClaimed || e.Rev != 0 || e.Attempt != 0):
+	case r.State == "" && (c.Seq >= e.Seq || e.Phase != PhaseClaimed && e.Phase != PhaseReady || e.Rev != 0 || e.Attempt != 0):
 		c.Verdict, c.Standing = Conflict, e.Fingerprint
 		return nil
 	case r.State != "" && r.Fingerprint != c.Fingerprint:
@@ -188,8 +198,7 @@ func (s *Store) consult(ctx context.Context, c *Claim, hold Hold, e Entry) error
 	}
 	c.rev.Store(rev)
 	if r.State == "" {
-		c.Verdict, c.Doubt = unwritten(hold, e, s.outlived(c.Order, time.Now()), time.Now())
-		return nil
+		return s.unjournalled(ctx, c, hold, e)
 	}
 	if r.Fingerprint != c.Fingerprint {
 		c.Verdict, c.Standing = Conflict, r.Fingerprint
@@ -218,46 +227,6 @@ func (s *Store) consult(ctx context.Context, c *Claim, hold Hold, e Entry) error
 		}
 	}
 	return nil
-}
-
-// clockSkew is how far the clocks of pods and servers may be apart.
-//
-// Source: assumption A4 of the design.
-const clockSkew = 5 * time.Second
-
-// outlived says whether o is so old that it may have had a final whose TTL in
-// the journal is over, without Redis ever learning of it.
-func (s *Store) outlived(o Order, now time.Time) bool {
-	ttl := s.cfg.JournalTTL
-	if ttl == 0 {
-		ttl = s.cfg.FinalTTL
-	}
-	return ttl > 0 && !o.Stored.IsZero() && now.Sub(o.Stored) > ttl-min(clockSkew, ttl/10)
-}
-
-// unwritten is the verdict on an order of which the journal has nothing, though
-// somebody may have worked on it.
-//
-// Redis may know better. A revision that is gone from the journal was a final
-// that lived out its TTL before it was published, or the journal was lost; and
-// a request that is older than that TTL may have had such a final without
-// Redis ever learning of it. In all of these the order may have been bought.
-// Notes that were parked and not touched since are exact; else there may have
-// been a later attempt, of which all we know is that it is not later than now.
-func unwritten(hold Hold, e Entry, outlived bool, now time.Time) (Verdict, Doubt) {
-	switch {
-	case e.Doubt != nil && e.Phase == PhaseDoubt && hold == HoldParked:
-		return InDoubt, *e.Doubt
-	case e.Doubt != nil || e.Rev != 0 || outlived:
-		d := Doubt{Attempt: e.Attempt, SendBy: ceilMillis(now), Since: floorMillis(now)}
-		if n := e.Doubt; n != nil {
-			d.Since, d.Bought, d.Exists, d.Noticed = n.Since, n.Bought, n.Exists, n.Noticed
-		}
-		return InDoubt, d
-	case e.Attempts > 0 || e.Waits > 0:
-		return Ready, Doubt{}
-	}
-	return Fresh, Doubt{}
 }
 
 // doubtOf is the doubt about intent r, with what Redis has noted. Notes on an

@@ -13,7 +13,7 @@ func TestTwoDeploymentsOnOneRedis(t *testing.T) {
 	deployments := []bench{}
 	for _, name := range []string{"ORDERS", "ORDERS2"} {
 		records, journal := NewRedis(client, name), NewRedisJournal(client, name, long)
-		deployments = append(deployments, bench{New(records, journal, Config{Lease: long, FinalTTL: long}), nil, t})
+		deployments = append(deployments, bench{New(records, journal, nil, Config{Lease: long, FinalTTL: long}), nil, t})
 	}
 	for i, b := range deployments {
 		o := testOrder
@@ -35,7 +35,7 @@ func TestRedisKeysWithoutADeployment(t *testing.T) {
 		client.HSet(t.Context(), key, "state", "final", "fingerprint", "f1", "result", "{}")
 	}
 	client.HSet(t.Context(), "journal:"+testOrder.OutTradeNo, "rev", "1", "data", `{"state":"final","fingerprint":"f1"}`)
-	b := bench{New(NewRedis(client, testDeployment), NewRedisJournal(client, testDeployment, long), Config{Lease: long}), nil, t}
+	b := bench{New(NewRedis(client, testDeployment), NewRedisJournal(client, testDeployment, long), nil, Config{Lease: long}), nil, t}
 	b.must(testOrder, true, Fresh)
 }
 

@@ -19,7 +19,7 @@ func TestStoreOrderStaysTheFirstRequests(t *testing.T) {
 			return c
 		}
 		b.ok(b.Release(b.ctx(), want(b.must(testOrder, false, Fresh))))
-		c := want(b.must(second, false, Fresh)) // by Redis alone
+		c := want(b.must(second, false, Ready)) // by Redis alone
 		want(b.must(third, false, Busy))
 		b.die(c)
 		c = want(b.must(third, false, Fresh))
@@ -55,7 +55,7 @@ func TestStoreEarlierRequestIsTheFirst(t *testing.T) {
 	earlier.Seq = 3
 	eachStore(t, func(b bench) {
 		b.ok(b.Release(b.ctx(), b.must(testOrder, false, Fresh)))
-		c := b.must(earlier, false, Fresh)
+		c := b.must(earlier, false, Ready)
 		if c.First != 3 {
 			t.Errorf("first %d, want 3", c.First)
 		}

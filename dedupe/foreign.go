@@ -1,9 +1,6 @@
 package dedupe
 
-import (
-	"context"
-	"time"
-)
+import "context"
 
 // isForeign reports whether account is another one than the claim's. Not known
 // on either side, it is the claim's: there was one account before records had it.
@@ -28,11 +25,15 @@ func (s *Store) foreign(ctx context.Context, c *Claim, e Entry) error {
 		if e.Owner != "" {
 			hold = HoldLapsed
 		}
-		now := time.Now()
-		if v, _ := unwritten(hold, e, s.outlived(c.Order, now), now); v == InDoubt {
-			c.Verdict = Foreign
+		err := s.unjournalled(ctx, c, hold, e)
+		switch {
+		case err != nil || !c.Verdict.open():
+			return err
+		case c.Verdict == InDoubt:
+			c.Verdict, c.Doubt = Foreign, Doubt{}
 			return nil
 		}
+		c.Verdict, c.unsent = "", false
 	case r.Fingerprint != c.Fingerprint:
 		c.Verdict, c.Standing = Conflict, r.Fingerprint
 		return nil

@@ -85,7 +85,7 @@ func TestStoreForeignNothingOpen(t *testing.T) {
 	for name, life := range map[string]func(b bench) Verdict{
 		"waits":    func(b bench) Verdict { b.ok(b.Wait(b.ctx(), b.sentBy(ofA), 1, soon)); return Ready },
 		"wiped":    func(b bench) Verdict { b.ok(b.Wait(b.ctx(), b.sentBy(ofA), 1, soon)); b.wipe(); return Ready },
-		"released": func(b bench) Verdict { b.ok(b.Release(b.ctx(), b.must(ofA, false, Fresh))); return Fresh },
+		"released": func(b bench) Verdict { b.ok(b.Release(b.ctx(), b.must(ofA, false, Fresh))); return Ready },
 		"died":     func(b bench) Verdict { b.die(b.must(ofA, false, Fresh)); return Fresh },
 		"disproved": func(b bench) Verdict {
 			b.ok(b.Doubt(b.ctx(), b.sentBy(ofA), Doubt{}, soon))
@@ -141,7 +141,7 @@ func TestStoreForeignFinalAndConflict(t *testing.T) {
 // With the journal lost, what Redis knows of another account's attempt counts.
 func TestStoreForeignJournalLost(t *testing.T) {
 	m := NewMemory()
-	b := bench{New(m, m, Config{Lease: long}), m.ForgetAll, t}
+	b := bench{New(m, m, nil, Config{Lease: long}), m.ForgetAll, t}
 	b.ok(b.Doubt(b.ctx(), b.sentBy(ofA), Doubt{}, soon))
 	m.ForgetJournal()
 	b.must(ofB, true, Foreign)

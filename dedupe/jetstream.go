@@ -98,6 +98,14 @@ func (j *jetStreamJournal) Write(ctx context.Context, outTradeNo string, r Recor
 	}
 }
 
+func (j *jetStreamJournal) Created(ctx context.Context) (time.Time, error) {
+	s, err := j.js.Stream(ctx, j.stream)
+	if err != nil {
+		return time.Time{}, fmt.Errorf("journal created: %w", err)
+	}
+	return s.CachedInfo().Created, nil
+}
+
 // last returns the bytes and sequence of the order's last message; 0: none. No
 // bytes with a sequence are a delete marker, which counts for the next write.
 // It asks STREAM.MSG.GET itself, because nats.go takes the direct way, which any

@@ -4,7 +4,6 @@ import (
 	"context"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
 )
@@ -30,86 +29,6 @@ func (p *lossyPublisher) Publish(ctx context.Context, subject string, data []byt
 		return nil, p.after
 	}
 	return ack, err
-}
-
-func TestEnsureJournal(t *testing.T) {
-	ctx := t.Context()
-	js := natsServer(t)
-	for range 2 {
-		if err := EnsureJournal(ctx, js, testStream, testSubject, 1); err != nil {
-			t.Fatal(err)
-		}
-	}
-	s, err := js.Stream(ctx, testStream)
-	if err != nil {
-		t.Fatal(err)
-	}
-	cfg := s.CachedInfo().Config
-	if errs := AuditJournal(cfg, testSubject); len(errs) > 0 {
-		t.Errorf("our own stream: %v", errs)
-	}
-	if cfg.Discard != jetstream.DiscardNew || cfg.AllowDirect {
-		t.Errorf("discard %v, allow_direct %v", cfg.Discard, cfg.AllowDirect)
-	}
-
-	// An existing stream stays as it is.
-	if _, err := js.CreateStream(ctx, jetstream.StreamConfig{Name: "OLD", Subjects: []string{"old.>"}, MaxAge: time.Hour}); err != nil {
-		t.Fatal(err)
-	}
-	if err := EnsureJournal(ctx, js, "OLD", "old", 1); err != nil {
-		t.Fatal(err)
-	}
-	s, err = js.Stream(ctx, "OLD")
-	if err != nil || s.CachedInfo().Config.MaxAge != time.Hour {
-		t.Errorf("the old stream was altered: %v", err)
-	}
-	if err := EnsureJournal(ctx, js, "CLASH", testSubject, 1); err == nil || !strings.Contains(err.Error(), "CLASH") {
-		t.Errorf("a stream that cannot be created: %v", err)
-	}
-	js.Conn().Close()
-	if err := EnsureJournal(ctx, js, "GONE", "gone", 1); err == nil {
-		t.Error("no error without a server")
-	}
-}
-
-func TestAuditJournal(t *testing.T) {
-	good := func() jetstream.StreamConfig {
-		return jetstream.StreamConfig{Name: testStream, Subjects: []string{testSubject + ".*"}, Storage: jetstream.FileStorage,
-			Retention: jetstream.LimitsPolicy, Discard: jetstream.DiscardNew, MaxMsgs: -1, MaxBytes: -1, MaxMsgsPerSubject: 1, AllowMsgTTL: true}
-	}
-	for setting, spoil := range map[string]func(*jetstream.StreamConfig){
-		"max_age":                 func(c *jetstream.StreamConfig) { c.MaxAge = time.Hour },
-		"max_msgs is":             func(c *jetstream.StreamConfig) { c.MaxMsgs, c.Discard = 10, jetstream.DiscardOld },
-		"max_bytes":               func(c *jetstream.StreamConfig) { c.MaxBytes, c.Discard = 10, jetstream.DiscardOld },
-		"max_msgs_per_subject":    func(c *jetstream.StreamConfig) { c.MaxMsgsPerSubject = -1 },
-		"discard_new_per_subject": func(c *jetstream.StreamConfig) { c.DiscardNewPerSubject = true },
-		"storage":                 func(c *jetstream.StreamConfig) { c.Storage = jetstream.MemoryStorage },
-		"retention":               func(c *jetstream.StreamConfig) { c.Retention = jetstream.InterestPolicy },
-		"allow_msg_ttl":           func(c *jetstream.StreamConfig) { c.AllowMsgTTL = false },
-		"no_ack":                  func(c *jetstream.StreamConfig) { c.NoAck = true },
-		"sealed":                  func(c *jetstream.StreamConfig) { c.Sealed = true },
-		"mirror":                  func(c *jetstream.StreamConfig) { c.Mirror = &jetstream.StreamSource{} },
-		"sources":                 func(c *jetstream.StreamConfig) { c.Sources = []*jetstream.StreamSource{{}} },
-		"subject_transform":       func(c *jetstream.StreamConfig) { c.SubjectTransform = &jetstream.SubjectTransformConfig{} },
-		"subjects":                func(c *jetstream.StreamConfig) { c.Subjects = []string{testSubject, "orders.*"} },
-	} {
-		t.Run(setting, func(t *testing.T) {
-			cfg := good()
-			spoil(&cfg)
-			errs := AuditJournal(cfg, testSubject)
-			if len(errs) != 1 || !strings.Contains(errs[0].Error(), setting) || !strings.Contains(errs[0].Error(), testStream) {
-				t.Errorf("got %v, want one error that names %s", errs, setting)
-			}
-		})
-	}
-	for _, subjects := range [][]string{{testSubject + ".*"}, {"other", "orders.>"}, {">"}, {"*.journal.*"}} {
-		cfg := good()
-		cfg.Subjects = subjects
-		cfg.MaxMsgs, cfg.MaxBytes = 10, 10 // discard new: no loss
-		if errs := AuditJournal(cfg, testSubject); len(errs) > 0 {
-			t.Errorf("subjects %q: %v", subjects, errs)
-		}
-	}
 }
 
 func TestSubjectToken(t *testing.T) {

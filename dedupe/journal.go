@@ -50,6 +50,9 @@ type Journal interface {
 	// other error means that the record may have been written. Safe to repeat:
 	// a record equal to r is r, since Owner is unique.
 	Write(ctx context.Context, outTradeNo string, r Record, rev uint64) (uint64, error)
+	// Created is when the journal was made: nothing older is known to it. Zero
+	// where that does not matter.
+	Created(ctx context.Context) (time.Time, error)
 }
 
 // encode gives a record's one spelling, for comparison byte by byte. The Result,

@@ -41,7 +41,7 @@ func TestStoreRepeatsAfterALostReply(t *testing.T) {
 			return b.Remember(b.ctx(), c, won)
 		}, Done, StateFinal},
 		"release": {func(b bench) *Claim { return b.must(testOrder, false, Fresh) },
-			func(b bench, c *Claim) error { return b.Release(b.ctx(), c) }, Fresh, ""},
+			func(b bench, c *Claim) error { return b.Release(b.ctx(), c) }, Ready, ""},
 		"release after the intent": {(bench).sent,
 			func(b bench, c *Claim) error { return b.Release(b.ctx(), c) }, Ready, StateReady},
 	}
@@ -51,7 +51,7 @@ func TestStoreRepeatsAfterALostReply(t *testing.T) {
 			for _, op := range []string{op, op + " done"} {
 				t.Run(name+"/"+op, func(t *testing.T) {
 					m := NewMemory()
-					b := bench{New(m, m, Config{Lease: long, FinalTTL: long}), m.ForgetAll, t}
+					b := bench{New(m, m, nil, Config{Lease: long, FinalTTL: long}), m.ForgetAll, t}
 					c := a.before(b)
 					struck := strikeOnce(m, op)
 					err := a.act(b, c)
@@ -135,7 +135,7 @@ func TestStoreClaimAfterALostReply(t *testing.T) {
 		for _, op := range []string{"claim", "claim done", "read", "read done", "park", "park done", "forget", "forget done"} {
 			t.Run(string(want)+"/"+op, func(t *testing.T) {
 				m := NewMemory()
-				b := bench{New(m, m, Config{Lease: long, FinalTTL: long}), m.ForgetAll, t}
+				b := bench{New(m, m, nil, Config{Lease: long, FinalTTL: long}), m.ForgetAll, t}
 				prepare(b)
 				strikeOnce(m, op)
 				owner := b.NewOwner()
@@ -159,7 +159,7 @@ func TestStoreClaimAfterALostReply(t *testing.T) {
 func TestStoreIntentUnknownThenReleased(t *testing.T) {
 	for _, op := range []string{"write", "write done"} {
 		m := NewMemory()
-		b := bench{New(m, m, Config{Lease: long}), m.ForgetAll, t}
+		b := bench{New(m, m, nil, Config{Lease: long}), m.ForgetAll, t}
 		c := b.must(testOrder, false, Fresh)
 		strikeOnce(m, op)
 		if err := b.Intent(b.ctx(), c, time.Now()); !errors.Is(err, errNoReply) {
@@ -175,7 +175,7 @@ func TestStoreIntentUnknownThenReleased(t *testing.T) {
 func TestFinalThatExpiredUnpublishedLeavesDoubt(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := NewMemory()
-		s := New(m, m, Config{Lease: time.Minute, FinalTTL: 720 * time.Hour, JournalTTL: 24 * time.Hour})
+		s := New(m, m, nil, Config{Lease: time.Minute, FinalTTL: 720 * time.Hour, JournalTTL: 24 * time.Hour})
 		o := Order{OutTradeNo: "A", Fingerprint: "f", Seq: 1, Stored: time.Now()}
 		c, err := s.Claim(t.Context(), o, s.NewOwner(), false)
 		if err != nil || c.Verdict != Fresh {

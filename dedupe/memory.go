@@ -22,6 +22,7 @@ type Memory struct {
 	writes  []memoryWrite            // to records, so far
 	journal map[string]*memoryWritten
 	rev     uint64
+	made    time.Time // the journal; zero: before everything
 }
 
 type memoryRecord struct {
@@ -53,7 +54,7 @@ func NewMemory() *Memory {
 }
 
 // SetFault installs the fault switch. It is asked before every operation, with
-// its name (claim, renew, park, remember, adopt, forget, look; read and write of the
+// its name (claim, renew, park, remember, adopt, forget, look; read, write and created of the
 // journal), and after it with "claim done" and so on. An error ends the
 // operation: before it nothing happened, after it everything did and the reply
 // is lost. fault may block, and may use the Memory. nil: no faults.
@@ -125,11 +126,12 @@ func (m *Memory) lay(outTradeNo string, r *memoryRecord) {
 	}
 }
 
-// ForgetJournal loses the journal.
+// ForgetJournal loses the journal, and begins a new one.
 func (m *Memory) ForgetJournal() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	clear(m.journal)
+	m.made = m.now()
 }
 
 // do runs act under the lock, between the two questions to the fault switch.
@@ -295,6 +297,11 @@ func (m *Memory) Read(ctx context.Context, outTradeNo string) (r Record, rev uin
 		return nil
 	})
 	return r, rev, err
+}
+
+func (m *Memory) Created(ctx context.Context) (made time.Time, err error) {
+	err = m.do(ctx, "created", func(time.Time) error { made = m.made; return nil })
+	return made, err
 }
 
 func (m *Memory) Write(ctx context.Context, outTradeNo string, r Record, rev uint64) (next uint64, err error) {

@@ -287,7 +287,7 @@ func (m *model) result(r []byte) {
 // enter lets another delivery begin; one in eight is of a conflicting order.
 func (m *model) enter(o Order) *player {
 	p := &player{model: m, order: o, gate: make(chan error)}
-	p.store = New(stepped{m.mem, p}, stepped{m.mem, p}, Config{Lease: modelLease, FinalTTL: time.Hour})
+	p.store = New(stepped{m.mem, p}, stepped{m.mem, p}, nil, Config{Lease: modelLease, FinalTTL: time.Hour})
 	go p.run()
 	synctest.Wait()
 	return p

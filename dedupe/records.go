@@ -30,6 +30,7 @@ type Entry struct {
 	Doubt       *Doubt        `json:"doubt,omitempty"`    // PhaseDoubt
 	Last        Answer        `json:"last,omitzero"`      // of the newest refusal
 	Result      []byte        `json:"result,omitempty"`   // PhaseFinal
+	Replaced    string        `json:"-"`                  // HoldNew: what was there could not be read, and why
 }
 
 // Hold is what Records.Claim found.

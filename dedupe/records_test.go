@@ -230,16 +230,53 @@ func TestRecordsOddNumbers(t *testing.T) {
 	})
 }
 
-func TestRedisUnreadableIsAnError(t *testing.T) {
-	c := miniRedis(t)
+func TestRedisUnreadableIsReplaced(t *testing.T) {
+	c := realRedis(t)
 	r := NewRedis(c, testDeployment)
-	for field, value := range map[string]string{"rev": "x", "attempts": "-1", "doubt": "{"} {
+	for field, value := range map[string]string{"rev": "x", "attempts": "-1", "doubt": "{", "fingerprint": ""} {
 		mustHold(t, r, testOrder, "a", long, HoldNew)
-		c.HSet(t.Context(), testKey, field, value)
-		if _, _, err := r.Claim(t.Context(), testOrder, "a", long); err == nil {
+		c.HSet(t.Context(), testKey, field, value, "seq", "x")
+		if _, _, err := r.Look(t.Context(), testOrder.OutTradeNo); err == nil {
 			t.Errorf("%s = %q was read as something", field, value)
 		}
+		if hold, _, err := r.Claim(t.Context(), testOrder, "b", long); hold != HoldBusy || err != nil {
+			t.Errorf("%s = %q, and its owner at work: %q, %v", field, value, hold, err)
+		}
+		if e := mustHold(t, r, testOrder, "a", long, HoldNew); e.Replaced == "" || e.Attempts != 0 {
+			t.Errorf("%s = %q: %+v", field, value, e)
+		}
 		flush(t, c)()
+	}
+	// A key of another type, at each operation.
+	for op, do := range map[string]func() error{
+		"claim": func() error {
+			if e := mustHold(t, r, testOrder, "a", long, HoldNew); e.Replaced == "" {
+				t.Errorf("entry %+v", e)
+			}
+			return nil
+		},
+		"renew":    func() error { return r.Renew(t.Context(), testOrder, "a", 0, long) },
+		"park":     func() error { return r.Park(t.Context(), testOrder, "a", Entry{Phase: PhaseReady}, 0) },
+		"remember": func() error { return r.Remember(t.Context(), testOrder, won, long) },
+	} {
+		c.Set(t.Context(), testKey, "x", 0)
+		if _, _, err := r.Look(t.Context(), testOrder.OutTradeNo); err == nil {
+			t.Error("a key of another type was read as something")
+		}
+		if err := do(); err != nil {
+			t.Errorf("%s over a key of another type: %v", op, err)
+		}
+		if _, ok, err := r.Look(t.Context(), testOrder.OutTradeNo); !ok || err != nil {
+			t.Errorf("%s over a key of another type left %v, %v", op, ok, err)
+		}
+	}
+	flush(t, c)()
+	c.Set(t.Context(), testKey, "x", 0)
+	j, _ := realJournal(t)
+	b := bench{New(r, j, nil, Config{Lease: long}), nil, t}
+	mustWrite(t, j, testOrder.OutTradeNo, Record{State: StateIntent, Owner: "dead", Fingerprint: "f1", Attempt: 1}, 0)
+	if c := b.must(testOrder, false, InDoubt); c.Replaced == "" { // the journal decides
+		t.Errorf("claim %+v", c)
 	}
 }
 

@@ -43,8 +43,10 @@ local function ms(n) return string.format('%.0f', n) end
 const luaRecord = `
 local fields = {'state', 'fingerprint', 'owner', 'attempt', 'attempts', 'waits', 'rev', 'seq', 'doubt', 'result', 'last',
 	'account', 'lease', 'due', 'parked'}
+local got = redis.pcall('HMGET', KEYS[1], unpack(fields))
+local wrong = got.err
 local r = {}
-for i, v in ipairs(redis.call('HMGET', KEYS[1], unpack(fields))) do r[fields[i]] = v or '' end
+for i, f in ipairs(fields) do r[f] = not wrong and got[i] or '' end
 local function left()
 	return math.max(0, (tonumber(r.owner ~= '' and r.lease or r.due) or 0) - now)
 end
@@ -58,13 +60,17 @@ var (
 	// claim. KEYS[1] the order. ARGV: 1 fingerprint, 2 owner, 3 lease in ms,
 	// 4 seq, 5 account. Returns reply(hold), hold being one of the Hold words; after
 	// "lapsed" and "parked" owner is the new one. Repeated by the same owner
-	// it says "again". Of a new record, which most are, it returns {"new"}
-	// only: that is half of the work.
+	// it says "again". Of a new record, which most are, it returns {"new", owner,
+	// why} only: that is half of the work. why is empty, or says why what was there,
+	// and is deleted, is no record.
 	luaClaim = redis.NewScript(luaClock + `
-if not redis.call('HGET', KEYS[1], 'state') then
+local state = redis.pcall('HGET', KEYS[1], 'state')
+local why = type(state) == 'table' and state.err
+if why then redis.call('DEL', KEYS[1]) end
+if why or not state then
 	redis.call('HSET', KEYS[1], 'state', 'claimed', 'fingerprint', ARGV[1], 'seq', ARGV[4],
 		'account', ARGV[5], 'owner', ARGV[2], 'lease', ms(now + ARGV[3]))
-	return {'new'}
+	return {'new', ARGV[2], why or ''}
 end
 ` + luaRecord + `
 local was = r.owner
@@ -88,6 +94,7 @@ return reply('parked')`)
 	// renew. KEYS[1] the order. ARGV: 1 fingerprint, 2 owner, 3 lease in ms,
 	// 4 seq, 5 rev (0: none known), 6 account. Returns 1, or 0: another's, or final.
 	luaRenew = redis.NewScript(luaClock + luaRecord + `
+if wrong then redis.call('DEL', KEYS[1]) end
 if r.state == '' then
 	redis.call('HSET', KEYS[1], 'state', 'claimed', 'fingerprint', ARGV[1], 'seq', ARGV[4], 'owner', ARGV[2],
 		'account', ARGV[6])
@@ -104,6 +111,7 @@ return 1`)
 	// else came it writes the same again, due a little later.
 	luaPark = redis.NewScript(luaClock + luaRecord + `
 if r.state ~= '' and r.owner ~= ARGV[2] and not (r.owner == '' and r.parked == ARGV[2]) then return 0 end
+if wrong then redis.call('DEL', KEYS[1]) end
 redis.call('HSET', KEYS[1], 'fingerprint', ARGV[1], 'parked', ARGV[2], 'due', ms(now + ARGV[3]),
 	'seq', ARGV[4], 'state', ARGV[5], 'attempt', ARGV[6], 'attempts', ARGV[7], 'waits', ARGV[8],
 	'rev', ARGV[9], 'doubt', ARGV[10], 'last', ARGV[11], 'account', ARGV[12])
@@ -113,7 +121,7 @@ return 1`)
 	// remember. KEYS[1] the order. ARGV: 1 fingerprint, 2 seq, 3 result, 4 time
 	// to live in ms (0: for ever). Returns 1, or 0: a final stands there.
 	luaRemember = redis.NewScript(`
-if redis.call('HGET', KEYS[1], 'state') == 'final' then return 0 end
+if redis.pcall('HGET', KEYS[1], 'state') == 'final' then return 0 end
 redis.call('DEL', KEYS[1])
 redis.call('HSET', KEYS[1], 'state', 'final', 'fingerprint', ARGV[1], 'seq', ARGV[2], 'result', ARGV[3])
 if ARGV[4] ~= '0' then redis.call('PEXPIRE', KEYS[1], ARGV[4]) end
@@ -136,7 +144,7 @@ return 0`)
 
 	// look. KEYS[1] the order. No ARGV. Returns reply(''); state is empty when
 	// there is no record. Writes nothing.
-	luaLook = redis.NewScript(luaClock + luaRecord + `return reply('')`)
+	luaLook = redis.NewScript(luaClock + luaRecord + `if wrong then return got end return reply('')`)
 )
 
 type redisRecords struct {
@@ -207,11 +215,45 @@ func (r redisRecords) Claim(ctx context.Context, o Order, owner string, lease ti
 	if err != nil {
 		return "", Entry{}, fmt.Errorf("redis claim: %w", err)
 	}
-	if len(v) == 1 && v[0] == string(HoldNew) {
+	if len(v) == 3 && v[0] == string(HoldNew) {
+		if v[1] != owner {
+			return "", Entry{}, fmt.Errorf("redis claim: the reply is for %v, not for %s", v[1], owner)
+		}
+		why, _ := v[2].(string)
 		left := time.Duration(millis(lease)) * time.Millisecond
-		return HoldNew, Entry{Left: left, Phase: PhaseClaimed, Fingerprint: o.Fingerprint, Account: o.Account, Owner: owner, Seq: o.Seq}, nil
+		return HoldNew, Entry{Left: left, Phase: PhaseClaimed, Fingerprint: o.Fingerprint, Account: o.Account, Owner: owner, Seq: o.Seq, Replaced: why}, nil
 	}
-	return parseReply(v)
+	hold, e, err := parseReply(v)
+	switch {
+	case err != nil:
+		return r.replace(ctx, o, owner, lease, err)
+	case (hold == HoldAgain || hold == HoldLapsed || hold == HoldParked) && e.Owner != owner:
+		return "", Entry{}, fmt.Errorf("redis claim: the reply is for %s, not for %s", e.Owner, owner)
+	}
+	return hold, e, nil
+}
+
+// replace deletes a record that cannot be read, unless another owner is at work
+// on it, and claims again: Redis has forgotten the order, and the journal decides.
+func (r redisRecords) replace(ctx context.Context, o Order, owner string, lease time.Duration, why error) (Hold, Entry, error) {
+	left, err := r.discard(ctx, o, owner)
+	if err != nil {
+		return "", Entry{}, err
+	}
+	if left > 0 {
+		return HoldBusy, Entry{Left: left}, nil
+	}
+	hold, e, err := r.Claim(ctx, o, owner, lease)
+	if hold == HoldNew {
+		e.Replaced = why.Error()
+	}
+	return hold, e, err
+}
+
+// discard forgets o's record whatever its fingerprint is.
+func (r redisRecords) discard(ctx context.Context, o Order, owner string) (time.Duration, error) {
+	o.Fingerprint = owner // no record's
+	return r.Forget(ctx, o, owner)
 }
 
 func (r redisRecords) Renew(ctx context.Context, o Order, owner string, rev uint64, lease time.Duration) error {

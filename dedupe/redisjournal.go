@@ -61,6 +61,9 @@ func (j redisJournal) Read(ctx context.Context, outTradeNo string) (Record, uint
 	return r, h.Rev, err
 }
 
+// Created is never asked to matter: the journal is lost with the records.
+func (j redisJournal) Created(context.Context) (time.Time, error) { return time.Time{}, nil }
+
 func (j redisJournal) Write(ctx context.Context, outTradeNo string, r Record, rev uint64) (uint64, error) {
 	data, err := encode(r)
 	if err != nil {

@@ -42,10 +42,18 @@ func natsServer(t testing.TB) jetstream.JetStream {
 func realJournal(t testing.TB) (Journal, jetstream.JetStream) {
 	t.Helper()
 	js := natsServer(t)
-	if err := EnsureJournal(context.Background(), js, testStream, testSubject, 1); err != nil {
+	makeJournal(t, js)
+	return NewJetStreamJournal(js, testStream, testSubject, time.Hour), js
+}
+
+// makeJournal makes the journal's stream, as package natsio does.
+func makeJournal(t testing.TB, js jetstream.JetStream) {
+	t.Helper()
+	if _, err := js.CreateStream(context.Background(), jetstream.StreamConfig{
+		Name: testStream, Subjects: []string{testSubject + ".*"}, Discard: jetstream.DiscardNew, MaxMsgsPerSubject: 1, AllowMsgTTL: true,
+	}); err != nil {
 		t.Fatal(err)
 	}
-	return NewJetStreamJournal(js, testStream, testSubject, time.Hour), js
 }
 
 // stores is one combination under test. wipe loses what Redis holds.

@@ -25,16 +25,17 @@ type Config struct {
 type Store struct {
 	records Records
 	journal Journal
+	results Results // nil: nothing is known there
 	cfg     Config
 	process string // random, so that owners of two processes never meet
 	claims  atomic.Uint64
 }
 
-// New returns a Store over records and journal.
-func New(records Records, journal Journal, cfg Config) *Store {
+// New returns a Store over records, journal and results, which may be nil.
+func New(records Records, journal Journal, results Results, cfg Config) *Store {
 	var id [8]byte
 	rand.Read(id[:]) // never fails: crypto/rand
-	return &Store{records: records, journal: journal, cfg: cfg, process: hex.EncodeToString(id[:])}
+	return &Store{records: records, journal: journal, results: results, cfg: cfg, process: hex.EncodeToString(id[:])}
 }
 
 // NewOwner names one claim of one delivery; never use it for another. What an
@@ -208,12 +209,20 @@ func (s *Store) Release(ctx context.Context, c *Claim) error {
 	if !c.Verdict.Ours() {
 		return nil
 	}
-	phase := PhaseClaimed // Fresh and Final: the next claim asks the journal
+	phase := PhaseClaimed // Final: the next claim asks the journal
 	switch c.Verdict {
 	case InDoubt:
 		phase = PhaseDoubt
 	case Ready:
 		phase = PhaseReady
+	case Fresh:
+		unsent, err := s.neverSent(ctx, c)
+		if err != nil {
+			return wrap("release", c, err)
+		}
+		if unsent {
+			phase = PhaseReady // for as long as Redis remembers, whatever the journal forgets
+		}
 	}
 	if c.tried && (c.Verdict == Fresh || c.Verdict == Ready) {
 		if err := s.put(ctx, c, c.record(StateReady)); err != nil {

@@ -25,7 +25,7 @@ func eachStore(t *testing.T, test func(b bench)) {
 	for name, open := range combinations {
 		t.Run(name, func(t *testing.T) {
 			s := open(t)
-			test(bench{New(s.records, s.journal, Config{Lease: long, FinalTTL: long}), s.wipe, t})
+			test(bench{New(s.records, s.journal, nil, Config{Lease: long, FinalTTL: long}), s.wipe, t})
 		})
 	}
 }
@@ -70,7 +70,7 @@ func (b bench) misused(err error) {
 // dying claims with a lease that lapses at once: its owner is about to die.
 func (b bench) dying(o Order, redelivered bool, want Verdict) *Claim {
 	b.t.Helper()
-	dying := bench{New(b.records, b.journal, Config{Lease: time.Millisecond, FinalTTL: long}), b.wipe, b.t}
+	dying := bench{New(b.records, b.journal, nil, Config{Lease: time.Millisecond, FinalTTL: long}), b.wipe, b.t}
 	c := dying.must(o, redelivered, want)
 	storetest.Eventually(b.t, "the lease lapses", func() bool {
 		k, err := b.Look(b.ctx(), o.OutTradeNo)
@@ -221,7 +221,7 @@ func TestStoreResendKeepsTheOldDoubt(t *testing.T) {
 		_, err := b.Finish(b.ctx(), c, failed, false)
 		b.misused(err)
 		// The owner dies: Missing was about attempt 1 and proves nothing now.
-		dead := bench{New(b.records, b.journal, Config{Lease: time.Millisecond}), b.wipe, t}
+		dead := bench{New(b.records, b.journal, nil, Config{Lease: time.Millisecond}), b.wipe, t}
 		b.ok(dead.Renew(b.ctx(), c))
 		storetest.Eventually(t, "the lease lapses", func() bool {
 			c, err = b.Claim(b.ctx(), testOrder, b.NewOwner(), true)
@@ -404,7 +404,7 @@ func TestStoreConflictOfTheEarlier(t *testing.T) {
 		b.must(otherF, true, Conflict)
 
 		// Notes are more than a claim: the journal was lost, or its final is over.
-		for _, e := range []Entry{{Phase: PhaseReady}, {Phase: PhaseClaimed, Rev: 5}, {Phase: PhaseClaimed, Attempt: 1}} {
+		for _, e := range []Entry{{Phase: PhaseDoubt}, {Phase: PhaseReady, Rev: 5}, {Phase: PhaseClaimed, Rev: 5}, {Phase: PhaseClaimed, Attempt: 1}} {
 			b.wipe()
 			fresh := testOrder
 			fresh.OutTradeNo += string(e.Phase) + strconv.FormatUint(e.Rev, 10)
@@ -413,13 +413,18 @@ func TestStoreConflictOfTheEarlier(t *testing.T) {
 			b.ok(b.records.Park(b.ctx(), other, "gone", e, soon))
 			b.must(fresh, true, Conflict)
 		}
+		b.wipe()
+		fresh := testOrder
+		b.ok(b.Remember(b.ctx(), &Claim{Order: Order{OutTradeNo: "final", Fingerprint: "f2", Seq: 8}, First: 8}, failed))
+		fresh.OutTradeNo = "final"
+		b.must(fresh, true, Conflict)
 	})
 }
 
 func TestStoreRelease(t *testing.T) {
 	eachStore(t, func(b bench) {
 		b.ok(b.Release(b.ctx(), b.must(testOrder, false, Fresh)))
-		c := b.must(testOrder, false, Fresh)
+		c := b.must(testOrder, false, Ready)                     // the journal was asked
 		b.ok(b.Release(b.ctx(), b.must(testOrder, false, Busy))) // holds nothing, gives nothing
 		b.must(testOrder, false, Busy)
 		b.ok(b.Intent(b.ctx(), c, time.Now()))
@@ -464,7 +469,7 @@ func TestStoreJournalLost(t *testing.T) {
 		"died after the heartbeat": func(b bench, c *Claim) {
 			_, err := b.Finish(b.ctx(), c, won, true)
 			b.ok(err)
-			b.ok(bench{New(b.records, b.journal, Config{Lease: time.Nanosecond}), b.wipe, t}.Renew(b.ctx(), c))
+			b.ok(bench{New(b.records, b.journal, nil, Config{Lease: time.Nanosecond}), b.wipe, t}.Renew(b.ctx(), c))
 		},
 		"gave up publishing": func(b bench, c *Claim) {
 			_, err := b.Finish(b.ctx(), c, won, true)
@@ -474,7 +479,7 @@ func TestStoreJournalLost(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			m := NewMemory()
-			b := bench{New(m, m, Config{Lease: long, FinalTTL: long}), m.ForgetAll, t}
+			b := bench{New(m, m, nil, Config{Lease: long, FinalTTL: long}), m.ForgetAll, t}
 			life(b, b.sent())
 			m.ForgetJournal()
 			storetest.Eventually(t, "the lease lapses", func() bool {
@@ -523,7 +528,7 @@ func TestUnwritten(t *testing.T) {
 		if c.age > 0 {
 			o.Stored = now.Add(-c.age)
 		}
-		outlived := New(nil, nil, c.cfg).outlived(o, now)
+		outlived := New(nil, nil, nil, c.cfg).outlived(o, now)
 		if v, d := unwritten(c.hold, c.entry, outlived, now); v != c.verdict || d != c.doubt {
 			t.Errorf("%s: %q %+v, want %q %+v", name, v, d, c.verdict, c.doubt)
 		}
@@ -571,7 +576,7 @@ func TestStoreSettle(t *testing.T) {
 
 func TestStoreSettleWithoutJournal(t *testing.T) {
 	m := NewMemory()
-	b := bench{New(m, m, Config{Lease: long}), m.ForgetAll, t}
+	b := bench{New(m, m, nil, Config{Lease: long}), m.ForgetAll, t}
 	c := b.must(testOrder, false, Fresh)
 	b.ok(b.Intent(b.ctx(), c, time.Now().Add(-time.Second)))
 	b.ok(b.Doubt(b.ctx(), c, c.Doubt, long))
@@ -584,7 +589,7 @@ func TestStoreSettleWithoutJournal(t *testing.T) {
 
 func TestStoreMisuse(t *testing.T) {
 	m := NewMemory()
-	b := bench{New(m, m, Config{Lease: long}), m.ForgetAll, t}
+	b := bench{New(m, m, nil, Config{Lease: long}), m.ForgetAll, t}
 	for _, c := range []*Claim{{Order: testOrder, Verdict: Busy}, {Order: testOrder, Verdict: Done}, {Order: testOrder, Verdict: Conflict}} {
 		_, err := b.Finish(b.ctx(), c, won, true)
 		b.misused(err)
@@ -645,7 +650,7 @@ func BenchmarkClaim(b *testing.B) {
 	for name, open := range combinations {
 		b.Run(name, func(b *testing.B) {
 			s := open(b)
-			st := New(s.records, s.journal, Config{Lease: long, FinalTTL: long})
+			st := New(s.records, s.journal, nil, Config{Lease: long, FinalTTL: long})
 			for i := 0; b.Loop(); i++ {
 				o := Order{OutTradeNo: fmt.Sprint(i), Fingerprint: "f1", Seq: uint64(i)}
 				if c, err := st.Claim(b.Context(), o, st.NewOwner(), false); err != nil || c.Verdict != Fresh {

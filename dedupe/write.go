@@ -15,6 +15,9 @@ type finalError struct {
 	rev    uint64
 }
 
+// errForgotten is ErrLost of a claim that nothing is known of any more.
+var errForgotten = fmt.Errorf("%w, or nobody: the request is older than the journal remembers", ErrLost)
+
 func (e *finalError) Error() string { return "its result is already written" }
 func (e *finalError) Unwrap() error { return ErrLost }
 
@@ -22,6 +25,10 @@ func (e *finalError) Unwrap() error { return ErrLost }
 // written and whose reply got lost. Anything else is ErrLost, and then Redis is
 // told that only the journal knows of this order.
 func (s *Store) put(ctx context.Context, c *Claim, r Record) error {
+	if s.forgotten(c) {
+		s.stepAside(ctx, c, errForgotten)
+		return errForgotten
+	}
 	err := s.swap(ctx, c, r, func(old Record) (Record, bool) { return r, old.Owner == c.Owner })
 	if stands, ok := errors.AsType[*finalError](err); ok && stands.record.Owner == c.Owner {
 		return err // ours; Finish takes it
@@ -30,10 +37,33 @@ func (s *Store) put(ctx context.Context, c *Claim, r Record) error {
 	return err
 }
 
-// force writes r, which is a fact, over anything but a final.
+// force writes r, which is a fact, over anything but a final: over a record that
+// cannot be read, too, or what was bought would never get its result.
 func (s *Store) force(ctx context.Context, c *Claim, r Record) error {
-	return s.swap(ctx, c, r, func(Record) (Record, bool) { return r, true })
+	for {
+		err := s.swap(ctx, c, r, func(Record) (Record, bool) { return r, true })
+		broken, ok := errors.AsType[*unreadableError](err)
+		if !ok || ctx.Err() != nil {
+			return err
+		}
+		rev, err := s.journal.Write(ctx, c.OutTradeNo, r, broken.rev)
+		if err == nil {
+			c.rev.Store(rev)
+		}
+		if !errors.Is(err, ErrLost) { // else look again what is written there
+			return err
+		}
+	}
 }
+
+// unreadableError is what the journal has at rev, and nobody can read.
+type unreadableError struct {
+	err error
+	rev uint64
+}
+
+func (e *unreadableError) Error() string { return e.err.Error() }
+func (e *unreadableError) Unwrap() error { return e.err }
 
 // writeFact writes down that the order was bought though its number is not
 // known, or that it exists at the vendor. An intent of another that stands there
@@ -44,6 +74,10 @@ func (s *Store) writeFact(ctx context.Context, c *Claim, d Doubt) error {
 	r.SendBy, r.Since = ceilMillis(d.SendBy), floorMillis(d.Since)
 	r.Open = c.Verdict == InDoubt
 	r.Bought, r.Exists = d.Bought || c.bought, d.Exists || c.exists
+	if s.forgotten(c) {
+		s.stepAside(ctx, c, errForgotten)
+		return errForgotten
+	}
 	err := s.swap(ctx, c, r, func(old Record) (Record, bool) {
 		r.Attempt = max(r.Attempt, old.Attempt)
 		r.Attempts = max(r.Attempts, old.Attempts)
@@ -74,6 +108,9 @@ func (s *Store) swap(ctx context.Context, c *Claim, r Record, over func(Record) 
 			return err
 		}
 		old, oldRev, err := s.journal.Read(ctx, c.OutTradeNo)
+		if errors.Is(err, ErrBroken) {
+			return &unreadableError{err, oldRev}
+		}
 		if err != nil {
 			return err
 		}
@@ -96,7 +133,11 @@ func (s *Store) swap(ctx context.Context, c *Claim, r Record, over func(Record) 
 // the same.
 func (s *Store) stepAside(ctx context.Context, c *Claim, err error) {
 	if errors.Is(err, ErrLost) {
-		_ = s.records.Park(ctx, c.owned(), c.Owner, c.entry(PhaseClaimed), 0)
+		e := c.entry(PhaseClaimed)
+		if e.Doubt == nil {
+			e.Doubt = &Doubt{} // somebody has a record: if the journal has none any more, it was lost
+		}
+		_ = s.records.Park(ctx, c.owned(), c.Owner, e, 0)
 	}
 }
 

@@ -75,9 +75,16 @@ type source interface {
 	Pull(ctx context.Context, n int, take func(*Delivery)) error
 	// AckWait is how long the server waits for a sign of life.
 	AckWait() time.Duration
-	// Pending counts the orders that were not delivered yet. The error is a
-	// *Lossy where an unfinished order could be dropped.
-	Pending(ctx context.Context) (uint64, error)
+	// Pending says what is waiting. The error is a *Lossy, beside what is waiting,
+	// where an unfinished order could be dropped.
+	Pending(ctx context.Context) (Backlog, error)
+}
+
+// Backlog is what waits in the stream of requests.
+type Backlog struct {
+	Pending    uint64    // not delivered yet
+	AckPending uint64    // delivered, not acknowledged
+	Oldest     time.Time // when the oldest unfinished request was stored; zero: there is none
 }
 
 // ErrRefused marks an error of a store that trying again does not heal: a limit,

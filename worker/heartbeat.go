@@ -44,7 +44,7 @@ func (w *Worker) heartbeat(ctx context.Context) {
 func (w *Worker) inspect(ctx context.Context, reported string) string {
 	ctx, cancel := context.WithTimeout(ctx, w.ackWait/4)
 	defer cancel()
-	n, err := w.source.Pending(ctx)
+	backlog, err := w.source.Pending(ctx)
 	lossy, isLossy := errors.AsType[*Lossy](err)
 	switch {
 	case err != nil && !isLossy:
@@ -55,7 +55,7 @@ func (w *Worker) inspect(ctx context.Context, reported string) string {
 	case !isLossy:
 		reported = ""
 	}
-	w.metrics.pending.Set(float64(n))
+	w.metrics.pending.Set(float64(backlog.Pending))
 	return reported
 }
 

@@ -30,7 +30,7 @@ func TestImportsPointOneWay(t *testing.T) {
 	}{
 		"upstream":         {nil, map[string][]string{redis: {"quota.go"}}},
 		"upstream/sandbox": {nil, nil},
-		"dedupe":           {nil, map[string][]string{redis: {"redis.go", "redisjournal.go"}, nats: {"jetstream.go", "audit.go"}}},
+		"dedupe":           {nil, map[string][]string{redis: {"redis.go", "redisjournal.go"}, nats: {"jetstream.go"}}},
 		"worker":           {[]string{"orderworker/upstream", "orderworker/dedupe"}, map[string][]string{log: {"pool.go", "handle.go", "stalled.go"}}},
 		"worker/natsio":    {[]string{"orderworker/worker", "orderworker/dedupe"}, map[string][]string{nats: {every}, log: {every}}},
 	}

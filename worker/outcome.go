@@ -120,7 +120,8 @@ func (t *task) run(soft, hard context.Context) outcome {
 }
 
 func (t *task) key() dedupe.Order {
-	return dedupe.Order{OutTradeNo: t.order.OutTradeNo, Fingerprint: t.order.Fingerprint(), Seq: t.delivery.Seq, Stored: t.delivery.Stored}
+	return dedupe.Order{OutTradeNo: t.order.OutTradeNo, Fingerprint: t.order.Fingerprint(), Account: t.account,
+		Seq: t.delivery.Seq, Stored: t.delivery.Stored}
 }
 
 // proceed does what the claim's verdict asks for.

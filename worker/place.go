@@ -225,8 +225,14 @@ func (t *task) expire(soft, hard context.Context) outcome {
 	return t.fail(hard, Expired, t.claim.Attempts)
 }
 
-// expiresAt is after when the order is not sent any more; zero: never.
-func (t *task) expiresAt() time.Time { return t.order.ExpiresAt }
+// expiresAt is after when the order is not sent any more; zero: never. Only the
+// first request's counts: a duplicate changes nothing about the order.
+func (t *task) expiresAt() time.Time {
+	if t.claim.First != t.delivery.Seq {
+		return time.Time{}
+	}
+	return t.order.ExpiresAt
+}
 
 func (t *task) expired(now time.Time) bool {
 	at := t.expiresAt()

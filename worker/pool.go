@@ -21,6 +21,7 @@ var ErrShutdown = errors.New("shutdown time ran out with orders in progress")
 // Config is what a worker runs with.
 type Config struct {
 	Rules           Rules
+	Account         string        // of the vendor: what is remembered of an order is this account's (upstream.AccountID)
 	Concurrency     int           // orders in flight at once
 	ShutdownTimeout time.Duration // from the end of soft to the end of hard
 
@@ -40,6 +41,7 @@ type Config struct {
 // Worker takes order messages and answers each.
 type Worker struct {
 	rules       Rules
+	account     string
 	size        int
 	shutdown    time.Duration
 	ackWait     time.Duration
@@ -62,7 +64,7 @@ type Worker struct {
 func New(c Config) *Worker {
 	u := &unavailable{logger: c.Logger}
 	w := &Worker{
-		rules: c.Rules, size: c.Concurrency, shutdown: c.ShutdownTimeout, ackWait: c.Stream.AckWait(),
+		rules: c.Rules, account: c.Account, size: c.Concurrency, shutdown: c.ShutdownTimeout, ackWait: c.Stream.AckWait(),
 		source: c.Stream, publisher: retryPublisher{c.Stream, u}, claims: retryClaims{c.Claims, u}, connect: c.Connect, slots: c.Slots,
 		metrics: c.Metrics, logger: c.Logger, tracer: c.Tracer, unavailable: u,
 		inFlight: &inFlight{orders: make(map[*task]flight), numbers: make(map[string]struct{})},

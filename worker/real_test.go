@@ -82,7 +82,8 @@ func (w *world) streams() *natsio.JetStream {
 	stream, err := natsio.Open(w.t.Context(), w.js, natsio.Streams{
 		Orders: "ORDERS", OrdersSubject: "orders.package.request", Consumer: "order-worker",
 		Results: "ORDER_RESULTS", ResultsSubject: "orders.package.result",
-		Dead: "ORDERS_DEAD", DeadSubject: "orders.package.dead", Replicas: 1, AckWait: w.wait, DedupeTTL: time.Hour,
+		Dead: "ORDERS_DEAD", DeadSubject: "orders.package.dead", Journal: "ORDER_JOURNAL", JournalSubject: "orders.journal",
+		Replicas: 1, AckWait: w.wait, Concurrency: w.size, DedupeTTL: time.Hour, JournalTTL: time.Hour,
 	}, zerolog.New(zerolog.NewTestWriter(w.t)).Level(zerolog.WarnLevel))
 	if err != nil {
 		w.t.Fatal(err)
@@ -94,9 +95,6 @@ func (w *world) streams() *natsio.JetStream {
 func (w *world) start() (stop func() error) {
 	w.t.Helper()
 	stream := w.streams()
-	if err := dedupe.EnsureJournal(w.t.Context(), w.js, "ORDER_JOURNAL", "orders.journal", 1); err != nil {
-		w.t.Fatal(err)
-	}
 	vendor, err := upstream.NewClient(upstream.Config{BaseURL: w.url, AppKey: appkey, Secret: secret, Timeout: w.rules.UpstreamTimeout, MaxConns: w.size})
 	if err != nil {
 		w.t.Fatal(err)
@@ -106,7 +104,7 @@ func (w *world) start() (stop func() error) {
 	run := worker.New(worker.Config{
 		Rules: w.rules, Concurrency: w.size, ShutdownTimeout: 5 * time.Second,
 		Stream: stream,
-		Claims: dedupe.New(dedupe.NewRedis(w.rdb, "ORDERS"), journal, dedupe.Config{Lease: w.wait, FinalTTL: time.Hour}),
+		Claims: dedupe.New(dedupe.NewRedis(w.rdb, "ORDERS"), journal, stream, dedupe.Config{Lease: w.wait, FinalTTL: time.Hour}),
 		Connect: func(ctx context.Context) (worker.Line, error) {
 			line, err := vendor.Connect(ctx)
 			if err != nil {
@@ -444,7 +442,7 @@ func TestHostileRequestsKeepNobodyWaiting(t *testing.T) {
 	w.start()
 	for range 10 {
 		w.publish("", "Status", "404")
-		w.publish("no JSON", "Long", strings.Repeat("x", 65_000))
+		w.publish("no JSON", "Long", strings.Repeat("x", 65_400))
 	}
 	w.publish(request("A", "P"), "Status", "503", "Nats-Msg-Id", "A")
 	w.idle()

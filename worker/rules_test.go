@@ -5,52 +5,58 @@ import (
 	"testing"
 	"time"
 
+	"orderworker/dedupe"
 	"orderworker/upstream"
 )
 
 func TestDecide(t *testing.T) {
-	rules := Rules{MaxAttempts: 3, PermanentCodes: []string{"P"}, DuplicateCodes: []string{"D"}}
-	says := func(class upstream.Class, code string) error { return &upstream.Error{Class: class, Code: code} }
+	rules := Rules{MaxAttempts: 3}
+	says := func(class upstream.Class) error { return &upstream.Error{Class: class, Code: "1"} }
+	permanent := &upstream.Error{Class: upstream.Refused, Code: "41018", Permanent: true}
 	for name, c := range map[string]struct {
 		err      error
-		open     bool
+		inDoubt  bool
 		attempts int
+		attempt  bool
 		want     verdict
 	}{
-		"success":                         {nil, false, 2, verdict{succeed, "", 3}},
-		"success in doubt":                {nil, true, 0, verdict{succeed, "", 1}},
-		"refused":                         {says(upstream.Refused, "1"), false, 0, verdict{wait, "", 1}},
-		"refused, one attempt left":       {says(upstream.Refused, "1"), false, 1, verdict{wait, "", 2}},
-		"refused, budget gone":            {says(upstream.Refused, "1"), false, 2, verdict{fail, AttemptsExhausted, 3}},
-		"refused for good":                {says(upstream.Refused, "P"), false, 0, verdict{fail, PermanentCode, 1}},
-		"refused while in doubt":          {says(upstream.Refused, "1"), true, 2, verdict{settle, "", 3}},
-		"refused for good, in doubt":      {says(upstream.Refused, "P"), true, 0, verdict{settle, "", 1}},
-		"it exists":                       {says(upstream.Refused, "D"), false, 2, verdict{settle, "", 2}},
-		"throttled":                       {says(upstream.Throttled, "429"), false, 2, verdict{wait, "", 2}},
-		"throttled by a permanent code":   {says(upstream.Throttled, "P"), false, 2, verdict{wait, "", 2}},
-		"throttled while in doubt":        {says(upstream.Throttled, "429"), true, 2, verdict{settle, "", 2}},
-		"unreachable":                     {says(upstream.Unreachable, ""), false, 2, verdict{wait, "", 2}},
-		"unreachable while in doubt":      {says(upstream.Unreachable, ""), true, 0, verdict{settle, "", 0}},
-		"ambiguous":                       {says(upstream.Ambiguous, ""), false, 2, verdict{settle, "", 2}},
-		"ambiguous with a final code":     {says(upstream.Ambiguous, "P"), false, 2, verdict{settle, "", 2}},
-		"an error that nobody classified": {errors.New("?"), false, 2, verdict{settle, "", 2}},
+		"success":                         {nil, false, 2, false, verdict{StepSucceeded, "", 3}},
+		"success in doubt":                {nil, true, 0, false, verdict{StepSucceeded, "", 1}},
+		"refused":                         {says(upstream.Refused), false, 0, true, verdict{StepWaiting, "", 1}},
+		"refused, one attempt left":       {says(upstream.Refused), false, 1, true, verdict{StepWaiting, "", 2}},
+		"refused, budget gone":            {says(upstream.Refused), false, 2, true, verdict{StepFailed, AttemptsExhausted, 3}},
+		"refused for good":                {permanent, false, 0, true, verdict{StepFailed, PermanentCode, 1}},
+		"refused while in doubt":          {says(upstream.Refused), true, 2, true, verdict{StepInDoubt, "", 3}},
+		"refused for good, in doubt":      {permanent, true, 0, true, verdict{StepInDoubt, "", 1}},
+		"the account's refusal":           {says(upstream.Refused), false, 2, false, verdict{StepWaiting, "", 2}},
+		"the account's refusal, in doubt": {says(upstream.Refused), true, 2, false, verdict{StepInDoubt, "", 2}},
+		"an account code":                 {says(upstream.Account), false, 2, false, verdict{StepWaiting, "", 2}},
+		"an account code is no attempt":   {says(upstream.Account), false, 2, true, verdict{StepWaiting, "", 2}},
+		"an account code while in doubt":  {says(upstream.Account), true, 2, false, verdict{StepInDoubt, "", 2}},
+		"it exists":                       {&upstream.Error{Class: upstream.Ambiguous, Exists: true}, false, 2, true, verdict{StepInDoubt, "", 2}},
+		"throttled":                       {says(upstream.Throttled), false, 2, true, verdict{StepWaiting, "", 2}},
+		"throttled while in doubt":        {says(upstream.Throttled), true, 2, false, verdict{StepInDoubt, "", 2}},
+		"unreachable":                     {says(upstream.Unreachable), false, 2, true, verdict{StepWaiting, "", 2}},
+		"unreachable while in doubt":      {says(upstream.Unreachable), true, 0, false, verdict{StepInDoubt, "", 0}},
+		"ambiguous":                       {says(upstream.Ambiguous), false, 2, true, verdict{StepInDoubt, "", 2}},
+		"an error that nobody classified": {errors.New("?"), false, 2, true, verdict{StepInDoubt, "", 2}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			if got := rules.decide(c.err, c.open, c.attempts, false); got != c.want {
-				t.Errorf("decide(%v, open %v, %d attempts) = %+v, want %+v", c.err, c.open, c.attempts, got, c.want)
+			if got := rules.decide(c.err, c.inDoubt, c.attempts, c.attempt); got != c.want {
+				t.Errorf("decide(%v, in doubt %v, %d attempts, attempt %v) = %+v, want %+v", c.err, c.inDoubt, c.attempts, c.attempt, got, c.want)
 			}
 		})
 	}
 }
 
-func TestRefusalOfEverybodyIsNoAttempt(t *testing.T) {
-	rules := Rules{MaxAttempts: 1}
-	err := &upstream.Error{Class: upstream.Refused, Code: "1"}
-	if got, want := rules.decide(err, false, 0, true), (verdict{wait, "", 0}); got != want {
-		t.Errorf("decide = %+v, want %+v", got, want)
-	}
-	if got, want := rules.decide(err, true, 0, true), (verdict{settle, "", 0}); got != want {
-		t.Errorf("decide while in doubt = %+v, want %+v", got, want)
+func TestWhatExistsIsNotSentAgain(t *testing.T) {
+	for doubt, want := range map[dedupe.Doubt]bool{{}: true, {Bought: true}: false, {Exists: true}: false} {
+		if got := (Rules{Reconcile: Resend}).resends(doubt); got != want {
+			t.Errorf("resends(%+v) = %v, want %v", doubt, got, want)
+		}
+		if (Rules{Reconcile: Lookup}).resends(doubt) {
+			t.Errorf("%+v is sent again though the lookup is to settle it", doubt)
+		}
 	}
 }
 
@@ -95,11 +101,24 @@ func TestTimesOfDoubt(t *testing.T) {
 		t.Errorf("a \"not found\" proves after %v, want RECONCILE_DELAY + UPSTREAM_TIMEOUT", got)
 	}
 	for asked, want := range []time.Duration{2 * time.Second, 5 * time.Second, 15 * time.Second, time.Minute, 3 * time.Minute, 3 * time.Minute} {
-		if got := long.nextAsk(asked); got != want {
+		d := dedupe.Doubt{SendBy: sendBy, Asked: asked}
+		if got := long.nextAsk(d, sendBy); got != want {
 			t.Errorf("lookup %d after %v, want %v", asked, got, want)
 		}
-		if got := short.nextAsk(asked); got != want/10 {
+		if got := short.nextAsk(d, sendBy); got != min(want/10, 3*time.Second+time.Millisecond) {
 			t.Errorf("with a short RECONCILE_DELAY lookup %d after %v, want %v", asked, got, want/10)
 		}
+	}
+	late := dedupe.Doubt{SendBy: sendBy, Asked: 9}
+	proof := long.provable(sendBy)
+	if got := long.nextAsk(late, proof.Add(-time.Second)); got != time.Second+time.Millisecond {
+		t.Errorf("a second before the proof the next lookup is after %v, want a second", got)
+	}
+	if got := long.nextAsk(late, proof.Add(time.Second)); got != 3*time.Minute {
+		t.Errorf("after the proof, nothing found missing yet: %v, want the schedule's 3m", got)
+	}
+	late.Missing = true
+	if got := long.nextAsk(late, proof.Add(time.Second)); got != time.Minute {
+		t.Errorf("the second \"not found\" is asked for after %v, want a tenth of RECONCILE_DELAY", got)
 	}
 }

@@ -114,6 +114,10 @@ func (j simJournal) Read(ctx context.Context, outTradeNo string) (dedupe.Record,
 	return r.record, r.rev, err
 }
 
+func (j simJournal) Created(ctx context.Context) (time.Time, error) {
+	return j.p.w.memory.Created(ctx)
+}
+
 // Write shows the auditor what is replaced by what.
 func (j simJournal) Write(ctx context.Context, outTradeNo string, r dedupe.Record, rev uint64) (uint64, error) {
 	o := j.p.w.find(outTradeNo)

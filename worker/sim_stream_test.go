@@ -139,7 +139,7 @@ type simStream struct{ p *simProc }
 
 func (s simStream) AckWait() time.Duration { return s.p.w.ackWait }
 
-func (s simStream) Pending(context.Context) (uint64, error) { return 0, nil }
+func (s simStream) Pending(context.Context) (Backlog, error) { return Backlog{}, nil }
 
 func (s simStream) Pull(ctx context.Context, n int, take func(*Delivery)) error {
 	limit := time.Now().Add(pullLimit)

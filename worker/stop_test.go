@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/rs/zerolog"
+
+	"orderworker/upstream/pause"
 )
 
 // stopping is a source that is asked to stop by its first pull.
@@ -22,15 +24,15 @@ func (s *stopping) Pull(context.Context, int, func(*Delivery)) error {
 	s.stop()
 	return nil
 }
-func (s *stopping) AckWait() time.Duration                  { return time.Minute }
-func (s *stopping) Pending(context.Context) (uint64, error) { return 0, nil }
+func (s *stopping) AckWait() time.Duration                   { return time.Minute }
+func (s *stopping) Pending(context.Context) (Backlog, error) { return Backlog{}, nil }
 
 // Where slots were free, every other stop began another pull, for seconds.
 func TestNoPullAfterTheStop(t *testing.T) {
 	for range 50 {
 		soft, stop := context.WithCancel(t.Context())
 		s := &stopping{stop: stop}
-		w := &Worker{size: 4, source: s, logger: zerolog.Nop()}
+		w := &Worker{size: 4, source: s, logger: zerolog.Nop(), pause: pause.New(func(pause.Status) {})}
 		var orders sync.WaitGroup
 		w.pull(soft, &orders, nil)
 		orders.Wait()
@@ -40,10 +42,10 @@ func TestNoPullAfterTheStop(t *testing.T) {
 	}
 }
 
-func TestAfter(t *testing.T) {
+func TestDelayCancel(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		soft, end := context.WithCancelCause(t.Context())
-		later, stop := after(soft, 2*time.Second)
+		later, stop := delayCancel(soft, 2*time.Second)
 		defer stop()
 		began, why := time.Now(), errors.New("SIGTERM")
 		time.AfterFunc(time.Second, func() { end(why) })
@@ -51,7 +53,7 @@ func TestAfter(t *testing.T) {
 		if d := time.Since(began); d != 3*time.Second || context.Cause(later) != why {
 			t.Errorf("ended after %v with %v, want 3s and the cause of soft", d, context.Cause(later))
 		}
-		again, stopAgain := after(soft, time.Hour)
+		again, stopAgain := delayCancel(soft, time.Hour)
 		stopAgain() // and nothing is left running: the bubble would notice
 		if again.Err() == nil {
 			t.Error("not ended by stop")

@@ -95,7 +95,7 @@ func (w *world) oneLineEach(p *process) {
 	}
 	for message, most := range map[string]int{
 		"order": 10 * len(w.orders), "taking orders": 1, "stopped": 1, "nats connected": 1, "nats disconnected": 3, "nats reconnected": 3,
-		"waiting for the server": 3, "a store does not answer; orders wait for it": 12, "the store answers again": 12, // for each kind of thing to be done
+		"waiting for the server": 3, "stream made": 4, "a store does not answer; orders wait for it": 12, "the store answers again": 12, // for each kind of thing to be done
 		"orders cannot be pulled; trying again": 3, "orders are pulled again": 3,
 		"lease lost: another worker may take the order over; the journal decides who may send": len(w.orders),
 	} {

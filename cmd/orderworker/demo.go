@@ -177,7 +177,7 @@ func (d *demo) startWorker(soft context.Context, s *Settings) error {
 	if err != nil {
 		return err
 	}
-	w, err := assemble(soft, s, conn, rdb, vendor, zerolog.Nop(), registry, nil)
+	w, _, err := assemble(soft, s, conn, rdb, vendor, zerolog.Nop(), registry, nil)
 	if err != nil {
 		return err
 	}

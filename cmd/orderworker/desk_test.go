@@ -75,7 +75,7 @@ func (d *desk) worker() *worker.Worker {
 	if err != nil {
 		d.t.Fatal(err)
 	}
-	w, err := assemble(d.t.Context(), d.settings(), d.js.Conn(), d.rdb, vendor, zerolog.New(zerolog.NewTestWriter(d.t)).Level(zerolog.WarnLevel), prometheus.NewRegistry(), nil)
+	w, _, err := assemble(d.t.Context(), d.settings(), d.js.Conn(), d.rdb, vendor, zerolog.New(zerolog.NewTestWriter(d.t)).Level(zerolog.WarnLevel), prometheus.NewRegistry(), nil)
 	if err != nil {
 		d.t.Fatal(err)
 	}
@@ -184,7 +184,7 @@ func (d *desk) store() *dedupe.Store {
 		d.t.Fatal(err)
 	}
 	d.t.Cleanup(v.close)
-	return dedupe.New(dedupe.NewRedis(v.rdb, "ORDERS"), dedupe.NewJetStreamJournal(v.js, "ORDER_JOURNAL", "orders.journal", time.Hour), dedupe.Config{Lease: time.Hour, FinalTTL: time.Hour})
+	return dedupe.New(dedupe.NewRedis(v.rdb, "ORDERS"), dedupe.NewJetStreamJournal(v.js, "ORDER_JOURNAL", "orders.journal", time.Hour), nil, dedupe.Config{Lease: time.Hour, FinalTTL: time.Hour})
 }
 
 // claim takes the order as a worker does; seq 0 publishes its request first.

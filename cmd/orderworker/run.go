@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"strings"
 	"sync"
 	"time"
 
@@ -78,14 +77,15 @@ func (c *runCmd) Run(soft context.Context, std *std) error {
 		return err
 	}
 	var w *worker.Worker
+	var stream *natsio.JetStream
 	err = waitFor(soft, "jetstream", log, streamGate.fail, func(ctx context.Context) (err error) {
-		w, err = assemble(ctx, s, nc, rdb, vendor, log, registry, tracer)
+		w, stream, err = assemble(ctx, s, nc, rdb, vendor, log, registry, tracer)
 		return err
 	})
 	if err != nil {
 		return unlessStopped(soft, err)
 	}
-	streamGate.open(func(context.Context) error { return nil }) // from here on it is NATS that answers for it
+	streamGate.open(stream.Ready)
 
 	if s.UpstreamSecretFile != "" {
 		var watching sync.WaitGroup
@@ -128,38 +128,42 @@ func (s *Settings) newVendor() (*upstream.Client, error) {
 	})
 }
 
-// assemble makes the streams that are missing, and the worker. The error wraps
+// assemble makes the streams that are missing, and the worker over them. The error wraps
 // errRefused where waiting does not help.
-func assemble(ctx context.Context, s *Settings, nc *nats.Conn, rdb redis.UniversalClient, vendor *upstream.Client, log zerolog.Logger, registry prometheus.Registerer, tracer trace.Tracer) (*worker.Worker, error) {
+func assemble(ctx context.Context, s *Settings, nc *nats.Conn, rdb redis.UniversalClient, vendor *upstream.Client, log zerolog.Logger, registry prometheus.Registerer, tracer trace.Tracer) (*worker.Worker, *natsio.JetStream, error) {
 	js, err := jetstream.New(nc)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	stream, err := natsio.Open(ctx, js, s.streams(), log)
-	if err := s.tolerate(err, log); err != nil {
-		return nil, err
+	if err != nil {
+		return nil, nil, refusal(err)
 	}
 	if wait := stream.AckWait(); wait != s.OrdersAckWait {
 		log.Warn().Dur("ack_wait_ms", wait).Msg("the consumer exists with another ack wait than ORDERS_ACK_WAIT; its own counts")
 	}
-	journal, err := s.openJournal(ctx, js, rdb, log)
-	if err != nil {
-		return nil, err
+	// With JOURNAL_TTL 0 the same records are in Redis, for those who accept what
+	// it can lose.
+	journal := dedupe.NewRedisJournal(rdb, s.OrdersStream, s.DedupeTTL)
+	if s.JournalTTL > 0 {
+		journal = dedupe.NewJetStreamJournal(js, s.JournalStream, s.JournalSubject, s.JournalTTL)
 	}
 	states, err := s.lookupStates()
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	return worker.New(worker.Config{
+	account := upstream.AccountID(s.UpstreamAppkey, s.UpstreamURL)
+	w := worker.New(worker.Config{
 		Rules: worker.Rules{
 			MaxAttempts: s.MaxAttempts, LookupStates: states,
 			Backoff:   worker.Backoff{Initial: s.BackoffInitial, Multiplier: s.BackoffMultiplier, Max: s.BackoffMax, Jitter: s.BackoffJitter},
 			Reconcile: worker.Policy(s.UpstreamReconcile), ReconcileDelay: s.ReconcileDelay,
 			InDoubtNotice: s.InDoubtNotice, UpstreamTimeout: s.UpstreamTimeout,
 		},
+		Account:     account,
 		Concurrency: s.Concurrency, ShutdownTimeout: s.ShutdownTimeout,
 		Stream: stream,
-		Claims: dedupe.New(dedupe.NewRedis(rdb, s.OrdersStream), journal, dedupe.Config{Lease: stream.AckWait(), FinalTTL: s.DedupeTTL, JournalTTL: s.JournalTTL}),
+		Claims: dedupe.New(dedupe.NewRedis(rdb, s.OrdersStream), journal, stream, dedupe.Config{Lease: stream.AckWait(), FinalTTL: s.DedupeTTL, JournalTTL: s.JournalTTL}),
 		Connect: func(ctx context.Context) (worker.Line, error) {
 			line, err := vendor.Connect(ctx)
 			if err != nil {
@@ -167,61 +171,36 @@ func assemble(ctx context.Context, s *Settings, nc *nats.Conn, rdb redis.Univers
 			}
 			return line, nil
 		},
-		Slots:   upstream.NewQuota(rdb, upstream.AccountID(s.UpstreamAppkey, s.UpstreamURL), s.UpstreamRate, s.UpstreamJitter),
+		Slots:   upstream.NewQuota(rdb, account, s.UpstreamRate, s.UpstreamJitter),
 		Metrics: worker.NewMetrics(registry), Logger: log, Tracer: tracer,
-	}), nil
+	})
+	return w, stream, nil
 }
 
 // streams are the names and settings of the streams.
 func (s *Settings) streams() natsio.Streams {
-	return natsio.Streams{
+	names := natsio.Streams{
 		Orders: s.OrdersStream, OrdersSubject: s.OrdersSubject, Consumer: s.OrdersConsumer,
 		Results: s.ResultsStream, ResultsSubject: s.ResultsSubject,
 		Dead: s.DeadStream, DeadSubject: s.DeadSubject,
-		Replicas: s.NATSReplicas, AckWait: s.OrdersAckWait, DedupeTTL: s.DedupeTTL,
+		Account: upstream.AccountID(s.UpstreamAppkey, s.UpstreamURL), AllowLossy: s.AllowLossyStreams, Replicas: s.NATSReplicas, AckWait: s.OrdersAckWait, Concurrency: s.Concurrency,
+		DedupeTTL: s.DedupeTTL, JournalTTL: s.JournalTTL,
 	}
+	if s.JournalTTL > 0 {
+		names.Journal, names.JournalSubject = s.JournalStream, s.JournalSubject
+	}
+	return names
 }
 
-// openJournal is the journal stream, or with JOURNAL_TTL 0 the same records in
-// Redis, for those who accept what it can lose.
-func (s *Settings) openJournal(ctx context.Context, js jetstream.JetStream, rdb redis.UniversalClient, log zerolog.Logger) (dedupe.Journal, error) {
-	if s.JournalTTL == 0 {
-		return dedupe.NewRedisJournal(rdb, s.OrdersStream, s.DedupeTTL), nil
-	}
-	if err := dedupe.EnsureJournal(ctx, js, s.JournalStream, s.JournalSubject, s.NATSReplicas); err != nil {
-		if api, ok := errors.AsType[*jetstream.APIError](err); ok && api.Code == 400 { // the server understood, and says no
-			err = fmt.Errorf("%w: %w", errRefused, err)
-		}
-		return nil, err
-	}
-	stream, err := js.Stream(ctx, s.JournalStream)
-	if err != nil {
-		return nil, err
-	}
-	var faults []string
-	for _, fault := range dedupe.AuditJournal(stream.CachedInfo().Config, s.JournalSubject) {
-		faults = append(faults, fault.Error())
-	}
-	if len(faults) > 0 {
-		if err := s.tolerate(&worker.Lossy{Faults: faults}, log); err != nil {
-			return nil, err
-		}
-	}
-	return dedupe.NewJetStreamJournal(js, s.JournalStream, s.JournalSubject, s.JournalTTL), nil
-}
-
-// tolerate lets a lossy stream pass where ALLOW_LOSSY_STREAMS says so.
-func (s *Settings) tolerate(err error, log zerolog.Logger) error {
+// refusal is err of opening the streams; it wraps errRefused where waiting does
+// not help.
+func refusal(err error) error {
 	lossy, ok := errors.AsType[*worker.Lossy](err)
 	switch {
+	case ok:
+		return fmt.Errorf("%w (%w); ALLOW_LOSSY_STREAMS=true runs all the same", lossy, errRefused)
 	case errors.Is(err, natsio.ErrUnfit):
 		return fmt.Errorf("%w: %w", errRefused, err)
-	case !ok:
-		return err
-	case s.AllowLossyStreams:
-		log.Warn().Str("faults", strings.Join(lossy.Faults, "; ")).Msg("an unfinished order could be dropped, as ALLOW_LOSSY_STREAMS allows")
-		return nil
-	default:
-		return fmt.Errorf("%w (%w); ALLOW_LOSSY_STREAMS=true runs all the same", lossy, errRefused)
 	}
+	return err
 }

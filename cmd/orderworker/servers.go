@@ -96,7 +96,7 @@ func reachServers(ctx context.Context, s *Settings) (*servers, error) {
 	if s.JournalTTL == 0 {
 		journal = dedupe.NewRedisJournal(v.rdb, s.OrdersStream, s.DedupeTTL)
 	}
-	v.store = dedupe.New(dedupe.NewRedis(v.rdb, s.OrdersStream), journal, dedupe.Config{FinalTTL: s.DedupeTTL})
+	v.store = dedupe.New(dedupe.NewRedis(v.rdb, s.OrdersStream), journal, nil, dedupe.Config{FinalTTL: s.DedupeTTL})
 	return v, nil
 }
 

@@ -156,7 +156,7 @@ func TestStatusFindsResultsBySubject(t *testing.T) {
 
 // In a stream that keeps what was acknowledged the consumer knows.
 func TestStatusOfARequestThatIsKept(t *testing.T) {
-	d := newDesk(t, nil)
+	d := newDesk(t, map[string]string{"ALLOW_LOSSY_STREAMS": "true"})
 	d.ok(d.js.DeleteStream(t.Context(), "ORDERS"))
 	_, err := d.js.CreateStream(t.Context(), jetstream.StreamConfig{Name: "ORDERS", Subjects: []string{"orders.package.request"}})
 	d.ok(err)

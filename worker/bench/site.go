@@ -11,7 +11,6 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/rs/zerolog"
 
-	"orderworker/dedupe"
 	"orderworker/worker/natsio"
 )
 
@@ -37,6 +36,7 @@ func streams() *natsio.Streams {
 		Orders: "ORDERS", OrdersSubject: "orders.package.request", Consumer: "order-worker",
 		Results: "ORDER_RESULTS", ResultsSubject: "orders.package.result",
 		Dead: "ORDERS_DEAD", DeadSubject: "orders.package.dead",
+		Journal: journalStream, JournalSubject: journalSubject,
 		Replicas: 1, AckWait: 30 * time.Second, DedupeTTL: 720 * time.Hour,
 	}
 }
@@ -93,9 +93,6 @@ func (s *site) connect(ctx context.Context) (err error) {
 	}
 	names := streams()
 	if _, err = natsio.Open(ctx, s.js, *names, zerolog.Nop()); err != nil {
-		return err
-	}
-	if err = dedupe.EnsureJournal(ctx, s.js, journalStream, journalSubject, names.Replicas); err != nil {
 		return err
 	}
 	s.orders, err = s.js.Stream(ctx, names.Orders)

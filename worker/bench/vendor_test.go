@@ -56,12 +56,12 @@ func TestVendorSpeaksWithTheRealClient(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	found, err := line.Lookup(ctx, []string{"B", "C", "A"}, soon())
+	page, err := line.Lookup(ctx, upstream.Question{Numbers: []string{"B", "C", "A"}}, soon())
 	if err != nil {
 		t.Fatalf("lookup: %v", err)
 	}
-	if found.Found["A"].OrderNumber != a.OrderNumber || found.Found["B"].OrderID != b.OrderID || !found.Missing("C") {
-		t.Errorf("the lookup says %+v", found)
+	if len(page.Rows) != 2 || page.Rows[0].OrderID != b.OrderID || page.Rows[1].OrderNumber != a.OrderNumber {
+		t.Errorf("the lookup says %+v", page)
 	}
 	place("A")
 	v.mu.Lock()

@@ -174,7 +174,7 @@ func (j *JetStream) Final(ctx context.Context, outTradeNo string) (dedupe.FinalE
 func (j *JetStream) lastResult(ctx context.Context, subject string) (storedMsg, bool, error) {
 	m, found, err := j.read(ctx, j.names.Results, get{LastFor: subject})
 	if errors.Is(err, jetstream.ErrStreamNotFound) {
-		_, err = j.ensureStream(ctx, j.names.resultsConfig())
+		err = j.ensureStream(ctx, j.names.resultsConfig())
 	}
 	return m, found, err
 }
@@ -184,7 +184,7 @@ func (j *JetStream) store(ctx context.Context, msg *nats.Msg, stream jetstream.S
 	opts = append(opts[:len(opts):len(opts)], jetstream.WithExpectStream(stream.Name))
 	ack, err := j.js.PublishMsg(ctx, msg, opts...)
 	if errors.Is(err, jetstream.ErrNoStreamResponse) {
-		if _, ensureErr := j.ensureStream(ctx, stream); ensureErr != nil {
+		if ensureErr := j.ensureStream(ctx, stream); ensureErr != nil {
 			return nil, errors.Join(err, ensureErr)
 		}
 		ack, err = j.js.PublishMsg(ctx, msg, opts...)

@@ -12,9 +12,9 @@ import (
 	"orderworker/dedupe"
 )
 
-func TestStalledSaysItOnce(t *testing.T) {
+func TestUnavailableStoreIsLoggedOnce(t *testing.T) {
 	var log bytes.Buffer
-	s := &stalled{logger: zerolog.New(&log)}
+	s := &unavailable{logger: zerolog.New(&log)}
 	lines := func(want int, when string) {
 		t.Helper()
 		if n := strings.Count(log.String(), "\n"); n != want {
@@ -39,17 +39,17 @@ func TestStalledSaysItOnce(t *testing.T) {
 	lines(3, "over")
 	s.enter("claim", down)
 	lines(4, "again")
-	if text := log.String(); strings.Count(text, "does not answer") != 3 || strings.Count(text, "answers again") != 1 {
+	if text := log.String(); strings.Count(text, "store unavailable") != 3 || strings.Count(text, "available again") != 1 {
 		t.Errorf("got\n%s", text)
 	}
 }
 
 // A lease that is lost is lost once, however long its order goes on.
 func TestLostLeaseIsNotRenewed(t *testing.T) {
-	h := &handling{d: &Delivery{}}
-	w := &working{orders: make(map[*handling]inProgress), numbers: make(map[string]struct{})}
+	h := &task{claim: &dedupe.Claim{Verdict: dedupe.Fresh}}
+	w := &inFlight{orders: make(map[*task]flight), numbers: make(map[string]struct{})}
 	w.add(h)
-	w.claimed(h, &dedupe.Claim{Verdict: dedupe.Fresh})
+	w.claimed(h)
 	o := w.snapshot()[0]
 	if !w.lose(o) || w.snapshot()[0].claim != nil {
 		t.Error("not lost")
@@ -65,17 +65,18 @@ func TestLostLeaseIsNotRenewed(t *testing.T) {
 func TestOnlyHeldClaimsAreRenewed(t *testing.T) {
 	for verdict, held := range map[dedupe.Verdict]bool{
 		dedupe.Fresh: true, dedupe.Ready: true, dedupe.InDoubt: true, dedupe.Final: true,
-		dedupe.Busy: false, dedupe.Waiting: false, dedupe.Done: false, dedupe.Conflict: false,
+		dedupe.Busy: false, dedupe.Foreign: false, dedupe.Waiting: false, dedupe.Done: false, dedupe.Conflict: false,
 	} {
-		h := &handling{d: &Delivery{}}
-		w := &Worker{ackWait: time.Second, working: &working{orders: make(map[*handling]inProgress)}}
-		w.working.claimed(h, &dedupe.Claim{Verdict: dedupe.Fresh})
-		w.working.claimed(h, &dedupe.Claim{Verdict: verdict})
-		if got := w.working.snapshot()[0].claim != nil; got != held {
+		h := &task{claim: &dedupe.Claim{Verdict: dedupe.Fresh}}
+		w := &Worker{ackWait: time.Second, inFlight: &inFlight{orders: make(map[*task]flight)}}
+		w.inFlight.claimed(h)
+		h.claim = &dedupe.Claim{Verdict: verdict}
+		w.inFlight.claimed(h)
+		if got := w.inFlight.snapshot()[0].claim != nil; got != held {
 			t.Errorf("%s: to be renewed %v, want %v", verdict, got, held)
 		}
 		if !held {
-			if asked, err := w.renew(t.Context(), w.working.snapshot()); asked || err != nil {
+			if asked, err := w.renew(t.Context(), w.inFlight.snapshot()); asked || err != nil {
 				t.Errorf("%s: asked %v, error %v, want neither", verdict, asked, err)
 			}
 		}

@@ -1,0 +1,244 @@
+package dedupe
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// published is a results stream; a nil event is one that cannot be read.
+type published map[string]*FinalEvent
+
+var errResultsAway = errors.New("the results stream is away")
+
+func (p published) Final(_ context.Context, outTradeNo string) (FinalEvent, bool, error) {
+	switch f, ok := p[outTradeNo]; {
+	case !ok:
+		return FinalEvent{}, false, nil
+	case f == nil:
+		return FinalEvent{}, false, errResultsAway
+	default:
+		return *f, true, nil
+	}
+}
+
+// withResults is b beside a results stream.
+func (b bench) withResults(p published) bench {
+	b.Store = New(b.records, b.journal, p, b.cfg)
+	return b
+}
+
+// An order of which nothing is left but its final event is finished: it is not
+// in doubt, not sent again, and from then on Redis knows it.
+func TestStoreFinalEventIsLooked(t *testing.T) {
+	eachStore(t, func(b bench) {
+		no := testOrder.OutTradeNo
+		b = b.withResults(published{no: {Result: failed, Seq: 5, Fingerprint: "f1"}})
+		b.must(otherF, true, Conflict) // by the event alone
+		if k, err := b.Look(b.ctx(), no); err != nil || k.Redis != nil {
+			t.Errorf("a conflict left %+v, %v", k.Redis, err)
+		}
+		c := b.must(testOrder, true, Done)
+		if string(c.Result) != string(failed) || c.ResultSeq != 5 || c.First != 5 {
+			t.Errorf("claim %+v", c)
+		}
+		if k, err := b.Look(b.ctx(), no); err != nil || k.Redis == nil || k.Redis.Phase != PhaseFinal || k.Redis.Seq != 5 {
+			t.Errorf("remembered %+v, %v", k.Redis, err)
+		}
+		b = b.withResults(nil)
+		b.must(testOrder, false, Done)
+		b.must(otherF, false, Conflict)
+	})
+}
+
+// Where nothing says whose event it is, it is the request's that asks.
+func TestStoreFinalEventOfAnOldRelease(t *testing.T) {
+	m := NewMemory()
+	b := bench{New(m, m, published{testOrder.OutTradeNo: {Result: won}}, Config{Lease: long}), m.ForgetAll, t}
+	if c := b.must(testOrder, true, Done); c.ResultSeq != testOrder.Seq {
+		t.Errorf("result of request %d", c.ResultSeq)
+	}
+}
+
+// The event is asked for before a doubt, and before another account's too; a
+// results stream that is away is no answer.
+func TestStoreFinalEventBeforeDoubt(t *testing.T) {
+	for o, without := range map[Order]Verdict{ofA: InDoubt, ofB: Foreign} {
+		m := NewMemory()
+		events := published{}
+		b := bench{New(m, m, events, Config{Lease: long}), m.ForgetAll, t}
+		b.ok(b.Doubt(b.ctx(), b.sentBy(ofA), Doubt{}, soon))
+		m.ForgetJournal()
+		if c := b.must(o, true, without); without == InDoubt {
+			b.ok(b.Doubt(b.ctx(), c, c.Doubt, soon))
+		}
+		owner := b.NewOwner()
+		events[o.OutTradeNo] = nil
+		if c, err := b.Claim(b.ctx(), o, owner, true); !errors.Is(err, errResultsAway) {
+			t.Errorf("claim %+v, %v", c, err)
+		}
+		events[o.OutTradeNo] = &FinalEvent{Result: won}
+		if c, err := b.Claim(b.ctx(), o, owner, true); err != nil || c.Verdict != Done || string(c.Result) != string(won) {
+			t.Errorf("claim %+v, %v", c, err)
+		}
+	}
+}
+
+// The journal was lost and made anew while a worker was sending: its claim is in
+// doubt, not fresh. One that was parked unsent, or is younger, is not.
+func TestStoreJournalMadeAnew(t *testing.T) {
+	for name, c := range map[string]struct {
+		lose bool
+		life func(b bench, c *Claim)
+		want Verdict
+	}{
+		"sending": {true, func(b bench, c *Claim) { b.ok(b.Intent(b.ctx(), c, time.Now())); b.dieQuietly(c) }, InDoubt},
+		"superseded": {true, func(b bench, c *Claim) {
+			b.wipe()
+			again := b.must(c.Order, false, Fresh)
+			b.ok(b.Intent(b.ctx(), c, time.Now()))
+			b.lost(b.Intent(b.ctx(), again, time.Now()))
+		}, InDoubt},
+		"claimed":              {true, func(b bench, c *Claim) { b.dieQuietly(c) }, InDoubt},
+		"the journal is whole": {false, func(b bench, c *Claim) { b.dieQuietly(c) }, Fresh},
+		"released":             {true, func(b bench, c *Claim) { b.ok(b.Release(b.ctx(), c)) }, Ready},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				m := NewMemory()
+				b := bench{New(m, m, nil, Config{Lease: long}), m.ForgetAll, t}
+				o := testOrder
+				o.Stored = time.Now()
+				time.Sleep(time.Second)
+				c.life(b, b.must(o, false, Fresh))
+				if c.lose {
+					m.ForgetJournal()
+				}
+				younger := o
+				younger.OutTradeNo, younger.Stored = "younger", time.Now()
+				b.dieQuietly(b.must(younger, false, Fresh))
+				b.must(younger, true, Fresh)
+				got := b.must(o, true, c.want)
+				if got.Verdict == InDoubt && got.Doubt.SendBy.Before(time.Now().Add(-time.Second)) {
+					t.Errorf("doubt %+v", got.Doubt)
+				}
+				m.SetFault(func(op string) error {
+					if op == "created" {
+						return errNoReply
+					}
+					return nil
+				})
+				b.dieQuietly(got)
+				if c, err := b.Claim(b.ctx(), o, b.NewOwner(), true); err == nil && c.Verdict == Fresh {
+					t.Error("fresh, though nobody knows how old the journal is")
+				}
+			})
+		})
+	}
+}
+
+// dieQuietly ends the lease of c in a bubble.
+func (b bench) dieQuietly(c *Claim) {
+	b.t.Helper()
+	b.ok(b.records.Renew(b.ctx(), c.owned(), c.Owner, 0, time.Millisecond))
+	time.Sleep(2 * time.Millisecond)
+}
+
+// A real journal says when it was made, and is newer once it was made anew.
+func TestJetStreamCreated(t *testing.T) {
+	j, js := realJournal(t)
+	before, err := j.Created(t.Context())
+	if err != nil || time.Since(before) > time.Minute || before.IsZero() {
+		t.Fatalf("created %v, %v", before, err)
+	}
+	if err := js.DeleteStream(t.Context(), testStream); err != nil {
+		t.Fatal(err)
+	}
+	if at, err := j.Created(t.Context()); err == nil {
+		t.Errorf("a journal that is gone was created %v", at)
+	}
+	makeJournal(t, js)
+	if again, err := j.Created(t.Context()); err != nil || !again.After(before) {
+		t.Errorf("made anew at %v, %v; before %v", again, err, before)
+	}
+}
+
+// Row 15: an order that waits for longer than the journal remembers, never sent,
+// is not in doubt. One of which nothing shows that is.
+func TestStoreOldAndNeverSent(t *testing.T) {
+	ttl := time.Hour
+	for name, c := range map[string]struct {
+		life func(b bench, m *Memory, o Order)
+		want Verdict
+	}{
+		"released": {func(b bench, _ *Memory, o Order) { b.ok(b.Release(b.ctx(), b.must(o, false, Fresh))) }, Ready},
+		"released again": {func(b bench, _ *Memory, o Order) {
+			b.ok(b.Release(b.ctx(), b.must(o, false, Fresh)))
+			b.ok(b.Release(b.ctx(), b.must(o, true, Ready)))
+		}, Ready},
+		"redelivered":     {func(b bench, _ *Memory, o Order) { b.ok(b.Release(b.ctx(), b.must(o, true, Fresh))) }, Ready},
+		"ready":           {func(b bench, _ *Memory, o Order) { b.ok(b.Wait(b.ctx(), b.must(o, false, Fresh), 0, soon)); b.wipe() }, Ready},
+		"released, wiped": {func(b bench, _ *Memory, o Order) { b.ok(b.Release(b.ctx(), b.must(o, false, Fresh))); b.wipe() }, InDoubt},
+		"died":            {func(b bench, _ *Memory, o Order) { b.must(o, false, Fresh) }, InDoubt},
+		"never seen":      {func(bench, *Memory, Order) {}, InDoubt},
+		"another's is gone": {func(b bench, m *Memory, o Order) {
+			b.sentBy(o)
+			b.wipe()
+			b.lost(b.Intent(b.ctx(), b.must(o, false, Fresh), time.Now())) // a duplicate
+			m.ForgetJournal()                                              // the record expires
+		}, InDoubt},
+		"another's was there": {func(b bench, m *Memory, o Order) {
+			b.sentBy(o)
+			b.wipe()
+			b.ok(b.Release(b.ctx(), b.must(o, false, Fresh))) // a duplicate
+			m.ForgetJournal()
+		}, InDoubt},
+	} {
+		for _, redelivered := range []bool{false, true} {
+			synctest.Test(t, func(t *testing.T) {
+				m := NewMemory()
+				b := bench{New(m, m, nil, Config{Lease: time.Minute, FinalTTL: long, JournalTTL: ttl}), m.ForgetAll, t}
+				o := testOrder
+				o.Stored = time.Now()
+				c.life(b, m, o)
+				time.Sleep(ttl)
+				m.made = time.Time{}
+				got, err := b.Claim(b.ctx(), o, b.NewOwner(), redelivered)
+				if err != nil || got.Verdict != c.want {
+					t.Errorf("%s (redelivered %v): %q, %v; want %q", name, redelivered, got.Verdict, err, c.want)
+				}
+			})
+		}
+	}
+}
+
+// N2: an order that was claimed unasked while it was young, and grew old in the
+// worker's hands, is claimed again before anything is written.
+func TestStoreGrewOldInHand(t *testing.T) {
+	for name, write := range map[string]func(b bench, c *Claim) error{
+		"intent": func(b bench, c *Claim) error { return b.Intent(b.ctx(), c, time.Now()) },
+		"wait":   func(b bench, c *Claim) error { return b.Wait(b.ctx(), c, 0, soon) },
+		"failed": func(b bench, c *Claim) error { _, err := b.Finish(b.ctx(), c, failed, false); return err },
+	} {
+		for _, asked := range []bool{false, true} {
+			t.Run(name, func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					m := NewMemory()
+					b := bench{New(m, m, nil, Config{Lease: 3 * long, FinalTTL: long, JournalTTL: long}), m.ForgetAll, t}
+					o := testOrder
+					o.Stored = time.Now()
+					c := b.must(o, asked, Fresh)
+					time.Sleep(long)
+					if asked { // when it was young there was nothing, and it has been ours since
+						b.ok(write(b, c))
+						return
+					}
+					b.lost(write(b, c))
+					b.must(o, true, InDoubt)
+				})
+			})
+		}
+	}
+}
