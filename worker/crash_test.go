@@ -53,6 +53,7 @@ var crashTable = map[string]crashRow{
 	"in doubt, the control looked for":       {op: opSold, fault: crashAfter, answers: []simAnswer{buysSilently, buys}, journal: dedupe.StateIntent, redis: dedupe.PhaseDoubt, calls: 1, publishes: 1, asks: true, reconciled: true},
 	"in doubt, the lookup under way":         {op: opLookup, fault: crashAfter, answers: []simAnswer{ignores, buys}, journal: dedupe.StateIntent, redis: dedupe.PhaseDoubt, calls: 2, publishes: 1, asks: true},
 	"Redis wiped where it exists":            {op: opNak, fault: forget, answers: []simAnswer{buysExists, buys}, calls: 1, publishes: 1, asks: true, reconciled: true},
+	"lookups fail for long":                  {out: []simOp{opLookup}, lasts: 5 * time.Minute, answers: []simAnswer{ignores, buys}, calls: 2, publishes: 1, asks: true, finalBy: 5*time.Minute + 40*time.Second},
 	"the results cannot be read":             {out: []simOp{opSold}, lasts: time.Minute, answers: []simAnswer{ignores, buys}, calls: 2, publishes: 1, asks: true, finalBy: 5 * time.Minute},
 	"6: the final":                           {op: opFinal, fault: crashAfter, journal: dedupe.StateFinal, redis: dedupe.PhaseClaimed, calls: 1, publishes: 1},
 	"7: the event":                           {op: opEvent, fault: crashAfter, journal: dedupe.StateFinal, redis: dedupe.PhaseClaimed, calls: 1, publishes: 2},

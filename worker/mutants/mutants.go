@@ -4,10 +4,9 @@ var (
 	life    = []string{"-parallel", "8", "-skip", "BadDay", "./worker"}
 	known   = []string{"./dedupe"}
 	vendor  = []string{"./upstream"}
-	world   = []string{"./worker", "-run", "TestSim", "-args", "-sim.orders=60000", "-sim.stride=20000"}
 	rounds  = []string{"./upstream", "./worker", "-run", "Round|Lookup|TestSimStays|TestSimFirst|TestSimEach"}
 	account = []string{"./upstream/pause", "./worker", "-run", "."}
-	paused  = []string{"-parallel", "8", "-skip", "BadDay", "./worker", "./upstream/pause"}
+	paused  = []string{"./worker", "-run", "TestSimPause"}
 	shell   = []string{"./cmd/orderworker", "-run", "Redis|Settings|NATS"}
 )
 
@@ -161,10 +160,6 @@ redis.call('DEL'`, `redis.call('DEL'`, known},
 		`	case !r.seen:
 		return fmt`, `	case false:
 		return fmt`, rounds},
-	{"\"not found\" counts only with a control number", "upstream/round.go",
-		`	case r.control == (Control{}):
-		return "there`, `	case false:
-		return "there`, rounds},
 	{"every state is asked", "upstream/round.go",
 		`	for _, state := range states {
 `, `	for _, state := range states[:min(1, len(states))] {
@@ -224,7 +219,7 @@ redis.call('DEL'`, `redis.call('DEL'`, known},
 			return failure(StepInterrupted, errors.Join(err, why))
 		}
 		d.Noticed = true
-`, world},
+`, life},
 	{"\"not found\" does not disprove what exists", "dedupe/store.go",
 		`	case c.Doubt.Exists:
 		return misuse("disprove"`, `	case false:
