@@ -44,8 +44,8 @@ type task struct {
 // sought is what is known of one order.
 type sought struct {
 	sold    []Purchase // by orderNumber, each once
-	loose   []Purchase // rows without outTradeNo that can only be its own
-	exists  bool       // a row without an orderNumber that is valid
+	exists  bool       // a row that is not known to be another's, and has no valid orderNumber or no outTradeNo
+	seen    bool       // the control number was in an answer about it
 	partial bool       // an answer about it was not whole
 }
 
@@ -98,7 +98,7 @@ func (r *Round) split(n int) {
 // Add takes the answer to the lookup that Next returned last.
 func (r *Round) Add(p Page) {
 	n := len(r.asked.numbers)
-	loose := r.sort(p)
+	loose, seen := r.sort(p)
 	switch {
 	case len(loose) > 0 && n > 1:
 		r.alone = true
@@ -107,22 +107,22 @@ func (r *Round) Add(p Page) {
 	case len(p.Rows) >= MaxNumbers && n > 1:
 		r.split((n + 1) / 2)
 		return
-	case len(loose) > 0:
-		r.orders[r.asked.numbers[0]].add(loose)
+	case len(loose) > 0: // not found: the row may be of a second purchase of the control
+		r.orders[r.asked.numbers[0]].exists = true
 	}
 	if len(p.Rows) == 0 && p.List != "" {
 		r.lists[p.List] = true
 	}
-	if p.More {
-		for _, no := range r.asked.numbers {
-			r.orders[no].partial = true
-		}
+	for _, no := range r.asked.numbers {
+		order := r.orders[no]
+		order.seen = order.seen || seen
+		order.partial = order.partial || p.More
 	}
 }
 
 // sort gives each row to the order that it names, and returns those that name
-// none. The control's are taken out.
-func (r *Round) sort(p Page) (loose []Row) {
+// none, and whether the control's was there.
+func (r *Round) sort(p Page) (loose []Row, seen bool) {
 	list := func(p Purchase, s *sought) {
 		if p.OrderNumber == "" {
 			s.exists = true
@@ -134,7 +134,7 @@ func (r *Round) sort(p Page) (loose []Row) {
 		order := r.orders[row.OutTradeNo]
 		switch {
 		case r.control != (Control{}) && row.isOf(r.control):
-			r.seen, r.seenList = true, p.List
+			r.seen, r.seenList, seen = true, p.List, true
 		case order != nil && slices.Contains(r.asked.numbers, row.OutTradeNo):
 			list(row.Purchase, order)
 		case row.OutTradeNo == "":
@@ -143,23 +143,12 @@ func (r *Round) sort(p Page) (loose []Row) {
 			r.strange = "the answer has rows of orders that were not asked for"
 		}
 	}
-	return loose
+	return loose, seen
 }
 
 // isOf says whether the row is the control's.
 func (w Row) isOf(c Control) bool {
 	return w.OutTradeNo == c.OutTradeNo || w.OutTradeNo == "" && c.OrderNumber != "" && w.OrderNumber == c.OrderNumber
-}
-
-// add takes rows without an outTradeNo that can only be this order's.
-func (s *sought) add(loose []Row) {
-	for _, row := range loose {
-		if row.OrderNumber == "" {
-			s.exists = true
-		} else if !slices.ContainsFunc(s.loose, func(p Purchase) bool { return p.OrderNumber == row.OrderNumber }) {
-			s.loose = append(s.loose, row.Purchase)
-		}
-	}
 }
 
 // Findings is what a round came to.
@@ -188,9 +177,7 @@ func (r *Round) Findings(whole bool) Findings {
 					f.Double[no] = append(f.Double[no], p.OrderNumber)
 				}
 			}
-		case len(s.loose) == 1 && !s.exists && r.seen: // the control shows that the vendor kept to what it was asked
-			f.Found[no] = s.loose[0]
-		case len(s.loose) > 0 || s.exists:
+		case s.exists:
 			f.Exists[no] = true
 		default:
 			open++
@@ -204,10 +191,14 @@ func (r *Round) Findings(whole bool) Findings {
 		return f
 	}
 	for no, s := range r.orders {
-		if len(s.sold)+len(s.loose) == 0 && !s.exists && !s.partial {
-			f.Missing[no] = true
-		} else if s.partial {
+		switch {
+		case len(s.sold) > 0 || s.exists:
+		case !s.seen:
+			f.Why = "the answers about it do not show the control number"
+		case s.partial:
 			f.Why = "the answer has more rows than it shows"
+		default:
+			f.Missing[no] = true
 		}
 	}
 	return f

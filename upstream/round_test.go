@@ -104,10 +104,17 @@ func TestRound(t *testing.T) {
 			"found a=A1 missing b double a:A1+A2", ""},
 		"no valid orderNumber":        {seller{rows: states([]Row{ctl, rowOf("a", "")}, nil, nil)}, false, usual, "exists a missing b", ""},
 		"and then a valid one":        {seller{rows: states([]Row{ctl, rowOf("a", ""), rowOf("a", "A1")}, nil, nil)}, false, usual, "found a=A1 missing b", ""},
-		"rows without outTradeNo":     {seller{rows: states([]Row{ctl, rowOf("a", "A1")}, nil, nil), spoil: nameless}, false, usual, "found a=A1 missing b", "1?a,b,ctl 1?a,ctl 1?b,ctl 0?a,ctl 0?b,ctl 2?a,ctl 2?b,ctl"},
+		"rows without outTradeNo":     {seller{rows: states([]Row{ctl, rowOf("a", "A1")}, nil, nil), spoil: nameless}, false, usual, "exists a missing b", "1?a,b,ctl 1?a,ctl 1?b,ctl 0?a,ctl 0?b,ctl 2?a,ctl 2?b,ctl"},
 		"two rows that name nobody":   {seller{rows: states([]Row{ctl, rowOf("a", "A1"), rowOf("a", "A2")}, nil, nil), spoil: nameless}, false, usual, "exists a missing b", ""},
 		"nameless without a control":  {seller{rows: states([]Row{rowOf("a", "A1")}, nil, nil), spoil: nameless}, true, usual, "exists a", ""},
-		"nameless, control elsewhere": {seller{rows: states([]Row{rowOf("a", "A1")}, nil, []Row{ctl}), spoil: nameless}, false, usual, "found a=A1 missing b", ""},
+		"nameless, control elsewhere": {seller{rows: states([]Row{rowOf("a", "A1")}, nil, []Row{ctl}), spoil: nameless}, false, usual, "exists a missing b", ""},
+		"asked alone, the control shown to another only": {seller{rows: states([]Row{ctl, rowOf("a", "A1")}, nil, nil), spoil: func(q Question, p *Page) {
+			nameless(q, p)
+			if len(q.Numbers) == 2 && slices.Contains(q.Numbers, "b") {
+				p.Rows = nil
+			}
+		}}, false, usual, "exists a", ""},
+		"the control bought twice": {seller{rows: states([]Row{ctl, rowOf("ctl", "C2")}, nil, nil), spoil: nameless}, false, usual, "exists a exists b", ""},
 
 		"rows of others": {seller{rows: states([]Row{ctl}, nil, nil), spoil: func(_ Question, p *Page) { p.Rows = append(p.Rows, rowOf("x", "X1")) }},
 			false, usual, "", ""},

@@ -60,3 +60,25 @@ func TestTwoThatConflictAreNotBothRejected(t *testing.T) {
 		}
 	})
 }
+
+// The vendor said that the order exists, when its in_doubt event was due too. That
+// could not be told, for a reply of Redis got lost, and the delivery ended before
+// what the vendor had said was written down: the order was sent again. Seed 178.
+func TestWhatTheVendorSaidOutlivesAnEventThatCannotBeStored(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := simConfig{
+			seed: 1, slots: 1, concurrency: 2, rules: simRules(), ackWait: simAckWait, metrics: simMetrics(),
+			orders: []simSpec{{answers: []simAnswer{buysExists, buys}, hidden: true}},
+			fault: func(pt simPoint) simFault {
+				if pt.name() == (simPoint{op: opRenew}) { // the first thing that the event needs
+					return failAfter
+				}
+				return fine
+			},
+		}
+		c.rules.Reconcile, c.rules.InDoubtNotice = Resend, time.Millisecond
+		if w := simulate(c); len(w.violations) > 0 {
+			t.Error(w.report())
+		}
+	})
+}

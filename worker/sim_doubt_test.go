@@ -15,6 +15,7 @@ func TestSimStaysInDoubt(t *testing.T) {
 	const long = 4 * time.Hour
 	for name, c := range map[string]simConfig{
 		"no control number":                      {unsold: true, orders: []simSpec{{answers: []simAnswer{ignores}}}},
+		"rows unnamed":                           {form: rowsUnnamed, orders: []simSpec{{answers: []simAnswer{buysSilently}}}},
 		"no control number, rows unnamed":        {unsold: true, form: rowsUnnamed, orders: []simSpec{{answers: []simAnswer{buysSilently}}}},
 		"the lookup is blind":                    {dims: []simDim{{to: long}}, orders: []simSpec{{answers: []simAnswer{buysSilently}}}},
 		"the lookup answers another question":    {dims: []simDim{{to: long, strange: true}}, orders: []simSpec{{answers: []simAnswer{buysSilently}}}},
@@ -87,6 +88,41 @@ func TestSimExpiredSecretSpendsNoAttempt(t *testing.T) {
 		}
 		if calls == 0 || calls > 15 {
 			t.Errorf("%d calls while the secret was expired, want 1 to 15", calls)
+		}
+		if len(w.violations) > 0 {
+			t.Error(w.report())
+		}
+	})
+}
+
+// A pause begins while orders wait for their slots, which come late: none of
+// them is sent but the probe.
+func TestSimPauseStopsWhoWaitsForASlot(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const late = 4 * time.Second // sooner than a connection is idle for too long
+		c := simConfig{
+			seed: 1, slots: 1, concurrency: 16, rules: simRules(), ackWait: simAckWait, metrics: simMetrics(),
+			bans: []simBan{{to: late + 3*time.Second, answer: forbids}}, orders: []simSpec{{answers: []simAnswer{buys}}},
+			away: func(op simOp, at time.Duration) bool { return op == opSlot && time.Second < at && at < late },
+		}
+		for range 8 {
+			c.orders = append(c.orders, simSpec{answers: []simAnswer{buys}})
+		}
+		for i := range c.orders[1:] {
+			c.orders[i+1].arrives = 1010 * time.Millisecond
+		}
+		c.orders[0].arrives = 990 * time.Millisecond
+		w := simulate(c)
+		calls := 0
+		for _, o := range w.orders {
+			for _, e := range o.log {
+				if !e.point && e.op == opPlace && e.note == forbids.String() {
+					calls++
+				}
+			}
+		}
+		if calls < 1 || calls > 5 {
+			t.Errorf("%d calls while the account was refused, want 1 to 5", calls)
 		}
 		if len(w.violations) > 0 {
 			t.Error(w.report())

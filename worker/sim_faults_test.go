@@ -66,7 +66,6 @@ var simVendors = map[string]simVendorCase{
 	"buys, is refunded and times out":           {simSpec{answers: []simAnswer{buysSilently, buys}, state: refunded, vague: 1}, slowProof, simConfig{}},
 	"buys twice and times out":                  {simSpec{answers: []simAnswer{buysSilently, buys}, double: true}, slowProof, simConfig{}},
 	"buys and times out, rows by package":       {simSpec{answers: []simAnswer{buysSilently, buys}}, slowProof, simConfig{form: rowsPackage}},
-	"buys and times out, rows unnamed":          {simSpec{answers: []simAnswer{ignores, buysSilently, buys}}, fastProof, simConfig{form: rowsUnnamed}},
 	"buys and times out, the lookup is blind":   {simSpec{answers: []simAnswer{buysSilently, buys}}, fastProof, simConfig{dims: []simDim{{to: 2 * time.Minute}}}},
 	"buys and times out, the lookup is strange": {simSpec{answers: []simAnswer{buysSilently, buys}}, fastProof, simConfig{dims: []simDim{{to: 2 * time.Minute, strange: true}}}},
 	"refuses the account, lookups too":          {simSpec{answers: []simAnswer{buys}}, slowProof, simConfig{bans: []simBan{{to: 20 * time.Second, answer: refuses, lookups: true}}}},

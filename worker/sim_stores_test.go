@@ -156,10 +156,10 @@ func (q simQuota) Slow(context.Context, time.Duration) error { return nil }
 // a lone order; of many, none could be told apart.
 func (q simQuota) wait(ctx context.Context, op simOp, ready func(context.Context) error) error {
 	w := q.p.w
+	if err := ready(ctx); err != nil {
+		return err
+	}
 	for {
-		if err := ready(ctx); err != nil {
-			return err
-		}
 		err := q.p.pause(ctx, time.Millisecond)
 		switch {
 		case len(w.orders) == 1:

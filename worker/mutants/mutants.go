@@ -5,6 +5,9 @@ var (
 	adapter = []string{"./worker/natsio"}
 	known   = []string{"./dedupe"}
 	vendor  = []string{"./upstream"}
+	rounds  = []string{"./upstream", "./worker", "-run", "Round|Lookup|TestSimStays|TestSimFirst|TestSimEach"}
+	account = []string{"./upstream/pause", "./worker", "-run", "."}
+	paused  = []string{"./worker", "-run", "TestSimPause"}
 	shell   = []string{"./cmd/orderworker", "-run", "Redis|Settings|NATS"}
 )
 
@@ -15,12 +18,10 @@ var mutants = []mutant{
 	{"a broken payload is not an order", "worker/order.go",
 		`	return o, errors.Join(errs...)`, `	return o, nil`, life},
 	{"the request is acknowledged only after its dead letter is stored", "worker/conclude.go",
-		`	if h.keep("bury", bury) != nil {
-		return unsettled
-	}`, `	_ = h.d.Msg.Ack()
-	if h.keep("bury", bury) != nil {
-		return unsettled
-	}`, life},
+		`	text := strings.ReplaceAll(why.Error(), "\n", "; ")
+`, `	text := strings.ReplaceAll(why.Error(), "\n", "; ")
+	_ = t.delivery.Msg.Ack()
+`, life},
 	{"a number is not taken with another fingerprint (Redis)", "dedupe/redis.go",
 		`if r.fingerprint ~= ARGV[1] then return reply('other') end`, ``, known},
 	{"a number is not taken with another fingerprint (journal)", "dedupe/claim.go",
@@ -42,26 +43,37 @@ var mutants = []mutant{
 	{"an order past expiresAt is not sent", "worker/order.go",
 		`	return !o.ExpiresAt.IsZero() && now.After(o.ExpiresAt)`, `	return false`, life},
 	{"no send without an intent", "worker/place.go",
-		`	if err := h.keep("intent", func() error { return h.claims.Intent(h.hard, h.claim, sendBy) }); err != nil {
-		return handBack, err
-	}`, ``, life},
+		`	if err := t.claims.Intent(hard, t.claim, sendBy); err != nil {
+		return failure(StepInterrupted, err)
+	}
+`, ``, life},
 	{"the intent is a compare-and-set", "dedupe/jetstream.go",
 		`		jetstream.WithExpectLastSequencePerSubject(rev),`, `		jetstream.WithMsgID(""),`, known},
 	{"who lost the intent does not send", "worker/place.go",
-		`	if err := h.keep("intent", func() error { return h.claims.Intent(h.hard, h.claim, sendBy) }); err != nil {
-		return handBack, err
-	}`, `	_ = h.keep("intent", func() error { return h.claims.Intent(h.hard, h.claim, sendBy) })`, life},
+		`	if err := t.claims.Intent(hard, t.claim, sendBy); err != nil {
+		return failure(StepInterrupted, err)
+	}
+`, `	_ = t.claims.Intent(hard, t.claim, sendBy)
+`, life},
 	{"no byte leaves after sendBy", "upstream/attempt.go",
 		`func (a *attempt) late() bool { return time.Now().Round(0).After(a.sendBy) }`, `func (a *attempt) late() bool { return false }`, vendor},
 	{"a request is written once", "upstream/call.go",
-		`	if _, err = line.Write(to.request(body)); err == nil {`, `	_, _ = line.Write(to.request(body))
-	if _, err = line.Write(to.request(body)); err == nil {`, vendor},
+		`	if _, err = conn.Write(to.request(body)); err == nil {`, `	_, _ = conn.Write(to.request(body))
+	if _, err = conn.Write(to.request(body)); err == nil {`, vendor},
 	{"a connection that the vendor closed is not used", "upstream/conns.go",
-		` && quiet(kept.guarded.Conn)`, ``, vendor},
+		`	return errors.Is(err, os.ErrDeadlineExceeded)
+`, `	return err != nil || errors.Is(err, os.ErrDeadlineExceeded)
+`, vendor},
 	{"an answer that nobody asked for is not the next one's", "upstream/conns.go",
-		` && kept.drained()`, ``, vendor},
+		`	return errors.Is(err, os.ErrDeadlineExceeded)
+`, `	return err == nil || errors.Is(err, os.ErrDeadlineExceeded)
+`, vendor},
 	{"a connection with half an answer on it is not used", "upstream/call.go",
-		`	if stop() && more {`, `	if stop() || more {`, vendor},
+		`	case !completed:
+		conn.guarded.reset()
+`, `	case !completed && !more:
+		conn.guarded.reset()
+`, vendor},
 	{"every request is signed anew", "upstream/request.go",
 		`return 10_000 + rand`, `return 10_000 + 0*rand`, vendor},
 	{"unclassified means ambiguous", "upstream/error.go",
@@ -69,7 +81,7 @@ var mutants = []mutant{
 }`, `	return Refused
 }`, life},
 	{"HTTP 5xx is ambiguous", "upstream/answer.go",
-		`	refusable := a.status == http.StatusOK || a.status >= 400 && a.status < 500`, `	refusable := a.status == http.StatusOK || a.status >= 400 && a.status < 600`, vendor},
+		`status >= 400 && status < 500 // an answer`, `status >= 400 && status < 600 // an answer`, vendor},
 	{"bytes that were written make it ambiguous", "upstream/call.go",
 		`	return a, at.wrote > 0, err`, `	return a, err == nil, err`, vendor},
 	{"code 200 without an orderNumber may have been bought", "upstream/client.go",
@@ -78,24 +90,28 @@ var mutants = []mutant{
 		`	case c.Doubt.Bought:
 		return misuse("disprove"`, `	case false:
 		return misuse("disprove"`, known},
-	{"no failed while an earlier attempt is open", "worker/decide.go",
-		`	case class == upstream.Refused && open && !blameless:
-		return verdict{step: settle, attempts: attempts + 1}`, `	case class == upstream.Refused && open && attempts+1 >= r.MaxAttempts:
-		return verdict{step: fail, reason: AttemptsExhausted, attempts: attempts + 1}`, life},
-	{"throttled is not an attempt", "worker/decide.go",
-		`	case class != upstream.Refused, blameless:
-		return verdict{step: wait, attempts: attempts}`, `	case class != upstream.Refused, blameless:
-		return verdict{step: wait, attempts: attempts + 1}`, life},
-	{"takeover never resends blindly", "worker/handle.go",
-		`		return h.resolve()`, `		return h.place()`, life},
-	{"a lookup that fails proves nothing", "worker/reconcile.go",
-		`missing: err == nil && found.Missing(q.outTradeNo)`, `missing: err != nil || found.Missing(q.outTradeNo)`, life},
-	{"a full page of a lookup proves nothing about who is not on it", "upstream/lookup.go",
-		`	return rows, len(rows) < lookupRows && counted`, `	return rows, counted`, vendor},
-	{"one \"not found\" is not enough", "worker/reconcile.go",
+	{"no failed while an earlier attempt is open", "worker/rules.go",
+		`	case refused && inDoubt:
+`, `	case refused && inDoubt && attempts+1 >= r.MaxAttempts:
+		return verdict{step: StepFailed, reason: AttemptsExhausted, attempts: attempts + 1}
+	case refused && inDoubt:
+`, life},
+	{"what is no refusal of this order is not an attempt", "worker/rules.go",
+		`	case !refused:
+		return verdict{step: StepWaiting, attempts: attempts}`, `	case !refused:
+		return verdict{step: StepWaiting, attempts: attempts + 1}`, life},
+	{"takeover never resends blindly", "worker/outcome.go",
+		`		return t.resolve(soft, hard)`, `		return t.place(soft, hard)`, life},
+	{"a lookup that fails proves nothing", "worker/lookups.go",
+		`return l.report(round.Findings(false), control), err`, `return l.report(round.Findings(true), control), err`, life},
+	{"a full page of a lookup proves nothing about who is not on it", "upstream/round.go",
+		`	if p.More {
+`, `	if false {
+`, rounds},
+	{"one \"not found\" is not enough", "worker/doubt.go",
 		`	case a.missing && d.Missing && `, `	case a.missing && `, life},
-	{"\"not found\" counts only after RECONCILE_DELAY", "worker/reconcile.go",
-		` && asked.After(h.rules.provable(d.SendBy))`, ` && !asked.IsZero()`, life},
+	{"\"not found\" counts only after RECONCILE_DELAY", "worker/doubt.go",
+		` && asked.After(t.rules.provable(d.SendBy))`, ` && !asked.IsZero()`, life},
 	{"failed only over one's own intent", "dedupe/store.go",
 		`	write := s.put
 	if succeeded {
@@ -111,18 +127,18 @@ redis.call('DEL'`, `redis.call('DEL'`, known},
 		opts`, `	if r.State != "" {
 		opts`, known},
 	{"no ack before the event is stored", "worker/conclude.go",
-		`	if err := h.publish(e); err != nil {
-		return unsettled, err
+		`	if err := t.publish(hard, e); err != nil {
+		return failure(StepInterrupted, err)
 	}
-	if err := h.keep("remember"`, `	_ = h.d.Msg.Ack()
-	if err := h.publish(e); err != nil {
-		return unsettled, err
+	if err := t.claims.Remember`, `	_ = t.delivery.Msg.Ack()
+	if err := t.publish(hard, e); err != nil {
+		return failure(StepInterrupted, err)
 	}
-	if err := h.keep("remember"`, life},
+	if err := t.claims.Remember`, life},
 	{"an event has the same id each time", "worker/result.go",
 		`ID:      r.OutTradeNo + "." + string(r.Status),`, `ID:      r.OutTradeNo + "." + string(r.Status) + time.Now().String(),`, life},
-	{"an order in progress gives signs of life", "worker/beat.go",
-		`_ = o.delivery.Msg.InProgress()`, `_ = o.delivery`, life},
+	{"an order in progress gives signs of life", "worker/heartbeat.go",
+		`_ = o.task.delivery.Msg.InProgress()`, `_ = o.task.delivery`, life},
 	{"the consumer has no delivery limit", "worker/natsio/jetstream.go",
 		`			MaxDeliver:    -1, `, `			MaxDeliver:    5, `, life},
 	{"the consumer has no BackOff", "worker/natsio/jetstream.go",
@@ -139,4 +155,133 @@ redis.call('DEL'`, `redis.call('DEL'`, known},
 		`		case policy != "noeviction":`, `		case policy == "":`, shell},
 	{"slots are further apart than 1 s / rate", "upstream/quota.go",
 		`		hold:  time.Second + jitter,`, `		hold:  time.Second,`, vendor},
+
+	// The vendor's answers, its lookups, the pause.
+	{"\"not found\" counts only with the control number seen", "upstream/round.go",
+		`	case !r.seen:
+		return fmt`, `	case false:
+		return fmt`, rounds},
+	{"every state is asked", "upstream/round.go",
+		`	for _, state := range states {
+`, `	for _, state := range states[:min(1, len(states))] {
+`, rounds},
+	{"a row of an order that nobody asked for: the answer is not understood", "upstream/round.go",
+		`	case r.strange != "":
+`, `	case false:
+`, rounds},
+	{"a row without an outTradeNo is nobody's where several were asked for", "upstream/round.go",
+		`	case len(loose) > 0 && n > 1:
+`, `	case false:
+`, rounds},
+	{"a row without an outTradeNo proves something beside the control only", "upstream/round.go",
+		`&& !s.exists && r.seen:`, `&& !s.exists:`, rounds},
+	{"two orderNumbers of one order are a double purchase", "upstream/round.go",
+		`			if len(s.sold) > 1 {
+`, `			if false {
+`, rounds},
+	{"a row without a valid orderNumber is a purchase", "upstream/round.go",
+		`		if p.OrderNumber == "" {
+			s.exists = true
+		} else`, `		if p.OrderNumber == "" {
+		} else`, rounds},
+	{"an empty list of something else proves nothing", "upstream/round.go",
+		`		if name != r.seenList {
+`, `		if false {
+`, vendor},
+	{"an ambiguous code is not a refusal", "upstream/answer.go",
+		`	case known && listed == AmbiguousCodes:
+		return &Error{Class: Ambiguous}
+`, ``, vendor},
+	{"\"exists\" is not a refusal", "upstream/answer.go",
+		`		return &Error{Class: Ambiguous, Exists: true}
+	case known && listed == AccountCodes`, `		return &Error{Class: Refused}
+	case known && listed == AccountCodes`, vendor},
+	{"an account code is not a refusal", "upstream/answer.go",
+		`	case known && listed == AccountCodes:
+		return &Error{Class: Account}
+`, ``, vendor},
+	{"an orderNumber beside another code is a purchase", "upstream/answer.go",
+		`	case hasOrderNumber(r.data): `, `	case false: `, vendor},
+	{"HTTP 4xx with code 200 is ambiguous", "upstream/answer.go",
+		`	case r.code == codeOK && status != http.StatusOK: `, `	case false: `, vendor},
+	{"a code of the body is no HTTP status of a gateway", "upstream/answer.go",
+		`	known = known && definite && broken == nil
+`, `	known = known && broken == nil
+`, vendor},
+	{"what the vendor says exists is never sent again", "worker/rules.go",
+		` && !d.Bought && !d.Exists
+}`, ` && !d.Bought
+}`, life},
+	{"what the vendor has said is written down, whatever else fails", "worker/doubt.go",
+		`		err := t.notice(hard)
+		d.Noticed = err == nil
+`, `		err := t.notice(hard)
+		if err != nil {
+			return failure(StepInterrupted, errors.Join(err, why))
+		}
+		d.Noticed = true
+`, life},
+	{"\"not found\" does not disprove what exists", "dedupe/store.go",
+		`	case c.Doubt.Exists:
+		return misuse("disprove"`, `	case false:
+		return misuse("disprove"`, known},
+	{"a control number is old enough to show", "worker/lookups.go",
+		`l.controls.Sold(ctx, now.Add(-l.proof))`, `l.controls.Sold(ctx, now)`, life},
+	{"a failed lookup does not lengthen the schedule", "worker/doubt.go",
+		`		return t.park(hard, d, a.retry, err)
+`, `		d.Asked++
+		return t.park(hard, d, t.nextLook(d, time.Now()), err)
+`, life},
+	{"the second \"not found\" follows the first soon", "worker/rules.go",
+		`		next = min(next, tenth)
+`, `		next = min(next, max(tenth, next))
+`, life},
+	{"no more calls than may be unanswered", "upstream/pause/account.go",
+		`	case a.cause == noPause && a.unanswered < maxUnanswered:
+`, `	case a.cause == noPause:
+`, account},
+	{"a pause sends nothing", "upstream/pause/account.go",
+		`	case a.probing || a.lookupNext || now.Before(a.due):
+`, `	case false:
+`, account},
+	{"an account code pauses", "upstream/pause/account.go",
+		`		if a.cause != accountRefused {
+`, `		if false {
+`, account},
+	{"calls without an answer pause", "upstream/pause/account.go",
+		`a.silent >= maxSilent &&`, `a.silent < 0 &&`, account},
+	{"a refusal while the account is not known to work spends no attempt", "upstream/pause/account.go",
+		`		return counts
+	}
+	return ask
+`, `		return counts
+	}
+	return counts
+`, account},
+	{"a refusal of the lookup too pauses", "upstream/pause/account.go",
+		`	case saysNo(err) && a.cause == noPause:
+`, `	case false:
+`, account},
+	{"a lookup without an answer decides nothing", "upstream/pause/account.go",
+		`	return class == upstream.Refused || class == upstream.Account
+`, `	return class != ""
+`, account},
+	{"a refusal is not counted where the lookup is refused", "upstream/pause/account.go",
+		`why, err), now)
+	}
+	return notItsOwn
+`, `why, err), now)
+	}
+	return counts
+`, account},
+	{"a probe that is refused spends no attempt", "upstream/pause/account.go",
+		`	case probe, a.cause != noPause:
+		return notItsOwn
+`, `	case probe, a.cause != noPause:
+		return counts
+`, account},
+	{"a pause that begins while an order waits for its slot stops it", "worker/place.go",
+		`		case err == nil && permit.Stands():
+`, `		case err == nil:
+`, paused},
 }
