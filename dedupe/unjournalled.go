@@ -8,7 +8,7 @@ import (
 
 // clockSkew is how far the clocks of pods and servers may be apart.
 //
-// Source: assumption A4 of the design.
+// Source: design, section 10, A4.
 const clockSkew = 5 * time.Second
 
 // outlived says whether o is so old that it may have had a final whose TTL in

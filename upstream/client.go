@@ -115,7 +115,7 @@ func withPath(base *url.URL, path string) *url.URL {
 // the first byte left is Unreachable, after it Ambiguous. A connection that the
 // vendor has closed since Connect is Unreachable.
 //
-// Source: vendor/orderPackage.openapi.md; the classes: contract, section 7.
+// Source: upstream/VENDOR.md, "orderPackage"; the classes: contract, section 7, "Classes".
 func (l *Line) Place(ctx context.Context, o Order, sendBy time.Time) (Purchase, error) {
 	r, hide, fail := l.call(ctx, l.client.place, placeParams(o), sendBy)
 	if fail != nil {

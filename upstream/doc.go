@@ -1,8 +1,8 @@
 // Package upstream is the vendor, as one order sees it: an open
 // connection (Client.Connect), on it one signed attempt to buy it (Line.Place) or
-// one question whether it was bought (Line.Lookup), the account's right to send
-// either of them now (Quota.Wait), and whether the
-// vendor is well enough to be asked at all (Breaker.Enter).
+// one question whether it was bought (Line.Lookup), and the account's right to send
+// either of them now (Quota.Wait). Whether the vendor serves the account at all
+// is the question of package pause.
 //
 // What an order may rely on:
 //
@@ -25,6 +25,6 @@
 // client.go and line.go (the door), account.go, request.go, sign.go and secret.go (what is sent), call.go
 // and attempt.go (how it is sent, and how it is stopped), conns.go with quiet_*.go
 // (on which connection), answer.go and reply.go (what the answer means), redactor.go (what of it may be shown), lookup.go;
-// then quota.go with quota_slot.go and quota_script.go, and breaker.go with breaker_health.go,
-// which stand alone.
+// then quota.go with quota_slot.go and quota_script.go, which stand alone. What is known of the
+// vendor is in upstream/VENDOR.md.
 package upstream

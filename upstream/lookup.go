@@ -13,7 +13,7 @@ import (
 // MaxNumbers is the most numbers that one lookup may ask for, the control number
 // included, and the most rows that it is asked to return.
 //
-// Source: FACTS, "batch lookup".
+// Source: upstream/VENDOR.md, "Batch lookup".
 const MaxNumbers = 50
 
 // Question is what one lookup asks: which orders of Numbers the vendor has sold
@@ -43,7 +43,7 @@ type Row struct {
 // clock. The line ends with it. The error is always an *Error, and whatever its
 // class, it proves nothing about any of the numbers.
 //
-// Source: FACTS, "batch lookup".
+// Source: upstream/VENDOR.md, "Batch lookup".
 func (l *Line) Lookup(ctx context.Context, q Question, sendBy time.Time) (Page, error) {
 	if err := q.check(); err != nil {
 		l.Release()

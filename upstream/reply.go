@@ -13,7 +13,7 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 )
 
-// codeOK is the code of a success. Source: vendor/orderPackage.openapi.md.
+// codeOK is the code of a success. Source: upstream/VENDOR.md, "Answers".
 const codeOK = "200"
 
 // reply is the vendor's envelope, the same for every call.

@@ -13,7 +13,7 @@ import (
 // The values are already formatted as they are signed: integers in decimal,
 // booleans as 1 or 0, strings as they are.
 //
-// Source: vendor/FACTS.md, "signing" and "value formatting".
+// Source: upstream/VENDOR.md, "Signing" and "Value formatting".
 func Sign(params map[string]string, secret Secret) string {
 	var text []byte
 	for _, name := range slices.Sorted(maps.Keys(params)) {

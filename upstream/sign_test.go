@@ -11,7 +11,7 @@ import (
 	"unicode/utf8"
 )
 
-// Source: vendor/FACTS.md, "signing test vector".
+// Source: upstream/VENDOR.md, "Signing test vector".
 func TestSignPublishedVector(t *testing.T) {
 	params := map[string]string{
 		"appkey": "000001", "timestamp": "1556595508", "nonce": "24523", "userName": "wx", "age": "24", "sex": "1",

@@ -13,10 +13,13 @@
 // or for the vendor's lookup, goes back to the stream with a delay and holds
 // nothing here.
 //
-// To read it: order.go and result.go (what comes in, what goes out), decide.go
-// (every rule, pure), handle.go (one delivery, start to end), place.go (the
-// call), conclude.go (the result), reconcile.go (orders in doubt), stalled.go (a
-// store that is away), pool.go, working.go and beat.go (many deliveries, start
-// and stop); trace.go and metrics.go are what others see of it. JetStream is
-// behind the interfaces of delivery.go, in package natsio.
+// To read it: order.go and result.go (what comes in, what goes out), rules.go
+// (every rule, pure), outcome.go (one delivery, start to end), place.go (the
+// call), conclude.go (the result), doubt.go and lookups.go (orders in doubt),
+// retry.go (a store that is away), pool.go, inflight.go and heartbeat.go (many
+// deliveries, start and stop); observe.go and metrics.go are what others see of
+// it. JetStream is behind the interfaces of delivery.go, in package natsio.
+//
+// The design that comments cite is worker/DESIGN.md, which has a glossary; the
+// contract is worker/CONTRACT.md.
 package worker

@@ -85,7 +85,7 @@ func (e *InvalidError) Error() string {
 // Unwrap returns what the JSON reader said.
 func (e *InvalidError) Unwrap() error { return e.Err }
 
-// The rules of section 2, in the words that a dead letter gives.
+// The rules of section 2 of the contract, in the words that a dead letter gives.
 const (
 	rulePayload     = "one JSON object in UTF-8, no repeated name, no byte-order mark, nothing after it"
 	ruleOutTradeNo  = "required: a string of 1..32 printable ASCII characters, no space, no comma"

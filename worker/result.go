@@ -23,7 +23,7 @@ const (
 // Reason says why an order failed or was rejected.
 type Reason string
 
-// The reasons of section 3; Invalid and Conflict are those of a dead letter too.
+// The reasons of section 3 of the contract; Invalid and Conflict are those of a dead letter too.
 const (
 	PermanentCode     Reason = "permanent_code"
 	AttemptsExhausted Reason = "attempts_exhausted"

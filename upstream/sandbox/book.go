@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// State is what has become of a package. Source: FACTS, package states.
+// State is what has become of a package. Source: upstream/VENDOR.md, "Package states".
 type State int64
 
 // The states.

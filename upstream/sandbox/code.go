@@ -1,10 +1,10 @@
 package sandbox
 
-// CodeSuccess is the code of a success. Source: the reference.
+// CodeSuccess is the code of a success. Source: upstream/VENDOR.md, "Answers".
 const CodeSuccess = "200"
 
 // Codes that the vendor documents. A refused check uses those of the card and of
-// the package, the rest come from settings and rules. Source: FACTS, "codes".
+// the package, the rest come from settings and rules. Source: upstream/VENDOR.md, "Codes".
 const (
 	CodePermission       = "403"    // account: no permission
 	CodeFailed           = "500"    // operation failed, try again later; it does not say that nothing was bought

@@ -22,7 +22,7 @@ const (
 // How a call over the rate is answered, for Config.ThrottleAs.
 const (
 	ThrottleAsHTTP = "http" // HTTP 429
-	ThrottleAsCode = "code" // HTTP 200, as FACTS infers for every failure
+	ThrottleAsCode = "code" // HTTP 200, as upstream/VENDOR.md, "Answers", infers for every failure
 )
 
 // Config says how the vendor behaves. The zero value of every field but AppKey

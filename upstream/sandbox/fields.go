@@ -9,7 +9,7 @@ import (
 	"unicode/utf8"
 )
 
-// Limits of the fields. Source: the reference; the lookup's: FACTS, batch lookup.
+// Limits of the fields. Source: upstream/VENDOR.md, "orderPackage" and "Batch lookup".
 const (
 	maxOutTradeNoChars = 32
 	maxLookupNumbers   = 50

@@ -43,7 +43,7 @@ func (l rowList) MarshalJSON() ([]byte, error) {
 // number once, a purchase only when it is older than Config.LookupLag and in the
 // state that was asked for; then what mode does to them. The caller holds v.mu.
 //
-// Source: FACTS, batch lookup; the shapes are its assumption.
+// Source: upstream/VENDOR.md, "Batch lookup"; the shapes are its assumption.
 func (v *Vendor) lookup(req request, mode LookupMode) reply {
 	rows := []row{} // not nil: JSON has [] then
 	now := v.now()

@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// The vector that the vendor publishes; see FACTS.
+// The vector that the vendor publishes; see upstream/VENDOR.md, "Signing test vector".
 func TestSignatureVector(t *testing.T) {
 	fields := map[string]string{
 		"appkey": "000001", "timestamp": "1556595508", "nonce": "24523",

@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// Paths of the two calls. Source: the reference, the vendor's site index.
+// Paths of the two calls. Source: upstream/VENDOR.md, "orderPackage" and "Batch lookup".
 const (
 	OrderPath  = "/api/v3/package/orderPackage"
 	LookupPath = "/api/v3/package/getOrderPackageDetails"

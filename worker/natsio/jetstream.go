@@ -112,7 +112,7 @@ type findings struct {
 	orders           *jetstream.StreamInfo
 }
 
-// audit looks at everything of section 9 that is in NATS.
+// audit looks at everything of section 9 of the contract that is in NATS.
 func (j *JetStream) audit(ctx context.Context) (found findings, err error) {
 	if found.consumer, err = (*j.consumer.Load()).Info(ctx); err != nil {
 		return found, fmt.Errorf("consumer %s of stream %s: %w", j.names.Consumer, j.names.Orders, err)

@@ -41,7 +41,7 @@ type shown struct {
 	numbers  int  // different orderNumbers
 }
 
-// documented are the values of state that are. Source: FACTS, "package states".
+// documented are the values of state that are. Source: upstream/VENDOR.md, "Package states".
 var documented = []int64{0, 1, 2}
 
 // knownChecks ask for an order that was bought in every form, and say what follows.
