@@ -299,6 +299,10 @@ func TestResultByWhatTheVendorDoes(t *testing.T) {
 			want: worker.Result{Status: worker.Succeeded, Reconciled: true, Attempts: 1}, purchases: 1, calls: 2},
 		"expired": {request: `{"outTradeNo":"A","iccid":"8988308650100524999","packageCode":"P","expiresAt":"2020-01-01T00:00:00Z"}`,
 			want: worker.Result{Status: worker.Failed, Reason: worker.Expired}},
+		"expired at no time": {request: `{"outTradeNo":"A","iccid":"8988308650100524999","packageCode":"P","expiresAt":"0001-01-01T00:00:00Z"}`,
+			want: worker.Result{Status: worker.Failed, Reason: worker.Expired}},
+		"a typing error in expiresAt": {request: `{"outTradeNo":"A","iccid":"8988308650100524999","packageCode":"P","expires_at":"2020-01-01T00:00:00Z"}`,
+			want: worker.Result{Status: worker.Rejected, Reason: worker.Invalid}},
 		"refused, then expired": {rule: `always: refuse code=5001 message="no stock"`, change: func(r *worker.Rules) {
 			r.MaxAttempts, r.Backoff.Initial = 100, 500*time.Millisecond
 		}, request: `{"outTradeNo":"A","iccid":"8988308650100524999","packageCode":"P","expiresAt":"SOON"}`,
