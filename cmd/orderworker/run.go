@@ -37,6 +37,7 @@ func (c *runCmd) check(f *faults) {
 func (c *runCmd) Run(soft context.Context, std *std) error {
 	s := &c.Settings
 	log := newLogger(s.LogLevel, s.LogFormat, std.err)
+	s.warn(log)
 	registry := newRegistry()
 	var natsGate, redisGate, streamGate gate
 	admin, err := startAdmin(s.AdminAddr, s.AdminPprof, registry,
