@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
@@ -48,6 +49,7 @@ type world struct {
 	rate   float64       // of the account; 0: no limit
 	jitter time.Duration
 
+	log      io.Writer            // of the workers; nil: the test's
 	registry *prometheus.Registry // of the worker that was started last
 }
 
@@ -99,6 +101,10 @@ func (w *world) start() (stop func() error) {
 	if err != nil {
 		w.t.Fatal(err)
 	}
+	log := w.log
+	if log == nil {
+		log = zerolog.NewTestWriter(w.t)
+	}
 	journal := dedupe.NewJetStreamJournal(w.js, "ORDER_JOURNAL", "orders.journal", time.Hour)
 	w.registry = prometheus.NewRegistry()
 	run := worker.New(worker.Config{
@@ -113,7 +119,7 @@ func (w *world) start() (stop func() error) {
 			return line, nil
 		},
 		Slots:   upstream.NewQuota(w.rdb, upstream.AccountID(appkey, w.url), w.rate, w.jitter),
-		Metrics: worker.NewMetrics(w.registry), Logger: zerolog.New(zerolog.NewTestWriter(w.t)).Level(zerolog.WarnLevel),
+		Metrics: worker.NewMetrics(w.registry), Logger: zerolog.New(log).Level(zerolog.WarnLevel),
 	})
 	soft, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)

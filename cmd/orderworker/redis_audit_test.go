@@ -14,11 +14,26 @@ import (
 	"time"
 
 	"github.com/alicebob/miniredis/v2"
+	"github.com/nats-io/nats.go/jetstream"
 	"github.com/redis/go-redis/v9"
 	"github.com/rs/zerolog"
 
 	"orderworker/dedupe/storetest"
 )
+
+// whenReadyz waits until /readyz answers with status, and want in it.
+func whenReadyz(t *testing.T, admin string, status int, want string) {
+	t.Helper()
+	storetest.Eventually(t, "/readyz says "+want, func() bool {
+		resp, err := http.Get("http://" + admin + "/readyz")
+		if err != nil { // it does not listen yet
+			return false
+		}
+		defer resp.Body.Close()
+		body, _ := io.ReadAll(resp.Body)
+		return resp.StatusCode == status && strings.Contains(string(body), want)
+	})
+}
 
 // running is the address of a worker's admin server, and its log; the worker
 // looks at Redis often.
@@ -46,25 +61,43 @@ func running(d *desk) (admin string, log *syncBuffer) {
 func TestRedisThatIsAlteredIsReported(t *testing.T) {
 	d := newDesk(t, nil)
 	admin, log := running(d)
-	readyz := func(status int, want string) {
-		t.Helper()
-		storetest.Eventually(t, "/readyz says "+want, func() bool {
-			resp, err := http.Get("http://" + admin + "/readyz")
-			if err != nil { // it does not listen yet
-				return false
-			}
-			defer resp.Body.Close()
-			body, _ := io.ReadAll(resp.Body)
-			return resp.StatusCode == status && strings.Contains(string(body), want)
-		})
-	}
-	readyz(200, "ok")
+	whenReadyz(t, admin, 200, "ok")
 	d.ok(d.rdb.ConfigSet(t.Context(), "maxmemory-policy", "allkeys-lru").Err())
-	readyz(503, "redis: maxmemory-policy is allkeys-lru and must be noeviction")
+	whenReadyz(t, admin, 503, "redis: maxmemory-policy is allkeys-lru and must be noeviction")
 	d.ok(d.rdb.ConfigSet(t.Context(), "maxmemory-policy", "noeviction").Err())
-	readyz(200, "ok")
+	whenReadyz(t, admin, 200, "ok")
 	if text := log.String(); strings.Count(text, "maxmemory-policy is allkeys-lru") != 1 || !strings.Contains(text, `"level":"error"`) {
 		t.Errorf("want one error line:\n%s", text)
+	}
+}
+
+// What is done to the streams under a worker shows at /readyz too, until it is mended.
+func TestStreamsThatAreAlteredAreNotReady(t *testing.T) {
+	d := newDesk(t, map[string]string{"ORDERS_ACK_WAIT": "1s"})
+	admin, log := running(d)
+	whenReadyz(t, admin, 200, "ok")
+	alter := func(age time.Duration) {
+		t.Helper()
+		stream, err := d.js.Stream(t.Context(), "ORDERS")
+		d.ok(err)
+		config := stream.CachedInfo().Config
+		config.MaxAge = age
+		_, err = d.js.UpdateStream(t.Context(), config)
+		d.ok(err)
+	}
+	alter(time.Hour)
+	whenReadyz(t, admin, 503, "jetstream: an unfinished order could be dropped: stream ORDERS: max_age is 1h0m0s")
+	alter(0)
+	whenReadyz(t, admin, 200, "ok")
+
+	d.ok(d.js.DeleteStream(t.Context(), "ORDERS")) // and the subject is taken away, so that it cannot be made again
+	_, err := d.js.CreateStream(t.Context(), jetstream.StreamConfig{Name: "OTHER", Subjects: []string{"orders.package.request"}})
+	d.ok(err)
+	whenReadyz(t, admin, 503, "jetstream: stream ORDERS: ")
+	d.ok(d.js.DeleteStream(t.Context(), "OTHER"))
+	whenReadyz(t, admin, 200, "ok")
+	if text := log.String(); strings.Count(text, "was altered while running") != 1 || strings.Count(text, "orders cannot be pulled") != 1 {
+		t.Errorf("want one line each:\n%s", text)
 	}
 }
 
