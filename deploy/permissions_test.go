@@ -2,6 +2,7 @@ package deploy
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os/exec"
@@ -91,6 +92,26 @@ func TestLeastPermissions(t *testing.T) {
 		t.Errorf("settle:\n%s", settled)
 	}
 
+	// The doctor, run as the worker, is told what this user may do, and finds nothing missing.
+	doctor := exec.Command(binary(t), "doctor", "--json")
+	doctor.Env = environ(env)
+	report, _ := doctor.Output() // its exit status is that of all checks
+	var checks struct {
+		Checks []struct{ Check, Result, Detail string }
+	}
+	if err := json.Unmarshal(report, &checks); err != nil {
+		t.Fatalf("doctor: %v\n%s", err, report)
+	}
+	judged := false
+	for _, c := range checks.Checks {
+		if c.Check == "nats permissions" {
+			judged = c.Result == "ok"
+		}
+	}
+	if !judged {
+		t.Errorf("the doctor does not find the worker's permissions right:\n%s", report)
+	}
+
 	status, metrics := get(w.admin + "/metrics")
 	if status != 200 || !strings.Contains(metrics, `orderworker_dead_letters_total{reason="invalid"} 1`) {
 		t.Errorf("no dead letter: %d\n%s", status, metrics)
@@ -98,7 +119,7 @@ func TestLeastPermissions(t *testing.T) {
 	if text := strings.ToLower(w.log.String()); strings.Contains(text, "permissions violation") {
 		t.Errorf("the worker was refused something:\n%s", text)
 	}
-	used(t, "worker", "$JS.API.STREAM.MSG.GET.ORDER_RESULTS", "$JS.API.STREAM.INFO.KV_ORDER_CONTROL", "$JS.API.STREAM.MSG.GET.KV_ORDER_CONTROL")
+	used(t, "worker", "$JS.API.STREAM.INFO.KV_ORDER_CONTROL", "$JS.API.STREAM.MSG.GET.KV_ORDER_CONTROL")
 	info, err := as(t, s, "admin").Stream(t.Context(), "ORDERS")
 	if err != nil {
 		t.Fatal(err)

@@ -55,8 +55,16 @@ func (w *Worker) inspect(ctx context.Context, reported string) string {
 	case !isLossy:
 		reported = ""
 	}
-	w.metrics.pending.Set(float64(backlog.Pending))
+	w.waiting.Store(&backlog)
 	return reported
+}
+
+// backlog is what was waiting in the stream at the last look.
+func (w *Worker) backlog() Backlog {
+	if b := w.waiting.Load(); b != nil {
+		return *b
+	}
+	return Backlog{}
 }
 
 // renew extends the leases of orders. The error is of the store, if it was asked

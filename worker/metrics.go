@@ -21,7 +21,6 @@ type Metrics struct {
 	orderDuration prometheus.Histogram
 	quotaWait     prometheus.Histogram
 	inProgress    prometheus.Gauge
-	pending       prometheus.Gauge
 
 	doublePurchases prometheus.Counter
 	lookupBlind     prometheus.Gauge
@@ -58,8 +57,6 @@ func NewMetrics(r prometheus.Registerer) *Metrics {
 			"orderworker_quota_wait_seconds", "Time that an order waited for its slot in the account's quota.", call)),
 		inProgress: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "orderworker_in_progress", Help: "Orders in progress in this process."}),
-		pending: prometheus.NewGauge(prometheus.GaugeOpts{
-			Name: "orderworker_stream_pending", Help: "Requests in the stream that were not delivered yet."}),
 		refusals: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "orderworker_refusals_total", Help: "Refusals by the vendor's code: the first 20 codes, then other."}, []string{"code"}),
 		doublePurchases: prometheus.NewCounter(prometheus.CounterOpts{
@@ -69,13 +66,14 @@ func NewMetrics(r prometheus.Registerer) *Metrics {
 		registry: r, codes: make(map[string]bool),
 	}
 	r.MustRegister(m.results, m.duplicates, m.deadLetters, m.requests, m.refusals, m.requestTime, m.orderDuration,
-		m.quotaWait, m.inProgress, m.pending, m.doublePurchases, m.lookupBlind)
+		m.quotaWait, m.inProgress, m.doublePurchases, m.lookupBlind)
 	for _, s := range []Status{Succeeded, Failed, Rejected, InDoubt} {
 		m.results.WithLabelValues(string(s))
 	}
 	for _, reason := range []Reason{Invalid, Conflict} {
 		m.deadLetters.WithLabelValues(string(reason))
 	}
+	m.refusals.WithLabelValues("other")
 	for _, endpoint := range []string{"orderPackage", "getOrderPackageDetails"} {
 		m.requestTime.WithLabelValues(endpoint)
 		for _, class := range []upstream.Class{"success", upstream.Refused, upstream.Account, upstream.Throttled, upstream.Ambiguous, upstream.Unreachable} {
@@ -103,6 +101,17 @@ func (m *Metrics) watch(w *Worker) {
 			return float64(at.UnixMilli()) / 1000
 		}
 		return 0
+	})
+	gauge("orderworker_stream_pending", "Requests in the stream that were not delivered yet: the same from every process.",
+		func() float64 { return float64(w.backlog().Pending) })
+	gauge("orderworker_stream_ack_pending", "Requests that were delivered and not acknowledged, those that wait included: the same from every process.",
+		func() float64 { return float64(w.backlog().AckPending) })
+	gauge("orderworker_oldest_order_age_seconds", "Age of the oldest unfinished request; 0: there is none.", func() float64 {
+		oldest := w.backlog().Oldest
+		if oldest.IsZero() {
+			return 0
+		}
+		return max(0, time.Since(oldest).Seconds())
 	})
 	if s, ok := w.slots.(interface{ Spacing() time.Duration }); ok {
 		gauge("orderworker_quota_spacing_seconds", "Time between two requests of the fleet to the vendor; it grows when the vendor says too fast.",

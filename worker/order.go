@@ -7,7 +7,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -21,7 +23,7 @@ import (
 // Order is one order request: section 2 of the contract.
 type Order struct {
 	upstream.Order
-	ExpiresAt time.Time // zero: never
+	ExpiresAt *time.Time // nil: never
 }
 
 // Fingerprint tells two requests with one outTradeNo apart: a hash each of
@@ -59,10 +61,6 @@ func differences(a, b string) string {
 		}
 	}
 	return strings.Join(fields, ", ")
-}
-
-func (o Order) expired(now time.Time) bool {
-	return !o.ExpiresAt.IsZero() && now.After(o.ExpiresAt)
 }
 
 // InvalidError says which rule of the contract a payload breaks. A payload that
@@ -130,9 +128,35 @@ func DecodeOrder(payload []byte) (Order, error) {
 	})
 	check("expiresAt", ruleExpiresAt, func(raw jsontext.Value) bool {
 		var s string
-		return raw == nil || text(&s, func(s string) (ok bool) { o.ExpiresAt, ok = parseTime(s); return ok })(raw)
+		return raw == nil || text(&s, func(s string) bool {
+			at, ok := parseTime(s)
+			o.ExpiresAt = &at
+			return ok
+		})(raw)
 	})
+	errs = append(errs, misspelt(fields)...)
 	return o, errors.Join(errs...)
+}
+
+// names are those that a request can have.
+var names = []string{"outTradeNo", "iccid", "packageCode", "renew", "expiresAt"}
+
+// misspelt finds the fields that differ from one of names only in case, "_" or
+// "-". They are typing errors with money behind them: an order whose
+// "expires_at" is ignored is bought after its time.
+func misspelt(fields map[string]jsontext.Value) (errs []error) {
+	plain := strings.NewReplacer("_", "", "-", "")
+	for _, field := range slices.Sorted(maps.Keys(fields)) {
+		if fields[field] == nil || slices.Contains(names, field) {
+			continue
+		}
+		for _, name := range names {
+			if strings.EqualFold(plain.Replace(field), name) {
+				errs = append(errs, &InvalidError{Field: shown([]byte(field)), Value: shown(fields[field]), Rule: "no such field; did you mean " + name + "?"})
+			}
+		}
+	}
+	return errs
 }
 
 // readFields reads the one object that a payload is, strictly. A field that is

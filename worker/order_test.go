@@ -26,22 +26,24 @@ func TestDecodeOrderAccepts(t *testing.T) {
 		payload string
 		want    Order
 	}{
-		"the reference's example": {example, Order{Order: plain}},
-		"white space around it":   {" \n\t" + example + "\r\n ", Order{Order: plain}},
-		"unknown fields":          {extra(`"colour":"red","more":{"a":[1,{"b":null}]}`), Order{Order: plain}},
-		"another case is unknown": {extra(`"OutTradeNo":7,"RENEW":"x"`), Order{Order: plain}},
-		"null is absent":          {extra(`"renew":null,"expiresAt":null`), Order{Order: plain}},
-		"renew":                   {extra(`"renew":1`), with(func(o *Order) { o.Renew = renew(1) })},
-		"renew 0":                 {extra(`"renew":0`), with(func(o *Order) { o.Renew = renew(0) })},
-		"smallest renew":          {extra(`"renew":-9223372036854775808`), with(func(o *Order) { o.Renew = renew(-1 << 63) })},
+		"the reference's example":   {example, Order{Order: plain}},
+		"white space around it":     {" \n\t" + example + "\r\n ", Order{Order: plain}},
+		"unknown fields":            {extra(`"colour":"red","more":{"a":[1,{"b":null}]}`), Order{Order: plain}},
+		"unknown, much like one":    {extra(`"expires":7,"iccids":"x","renew.":1,"expiresAt2":"x"`), Order{Order: plain}},
+		"a misspelt null is absent": {extra(`"expires_at":null,"ICCID":null`), Order{Order: plain}},
+		"null is absent":            {extra(`"renew":null,"expiresAt":null`), Order{Order: plain}},
+		"renew":                     {extra(`"renew":1`), with(func(o *Order) { o.Renew = renew(1) })},
+		"renew 0":                   {extra(`"renew":0`), with(func(o *Order) { o.Renew = renew(0) })},
+		"smallest renew":            {extra(`"renew":-9223372036854775808`), with(func(o *Order) { o.Renew = renew(-1 << 63) })},
 		"expiresAt": {extra(`"expiresAt":"2026-11-23T10:00:00.5+08:00"`), with(func(o *Order) {
-			o.ExpiresAt = time.Date(2026, 11, 23, 2, 0, 0, 5e8, time.UTC)
+			o.ExpiresAt = new(time.Date(2026, 11, 23, 2, 0, 0, 5e8, time.UTC))
 		})},
+		"expiresAt zero": {extra(`"expiresAt":"0001-01-01T00:00:00Z"`), with(func(o *Order) { o.ExpiresAt = new(time.Time{}) })},
 		"expiresAt, lower case": {extra(`"expiresAt":"2026-11-23t10:00:00z"`), with(func(o *Order) {
-			o.ExpiresAt = time.Date(2026, 11, 23, 10, 0, 0, 0, time.UTC)
+			o.ExpiresAt = new(time.Date(2026, 11, 23, 10, 0, 0, 0, time.UTC))
 		})},
 		"expiresAt, leap second": {extra(`"expiresAt":"2016-12-31T23:59:60Z"`), with(func(o *Order) {
-			o.ExpiresAt = time.Date(2017, 1, 1, 0, 0, 0, 0, time.UTC)
+			o.ExpiresAt = new(time.Date(2017, 1, 1, 0, 0, 0, 0, time.UTC))
 		})},
 		"signs that mean something to NATS": {strings.Replace(example, "630000198311142676", `.*>%$\"\\`, 1),
 			with(func(o *Order) { o.OutTradeNo = `.*>%$"\` })},
@@ -56,7 +58,8 @@ func TestDecodeOrderAccepts(t *testing.T) {
 			if err != nil {
 				t.Fatalf("DecodeOrder: %v, want none", err)
 			}
-			if got.Fingerprint() != c.want.Fingerprint() || got.OutTradeNo != c.want.OutTradeNo || !got.ExpiresAt.Equal(c.want.ExpiresAt) {
+			if got.Fingerprint() != c.want.Fingerprint() || got.OutTradeNo != c.want.OutTradeNo ||
+				(got.ExpiresAt == nil) != (c.want.ExpiresAt == nil) || got.ExpiresAt != nil && !got.ExpiresAt.Equal(*c.want.ExpiresAt) {
 				t.Errorf("got %+v, want %+v", got, c.want)
 			}
 		})
@@ -65,6 +68,7 @@ func TestDecodeOrderAccepts(t *testing.T) {
 
 func TestDecodeOrderRefuses(t *testing.T) {
 	const no = "630000198311142676"
+	extra := func(more string) string { return example[:len(example)-1] + "," + more + "}" }
 	with := func(field, value string) string {
 		fields := map[string]json.RawMessage{}
 		if err := json.Unmarshal([]byte(example), &fields); err != nil {
@@ -133,6 +137,14 @@ func TestDecodeOrderRefuses(t *testing.T) {
 		"expiresAt without zone":  {with("expiresAt", `"2026-11-23T10:00:00"`), "expiresAt", "2026", no},
 		"expiresAt, one digit":    {with("expiresAt", `"2099-01-01T0:00:00Z"`), "expiresAt", "2099", no},
 		"expiresAt with a comma":  {with("expiresAt", `"2099-01-01T00:00:00,5Z"`), "expiresAt", "2099", no},
+		"expires_at":              {extra(`"expires_at":"2020-01-01T00:00:00Z"`), "expires_at", "did you mean expiresAt?", no},
+		"ICCID":                   {strings.Replace(example, "iccid", "ICCID", 1), "iccid", "ICCID: \"8988308650100524999\" breaks the rule: no such field; did you mean iccid?", no},
+		"out-trade-no":            {strings.Replace(example, "outTradeNo", "out-trade-no", 1), "outTradeNo", "did you mean outTradeNo?", ""},
+		"another name beside it":  {extra(`"OutTradeNo":7`), "OutTradeNo", "did you mean outTradeNo?", no},
+		"RENEW":                   {extra(`"RENEW":1`), "RENEW", "did you mean renew?", no},
+		"package_code_":           {extra(`"package_code_":"x"`), "package_code_", "did you mean packageCode?", no},
+		"expiresAt, in an escape": {extra(`"\u0045xpiresat":1`), "Expiresat", "did you mean expiresAt?", no},
+		"a very long name":        {extra(`"` + strings.Repeat("-", 5000) + `renew":1`), `"` + strings.Repeat("-", 64) + `"... (5005 bytes)`, "did you mean renew?", no},
 		"expiresAt not a day":     {with("expiresAt", `"2026-02-30T10:00:00Z"`), "expiresAt", "2026-02-30", no},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -141,7 +153,7 @@ func TestDecodeOrderRefuses(t *testing.T) {
 			if !ok {
 				t.Fatalf("error is %v, want an *InvalidError", err)
 			}
-			if e.Field != c.field || !strings.Contains(e.Error(), c.value) || e.Rule == "" || !strings.Contains(e.Error(), e.Rule) {
+			if e.Field != c.field || !strings.Contains(err.Error(), c.value) || e.Rule == "" || !strings.Contains(e.Error(), e.Rule) {
 				t.Errorf("error is %q, want it to name the field %s, a value with %q and the rule", e, c.field, c.value)
 			}
 			if got.OutTradeNo != c.number {
@@ -184,7 +196,7 @@ func TestFingerprintTellsOrdersApart(t *testing.T) {
 	if got := differences(x, y); got != "iccid, renew" {
 		t.Errorf("they differ in %q, want iccid and renew", got)
 	}
-	a := Order{Order: upstream.Order{OutTradeNo: "A", ICCID: "1"}, ExpiresAt: time.Now()}
+	a := Order{Order: upstream.Order{OutTradeNo: "A", ICCID: "1"}, ExpiresAt: new(time.Now())}
 	b := Order{Order: upstream.Order{OutTradeNo: "B", ICCID: "1"}}
 	if a.Fingerprint() != b.Fingerprint() {
 		t.Error("the fingerprint depends on more than iccid, packageCode and renew")

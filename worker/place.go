@@ -108,9 +108,9 @@ var errPaused = errors.New("orders are paused")
 // a connection is open and a slot is due, in this order.
 func (t *task) maySend(soft context.Context) (*send, error) {
 	ctx := soft
-	if expires := t.expiresAt(); !expires.IsZero() {
+	if expires := t.expiresAt(); expires != nil {
 		var cancel context.CancelFunc
-		ctx, cancel = context.WithDeadline(ctx, expires)
+		ctx, cancel = context.WithDeadline(ctx, *expires)
 		defer cancel()
 	}
 	for {
@@ -176,8 +176,8 @@ func (t *task) notSent(soft, hard context.Context, err error) outcome {
 // sendBy is the latest moment at which the request may leave.
 func (t *task) sendBy(slot time.Time) time.Time {
 	by := slot.Add(t.rules.sendWindow())
-	if expires := t.expiresAt(); !expires.IsZero() && expires.Before(by) {
-		return expires
+	if expires := t.expiresAt(); expires != nil && expires.Before(by) {
+		return *expires
 	}
 	return by
 }
@@ -225,16 +225,16 @@ func (t *task) expire(soft, hard context.Context) outcome {
 	return t.fail(hard, Expired, t.claim.Attempts)
 }
 
-// expiresAt is after when the order is not sent any more; zero: never. Only the
+// expiresAt is after when the order is not sent any more; nil: never. Only the
 // first request's counts: a duplicate changes nothing about the order.
-func (t *task) expiresAt() time.Time {
+func (t *task) expiresAt() *time.Time {
 	if t.claim.First != t.delivery.Seq {
-		return time.Time{}
+		return nil
 	}
 	return t.order.ExpiresAt
 }
 
 func (t *task) expired(now time.Time) bool {
 	at := t.expiresAt()
-	return !at.IsZero() && now.After(at)
+	return at != nil && now.After(*at)
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/cenkalti/backoff/v4"
@@ -57,6 +58,7 @@ type Worker struct {
 	tracer      trace.Tracer
 	inFlight    *inFlight
 	doubts      *doubts
+	waiting     atomic.Pointer[Backlog] // at the last look; nil: there was none
 	unavailable *unavailable
 }
 

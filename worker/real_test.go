@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
@@ -48,6 +49,7 @@ type world struct {
 	rate   float64       // of the account; 0: no limit
 	jitter time.Duration
 
+	log      io.Writer            // of the workers; nil: the test's
 	registry *prometheus.Registry // of the worker that was started last
 }
 
@@ -99,6 +101,10 @@ func (w *world) start() (stop func() error) {
 	if err != nil {
 		w.t.Fatal(err)
 	}
+	log := w.log
+	if log == nil {
+		log = zerolog.NewTestWriter(w.t)
+	}
 	journal := dedupe.NewJetStreamJournal(w.js, "ORDER_JOURNAL", "orders.journal", time.Hour)
 	w.registry = prometheus.NewRegistry()
 	run := worker.New(worker.Config{
@@ -113,7 +119,7 @@ func (w *world) start() (stop func() error) {
 			return line, nil
 		},
 		Slots:   upstream.NewQuota(w.rdb, upstream.AccountID(appkey, w.url), w.rate, w.jitter),
-		Metrics: worker.NewMetrics(w.registry), Logger: zerolog.New(zerolog.NewTestWriter(w.t)).Level(zerolog.WarnLevel),
+		Metrics: worker.NewMetrics(w.registry), Logger: zerolog.New(log).Level(zerolog.WarnLevel),
 	})
 	soft, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
@@ -299,6 +305,10 @@ func TestResultByWhatTheVendorDoes(t *testing.T) {
 			want: worker.Result{Status: worker.Succeeded, Reconciled: true, Attempts: 1}, purchases: 1, calls: 2},
 		"expired": {request: `{"outTradeNo":"A","iccid":"8988308650100524999","packageCode":"P","expiresAt":"2020-01-01T00:00:00Z"}`,
 			want: worker.Result{Status: worker.Failed, Reason: worker.Expired}},
+		"expired at no time": {request: `{"outTradeNo":"A","iccid":"8988308650100524999","packageCode":"P","expiresAt":"0001-01-01T00:00:00Z"}`,
+			want: worker.Result{Status: worker.Failed, Reason: worker.Expired}},
+		"a typing error in expiresAt": {request: `{"outTradeNo":"A","iccid":"8988308650100524999","packageCode":"P","expires_at":"2020-01-01T00:00:00Z"}`,
+			want: worker.Result{Status: worker.Rejected, Reason: worker.Invalid}},
 		"refused, then expired": {rule: `always: refuse code=5001 message="no stock"`, change: func(r *worker.Rules) {
 			r.MaxAttempts, r.Backoff.Initial = 100, 500*time.Millisecond
 		}, request: `{"outTradeNo":"A","iccid":"8988308650100524999","packageCode":"P","expiresAt":"SOON"}`,

@@ -9,6 +9,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/rs/zerolog"
+
 	"orderworker/upstream"
 )
 
@@ -80,6 +82,18 @@ func (s *Settings) checkReconcile(f *faults) {
 		f.add("RECONCILE_DELAY", "(%v) must be at least UPSTREAM_TIMEOUT (%v): a \"not found\" while the call may still run proves nothing", s.ReconcileDelay, s.UpstreamTimeout)
 	}
 	atLeast(f, "IN_DOUBT_NOTICE", s.InDoubtNotice, 0, "")
+}
+
+// safeReconcileDelay is long enough for a request that the vendor's kernel, or a
+// proxy in between, delivers late: retransmission goes on for about as long.
+const safeReconcileDelay = 2 * time.Minute
+
+// warn logs what is allowed, and dangerous.
+func (s *Settings) warn(log zerolog.Logger) {
+	if s.ReconcileDelay < safeReconcileDelay {
+		log.Warn().Stringer("reconcile_delay", s.ReconcileDelay).
+			Msg("RECONCILE_DELAY is less than 2m: a request that arrives late at the vendor after a \"not found\" is bought twice")
+	}
 }
 
 // codes are the lists of body codes, each under the name of its setting.

@@ -1,8 +1,14 @@
 package main
 
 import (
+	"bytes"
 	"strings"
 	"testing"
+	"time"
+
+	"github.com/rs/zerolog"
+
+	"orderworker/dedupe/storetest"
 )
 
 // Each case is one wrong setting; the fault must name it, show the value where
@@ -46,9 +52,9 @@ func TestFaults(t *testing.T) {
 		"UPSTREAM_TIMEOUT":         {"0": "(0s) must be more than 0", "-1s": "(-1s)", "10": "is not a duration", "Inf": "is not a duration"},
 		"UPSTREAM_RATE":            {"-1": "(-1) must be 0 (no limit) or", "NaN": "is not a finite number", "Inf": "is not a finite number", "-Inf": "finite", "1e400": "finite", "1e-9": "must be 0", "1e9": "must be 0", "x": "finite"},
 		"UPSTREAM_JITTER":          {"-1ms": "(-1ms) must be at least 0"},
-		"UPSTREAM_PERMANENT_CODES": {"1,,2": `("1,,2") has an empty entry`, ",": "empty entry", "200": "must not have 200", "429": "429, which is in UPSTREAM_PERMANENT_CODES too", "a b": "space"},
-		"UPSTREAM_THROTTLE_CODES":  {"429,": "empty entry", "429,200": "must not have 200"},
-		"UPSTREAM_DUPLICATE_CODES": {"429": `("429") has 429, which is in UPSTREAM_THROTTLE_CODES too`, "200": "must not have 200"},
+		"UPSTREAM_PERMANENT_CODES": {"1,,2": `("") is empty`, ",": "is empty", "200": `("200") means success`, "429": `("429") is among UPSTREAM_THROTTLE_CODES too`, "a b": "space"},
+		"UPSTREAM_THROTTLE_CODES":  {"429,": "is empty", "429,200": `("200") means success`},
+		"UPSTREAM_DUPLICATE_CODES": {"429": `UPSTREAM_THROTTLE_CODES ("429") is among UPSTREAM_DUPLICATE_CODES too`, "200": `("200") means success`},
 		"UPSTREAM_RECONCILE":       {"guess": `("guess") must be one of lookup, resend, hold`, "Lookup": "one of"},
 		"RECONCILE_DELAY":          {"0": "must be more than 0", "9s": "(9s) must be at least UPSTREAM_TIMEOUT (10s)", "-1s": "more than 0"},
 		"IN_DOUBT_NOTICE":          {"-1s": "(-1s) must be at least 0", "soon": "is not a duration"},
@@ -121,5 +127,23 @@ func TestRelationsWaitForTheirParts(t *testing.T) {
 	want := "UPSTREAM_TIMEOUT (\"x\") is not a duration, such as 500ms, 10s or 24h\nBACKOFF_INITIAL (-1s) must be more than 0"
 	if faults != want {
 		t.Errorf("got\n%s\nwant\n%s", faults, want)
+	}
+}
+
+// A short RECONCILE_DELAY is said at the start, and is not refused.
+func TestShortReconcileDelayIsAWarning(t *testing.T) {
+	for delay, warned := range map[time.Duration]bool{2*time.Minute - time.Millisecond: true, 2 * time.Minute: false, 10 * time.Minute: false} {
+		var log bytes.Buffer
+		(&Settings{ReconcileDelay: delay}).warn(zerolog.New(&log))
+		if got := strings.Contains(log.String(), `"level":"warn"`) && strings.Contains(log.String(), "RECONCILE_DELAY is less than 2m"); got != warned {
+			t.Errorf("%v: logged %q", delay, log.String())
+		}
+	}
+	var out, errs bytes.Buffer
+	status := run([]string{"run"}, runSettings(map[string]string{ // it goes on, to a Redis that refuses
+		"NATS_URL": storetest.NATS(t).ClientURL(), "REDIS_URL": "redis://:wrong@" + startRedis(t, "--requirepass", "right"), "RECONCILE_DELAY": "30s",
+	}), &out, &errs)
+	if status != statusFailed || !strings.Contains(errs.String(), "RECONCILE_DELAY is less than 2m") || !strings.Contains(errs.String(), "WRONGPASS") {
+		t.Errorf("exit status %d:\n%s", status, errs.String())
 	}
 }

@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/redis/go-redis/v9"
-	"github.com/rs/zerolog"
 
 	"orderworker/dedupe"
 )
@@ -108,15 +107,12 @@ var forget = redis.NewScript(`return redis.call('del', KEYS[1])`)
 // second; no order has it, as an outTradeNo has no spaces.
 const mayWrite = "orderworker asks whether it may write"
 
-// checkRedis asks whether client's server will do for deployment: the password is accepted,
-// writes and scripts are allowed, and maxmemory-policy is noeviction (an evicted order would
-// be bought again, were it not for the journal). It wraps errRefused where the
-// answer is no; any other error says that the server could not be asked, or
-// not yet. Where the policy is not told, as by a managed Redis, log gets a
-// warning.
-//
-// Source: https://redis.io/docs/latest/develop/reference/eviction/.
-func checkRedis(ctx context.Context, client redis.UniversalClient, deployment string, log zerolog.Logger) error {
+// checkRedis asks whether a's server will do for deployment: the password is accepted,
+// writes and scripts are allowed, and a finds nothing wrong. It wraps errRefused
+// where the answer is no; any other error says that the server could not be asked,
+// or not yet.
+func checkRedis(ctx context.Context, a *redisAudit, deployment string) error {
+	client := a.client
 	if err := client.Ping(ctx).Err(); err != nil {
 		return redisRefused("ping", err)
 	}
@@ -131,53 +127,17 @@ func checkRedis(ctx context.Context, client redis.UniversalClient, deployment st
 	if err := forget.Run(ctx, client, []string{key}).Err(); err != nil {
 		return redisRefused("run a script", err)
 	}
-	check := func(ctx context.Context, node *redis.Client) error {
-		policy, err := evictionPolicy(ctx, node)
-		switch {
-		case err != nil:
-			return redisRefused("ask for maxmemory-policy", err)
-		case policy == "":
-			log.Warn().Msg("redis does not tell its maxmemory-policy: make sure that it is noeviction, or orders will be forgotten")
-		case policy != "noeviction":
-			return fmt.Errorf("redis: maxmemory-policy is %s and must be noeviction, or orders will be forgotten: %w", policy, errRefused)
-		}
-		return nil
+	found, err := a.look(ctx)
+	if err != nil {
+		return err
 	}
-	switch c := client.(type) {
-	case *redis.ClusterClient:
-		return c.ForEachMaster(ctx, check)
-	case *redis.Client:
-		return check(ctx, c)
-	default:
-		return fmt.Errorf("redis: cannot check a %T", client)
+	if len(found.faults) > 0 {
+		return fmt.Errorf("%s: %w", found, errRefused)
 	}
-}
-
-// evictionPolicy is node's maxmemory-policy, empty where it does not tell. The
-// error is one of the connection.
-func evictionPolicy(ctx context.Context, node *redis.Client) (string, error) {
-	config, err := node.ConfigGet(ctx, "maxmemory-policy").Result()
-	if err == nil && config["maxmemory-policy"] != "" {
-		return config["maxmemory-policy"], nil
+	if found.untold {
+		a.log.Warn().Msg("redis does not tell its maxmemory-policy: make sure that it is noeviction, or orders will be forgotten")
 	}
-	if err != nil && !isReply(err) {
-		return "", err
-	}
-	info, err := node.Info(ctx, "memory").Result()
-	if err != nil && !isReply(err) {
-		return "", err
-	}
-	for line := range strings.Lines(info) {
-		if policy, ok := strings.CutPrefix(line, "maxmemory_policy:"); ok {
-			return strings.TrimSpace(policy), nil
-		}
-	}
-	return "", nil
-}
-
-// redisAnswers is the readiness check of client.
-func redisAnswers(client redis.UniversalClient) func(context.Context) error {
-	return func(ctx context.Context) error { return client.Ping(ctx).Err() }
+	return nil
 }
 
 // isReply reports whether the server itself said err.

@@ -77,7 +77,7 @@ func TestCheckRedis(t *testing.T) {
 			var log bytes.Buffer
 			ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 			defer cancel()
-			err := checkRedis(ctx, newClient(t, c.url), "ORDERS", zerolog.New(&log))
+			err := checkRedis(ctx, newRedisAudit(newClient(t, c.url), zerolog.New(&log)), "ORDERS")
 			if (err == nil) != (c.err == "") || err != nil && !strings.Contains(err.Error(), c.err) || errors.Is(err, errRefused) != c.refused {
 				t.Errorf("got %v, want refused %v and %q", err, c.refused, c.err)
 			}
@@ -105,11 +105,11 @@ func TestCheckRedisOverTLS(t *testing.T) {
 	startRedis(t, "--tls-port", port, "--tls-cert-file", cert, "--tls-key-file", key, "--tls-ca-cert-file", caFile, "--tls-auth-clients", "no")
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 	defer cancel()
-	err := checkRedis(ctx, newClient(t, "rediss://127.0.0.1:"+port), "ORDERS", zerolog.Nop())
+	err := checkRedis(ctx, newRedisAudit(newClient(t, "rediss://127.0.0.1:"+port), zerolog.Nop()), "ORDERS")
 	if !errors.Is(err, errRefused) || !strings.Contains(err.Error(), "certificate") {
 		t.Errorf("a certificate of nobody known: got %v", err)
 	}
-	if err := checkRedis(ctx, newClient(t, "rediss://127.0.0.1:"+port+"?skip_verify=true"), "ORDERS", zerolog.Nop()); err != nil {
+	if err := checkRedis(ctx, newRedisAudit(newClient(t, "rediss://127.0.0.1:"+port+"?skip_verify=true"), zerolog.Nop()), "ORDERS"); err != nil {
 		t.Errorf("unverified: got %v", err)
 	}
 }
@@ -117,19 +117,19 @@ func TestCheckRedisOverTLS(t *testing.T) {
 func TestCheckRedisOnMiniredis(t *testing.T) {
 	server := miniredis.RunT(t)
 	client := newClient(t, "redis://"+server.Addr())
-	if err := checkRedis(t.Context(), client, "ORDERS", zerolog.Nop()); err != nil {
+	if err := checkRedis(t.Context(), newRedisAudit(client, zerolog.Nop()), "ORDERS"); err != nil {
 		t.Fatal(err)
 	}
-	if err := redisAnswers(client)(t.Context()); err != nil {
+	if err := newRedisAudit(client, zerolog.Nop()).ready(t.Context()); err != nil {
 		t.Error(err)
 	}
 	server.Close()
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 	defer cancel()
-	if err := checkRedis(ctx, client, "ORDERS", zerolog.Nop()); err == nil || errors.Is(err, errRefused) {
+	if err := checkRedis(ctx, newRedisAudit(client, zerolog.Nop()), "ORDERS"); err == nil || errors.Is(err, errRefused) {
 		t.Errorf("a server that is gone: got %v", err)
 	}
-	if err := redisAnswers(client)(ctx); err == nil {
+	if err := newRedisAudit(client, zerolog.Nop()).ready(ctx); err == nil {
 		t.Error("ready without a server")
 	}
 }
@@ -150,7 +150,7 @@ func TestCheckRedisCluster(t *testing.T) {
 			defer cancel()
 			err := errors.New("not asked")
 			for ctx.Err() == nil { // until the node has noticed its slots
-				if err = checkRedis(ctx, client, "ORDERS", zerolog.Nop()); err == nil || errors.Is(err, errRefused) {
+				if err = checkRedis(ctx, newRedisAudit(client, zerolog.Nop()), "ORDERS"); err == nil || errors.Is(err, errRefused) {
 					break
 				}
 			}

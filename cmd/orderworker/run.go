@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -21,7 +22,10 @@ import (
 	"orderworker/worker/natsio"
 )
 
-type runCmd struct{ Settings }
+type runCmd struct {
+	Settings
+	redisPeriod time.Duration `kong:"-"` // of the looks at Redis; 0: redisAuditPeriod
+}
 
 func (c *runCmd) check(f *faults) {
 	c.Settings.check(f)
@@ -33,6 +37,7 @@ func (c *runCmd) check(f *faults) {
 func (c *runCmd) Run(soft context.Context, std *std) error {
 	s := &c.Settings
 	log := newLogger(s.LogLevel, s.LogFormat, std.err)
+	s.warn(log)
 	registry := newRegistry()
 	var natsGate, redisGate, streamGate gate
 	admin, err := startAdmin(s.AdminAddr, s.AdminPprof, registry,
@@ -66,11 +71,17 @@ func (c *runCmd) Run(soft context.Context, std *std) error {
 		return err
 	}
 	defer closeRedis(rdb)
-	err = waitFor(soft, "redis", log, redisGate.fail, func(ctx context.Context) error { return checkRedis(ctx, rdb, s.OrdersStream, log) })
+	memory := newRedisAudit(rdb, log)
+	err = waitFor(soft, "redis", log, redisGate.fail, func(ctx context.Context) error { return checkRedis(ctx, memory, s.OrdersStream) })
 	if err != nil {
 		return unlessStopped(soft, err)
 	}
-	redisGate.open(redisAnswers(rdb))
+	redisGate.open(memory.ready)
+	var watching sync.WaitGroup
+	defer watching.Wait()
+	soft, end := context.WithCancel(soft)
+	defer end()
+	watching.Go(func() { memory.watch(soft, cmp.Or(c.redisPeriod, redisAuditPeriod)) })
 
 	vendor, err := s.newVendor()
 	if err != nil {
@@ -88,14 +99,12 @@ func (c *runCmd) Run(soft context.Context, std *std) error {
 	streamGate.open(stream.Ready)
 
 	if s.UpstreamSecretFile != "" {
-		var watching sync.WaitGroup
 		watching.Go(func() {
 			s.watchSecret(soft, secretPoll, log, func(secret upstream.Secret) {
 				vendor.SetSecret(secret)
 				w.SecretChanged()
 			})
 		})
-		defer watching.Wait()
 	}
 	log.Info().Msg("taking orders")
 	err = w.Run(soft)

@@ -181,7 +181,7 @@ func (c *settleCmd) question(d doubtful, now time.Time) string {
 		return order + fmt.Sprintf("You say that it WAS BOUGHT, order number %s%s. The worker publishes it as succeeded; that cannot be taken back.", c.OrderNumber, id)
 	case expired(d, now):
 		return order + fmt.Sprintf("You say that it was NOT BOUGHT. It expired at %s, so the worker does not send it again but publishes it as failed; that cannot be taken back.",
-			worker.Time{Time: d.ExpiresAt})
+			worker.Time{Time: *d.ExpiresAt})
 	default:
 		return order + "You say that it was NOT BOUGHT. The worker sends it to the vendor again; if it was bought after all, it is bought twice."
 	}
@@ -204,7 +204,7 @@ func (c *settleCmd) done(d doubtful, now time.Time) string {
 }
 
 func expired(d doubtful, now time.Time) bool {
-	return !d.ExpiresAt.IsZero() && now.After(d.ExpiresAt)
+	return d.ExpiresAt != nil && now.After(*d.ExpiresAt)
 }
 
 // confirm asks the question on a terminal and wants a yes. Where nobody can

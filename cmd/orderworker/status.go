@@ -136,7 +136,7 @@ type requestView struct {
 	ICCID       string      `json:"iccid,omitempty"`
 	PackageCode string      `json:"packageCode,omitempty"`
 	Renew       *int64      `json:"renew,omitempty"`
-	ExpiresAt   time.Time   `json:"expiresAt,omitzero"`
+	ExpiresAt   *time.Time  `json:"expiresAt,omitempty"`
 }
 
 // vendorView is the lookup's answer.

@@ -138,7 +138,7 @@ func (v *requestView) facts(untaken *uint64) []string {
 		}[v.State],
 		when(v.ICCID != "", "received %s, iccid %s, package %s", v.Received, v.ICCID, v.PackageCode),
 		when(v.Renew != nil, "renew %d", deref(v.Renew)),
-		when(!v.ExpiresAt.IsZero(), "expires %s", worker.Time{Time: v.ExpiresAt}),
+		when(v.ExpiresAt != nil, "expires %s", worker.Time{Time: deref(v.ExpiresAt)}),
 	}
 }
 

@@ -254,23 +254,3 @@ func oldServer(version string) string {
 	}
 	return fmt.Sprintf("NATS: version is %s: a publisher can have the server write where it may not itself; use %d.%d or newer", version, minMajor, minMinor)
 }
-
-// maxSkew is how far the clocks of a fleet may be apart.
-const maxSkew = 5 * time.Second
-
-// skewed says what is wrong with the clock of this host, or the server's, which
-// said there at some moment between two of ours; "" for nothing.
-func skewed(before, there, after time.Time) string {
-	var apart time.Duration
-	switch {
-	case there.IsZero():
-	case there.Before(before):
-		apart = there.Sub(before)
-	case there.After(after):
-		apart = there.Sub(after)
-	}
-	if apart.Abs() <= maxSkew {
-		return ""
-	}
-	return fmt.Sprintf("NATS: its clock is %v from this host's: an order could be sent again too early; set both clocks by NTP", apart.Round(time.Millisecond))
-}

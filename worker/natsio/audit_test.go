@@ -507,26 +507,6 @@ func TestOldServerIsRefused(t *testing.T) {
 	wantLossy(t, js, "NATS: version is 2.9.1")
 }
 
-func TestSkewed(t *testing.T) {
-	t.Parallel()
-	now := time.Now()
-	for name, c := range map[string]struct {
-		there time.Time
-		bad   bool
-	}{
-		"between":      {now.Add(time.Second), false},
-		"a bit early":  {now.Add(-4 * time.Second), false},
-		"a bit late":   {now.Add(6 * time.Second), false}, // 4 s after the answer came
-		"6 s early":    {now.Add(-6 * time.Second), true},
-		"6 s late":     {now.Add(8*time.Second + time.Millisecond), true},
-		"does not say": {time.Time{}, false},
-	} {
-		if got := skewed(now, c.there, now.Add(2*time.Second)); (got != "") != c.bad {
-			t.Errorf("%s: %q", name, got)
-		}
-	}
-}
-
 func TestBacklog(t *testing.T) {
 	t.Parallel()
 	for name, change := range map[string]func(*jetstream.StreamConfig){

@@ -24,6 +24,7 @@ type JetStream struct {
 	consumer atomic.Pointer[jetstream.Consumer]
 	lost     atomic.Bool // the consumer did not answer: look for it before the next pull
 	ackWait  time.Duration
+	clock    worker.Clock
 	warned   atomic.Pointer[string] // the faults that were tolerated last
 	trouble  [2]atomic.Pointer[error]
 }
@@ -39,7 +40,7 @@ const (
 // drop an unfinished order, or break another promise; it wraps ErrUnfit where
 // one cannot be used at all. logger is told of each stream that is made.
 func Open(ctx context.Context, js jetstream.JetStream, names Streams, logger zerolog.Logger) (*JetStream, error) {
-	j := &JetStream{js: js, names: names, logger: logger, puller: newPuller(js.Conn()), ackWait: names.AckWait}
+	j := &JetStream{js: js, names: names, logger: logger, puller: newPuller(js.Conn()), ackWait: names.AckWait, clock: worker.Clock{Server: "NATS"}}
 	for _, config := range j.names.all() {
 		if err := j.ensureStream(ctx, config); err != nil {
 			return nil, err
@@ -121,7 +122,7 @@ func (j *JetStream) audit(ctx context.Context) (found findings, err error) {
 		found.faults = append(found.faults, old)
 	}
 	for _, want := range j.names.all() {
-		before := time.Now().Round(0) // wall clock
+		before := time.Now()
 		stream, err := j.js.Stream(ctx, want.Name)
 		switch {
 		case errors.Is(err, jetstream.ErrStreamNotFound) && want.Name == j.names.Journal:
@@ -137,7 +138,7 @@ func (j *JetStream) audit(ctx context.Context) (found findings, err error) {
 		switch want.Name {
 		case j.names.Orders:
 			found.orders = stream.CachedInfo()
-			if fault := skewed(before, stream.CachedInfo().TimeStamp, time.Now().Round(0)); fault != "" {
+			if fault := j.clock.Compare(before, stream.CachedInfo().TimeStamp, time.Now()); fault != "" {
 				found.faults = append(found.faults, fault)
 			}
 			consumer := judgedConsumer{found.consumer.Config, config, j.names.OrdersSubject, j.names.Concurrency, j.ackWait, time.Now()}

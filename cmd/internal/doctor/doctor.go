@@ -8,6 +8,8 @@ import (
 	"sync"
 	"time"
 	"unicode"
+
+	"orderworker/worker"
 )
 
 // Result is how a check ended.
@@ -195,14 +197,11 @@ func printable(s string) string {
 	return s
 }
 
-// maxSkew is how far two clocks may be apart. Source: contract, section 9.
-const maxSkew = 5 * time.Second
-
 // skewed judges a clock that said server while this host's went from before to after.
 func skewed(server, before, after time.Time) Finding {
 	apart := server.Sub(before.Add(after.Sub(before) / 2)).Abs().Round(time.Millisecond)
-	if apart > maxSkew {
-		return failed("%v apart from this host's, at most %v are allowed", apart, maxSkew)
+	if worker.Skew(before, server, after).Abs() > worker.MaxSkew {
+		return failed("%v apart from this host's, at most %v are allowed", apart, worker.MaxSkew)
 	}
 	return fine("%v apart from this host's", apart)
 }

@@ -55,7 +55,7 @@ func TestPrintable(t *testing.T) {
 
 func TestSkewed(t *testing.T) {
 	now := time.Now()
-	for apart, want := range map[time.Duration]Result{0: OK, 4900 * time.Millisecond: OK, -4900 * time.Millisecond: OK, 5100 * time.Millisecond: Failed, -5100 * time.Millisecond: Failed} {
+	for apart, want := range map[time.Duration]Result{0: OK, 5900 * time.Millisecond: OK, -5900 * time.Millisecond: OK, 6100 * time.Millisecond: Failed, -6100 * time.Millisecond: Failed} {
 		if got := skewed(now.Add(apart), now.Add(-time.Second), now.Add(time.Second)); got.Result != want {
 			t.Errorf("%v: %+v", apart, got)
 		}
