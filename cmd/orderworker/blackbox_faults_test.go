@@ -70,7 +70,7 @@ func restartRedis(w *world, n int) {
 // anyFault makes one of them all, drawn by lot; the last have not healed yet.
 func anyFault(w *world, n int) {
 	faults := []func(*world, int){
-		killWorker, loseWorkerAndRedis, freezeWorker, restartRedis, deleteConsumer, restartNATS,
+		killWorker, loseWorkerAndRedis, freezeWorker, restartRedis, deleteConsumer, restartNATS, hostilePublisher, foreignMessages,
 		breakLink(natsLink), breakLink(redisLink), breakLink(vendorLink),
 	}
 	faults[w.random.IntN(len(faults))](w, w.random.IntN(100))
@@ -84,4 +84,20 @@ func loseWorkerAndRedis(w *world, n int) {
 	p.kill()
 	w.flush()
 	p.start()
+}
+
+// loseQuota makes the faults that could let more be sent than the account's rate:
+// Redis forgets what was sent, and workers die or stand still with a slot.
+func loseQuota(w *world, n int) {
+	switch n % 4 {
+	case 0:
+		w.pass(500*time.Millisecond, 2*time.Second)
+		w.flush()
+	case 1:
+		freezeWorker(w, n/4)
+	case 2:
+		restartRedis(w, n/4)
+	case 3:
+		killWorker(w, n)
+	}
 }

@@ -99,12 +99,17 @@ func restartNATS(w *world, n int) {
 // again as new.
 func deleteConsumer(w *world, n int) {
 	w.pass(500*time.Millisecond, 2*time.Second)
-	ctx, cancel := context.WithTimeout(w.t.Context(), 10*time.Second)
-	defer cancel()
-	w.until("the consumer is deleted", func() bool { return w.js.DeleteConsumer(ctx, "ORDERS", "order-worker") == nil })
+	w.deleteConsumer()
 	if n%2 == 1 {
 		w.flush()
 	}
+}
+
+func (w *world) deleteConsumer() {
+	w.t.Helper()
+	ctx, cancel := context.WithTimeout(w.t.Context(), 10*time.Second)
+	defer cancel()
+	w.until("the consumer is deleted", func() bool { return w.js.DeleteConsumer(ctx, w.stream("ORDERS"), "order-worker") == nil })
 }
 
 // replicated are the streams that a cluster holds.

@@ -1,9 +1,11 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"sync"
 	"testing"
 	"time"
@@ -14,10 +16,13 @@ import (
 
 // request is an order request, as its publisher sees it.
 type request struct {
-	OutTradeNo  string `json:"outTradeNo"`
-	ICCID       string `json:"iccid"`
-	PackageCode string `json:"packageCode"`
-	again       bool   // published before: without a Nats-Msg-Id, so that the stream takes it
+	OutTradeNo  string      `json:"outTradeNo"`
+	ICCID       string      `json:"iccid"`
+	PackageCode string      `json:"packageCode"`
+	again       bool        // published before: without a Nats-Msg-Id, so that the stream takes it
+	empty       bool        // without a payload
+	header      nats.Header // more headers
+	subject     string      // another one than that of requests
 }
 
 // newOrders makes n orders: most can be bought, one in a hundred never can, one
@@ -38,6 +43,22 @@ func (w *world) newOrders(n int) []request {
 	return made
 }
 
+// newPlain makes n orders that can be bought.
+func (w *world) newPlain(n int) []request {
+	var made []request
+	for range n {
+		made = append(made, w.buyable())
+	}
+	return made
+}
+
+// buyable is one more order, which can be bought.
+func (w *world) buyable() request {
+	o := request{OutTradeNo: fmt.Sprintf("order-%06d", len(w.orders)), ICCID: "8988308650100524999", PackageCode: "CN-5M"}
+	w.orders = append(w.orders, o)
+	return o
+}
+
 // newInvalid makes a request that is a dead letter, and has no number to reject.
 func (w *world) newInvalid() request {
 	w.invalid++
@@ -47,18 +68,19 @@ func (w *world) newInvalid() request {
 // publisher stores requests, and repeats each until it is stored. One in
 // twenty it stores twice.
 type publisher struct {
-	js     jetstream.JetStream
-	mu     sync.Mutex
-	more   *sync.Cond
-	queue  []request
-	unsure int // not known to be stored
-	ended  bool
+	js      jetstream.JetStream
+	subject string
+	mu      sync.Mutex
+	more    *sync.Cond
+	queue   []request
+	unsure  int // not known to be stored
+	ended   bool
 }
 
 const publishers = 4
 
-func newPublisher(t *testing.T, js jetstream.JetStream) *publisher {
-	p := &publisher{js: js}
+func newPublisher(t *testing.T, js jetstream.JetStream, subject string) *publisher {
+	p := &publisher{js: js, subject: subject}
 	p.more = sync.NewCond(&p.mu)
 	ctx, cancel := context.WithCancel(context.Background())
 	var running sync.WaitGroup
@@ -127,13 +149,17 @@ func (p *publisher) run(ctx context.Context) {
 
 // publish reports whether the stream has r. It may have it otherwise too.
 func (p *publisher) publish(ctx context.Context, r request) bool {
-	msg := nats.NewMsg("orders.package.request")
+	msg := nats.NewMsg(cmp.Or(r.subject, p.subject))
+	maps.Copy(msg.Header, r.header)
 	if !r.again {
 		msg.Header.Set(nats.MsgIdHdr, r.OutTradeNo)
 	}
 	var err error
 	if msg.Data, err = json.Marshal(r); err != nil {
 		panic(err)
+	}
+	if r.empty {
+		msg.Data = nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
 	defer cancel()

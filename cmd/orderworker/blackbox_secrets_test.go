@@ -120,9 +120,9 @@ func (w *world) readShown() {
 	w.t.Helper()
 	w.spilled.stopWatch()
 	for _, stream := range []string{"ORDER_RESULTS", "ORDERS_DEAD", "ORDER_JOURNAL"} {
-		w.messages(stream, func(msg jetstream.Msg) {
-			w.spilled.read("a message in "+stream, strings.NewReader(fmt.Sprint(msg.Subject(), msg.Headers())))
-			w.spilled.read("a message in "+stream, strings.NewReader(string(msg.Data())))
+		w.messages(stream, func(msg *jetstream.RawStreamMsg) {
+			w.spilled.read("a message in "+stream, strings.NewReader(fmt.Sprint(msg.Subject, msg.Header)))
+			w.spilled.read("a message in "+stream, strings.NewReader(string(msg.Data)))
 		})
 	}
 	for _, more := range [][]string{

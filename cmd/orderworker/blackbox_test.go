@@ -11,10 +11,12 @@ import (
 )
 
 // The black-box test: blackbox_test.go (scenarios), blackbox_world_test.go
-// (everything that runs) with blackbox_process_test.go, blackbox_publisher_test.go
-// and blackbox_proxy_test.go, the faults in blackbox_faults_test.go,
-// blackbox_nats_test.go and blackbox_proxy_test.go, blackbox_verdict_test.go, and
-// blackbox_secrets_test.go (nothing of what must not be seen).
+// (everything that runs) with blackbox_process_test.go, blackbox_publisher_test.go,
+// blackbox_vendor_test.go, blackbox_deployment_test.go and blackbox_proxy_test.go;
+// the faults in blackbox_faults_test.go, blackbox_nats_test.go, blackbox_proxy_test.go,
+// blackbox_hostile_test.go and blackbox_account_test.go; the judge in
+// blackbox_verdict_test.go and blackbox_events_test.go, and blackbox_secrets_test.go
+// (nothing of what must not be seen).
 var (
 	soak       = flag.Float64("soak", 0, "run the black-box scenarios in their long form, so many times as long; 0 = the short form")
 	soakAtOnce = flag.Int("soak.at-once", 5, "how many black-box scenarios run at once")
@@ -49,6 +51,11 @@ var scenarios = []scenario{
 	{"link to the vendor", setup{proxied: true}, breakLink(vendorLink), size{6, 200}, size{120, 4000}},
 	{"cluster leader killed", setup{nodes: 3, natsDies: true}, killLeader, size{2, 200}, size{30, 3000}},
 	{"cluster node wiped", setup{nodes: 3, natsDies: true}, wipeNode, size{1, 150}, size{15, 1500}},
+	{"hostile publisher", setup{}, hostilePublisher, size{3, 150}, size{60, 3000}},
+	{"foreign messages", setup{}, foreignMessages, size{3, 150}, size{60, 3000}},
+	{"two deployments", setup{beside: true}, eitherDeployment, size{4, 200}, size{100, 4000}},
+	{"account changed", setup{accounts: true}, changeAccount, size{2, 200}, size{40, 3000}},
+	{"quota", setup{rate: 40}, loseQuota, size{4, 300}, size{60, 4500}},
 }
 
 // TestBlackBox runs the built program against real servers through every
@@ -67,18 +74,20 @@ func TestBlackBox(t *testing.T) {
 	t.Logf("seed %d: repeat with -soak.seed=%[1]d", seed)
 	// Not t.Parallel: mostly they wait, so there may be more of them than cores.
 	var all sync.WaitGroup
+	var sum tally
 	turn := make(chan struct{}, *soakAtOnce)
 	for _, s := range scenarios {
 		all.Go(func() {
 			turn <- struct{}{}
 			defer func() { <-turn }()
-			t.Run(s.name, func(t *testing.T) { s.run(t, programs, seed) })
+			t.Run(s.name, func(t *testing.T) { s.run(t, programs, seed, &sum) })
 		})
 	}
 	all.Wait()
+	t.Logf("SUMMARY of all: %s", &sum)
 }
 
-func (s scenario) run(t *testing.T, programs programs, seed uint64) {
+func (s scenario) run(t *testing.T, programs programs, seed uint64, sum *tally) {
 	size := s.short
 	if *soak > 0 {
 		size.faults, size.orders = int(float64(s.long.faults)**soak), int(float64(s.long.orders)**soak)
@@ -88,18 +97,53 @@ func (s scenario) run(t *testing.T, programs programs, seed uint64) {
 	w := newWorld(t, programs, s.setup, rand.NewPCG(seed, ofName.Sum64()))
 	began := time.Now()
 	w.endure(s.fault, size)
-	v := w.verdict()
-	t.Logf("SUMMARY %s: %s; %v", s.name, v.summary(size), time.Since(began).Round(time.Second))
-	v.report(t)
+	for _, d := range w.deployments() {
+		v := d.verdict()
+		t.Logf("SUMMARY %s%s: %s; %v", s.name, d.side, v.summary(size), time.Since(began).Round(time.Second))
+		v.report(t)
+		sum.add(size, v)
+	}
 }
 
-// endure makes the faults, and lets the orders come in evenly between them.
+// tally adds up the verdicts of all scenarios.
+type tally struct {
+	mu                                   sync.Mutex
+	faults, orders                       int
+	doubles, lost, contradictions, above int
+}
+
+func (s *tally) add(size size, v *verdict) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if v.w.side == "" { // the faults of two deployments are the same
+		s.faults += size.faults
+	}
+	s.orders += v.orders
+	s.doubles += len(v.doubles)
+	s.lost += len(v.lost)
+	s.contradictions += len(v.contradictions)
+	s.above += v.above
+}
+
+func (s *tally) String() string {
+	return fmt.Sprintf("%d faults, %d orders: %d double purchases, %d lost, %d contradictions, %d seconds above the rate (bound 3/n = %.2g)",
+		s.faults, s.orders, s.doubles, s.lost, s.contradictions, s.above, bound(s.orders))
+}
+
+// endure makes the faults, and lets the orders come in evenly between them. The
+// first can all be bought: nothing is sent again before an order is known by
+// which a lookup can be checked.
 func (w *world) endure(fault func(w *world, n int), size size) {
-	w.publisher.enqueue(w.newOrders(size.orders / (size.faults + 1))...)
-	w.publisher.enqueue(w.newInvalid())
+	for _, d := range w.deployments() {
+		d.publisher.enqueue(d.newPlain(10)...)
+		d.publisher.enqueue(d.newOrders(size.orders / (size.faults + 1))...)
+		d.publisher.enqueue(d.newInvalid())
+	}
 	for n := range size.faults {
 		upTo := size.orders * (n + 2) / (size.faults + 1)
-		w.publisher.enqueue(w.newOrders(upTo - len(w.orders))...)
+		for _, d := range w.deployments() {
+			d.publisher.enqueue(d.newOrders(max(0, upTo-len(d.orders)))...)
+		}
 		fault(w, n)
 	}
 }

@@ -1,31 +1,28 @@
 package main
 
 import (
-	"context"
-	"encoding/json"
-	"errors"
 	"fmt"
-	"net/http"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
-	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
-	"orderworker/upstream/sandbox"
 	"orderworker/worker"
 )
 
-// verdict is what became of a scenario's orders, by the vendor's book and the
+// verdict is what became of a scenario's orders, by the vendors' books and the
 // streams alone. The lists hold one line for each order that ended wrong.
 type verdict struct {
 	w                             *world
 	orders, bought, failed, found int             // found: by the lookup
+	notices                       int             // in_doubt events
 	took                          []time.Duration // from stored to result
 	slowest                       time.Duration
 	slowestNo                     string
+	peak                          int // the most calls in a sliding second that a vendor saw
+	above                         int // sliding seconds with more calls than the rate allows, by each vendor's account
 	doubles, lost, contradictions []string
 }
 
@@ -37,7 +34,9 @@ const patience = 60 * time.Second
 // workers, and judges.
 func (w *world) verdict() *verdict {
 	w.t.Helper()
+	w.takeTurns()
 	w.drain()
+	w.checkHeld()
 	w.readShown()
 	for _, p := range w.workers {
 		if !p.stop(30 * time.Second) {
@@ -67,91 +66,39 @@ func (w *world) drain() {
 // unfinished counts the requests that are not stored or not acknowledged.
 func (w *world) unfinished() int {
 	waiting := w.publisher.left()
-	stream, err := w.js.Stream(w.t.Context(), "ORDERS")
+	in, err := w.count("ORDERS", w.subject(requestSubject))
 	if err != nil {
 		return waiting + 1 // it cannot be seen: at least that is not finished
 	}
-	return waiting + int(stream.CachedInfo().State.Msgs)
+	return waiting + in
 }
 
-// judge compares the vendor's book with the result events, by their
-// Nats-Msg-Id.
-func (w *world) judge(book sandbox.Book, events map[string][]event) *verdict {
-	v := &verdict{w: w, orders: len(w.orders)}
-	numbers := map[string]string{}
-	for _, p := range slices.Backward(book.Purchases) { // of two, the first counts
-		numbers[p.OutTradeNo] = p.OrderNumber
+// count is how many messages of a subject a stream holds.
+func (w *world) count(stream, subject string) (int, error) {
+	s, err := w.js.Stream(w.t.Context(), w.stream(stream))
+	if err != nil {
+		return 0, err
 	}
-	v.bought = len(book.PerOutTradeNo)
-	for no, n := range book.PerOutTradeNo {
-		if n > 1 {
-			v.doubles = append(v.doubles, fmt.Sprintf("%s was bought %d times", no, n))
-		}
+	info, err := s.Info(w.t.Context(), jetstream.WithSubjectFilter(subject))
+	if err != nil {
+		return 0, err
 	}
-	known := map[string]bool{}
-	for _, o := range w.orders {
-		known[o.OutTradeNo] = true
-		ends := events[o.OutTradeNo]
-		if len(ends) == 0 {
-			v.lost = append(v.lost, fmt.Sprintf("%s has no result; bought as %q", o.OutTradeNo, numbers[o.OutTradeNo]))
-			continue
-		}
-		if why := contradiction(o, ends, numbers[o.OutTradeNo]); why != "" {
-			v.contradictions = append(v.contradictions, fmt.Sprintf("%s %s", o.OutTradeNo, why))
-		}
-		if ends[0].result.Status == worker.Failed {
-			v.failed++
-		}
-		took := ends[0].result.CompletedAt.Sub(ends[0].result.ReceivedAt.Time)
-		v.took = append(v.took, took)
-		if took > v.slowest {
-			v.slowest, v.slowestNo = took, o.OutTradeNo
-		}
-		if ends[0].result.Reconciled {
-			v.found++
-		}
-	}
-	for no := range book.PerOutTradeNo {
-		if !known[no] {
-			v.contradictions = append(v.contradictions, no+" was bought, and nobody ordered it")
-		}
-	}
-	return v
+	return int(info.State.Subjects[subject]), nil
 }
 
-// contradiction says what is wrong with the ends of o, which the vendor sold
-// as number; empty: it was not sold. The same event may have come again, but
-// then with the same words.
-func contradiction(o request, ends []event, number string) string {
-	first := ends[0]
-	for _, e := range ends[1:] {
-		if e.id != first.id || e.payload != first.payload {
-			return fmt.Sprintf("ended twice:\n\t%s %s\n\t%s %s", first.id, first.payload, e.id, e.payload)
-		}
-	}
-	switch r := first.result; {
-	case first.id != r.OutTradeNo+"."+string(r.Status):
-		return fmt.Sprintf("has the wrong Nats-Msg-Id %q: %s", first.id, first.payload)
-	case r.ICCID != o.ICCID || r.PackageCode != o.PackageCode:
-		return "ended as another order: " + first.payload
-	case r.Status != worker.Succeeded && r.Status != worker.Failed:
-		return "ended as neither succeeded nor failed: " + first.payload
-	case r.Status == worker.Succeeded && r.OrderNumber != number:
-		return fmt.Sprintf("was sold as %q: %s", number, first.payload)
-	case r.Status == worker.Failed && number != "":
-		return fmt.Sprintf("failed, and was sold as %q: %s", number, first.payload)
-	case r.Status == worker.Succeeded && o.PackageCode != "CN-5M":
-		return "succeeded, and the vendor always refuses it: " + first.payload
-	}
-	return ""
-}
-
-// summary is the scenario's one line. Where none of n orders ended wrong, the
-// rate of wrong ends is below 3/n, with 95 % confidence.
+// summary is the scenario's one line.
 func (v *verdict) summary(s size) string {
-	return fmt.Sprintf("%d faults, %d orders (%d bought, %d failed, %d found by lookup, the slowest took %v): %d double purchases, %d lost, %d contradictions (bound 3/n = %.2g)",
-		s.faults, v.orders, v.bought, v.failed, v.found, v.slowest.Round(time.Second), len(v.doubles), len(v.lost), len(v.contradictions), 3/float64(max(1, v.orders)))
+	rate := "no rate"
+	if v.w.rate > 0 {
+		rate = fmt.Sprintf("at most %d calls in a second of %d", v.peak, v.w.rate)
+	}
+	return fmt.Sprintf("%d faults, %d orders (%d bought, %d failed, %d found by lookup, %d noticed in doubt, the slowest took %v; %s): %d double purchases, %d lost, %d contradictions, %d seconds above the rate (bound 3/n = %.2g)",
+		s.faults, v.orders, v.bought, v.failed, v.found, v.notices, v.slowest.Round(time.Second), rate, len(v.doubles), len(v.lost), len(v.contradictions), v.above, bound(v.orders))
 }
+
+// bound is what the rate of wrong ends is below, with 95 % confidence, where none
+// of n orders ended wrong.
+func bound(n int) float64 { return 3 / float64(max(1, n)) }
 
 // report fails the test where an order ended wrong, with what the logs say of
 // the first few.
@@ -181,15 +128,31 @@ func (v *verdict) report(t *testing.T) {
 	if seen := v.w.spilled.answers; seen["/metrics 200"] == 0 || seen["/readyz 200"]+seen["/readyz 503"] == 0 {
 		t.Errorf("pages seen: %v", seen)
 	}
+	if v.above > 0 {
+		t.Errorf("%d sliding seconds above the rate of %d, the most %d", v.above, v.w.rate, v.peak)
+	}
+	v.w.reportOthers()
+}
+
+// reportOthers fails the test where what is no order did not stay what it was: a
+// dead letter, or a message that is not ours.
+func (w *world) reportOthers() {
+	w.t.Helper()
 	dead := 0
-	v.w.messages("ORDERS_DEAD", func(msg jetstream.Msg) {
+	w.messages("ORDERS_DEAD", func(msg *jetstream.RawStreamMsg) {
 		dead++
-		if reason := msg.Headers().Get("Dead-Reason"); reason != string(worker.Invalid) || v.w.invalid == 0 {
-			t.Errorf("a dead letter, %s: %s", reason, msg.Data())
+		if reason := msg.Header.Get("Dead-Reason"); reason != string(worker.Invalid) || w.invalid == 0 {
+			w.t.Errorf("a dead letter, %s: %s", reason, msg.Data)
 		}
 	})
-	if dead < v.w.invalid { // it may have been stored twice, and is then buried twice
-		t.Errorf("%d dead letters, want %d", dead, v.w.invalid)
+	if dead < w.invalid { // it may have been stored twice, and is then buried twice
+		w.t.Errorf("%d dead letters, want %d", dead, w.invalid)
+	}
+	if w.foreign == 0 {
+		return
+	}
+	if left, err := w.count("ORDERS", w.subject(foreignSubject)); err != nil || left < w.foreign {
+		w.t.Errorf("%d foreign messages are left, %v; want %d", left, err, w.foreign)
 	}
 }
 
@@ -204,95 +167,13 @@ func (w *world) logged(outTradeNo string) string {
 
 // journalled is the journal's record of an order.
 func (w *world) journalled(outTradeNo string) string {
-	stream, err := w.js.Stream(w.t.Context(), "ORDER_JOURNAL")
+	stream, err := w.js.Stream(w.t.Context(), w.stream("ORDER_JOURNAL"))
 	if err != nil {
 		return err.Error()
 	}
-	msg, err := stream.GetLastMsgForSubject(w.t.Context(), "orders.journal."+outTradeNo)
+	msg, err := stream.GetLastMsgForSubject(w.t.Context(), w.subject("orders.journal.")+outTradeNo)
 	if err != nil {
 		return err.Error()
 	}
 	return fmt.Sprintf("journal %d: %s", msg.Sequence, msg.Data)
-}
-
-// book asks the vendor what was bought.
-func (w *world) book() sandbox.Book {
-	w.t.Helper()
-	response, err := http.Get(w.vendorURL + "/book")
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	defer response.Body.Close()
-	var b sandbox.Book
-	if err := json.NewDecoder(response.Body).Decode(&b); err != nil {
-		w.t.Fatal(err)
-	}
-	return b
-}
-
-// event is a final result event.
-type event struct {
-	id, payload string
-	result      worker.Result
-}
-
-// results reads every final event, by outTradeNo.
-func (w *world) results() map[string][]event {
-	w.t.Helper()
-	all := map[string][]event{}
-	w.messages("ORDER_RESULTS", func(msg jetstream.Msg) {
-		e := event{id: msg.Headers().Get(nats.MsgIdHdr), payload: string(msg.Data())}
-		if err := json.Unmarshal(msg.Data(), &e.result); err != nil {
-			w.t.Errorf("result %s: %v", e.id, err)
-		}
-		if e.result.Status != worker.InDoubt {
-			all[e.result.OutTradeNo] = append(all[e.result.OutTradeNo], e)
-		}
-	})
-	return all
-}
-
-// messages passes on every message in a stream, if there is one. What is stored
-// meanwhile may be missing.
-func (w *world) messages(stream string, read func(jetstream.Msg)) {
-	w.t.Helper()
-	ctx, cancel := context.WithTimeout(w.t.Context(), 2*time.Minute)
-	defer cancel()
-	s, err := w.js.Stream(ctx, stream)
-	if errors.Is(err, jetstream.ErrStreamNotFound) {
-		return
-	}
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	var consumer jetstream.Consumer
-	w.until("the stream can be read", func() bool { // a cluster may lay the consumer on a node that has just died, and then does not answer
-		ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
-		defer cancel()
-		consumer, err = s.OrderedConsumer(ctx, jetstream.OrderedConsumerConfig{})
-		return err == nil
-	})
-	last := s.CachedInfo().State.LastSeq
-	if s.CachedInfo().State.Msgs == 0 {
-		return
-	}
-	messages, err := consumer.Messages()
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	defer messages.Stop()
-	for {
-		msg, err := messages.Next(jetstream.NextContext(ctx))
-		if err != nil {
-			w.t.Fatalf("read %s: %v", stream, err)
-		}
-		read(msg)
-		meta, err := msg.Metadata()
-		if err != nil {
-			w.t.Fatal(err)
-		}
-		if meta.Sequence.Stream >= last {
-			return
-		}
-	}
 }

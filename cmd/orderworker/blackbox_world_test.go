@@ -25,6 +25,9 @@ type setup struct {
 	nodes    int  // NATS servers; more than one: a cluster, with as many replicas
 	natsDies bool // it syncs every write: assumption A3 of the design
 	proxied  bool // workers reach NATS, Redis and the vendor through proxies
+	rate     int  // requests per second that the vendor allows; 0: any number
+	accounts bool // there is a second account, at another vendor
+	beside   bool // there is a second deployment, with an account of its own
 }
 
 // The links of a worker that a proxy may stand in.
@@ -34,7 +37,8 @@ const (
 	vendorLink = "vendor"
 )
 
-// world is everything that runs in a scenario. One goroutine makes the faults.
+// world is everything that runs in a scenario, or one of two deployments that
+// share servers. One goroutine makes the faults.
 type world struct {
 	t         *testing.T
 	dir       string
@@ -46,6 +50,10 @@ type world struct {
 	sentinel  string // address of one
 	rdb       *redis.Client
 	vendorURL string
+	accounts  []account         // where orders are bought; the first is at vendorURL
+	now       int               // index of the account that the workers use
+	held      map[string]string // open attempts of another account, as the journal has them: by order
+	heldEver  int               // sum of held, at each change of the account
 	proxies   map[string]*proxy // by link
 	workers   []*process
 	admins    addresses // their admin servers
@@ -55,8 +63,13 @@ type world struct {
 	publisher *publisher
 	orders    []request // every order that was ever to be published
 	invalid   int       // requests that are no orders
+	foreign   int       // messages in the stream of orders that are no requests
+	rate      int       // see setup
+	side      string    // what the names of the second deployment's streams begin with
+	beside    *world    // the second deployment
 }
 
+// workers is how many there are of a deployment.
 const workers = 3
 
 // emptyWorld is a world in which nothing runs yet.
@@ -68,30 +81,49 @@ func emptyWorld(t *testing.T, programs programs, source rand.Source) *world {
 func newWorld(t *testing.T, programs programs, s setup, source rand.Source) *world {
 	t.Helper()
 	w := emptyWorld(t, programs, source)
+	w.rate = s.rate
 	w.startNATS(max(1, s.nodes), s.natsDies)
 	w.startRedis()
-	w.startVendor(vendorRules...)
-
-	var servers []string
-	for _, n := range w.nodes {
-		servers = append(servers, n.url())
+	w.startVendor(w.rules()...)
+	if s.accounts {
+		w.startVendor(w.rules()...)
 	}
-	nc, err := nats.Connect(strings.Join(servers, ","), nats.MaxReconnects(-1), nats.ReconnectWait(50*time.Millisecond), nats.ReconnectBufSize(-1),
-		nats.ErrorHandler(func(*nats.Conn, *nats.Subscription, error) {})) // it would be printed; what is lost is noticed by the caller
-	if err != nil {
-		t.Fatal(err)
-	}
-
-	natsServers, redisAddr, vendorURL := strings.Join(servers, ","), w.redisAddr, w.vendorURL
+	nc := w.publishersConn()
+	natsServers, redisAddr, vendorURL := w.natsServers(), w.redisAddr, w.vendorURL
 	if s.proxied {
 		w.proxies[natsLink] = newProxy(t, w.nodes[0].client)
 		w.proxies[redisLink] = newProxy(t, redisAddr)
 		w.proxies[vendorLink] = newProxy(t, strings.TrimPrefix(vendorURL, "http://"))
 		natsServers, redisAddr, vendorURL = natsURL(w.proxies[natsLink].addr), w.proxies[redisLink].addr, "http://"+w.proxies[vendorLink].addr
+		w.accounts[0].url = vendorURL
 	}
 	w.startWorkers(nc, workers, "NATS_URL="+natsServers, "REDIS_URL=redis://:"+encodedRedisPassword+"@"+redisAddr+"/0?read_timeout=1s",
-		"UPSTREAM_URL="+vendorURL, "NATS_REPLICAS="+strconv.Itoa(len(w.nodes)))
+		"UPSTREAM_URL="+vendorURL, "NATS_REPLICAS="+strconv.Itoa(len(w.nodes)), "UPSTREAM_RATE="+strconv.Itoa(w.rate))
+	if s.beside {
+		w.startBeside()
+	}
 	return w
+}
+
+// natsServers is the list of the NATS servers.
+func (w *world) natsServers() string {
+	var servers []string
+	for _, n := range w.nodes {
+		servers = append(servers, n.url())
+	}
+	return strings.Join(servers, ",")
+}
+
+// publishersConn connects a publisher, which comes back however often its server
+// dies.
+func (w *world) publishersConn() *nats.Conn {
+	w.t.Helper()
+	nc, err := nats.Connect(w.natsServers(), nats.MaxReconnects(-1), nats.ReconnectWait(50*time.Millisecond), nats.ReconnectBufSize(-1),
+		nats.ErrorHandler(func(*nats.Conn, *nats.Subscription, error) {})) // it would be printed; what is lost is noticed by the caller
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return nc
 }
 
 // startWorkers starts n workers with env, and a publisher on nc.
@@ -107,13 +139,13 @@ func (w *world) startWorkers(nc *nats.Conn, n int, env ...string) {
 		w.startWorker()
 	}
 	w.watchPages()
-	w.publisher = newPublisher(w.t, w.js)
+	w.publisher = newPublisher(w.t, w.js, w.subject(requestSubject))
 }
 
 // startWorker starts one more, and does not wait for it.
 func (w *world) startWorker() {
 	w.t.Helper()
-	addr, name := storetest.FreeAddr(w.t), fmt.Sprintf("worker%d", len(w.workers)+1)
+	addr, name := storetest.FreeAddr(w.t), fmt.Sprintf("%sworker%d", w.side, len(w.workers)+1)
 	w.admins.add(addr)
 	w.workers = append(w.workers, newProcess(w.t, w.dir, name, w.programs.orderworker, append(slices.Clip(w.workerEnv), "ADMIN_ADDR="+addr), "run"))
 }
@@ -122,52 +154,9 @@ func (w *world) startWorker() {
 // short, and in the proportions of the defaults.
 var workerEnv = []string{
 	"LOG_LEVEL=debug", "LOG_FORMAT=json", "CONCURRENCY=16", "SHUTDOWN_TIMEOUT=20s", "ORDERS_ACK_WAIT=1s",
-	"UPSTREAM_APPKEY=" + vendorKey, "UPSTREAM_SECRET=" + vendorSecret, "UPSTREAM_RATE=0",
-	"UPSTREAM_TIMEOUT=400ms", "RECONCILE_DELAY=1500ms", "UPSTREAM_PERMANENT_CODES=" + codeNever,
+	"UPSTREAM_APPKEY=" + vendorKey, "UPSTREAM_SECRET=" + vendorSecret, "UPSTREAM_RATE=0", "UPSTREAM_JITTER=250ms",
+	"UPSTREAM_TIMEOUT=400ms", "RECONCILE_DELAY=1500ms", "IN_DOUBT_NOTICE=750ms", "UPSTREAM_PERMANENT_CODES=" + codeNever,
 	"BACKOFF_INITIAL=50ms", "BACKOFF_MAX=500ms", "MAX_ATTEMPTS=4",
-}
-
-// The vendor's account, and the codes of its refusals.
-const (
-	vendorKey    = "blackbox"
-	vendorSecret = "blackbox-secret"
-	codeNotNow   = "3001"
-	codeNever    = "3002"
-)
-
-// vendorRules make every end of a call happen, some after a purchase and some
-// without. A purchase that comes late, or is shown late by the lookup, does so
-// well within RECONCILE_DELAY: assumption A2 of the design.
-var vendorRules = []string{
-	"packageCode=NEVER: refuse code=" + codeNever,
-	"packageCode=NOTNOW: refuse code=" + codeNotNow,
-	"p=0.03: refuse code=" + codeNotNow,
-	"p=0.02 buy: hang=1s",
-	"p=0.02: hang=1s",
-	"p=0.02 buy: status=500",
-	"p=0.02: status=503 html",
-	"p=0.01 buy: reset",
-	"p=0.01: close",
-	"p=0.01 buy: cut",
-	"p=0.01 buy: notjson",
-	"p=0.01: nonumber",
-	"p=0.02: delay=500ms",
-	"p=0.01: throttle",
-	"endpoint=lookup p=0.02: status=503",
-	"endpoint=lookup p=0.01: hang=1s",
-	"endpoint=lookup p=0.01: cut",
-}
-
-func (w *world) startVendor(rules ...string) {
-	addr := storetest.FreeAddr(w.t)
-	args := []string{"sandbox", "--addr", addr, "--appkey", vendorKey, "--secret", vendorSecret, "--rate=0",
-		"--latency=5ms", "--jitter=20ms", "--lookup-lag=400ms", "--seed", strconv.FormatUint(w.random.Uint64()>>2, 10)}
-	for _, rule := range rules {
-		args = append(args, "--rule", rule)
-	}
-	newProcess(w.t, w.dir, "vendor", w.programs.orderworker, nil, args...)
-	w.vendorURL = "http://" + addr
-	w.until("the vendor answers", func() bool { return listens(addr) })
 }
 
 // startRedis starts a server that keeps its data in an append-only file.

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"encoding/json"
 	"flag"
-	"fmt"
 	"math/rand/v2"
 	"net/http"
 	"os"
@@ -14,6 +13,8 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
+
+	"orderworker/upstream/sandbox"
 )
 
 var (
@@ -104,13 +105,6 @@ func (w *world) comeIn(perSecond int) (stop func()) {
 	return stop
 }
 
-// buyable is one more order, which can be bought.
-func (w *world) buyable() request {
-	o := request{OutTradeNo: fmt.Sprintf("order-%06d", len(w.orders)), ICCID: "8988308650100524999", PackageCode: "CN-5M"}
-	w.orders = append(w.orders, o)
-	return o
-}
-
 // nothingTwice fails the test where an order was delivered, bought or looked up
 // more than once, or something is left to be delivered.
 func (w *world) nothingTwice() {
@@ -137,10 +131,11 @@ func (w *world) nothingTwice() {
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	left, calls := consumer.CachedInfo(), w.book().Calls
-	if redone > 0 || left.NumAckPending > 0 || left.NumRedelivered > 0 || calls["orderPackage"] != len(w.orders) || calls["getOrderPackageDetails"] > 0 {
-		w.t.Errorf("%d deliveries that were not the first, %d not acknowledged, %d to be delivered again; %d orders, calls %v",
-			redone, left.NumAckPending, left.NumRedelivered, len(w.orders), calls)
+	left, sold := consumer.CachedInfo(), w.book()
+	orders, lookups := sold.calls(sandbox.EndpointOrder), sold.calls(sandbox.EndpointLookup)
+	if redone > 0 || left.NumAckPending > 0 || left.NumRedelivered > 0 || orders != len(w.orders) || lookups > 0 {
+		w.t.Errorf("%d deliveries that were not the first, %d not acknowledged, %d to be delivered again; %d orders, bought with %d calls and %d lookups",
+			redone, left.NumAckPending, left.NumRedelivered, len(w.orders), orders, lookups)
 	}
 }
 
