@@ -46,6 +46,9 @@ func (s *Store) Look(ctx context.Context, outTradeNo string) (Known, error) {
 	return k, nil
 }
 
+// operatorPrefix begins the owner of a record that an operator's verdict wrote.
+const operatorPrefix = "operator-"
+
 // Ruling is an operator's verdict on an order in doubt.
 type Ruling struct {
 	Seen   uint64        // Known.JournalRev of the state that the operator ruled on
@@ -72,7 +75,7 @@ func (s *Store) Settle(ctx context.Context, outTradeNo string, r Ruling) error {
 		State:       StateReady,
 		Fingerprint: was.Fingerprint,
 		Account:     was.Account, // whose attempt it was
-		Owner:       "operator-" + s.NewOwner(),
+		Owner:       operatorPrefix + s.NewOwner(),
 		Seq:         was.Seq,
 		Attempt:     was.Attempt,
 		Attempts:    was.Attempts,

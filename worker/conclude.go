@@ -50,6 +50,7 @@ func (t *task) publishAgain(hard context.Context, payload []byte) outcome {
 // duplicate may have, of an order that it drove on.
 func (t *task) conclude(hard context.Context, e Event, ours bool) outcome {
 	e.Seq, e.Fingerprint, e.Account = cmp.Or(t.claim.ResultSeq, t.delivery.Seq), t.claim.Fingerprint, t.claim.Account
+	e.Operator = t.claim.Operator
 	if err := t.publish(hard, e); err != nil {
 		return failure(StepInterrupted, err)
 	}

@@ -75,6 +75,7 @@ type Event struct {
 	Seq         uint64 // in its stream
 	Fingerprint string
 	Account     string // of the vendor, a hash of appkey and base URL
+	Operator    bool   // an operator said so: such a purchase is no control number
 }
 
 // event wraps a result that was encoded before, so that an event that is

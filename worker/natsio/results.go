@@ -20,6 +20,7 @@ const (
 	seqHeader         = "Order-Seq"
 	fingerprintHeader = "Order-Fingerprint"
 	accountHeader     = "Order-Account"
+	settledByHeader   = "Order-Settled-By" // only where an operator said how it ended
 )
 
 const (
@@ -74,6 +75,9 @@ func eventMessage(e worker.Event) *nats.Msg {
 		header.Set(seqHeader, strconv.FormatUint(e.Seq, 10))
 		header.Set(fingerprintHeader, e.Fingerprint)
 		header.Set(accountHeader, e.Account)
+		if e.Operator {
+			header.Set(settledByHeader, "operator")
+		}
 	}
 	return &nats.Msg{Header: header, Data: e.Payload}
 }

@@ -328,7 +328,10 @@ func TestSold(t *testing.T) {
 	}
 	want(time.Now(), "19")
 	for i := range 3 {
-		sold(fmt.Sprint("verdict", i), "", "acc")
+		verdict := event(worker.Succeeded, fmt.Sprint("verdict", i), `{"outTradeNo":"V","code":"200","orderNumber":"N"}`)
+		verdict.Account, verdict.Operator = "acc", true
+		publish(t, j, verdict)
+		sold(fmt.Sprint("codeless", i), "", "acc")
 		sold(fmt.Sprint("other", i), "200", "another account")
 	}
 	want(time.Now(), "19")

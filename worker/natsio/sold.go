@@ -17,7 +17,8 @@ var errSoldReads = errors.New("find a control number: no end of the search")
 
 // Sold returns the newest purchase that the vendor itself confirmed on this
 // account and that was stored before that time: a control number for lookups.
-// An operator's verdict has no code, and does not count. It asks the leader.
+// An operator's verdict does not count: a wrong one would make every lookup look
+// as if it was not understood. It asks the leader.
 //
 // Source: contract, section 7.
 func (j *JetStream) Sold(ctx context.Context, before time.Time) (worker.Sold, bool, error) {
@@ -41,7 +42,7 @@ func (j *JetStream) Sold(ctx context.Context, before time.Time) (worker.Sold, bo
 func (j *JetStream) confirmed(m storedMsg) (worker.Sold, bool) {
 	var r worker.Result
 	account := m.Header.Get(accountHeader)
-	if json.Unmarshal(m.Data, &r) != nil || r.Code != "200" || r.OrderNumber == "" || account != "" && account != j.names.Account {
+	if json.Unmarshal(m.Data, &r) != nil || r.Code != "200" || m.Header.Get(settledByHeader) != "" || r.OrderNumber == "" || account != "" && account != j.names.Account {
 		return worker.Sold{}, false
 	}
 	return worker.Sold{OutTradeNo: r.OutTradeNo, OrderNumber: r.OrderNumber}, true
