@@ -39,7 +39,8 @@ local function ms(n) return string.format('%.0f', n) end
 
 // luaRecord reads the record r, and makes the reply that describes it: {hold,
 // left ms, state, fingerprint, owner, attempt, attempts, waits, rev, seq, doubt,
-// result, last, account}, all but left strings.
+// result, last, account, key}, all but left strings. The key says which order it
+// is about.
 const luaRecord = `
 local fields = {'state', 'fingerprint', 'owner', 'attempt', 'attempts', 'waits', 'rev', 'seq', 'doubt', 'result', 'last',
 	'account', 'lease', 'due', 'parked'}
@@ -52,7 +53,7 @@ local function left()
 end
 local function reply(hold)
 	return {hold, left(), r.state, r.fingerprint, r.owner, r.attempt,
-		r.attempts, r.waits, r.rev, r.seq, r.doubt, r.result, r.last, r.account}
+		r.attempts, r.waits, r.rev, r.seq, r.doubt, r.result, r.last, r.account, KEYS[1]}
 end
 `
 
@@ -223,6 +224,9 @@ func (r redisRecords) Claim(ctx context.Context, o Order, owner string, lease ti
 		left := time.Duration(millis(lease)) * time.Millisecond
 		return HoldNew, Entry{Left: left, Phase: PhaseClaimed, Fingerprint: o.Fingerprint, Account: o.Account, Owner: owner, Seq: o.Seq, Replaced: why}, nil
 	}
+	if err := r.about(v, o.OutTradeNo); err != nil {
+		return "", Entry{}, fmt.Errorf("redis claim: %w", err)
+	}
 	hold, e, err := parseReply(v)
 	switch {
 	case err != nil:
@@ -304,6 +308,9 @@ func (r redisRecords) Look(ctx context.Context, outTradeNo string) (Entry, bool,
 	if err != nil {
 		return Entry{}, false, fmt.Errorf("redis look: %w", err)
 	}
+	if err := r.about(v, outTradeNo); err != nil {
+		return Entry{}, false, fmt.Errorf("redis look: %w", err)
+	}
 	_, e, err := parseReply(v)
 	return e, e.Phase != "", err
 }
@@ -319,12 +326,23 @@ func owned(op string, cmd *redis.Cmd) error {
 	return nil
 }
 
+// replyFields is how many luaRecord's reply has.
+const replyFields = 15
+
+// about refuses a reply that is about another order, or is none of luaRecord's.
+func (r redisRecords) about(v []any, outTradeNo string) error {
+	if len(v) != replyFields {
+		return fmt.Errorf("a reply of %d fields, want %d", len(v), replyFields)
+	}
+	if key := OrderKey(r.deployment, outTradeNo); v[replyFields-1] != key {
+		return fmt.Errorf("the reply is about %v, not about %s", v[replyFields-1], key)
+	}
+	return nil
+}
+
 // parseReply reads what luaRecord's reply wrote. An unreadable field is an
 // error: read as 0 it would be a guess.
 func parseReply(v []any) (Hold, Entry, error) {
-	if len(v) != 14 {
-		return "", Entry{}, fmt.Errorf("redis: a reply of %d fields, want 14", len(v))
-	}
 	var bad error
 	text := func(i int) string {
 		s, ok := v[i].(string)
