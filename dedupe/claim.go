@@ -233,7 +233,7 @@ func (s *Store) consult(ctx context.Context, c *Claim, hold Hold, e Entry) error
 // older attempt say nothing about this one, but while the older is still open
 // the notice was published, and what was bought or exists stays so.
 func doubtOf(r Record, notes *Doubt) Doubt {
-	d := Doubt{Attempt: r.Attempt, SendBy: r.SendBy, Since: r.Since, Bought: r.Bought, Exists: r.Exists}
+	d := Doubt{Attempt: r.Attempt, SendBy: r.SendBy, Over: r.Over, Since: r.Since, Bought: r.Bought, Exists: r.Exists}
 	if notes == nil {
 		return d
 	}

@@ -57,14 +57,15 @@ func (s *Store) Renew(ctx context.Context, c *Claim) error {
 }
 
 // Intent writes down the decision to send attempt c.Doubt.Attempt, none of
-// whose bytes may leave after sendBy. Only after nil may they leave at all. A
+// whose bytes may leave after sendBy, and which has ended by over, one way or the
+// other: whoever has to wait for that goes by this, not by its own settings. Only after nil may they leave at all. A
 // claim has one granted intent: whatever the vendor then says ends in Wait,
 // Doubt or Finish. After an error that is not ErrLost nothing is known to be
 // written; Intent may be called again, or Release.
 //
 // It does not touch c.Verdict: a claim that was InDoubt still is, since this
 // attempt says nothing about the earlier one.
-func (s *Store) Intent(ctx context.Context, c *Claim, sendBy time.Time) error {
+func (s *Store) Intent(ctx context.Context, c *Claim, sendBy, over time.Time) error {
 	switch {
 	case !c.Verdict.open():
 		return misuse("intent", c, "is not open")
@@ -77,11 +78,14 @@ func (s *Store) Intent(ctx context.Context, c *Claim, sendBy time.Time) error {
 	}
 	r := c.record(StateIntent)
 	r.Attempt++
-	r.SendBy = ceilMillis(sendBy)
+	r.SendBy, r.Over = ceilMillis(sendBy), ceilMillis(over)
 	r.Since = floorMillis(time.Now())
 	r.Open = c.Verdict == InDoubt
 	if r.Open && !c.Doubt.Since.IsZero() {
 		r.Since = c.Doubt.Since
+	}
+	if r.Open && c.Doubt.Over.After(r.Over) {
+		r.Over = c.Doubt.Over
 	}
 	c.tried = true
 	if err := s.put(ctx, c, r); err != nil {
@@ -89,7 +93,7 @@ func (s *Store) Intent(ctx context.Context, c *Claim, sendBy time.Time) error {
 	}
 	c.sent = true
 	c.attempt = r.Attempt
-	c.Doubt = Doubt{Attempt: r.Attempt, SendBy: r.SendBy, Since: r.Since, Noticed: c.Doubt.Noticed}
+	c.Doubt = Doubt{Attempt: r.Attempt, SendBy: r.SendBy, Over: r.Over, Since: r.Since, Noticed: c.Doubt.Noticed}
 	return nil
 }
 
@@ -142,7 +146,9 @@ func (s *Store) Doubt(ctx context.Context, c *Claim, d Doubt, next time.Duration
 		return misuse("doubt", c, "is not open")
 	}
 	d.Attempt = cmp.Or(d.Attempt, c.attempt)
-	d.SendBy = cmp.Or(d.SendBy, c.Doubt.SendBy)
+	if d.SendBy.IsZero() {
+		d.SendBy, d.Over = c.Doubt.SendBy, c.Doubt.Over
+	}
 	d.Since = cmp.Or(d.Since, c.Doubt.Since)
 	if d.Bought && !c.bought || d.Exists && !c.exists {
 		if err := s.writeFact(ctx, c, d); err != nil {

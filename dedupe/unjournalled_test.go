@@ -94,12 +94,12 @@ func TestStoreJournalMadeAnew(t *testing.T) {
 		life func(b bench, c *Claim)
 		want Verdict
 	}{
-		"sending": {true, func(b bench, c *Claim) { b.ok(b.Intent(b.ctx(), c, time.Now())); b.dieQuietly(c) }, InDoubt},
+		"sending": {true, func(b bench, c *Claim) { b.ok(b.Intent(b.ctx(), c, time.Now(), time.Now())); b.dieQuietly(c) }, InDoubt},
 		"superseded": {true, func(b bench, c *Claim) {
 			b.wipe()
 			again := b.must(c.Order, false, Fresh)
-			b.ok(b.Intent(b.ctx(), c, time.Now()))
-			b.lost(b.Intent(b.ctx(), again, time.Now()))
+			b.ok(b.Intent(b.ctx(), c, time.Now(), time.Now()))
+			b.lost(b.Intent(b.ctx(), again, time.Now(), time.Now()))
 		}, InDoubt},
 		"claimed":              {true, func(b bench, c *Claim) { b.dieQuietly(c) }, InDoubt},
 		"the journal is whole": {false, func(b bench, c *Claim) { b.dieQuietly(c) }, Fresh},
@@ -186,8 +186,8 @@ func TestStoreOldAndNeverSent(t *testing.T) {
 		"another's is gone": {func(b bench, m *Memory, o Order) {
 			b.sentBy(o)
 			b.wipe()
-			b.lost(b.Intent(b.ctx(), b.must(o, false, Fresh), time.Now())) // a duplicate
-			m.ForgetJournal()                                              // the record expires
+			b.lost(b.Intent(b.ctx(), b.must(o, false, Fresh), time.Now(), time.Now())) // a duplicate
+			m.ForgetJournal()                                                          // the record expires
 		}, InDoubt},
 		"another's was there": {func(b bench, m *Memory, o Order) {
 			b.sentBy(o)
@@ -218,7 +218,7 @@ func TestStoreOldAndNeverSent(t *testing.T) {
 // worker's hands, is claimed again before anything is written.
 func TestStoreGrewOldInHand(t *testing.T) {
 	for name, write := range map[string]func(b bench, c *Claim) error{
-		"intent": func(b bench, c *Claim) error { return b.Intent(b.ctx(), c, time.Now()) },
+		"intent": func(b bench, c *Claim) error { return b.Intent(b.ctx(), c, time.Now(), time.Now()) },
 		"wait":   func(b bench, c *Claim) error { return b.Wait(b.ctx(), c, 0, soon) },
 		"failed": func(b bench, c *Claim) error { _, err := b.Finish(b.ctx(), c, failed, false); return err },
 	} {

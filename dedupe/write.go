@@ -71,7 +71,7 @@ func (e *unreadableError) Unwrap() error { return e.err }
 func (s *Store) writeFact(ctx context.Context, c *Claim, d Doubt) error {
 	r := c.record(StateIntent)
 	r.Attempt = d.Attempt
-	r.SendBy, r.Since = ceilMillis(d.SendBy), floorMillis(d.Since)
+	r.SendBy, r.Over, r.Since = ceilMillis(d.SendBy), ceilMillis(d.Over), floorMillis(d.Since)
 	r.Open = c.Verdict == InDoubt
 	r.Bought, r.Exists = d.Bought || c.bought, d.Exists || c.exists
 	if s.forgotten(c) {
@@ -82,8 +82,12 @@ func (s *Store) writeFact(ctx context.Context, c *Claim, d Doubt) error {
 		r.Attempt = max(r.Attempt, old.Attempt)
 		r.Attempts = max(r.Attempts, old.Attempts)
 		r.Bought, r.Exists = r.Bought || old.Bought, r.Exists || old.Exists
+		over := old.Over
 		if old.SendBy.After(r.SendBy) {
-			r.SendBy = old.SendBy
+			r.SendBy, r.Over, over = old.SendBy, old.Over, r.Over
+		}
+		if !r.Over.IsZero() && over.After(r.Over) { // where the later one's end is not known, neither is that of both
+			r.Over = over
 		}
 		return r, true
 	})
