@@ -25,14 +25,35 @@ type Claim struct {
 	Standing  string        // Conflict: the fingerprint that the number was used with
 	Last      Answer        // of the newest refusal that is known; to be set before Wait and Doubt
 
-	rev     *atomic.Uint64 // the journal revision that the next write must replace; Renew reads it
-	held    bool           // it was ours; never changes
-	attempt int            // number of the newest intent
-	tried   bool           // an intent of this claim may stand in the journal
-	sent    bool           // an intent of this claim was granted
-	bought  bool           // the journal knows of Doubt.Bought
-	exists  bool           // and of Doubt.Exists
-	unsent  bool           // Fresh: the journal and the results have nothing of it, and are not too young or too old to tell
+	rev     *atomic.Uint64             // the journal revision that the next write must replace; Renew reads it
+	until   *atomic.Pointer[time.Time] // the lease is over then, at the latest; Renew moves it. nil: made by hand, not checked
+	held    bool                       // it was ours; never changes
+	attempt int                        // number of the newest intent
+	tried   bool                       // an intent of this claim may stand in the journal
+	sent    bool                       // an intent of this claim was granted
+	bought  bool                       // the journal knows of Doubt.Bought
+	exists  bool                       // and of Doubt.Exists
+	unsent  bool                       // Fresh: the journal and the results have nothing of it, and are not too young or too old to tell
+}
+
+// leased notes that the lease was asked for at, for so long.
+func (c *Claim) leased(at time.Time, lease time.Duration) {
+	if c.until != nil {
+		until := at.Add(lease)
+		c.until.Store(&until)
+	}
+}
+
+// overdue says that the lease is over by our own clocks: by the monotonic one, and
+// by the other, since that one may stand still while a machine is suspended. Then
+// another may have had the order, finished it, and all that the stores knew of that may have expired:
+// "nothing there" no longer means that nobody has sent.
+func (c *Claim) overdue() bool {
+	if c.until == nil {
+		return false
+	}
+	now, until := time.Now(), *c.until.Load()
+	return !now.Before(until) || !now.Round(0).Before(until)
 }
 
 func (c *Claim) revision() uint64 {
@@ -107,7 +128,7 @@ func (s *Store) Claim(ctx context.Context, o Order, owner string, redelivered bo
 		return nil, errors.New("claim: no outTradeNo or no owner")
 	}
 	for range claimRounds {
-		c := &Claim{Order: o, Owner: owner, First: o.Seq, rev: new(atomic.Uint64)}
+		c := &Claim{Order: o, Owner: owner, First: o.Seq, rev: new(atomic.Uint64), until: new(atomic.Pointer[time.Time])}
 		err := s.claim(ctx, c, redelivered)
 		if err != nil {
 			return nil, wrap("claim", c, err)
@@ -125,6 +146,7 @@ func (s *Store) Claim(ctx context.Context, o Order, owner string, redelivered bo
 // verdict empty where a wrong record was thrown away, and Redis is to be asked
 // again.
 func (s *Store) claim(ctx context.Context, c *Claim, redelivered bool) error {
+	c.leased(time.Now(), s.cfg.Lease)
 	hold, e, err := s.records.Claim(ctx, c.Order, c.Owner, s.cfg.Lease)
 	if err != nil {
 		return err

@@ -53,7 +53,12 @@ func (s *Store) Renew(ctx context.Context, c *Claim) error {
 	if !c.held { // not by Verdict, which others may be writing
 		return misuse("renew", c, "was never ours")
 	}
-	return wrap("renew", c, s.records.Renew(ctx, c.owned(), c.Owner, c.revision(), s.cfg.Lease))
+	asked := time.Now()
+	err := s.records.Renew(ctx, c.owned(), c.Owner, c.revision(), s.cfg.Lease)
+	if err == nil {
+		c.leased(asked, s.cfg.Lease)
+	}
+	return wrap("renew", c, err)
 }
 
 // Intent writes down the decision to send attempt c.Doubt.Attempt, none of
@@ -62,6 +67,9 @@ func (s *Store) Renew(ctx context.Context, c *Claim) error {
 // claim has one granted intent: whatever the vendor then says ends in Wait,
 // Doubt or Finish. After an error that is not ErrLost nothing is known to be
 // written; Intent may be called again, or Release.
+//
+// ErrLost too where the lease is over: claim again. That is asked before the
+// write and after it, since a machine may stand still in between.
 //
 // It does not touch c.Verdict: a claim that was InDoubt still is, since this
 // attempt says nothing about the earlier one.
@@ -75,6 +83,8 @@ func (s *Store) Intent(ctx context.Context, c *Claim, sendBy, over time.Time) er
 		return misuse("intent", c, "exists at the vendor")
 	case c.sent:
 		return misuse("intent", c, "has its intent")
+	case c.overdue():
+		return wrap("intent", c, errOverdue)
 	}
 	r := c.record(StateIntent)
 	r.Attempt++
@@ -90,6 +100,9 @@ func (s *Store) Intent(ctx context.Context, c *Claim, sendBy, over time.Time) er
 	c.tried = true
 	if err := s.put(ctx, c, r); err != nil {
 		return wrap("intent", c, err)
+	}
+	if c.overdue() { // what was written is an intent of nobody: a doubt
+		return wrap("intent", c, errOverdue)
 	}
 	c.sent = true
 	c.attempt = r.Attempt
@@ -164,7 +177,7 @@ func (s *Store) Doubt(ctx context.Context, c *Claim, d Doubt, next time.Duration
 //
 // A success is a fact: it is written whoever holds the order, until a final
 // stands there. A failure is a conclusion, and only as good as what we know:
-// ErrLost where anybody else has written. A final that stands there already
+// ErrLost where anybody else has written, or the lease is over. A final that stands there already
 // never changes; it is what Finish returns, with c.ResultSeq set to its request's.
 func (s *Store) Finish(ctx context.Context, c *Claim, result []byte, succeeded bool) ([]byte, error) {
 	switch {
@@ -174,6 +187,8 @@ func (s *Store) Finish(ctx context.Context, c *Claim, result []byte, succeeded b
 		return nil, misuse("finish", c, "is not ours")
 	case !succeeded && c.Verdict == InDoubt:
 		return nil, misuse("finish", c, "may have been bought")
+	case !succeeded && c.overdue():
+		return nil, wrap("finish", c, errOverdue)
 	}
 	result, err := compact(result)
 	if err != nil {

@@ -18,6 +18,9 @@ type finalError struct {
 // errForgotten is ErrLost of a claim that nothing is known of any more.
 var errForgotten = fmt.Errorf("%w, or nobody: the request is older than the journal remembers", ErrLost)
 
+// errOverdue is ErrLost of a claim whose lease is over by our own clock.
+var errOverdue = fmt.Errorf("%w, or nobody: the lease is over", ErrLost)
+
 func (e *finalError) Error() string { return "its result is already written" }
 func (e *finalError) Unwrap() error { return ErrLost }
 
@@ -28,6 +31,9 @@ func (s *Store) put(ctx context.Context, c *Claim, r Record) error {
 	if s.forgotten(c) {
 		s.stepAside(ctx, c, errForgotten)
 		return errForgotten
+	}
+	if c.revision() == 0 && c.overdue() {
+		return errOverdue
 	}
 	err := s.swap(ctx, c, r, func(old Record) (Record, bool) { return r, old.Owner == c.Owner })
 	if stands, ok := errors.AsType[*finalError](err); ok && stands.record.Owner == c.Owner {
