@@ -186,7 +186,9 @@ func (s *Store) claim(ctx context.Context, c *Claim, redelivered bool) error {
 // the journal, and where that has none, for Redis. But a mere claim may be the
 // late one of a request that was rejected, over a record of ours that Redis has
 // lost: it has the number only until the lease is over, where our request is the
-// earlier. Else both could be rejected.
+// earlier. Else both could be rejected. And while that lease runs, the journal's
+// "nothing" may be that of a leader that was voted out a moment ago: the other's
+// intent, a compare-and-set, will show whose number it is.
 func (s *Store) dispute(ctx context.Context, c *Claim, e Entry) error {
 	r, _, err := s.journal.Read(ctx, c.OutTradeNo)
 	if err == nil && r.State == "" {
@@ -194,10 +196,14 @@ func (s *Store) dispute(ctx context.Context, c *Claim, e Entry) error {
 			return err
 		}
 	}
+	mere := (e.Phase == PhaseClaimed || e.Phase == PhaseReady) && e.Rev == 0 && e.Attempt == 0
 	switch {
 	case err != nil:
 		return err
-	case r.State == "" && (c.Seq >= e.Seq || e.Phase != PhaseClaimed && e.Phase != PhaseReady || e.Rev != 0 || e.Attempt != 0):
+	case r.State == "" && mere && e.Owner != "" && e.Left > 0:
+		c.Verdict, c.Left = Busy, min(e.Left, claimPause)
+		return nil
+	case r.State == "" && (c.Seq >= e.Seq || !mere):
 		c.Verdict, c.Standing = Conflict, e.Fingerprint
 		return nil
 	case r.State != "" && r.Fingerprint != c.Fingerprint:

@@ -360,7 +360,7 @@ func TestStoreStaleOwner(t *testing.T) {
 func TestStoreConflict(t *testing.T) {
 	eachStore(t, func(b bench) {
 		c := b.must(testOrder, false, Fresh)
-		b.must(otherF, false, Conflict) // Redis knows, the journal does not yet
+		b.must(otherF, false, Busy) // Redis knows, the journal does not yet
 		b.ok(b.Intent(b.ctx(), c, time.Now(), time.Now()))
 		b.must(otherF, false, Conflict)
 		b.wipe()
