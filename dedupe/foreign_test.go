@@ -141,7 +141,7 @@ func TestStoreForeignFinalAndConflict(t *testing.T) {
 // With the journal lost, what Redis knows of another account's attempt counts.
 func TestStoreForeignJournalLost(t *testing.T) {
 	m := NewMemory()
-	b := bench{New(m, m, nil, Config{Lease: long}), m.ForgetAll, t}
+	b := bench{New(m, m, nil, Config{Lease: long}), m.loseRecords, t}
 	b.ok(b.Doubt(b.ctx(), b.sentBy(ofA), Doubt{}, soon))
 	m.ForgetJournal()
 	b.must(ofB, true, Foreign)

@@ -54,6 +54,8 @@ type Journal interface {
 	// Created is when the journal was made: nothing older is known to it. Zero
 	// where that does not matter.
 	Created(ctx context.Context) (time.Time, error)
+	// Used reports whether anything was ever written, expired or not.
+	Used(ctx context.Context) (bool, error)
 }
 
 // encode gives a record's one spelling, for comparison byte by byte. The Result,

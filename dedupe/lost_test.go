@@ -53,7 +53,7 @@ func TestStoreRepeatsAfterALostReply(t *testing.T) {
 			for _, op := range []string{op, op + " done"} {
 				t.Run(name+"/"+op, func(t *testing.T) {
 					m := NewMemory()
-					b := bench{New(m, m, nil, Config{Lease: long, FinalTTL: long}), m.ForgetAll, t}
+					b := bench{New(m, m, nil, Config{Lease: long, FinalTTL: long}), m.loseRecords, t}
 					c := a.before(b)
 					struck := strikeOnce(m, op)
 					err := a.act(b, c)
@@ -137,7 +137,7 @@ func TestStoreClaimAfterALostReply(t *testing.T) {
 		for _, op := range []string{"claim", "claim done", "read", "read done", "park", "park done", "forget", "forget done"} {
 			t.Run(string(want)+"/"+op, func(t *testing.T) {
 				m := NewMemory()
-				b := bench{New(m, m, nil, Config{Lease: long, FinalTTL: long}), m.ForgetAll, t}
+				b := bench{New(m, m, nil, Config{Lease: long, FinalTTL: long}), m.loseRecords, t}
 				prepare(b)
 				strikeOnce(m, op)
 				owner := b.NewOwner()
@@ -161,7 +161,7 @@ func TestStoreClaimAfterALostReply(t *testing.T) {
 func TestStoreIntentUnknownThenReleased(t *testing.T) {
 	for _, op := range []string{"write", "write done"} {
 		m := NewMemory()
-		b := bench{New(m, m, nil, Config{Lease: long}), m.ForgetAll, t}
+		b := bench{New(m, m, nil, Config{Lease: long}), m.loseRecords, t}
 		c := b.must(testOrder, false, Fresh)
 		strikeOnce(m, op)
 		if err := b.Intent(b.ctx(), c, time.Now(), time.Now()); !errors.Is(err, errNoReply) {

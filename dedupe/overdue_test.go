@@ -10,7 +10,7 @@ import (
 // overdueBench is a store with a lease of a minute, in a bubble.
 func overdueBench(t *testing.T) (bench, *Memory) {
 	m := NewMemory()
-	return bench{New(m, m, nil, Config{Lease: time.Minute, FinalTTL: time.Hour, JournalTTL: time.Hour}), m.ForgetAll, t}, m
+	return bench{New(m, m, nil, Config{Lease: time.Minute, FinalTTL: time.Hour, JournalTTL: time.Hour}), m.loseRecords, t}, m
 }
 
 // N1: B stands still after its claim, A buys, publishes, and all that is known of

@@ -29,6 +29,7 @@ type Store struct {
 	cfg     Config
 	process string // random, so that owners of two processes never meet
 	claims  atomic.Uint64
+	used    atomic.Bool // the journal or the results: never changes back
 }
 
 // New returns a Store over records, journal and results, which may be nil.

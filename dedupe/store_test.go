@@ -481,7 +481,7 @@ func TestStoreJournalLost(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			m := NewMemory()
-			b := bench{New(m, m, nil, Config{Lease: long, FinalTTL: long}), m.ForgetAll, t}
+			b := bench{New(m, m, nil, Config{Lease: long, FinalTTL: long}), m.loseRecords, t}
 			life(b, b.sent())
 			m.ForgetJournal()
 			storetest.Eventually(t, "the lease lapses", func() bool {
@@ -578,7 +578,7 @@ func TestStoreSettle(t *testing.T) {
 
 func TestStoreSettleWithoutJournal(t *testing.T) {
 	m := NewMemory()
-	b := bench{New(m, m, nil, Config{Lease: long}), m.ForgetAll, t}
+	b := bench{New(m, m, nil, Config{Lease: long}), m.loseRecords, t}
 	c := b.must(testOrder, false, Fresh)
 	b.ok(b.Intent(b.ctx(), c, time.Now().Add(-time.Second), time.Now().Add(-time.Second)))
 	b.ok(b.Doubt(b.ctx(), c, c.Doubt, long))
@@ -591,7 +591,7 @@ func TestStoreSettleWithoutJournal(t *testing.T) {
 
 func TestStoreMisuse(t *testing.T) {
 	m := NewMemory()
-	b := bench{New(m, m, nil, Config{Lease: long}), m.ForgetAll, t}
+	b := bench{New(m, m, nil, Config{Lease: long}), m.loseRecords, t}
 	for _, c := range []*Claim{{Order: testOrder, Verdict: Busy}, {Order: testOrder, Verdict: Done}, {Order: testOrder, Verdict: Conflict}} {
 		_, err := b.Finish(b.ctx(), c, won, true)
 		b.misused(err)

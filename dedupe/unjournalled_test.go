@@ -24,6 +24,8 @@ func (p published) Final(_ context.Context, outTradeNo string) (FinalEvent, bool
 	}
 }
 
+func (p published) Used(context.Context) (bool, error) { return len(p) > 0, nil }
+
 // withResults is b beside a results stream.
 func (b bench) withResults(p published) bench {
 	b.Store = New(b.records, b.journal, p, b.cfg)
@@ -56,7 +58,7 @@ func TestStoreFinalEventIsLooked(t *testing.T) {
 // Where nothing says whose event it is, it is the request's that asks.
 func TestStoreFinalEventOfAnOldRelease(t *testing.T) {
 	m := NewMemory()
-	b := bench{New(m, m, published{testOrder.OutTradeNo: {Result: won}}, Config{Lease: long}), m.ForgetAll, t}
+	b := bench{New(m, m, published{testOrder.OutTradeNo: {Result: won}}, Config{Lease: long}), m.loseRecords, t}
 	if c := b.must(testOrder, true, Done); c.ResultSeq != testOrder.Seq {
 		t.Errorf("result of request %d", c.ResultSeq)
 	}
@@ -68,7 +70,7 @@ func TestStoreFinalEventBeforeDoubt(t *testing.T) {
 	for o, without := range map[Order]Verdict{ofA: InDoubt, ofB: Foreign} {
 		m := NewMemory()
 		events := published{}
-		b := bench{New(m, m, events, Config{Lease: long}), m.ForgetAll, t}
+		b := bench{New(m, m, events, Config{Lease: long}), m.loseRecords, t}
 		b.ok(b.Doubt(b.ctx(), b.sentBy(ofA), Doubt{}, soon))
 		m.ForgetJournal()
 		if c := b.must(o, true, without); without == InDoubt {
@@ -108,7 +110,7 @@ func TestStoreJournalMadeAnew(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				m := NewMemory()
-				b := bench{New(m, m, nil, Config{Lease: long}), m.ForgetAll, t}
+				b := bench{New(m, m, nil, Config{Lease: long}), m.loseRecords, t}
 				o := testOrder
 				o.Stored = time.Now()
 				time.Sleep(time.Second)
@@ -199,7 +201,7 @@ func TestStoreOldAndNeverSent(t *testing.T) {
 		for _, redelivered := range []bool{false, true} {
 			synctest.Test(t, func(t *testing.T) {
 				m := NewMemory()
-				b := bench{New(m, m, nil, Config{Lease: time.Minute, FinalTTL: long, JournalTTL: ttl}), m.ForgetAll, t}
+				b := bench{New(m, m, nil, Config{Lease: time.Minute, FinalTTL: long, JournalTTL: ttl}), m.loseRecords, t}
 				o := testOrder
 				o.Stored = time.Now()
 				c.life(b, m, o)
@@ -226,7 +228,7 @@ func TestStoreGrewOldInHand(t *testing.T) {
 			t.Run(name, func(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
 					m := NewMemory()
-					b := bench{New(m, m, nil, Config{Lease: 3 * long, FinalTTL: long, JournalTTL: long}), m.ForgetAll, t}
+					b := bench{New(m, m, nil, Config{Lease: 3 * long, FinalTTL: long, JournalTTL: long}), m.loseRecords, t}
 					o := testOrder
 					o.Stored = time.Now()
 					c := b.must(o, asked, Fresh)
