@@ -27,14 +27,35 @@ type Claim struct {
 	Standing  string        // Conflict: the fingerprint that the number was used with
 	Last      Answer        // of the newest refusal that is known; to be set before Wait and Doubt
 
-	rev     *atomic.Uint64 // the journal revision that the next write must replace; Renew reads it
-	held    bool           // it was ours; never changes
-	attempt int            // number of the newest intent
-	tried   bool           // an intent of this claim may stand in the journal
-	sent    bool           // an intent of this claim was granted
-	bought  bool           // the journal knows of Doubt.Bought
-	exists  bool           // and of Doubt.Exists
-	unsent  bool           // Fresh: the journal and the results have nothing of it, and are not too young or too old to tell
+	rev     *atomic.Uint64             // the journal revision that the next write must replace; Renew reads it
+	until   *atomic.Pointer[time.Time] // the lease is over then, at the latest; Renew moves it. nil: made by hand, not checked
+	held    bool                       // it was ours; never changes
+	attempt int                        // number of the newest intent
+	tried   bool                       // an intent of this claim may stand in the journal
+	sent    bool                       // an intent of this claim was granted
+	bought  bool                       // the journal knows of Doubt.Bought
+	exists  bool                       // and of Doubt.Exists
+	unsent  bool                       // Fresh: the journal and the results have nothing of it, and are not too young or too old to tell
+}
+
+// leased notes that the lease was asked for at, for so long.
+func (c *Claim) leased(at time.Time, lease time.Duration) {
+	if c.until != nil {
+		until := at.Add(lease)
+		c.until.Store(&until)
+	}
+}
+
+// overdue says that the lease is over by our own clocks: by the monotonic one, and
+// by the other, since that one may stand still while a machine is suspended. Then
+// another may have had the order, finished it, and all that the stores knew of that may have expired:
+// "nothing there" no longer means that nobody has sent.
+func (c *Claim) overdue() bool {
+	if c.until == nil {
+		return false
+	}
+	now, until := time.Now(), *c.until.Load()
+	return !now.Before(until) || !now.Round(0).Before(until)
 }
 
 func (c *Claim) revision() uint64 {
@@ -110,7 +131,7 @@ func (s *Store) Claim(ctx context.Context, o Order, owner string, redelivered bo
 		return nil, errors.New("claim: no outTradeNo or no owner")
 	}
 	for range claimRounds {
-		c := &Claim{Order: o, Owner: owner, First: o.Seq, rev: new(atomic.Uint64)}
+		c := &Claim{Order: o, Owner: owner, First: o.Seq, rev: new(atomic.Uint64), until: new(atomic.Pointer[time.Time])}
 		err := s.claim(ctx, c, redelivered)
 		if err != nil {
 			return nil, wrap("claim", c, err)
@@ -128,6 +149,7 @@ func (s *Store) Claim(ctx context.Context, o Order, owner string, redelivered bo
 // verdict empty where a wrong record was thrown away, and Redis is to be asked
 // again.
 func (s *Store) claim(ctx context.Context, c *Claim, redelivered bool) error {
+	c.leased(time.Now(), s.cfg.Lease)
 	hold, e, err := s.records.Claim(ctx, c.Order, c.Owner, s.cfg.Lease)
 	if err != nil {
 		return err
@@ -138,8 +160,14 @@ func (s *Store) claim(ctx context.Context, c *Claim, redelivered bool) error {
 	}
 	c.Replaced = e.Replaced
 	c.rev.Store(e.Rev)
+	lost := false
+	if hold == HoldNew {
+		if lost, err = s.recordsLost(ctx, e.Born); err != nil {
+			return err
+		}
+	}
 	switch {
-	case hold == HoldNew && e.Replaced != "":
+	case hold == HoldNew && (e.Replaced != "" || lost):
 		return s.consult(ctx, c, hold, e) // somebody may have worked on it
 	case hold == HoldBusy:
 		c.Verdict, c.Left = Busy, e.Left
@@ -167,7 +195,9 @@ func (s *Store) claim(ctx context.Context, c *Claim, redelivered bool) error {
 // the journal, and where that has none, for Redis. But a mere claim may be the
 // late one of a request that was rejected, over a record of ours that Redis has
 // lost: it has the number only until the lease is over, where our request is the
-// earlier. Else both could be rejected.
+// earlier. Else both could be rejected. And while that lease runs, the journal's
+// "nothing" may be that of a leader that was voted out a moment ago: the other's
+// intent, a compare-and-set, will show whose number it is.
 func (s *Store) dispute(ctx context.Context, c *Claim, e Entry) error {
 	r, _, err := s.journal.Read(ctx, c.OutTradeNo)
 	if err == nil && r.State == "" {
@@ -175,10 +205,14 @@ func (s *Store) dispute(ctx context.Context, c *Claim, e Entry) error {
 			return err
 		}
 	}
+	mere := (e.Phase == PhaseClaimed || e.Phase == PhaseReady) && e.Rev == 0 && e.Attempt == 0
 	switch {
 	case err != nil:
 		return err
-	case r.State == "" && (c.Seq >= e.Seq || e.Phase != PhaseClaimed && e.Phase != PhaseReady || e.Rev != 0 || e.Attempt != 0):
+	case r.State == "" && mere && e.Owner != "" && e.Left > 0:
+		c.Verdict, c.Left = Busy, min(e.Left, claimPause)
+		return nil
+	case r.State == "" && (c.Seq >= e.Seq || !mere):
 		c.Verdict, c.Standing = Conflict, e.Fingerprint
 		return nil
 	case r.State != "" && r.Fingerprint != c.Fingerprint:
@@ -236,7 +270,7 @@ func (s *Store) consult(ctx context.Context, c *Claim, hold Hold, e Entry) error
 // older attempt say nothing about this one, but while the older is still open
 // the notice was published, and what was bought or exists stays so.
 func doubtOf(r Record, notes *Doubt) Doubt {
-	d := Doubt{Attempt: r.Attempt, SendBy: r.SendBy, Since: r.Since, Bought: r.Bought, Exists: r.Exists}
+	d := Doubt{Attempt: r.Attempt, SendBy: r.SendBy, Over: r.Over, Since: r.Since, Bought: r.Bought, Exists: r.Exists}
 	if notes == nil {
 		return d
 	}

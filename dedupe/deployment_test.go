@@ -19,7 +19,7 @@ func TestTwoDeploymentsOnOneRedis(t *testing.T) {
 		o := testOrder
 		o.Fingerprint += string(rune('0' + i))
 		c := b.must(o, true, Fresh)
-		b.ok(b.Intent(b.ctx(), c, time.Now()))
+		b.ok(b.Intent(b.ctx(), c, time.Now(), time.Now()))
 		_, err := b.Finish(b.ctx(), c, won, true)
 		b.ok(err)
 		b.ok(b.Remember(b.ctx(), c, won))

@@ -22,13 +22,13 @@ func TestStoreExistsSurvives(t *testing.T) {
 			if !c.Doubt.Exists || c.Doubt.Bought {
 				t.Errorf("doubt %+v, wiped: %v", c.Doubt, wiped)
 			}
-			b.misused(b.Intent(b.ctx(), c, time.Now()))
+			b.misused(b.Intent(b.ctx(), c, time.Now(), time.Now()))
 			b.misused(b.Disprove(b.ctx(), c))
 			b.ok(b.Doubt(b.ctx(), c, c.Doubt, soon))
 		}
 		b.ok(b.settle(testOrder.OutTradeNo, nil))
 		c = b.must(testOrder, true, Ready)
-		b.ok(b.Intent(b.ctx(), c, time.Now()))
+		b.ok(b.Intent(b.ctx(), c, time.Now(), time.Now()))
 		b.ok(b.Doubt(b.ctx(), c, c.Doubt, soon))
 		if c := b.must(testOrder, true, InDoubt); c.Doubt.Exists {
 			t.Errorf("doubt %+v of the next attempt", c.Doubt)
@@ -54,5 +54,51 @@ func TestStoreExistsAndBought(t *testing.T) {
 		if err := b.settle(testOrder.OutTradeNo, nil); err == nil {
 			t.Error("an order that was bought is settled as not bought")
 		}
+	})
+}
+
+// When the requests of an order are over is in its record, for whoever has other
+// settings: the latest of them, and nothing where one of them is not known.
+func TestStoreWhenItIsOver(t *testing.T) {
+	eachStore(t, func(b bench) {
+		at := ceilMillis(time.Now())
+		want := func(sendBy, over time.Duration) {
+			t.Helper()
+			r := b.record()
+			if !r.SendBy.Equal(at.Add(sendBy)) || over != 0 && !r.Over.Equal(at.Add(over)) || over == 0 && !r.Over.IsZero() {
+				t.Errorf("send by %v, over %v; want %v, %v", r.SendBy.Sub(at), r.Over.Sub(at), sendBy, over)
+			}
+		}
+		c := b.must(testOrder, false, Fresh)
+		b.ok(b.Intent(b.ctx(), c, at, at.Add(time.Hour)))
+		want(0, time.Hour)
+		b.ok(b.Doubt(b.ctx(), c, Doubt{}, soon)) // remembers it
+		if k, err := b.Look(b.ctx(), testOrder.OutTradeNo); err != nil || !k.Redis.Doubt.Over.Equal(at.Add(time.Hour)) {
+			t.Errorf("redis %+v, %v", k.Redis.Doubt, err)
+		}
+		b.wipe()
+		c = b.must(testOrder, true, InDoubt)
+		if !c.Doubt.Over.Equal(at.Add(time.Hour)) {
+			t.Errorf("doubt %+v", c.Doubt)
+		}
+		b.ok(b.Intent(b.ctx(), c, at.Add(time.Minute), at.Add(2*time.Minute))) // sent again
+		want(time.Minute, time.Hour)
+		late := *c
+		b.wipe()
+		b.ok(b.Intent(b.ctx(), b.must(testOrder, true, InDoubt), at.Add(3*time.Minute), at.Add(2*time.Hour)))
+		d := late.Doubt
+		d.Exists = true
+		_ = b.Doubt(b.ctx(), &late, d, soon) // covers the newer intent
+		want(3*time.Minute, 2*time.Hour)
+
+		r := b.record() // of an old release, sent later
+		r.SendBy, r.Over, r.Owner = at.Add(4*time.Minute), time.Time{}, "old"
+		_, rev, err := b.journal.Read(b.ctx(), testOrder.OutTradeNo)
+		b.ok(err)
+		_, err = b.journal.Write(b.ctx(), testOrder.OutTradeNo, r, rev)
+		b.ok(err)
+		d.Bought = true
+		_ = b.Doubt(b.ctx(), &late, d, soon)
+		want(4*time.Minute, 0)
 	})
 }

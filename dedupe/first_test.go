@@ -27,10 +27,10 @@ func TestStoreOrderStaysTheFirstRequests(t *testing.T) {
 		b.ok(b.Renew(b.ctx(), c)) // recreated
 		b.die(c)
 		c = want(b.must(second, true, Fresh))
-		b.ok(b.Intent(b.ctx(), c, time.Now()))
+		b.ok(b.Intent(b.ctx(), c, time.Now(), time.Now()))
 		b.ok(b.Wait(b.ctx(), c, 1, soon))
 		c = want(b.must(third, false, Ready))
-		b.ok(b.Intent(b.ctx(), c, time.Now()))
+		b.ok(b.Intent(b.ctx(), c, time.Now(), time.Now()))
 		b.ok(b.Doubt(b.ctx(), c, c.Doubt, soon))
 		b.wipe()
 		c = want(b.must(second, true, InDoubt)) // by the journal alone
@@ -59,13 +59,13 @@ func TestStoreEarlierRequestIsTheFirst(t *testing.T) {
 		if c.First != 3 {
 			t.Errorf("first %d, want 3", c.First)
 		}
-		b.ok(b.Intent(b.ctx(), c, time.Now()))
+		b.ok(b.Intent(b.ctx(), c, time.Now(), time.Now()))
 		b.ok(b.Doubt(b.ctx(), c, c.Doubt, soon))
 		b.wipe()
 		if c := b.must(testOrder, false, Fresh); c.First != 7 { // nobody knows better yet
 			t.Errorf("first %d, want 7", c.First)
 		} else {
-			b.lost(b.Intent(b.ctx(), c, time.Now()))
+			b.lost(b.Intent(b.ctx(), c, time.Now(), time.Now()))
 		}
 		if c := b.must(testOrder, true, InDoubt); c.First != 3 {
 			t.Errorf("first %d, want 3", c.First)

@@ -31,13 +31,13 @@ func TestStoreForeignAttempt(t *testing.T) {
 		"A looks at it": func(b bench, c *Claim) { b.ok(b.Doubt(b.ctx(), c, c.Doubt, soon)); b.die(b.must(ofA, true, InDoubt)) },
 		"B thought it new": func(b bench, _ *Claim) {
 			b.wipe()
-			b.lost(b.Intent(b.ctx(), b.must(ofB, false, Fresh), time.Now()))
+			b.lost(b.Intent(b.ctx(), b.must(ofB, false, Fresh), time.Now(), time.Now()))
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			eachStore(t, func(b bench) {
 				c := b.must(ofA, false, Fresh)
-				b.ok(b.Intent(b.ctx(), c, time.Now()))
+				b.ok(b.Intent(b.ctx(), c, time.Now(), time.Now()))
 				life(b, c)
 				before := b.record()
 				known, err := b.Look(b.ctx(), ofB.OutTradeNo)
@@ -49,7 +49,7 @@ func TestStoreForeignAttempt(t *testing.T) {
 				}
 				foreign := b.must(ofB, true, Foreign)
 				for _, act := range []error{
-					b.Intent(b.ctx(), foreign, time.Now()), b.Wait(b.ctx(), foreign, 1, soon), b.Disprove(b.ctx(), foreign),
+					b.Intent(b.ctx(), foreign, time.Now(), time.Now()), b.Wait(b.ctx(), foreign, 1, soon), b.Disprove(b.ctx(), foreign),
 					b.Doubt(b.ctx(), foreign, Doubt{}, soon), b.Renew(b.ctx(), foreign),
 				} {
 					b.misused(act)
@@ -111,7 +111,7 @@ func TestStoreForeignNothingOpen(t *testing.T) {
 					b.ok(b.Disprove(b.ctx(), c))
 				}
 				b.must(ofA, true, Busy)
-				b.ok(b.Intent(b.ctx(), c, time.Now()))
+				b.ok(b.Intent(b.ctx(), c, time.Now(), time.Now()))
 				if r := b.record(); r.Account != "b" {
 					t.Errorf("journal %+v", r)
 				}
@@ -141,7 +141,7 @@ func TestStoreForeignFinalAndConflict(t *testing.T) {
 // With the journal lost, what Redis knows of another account's attempt counts.
 func TestStoreForeignJournalLost(t *testing.T) {
 	m := NewMemory()
-	b := bench{New(m, m, nil, Config{Lease: long}), m.ForgetAll, t}
+	b := bench{New(m, m, nil, Config{Lease: long}), m.loseRecords, t}
 	b.ok(b.Doubt(b.ctx(), b.sentBy(ofA), Doubt{}, soon))
 	m.ForgetJournal()
 	b.must(ofB, true, Foreign)
@@ -151,7 +151,7 @@ func TestStoreForeignJournalLost(t *testing.T) {
 func (b bench) sentBy(o Order) *Claim {
 	b.t.Helper()
 	c := b.must(o, false, Fresh)
-	b.ok(b.Intent(b.ctx(), c, time.Now().Add(-time.Second)))
+	b.ok(b.Intent(b.ctx(), c, time.Now().Add(-time.Second), time.Now().Add(-time.Second)))
 	return c
 }
 

@@ -106,6 +106,14 @@ func (j *jetStreamJournal) Created(ctx context.Context) (time.Time, error) {
 	return s.CachedInfo().Created, nil
 }
 
+func (j *jetStreamJournal) Used(ctx context.Context) (bool, error) {
+	s, err := j.js.Stream(ctx, j.stream)
+	if err != nil {
+		return false, fmt.Errorf("journal used: %w", err)
+	}
+	return s.CachedInfo().State.LastSeq > 0, nil
+}
+
 // last returns the bytes and sequence of the order's last message; 0: none. No
 // bytes with a sequence are a delete marker, which counts for the next write.
 // It asks STREAM.MSG.GET itself, because nats.go takes the direct way, which any

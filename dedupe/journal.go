@@ -18,7 +18,7 @@ const (
 )
 
 // Record is the journal's one record of an order. Times have millisecond
-// precision; SendBy is rounded up, so that what is written is never earlier
+// precision; SendBy and Over are rounded up, so that what is written is never earlier
 // than what was meant.
 type Record struct {
 	State       State           `json:"state"`
@@ -30,6 +30,7 @@ type Record struct {
 	Attempts    int             `json:"attempts,omitempty"`
 	Waits       int             `json:"waits,omitempty"`
 	SendBy      time.Time       `json:"sendBy,omitzero"`  // StateIntent
+	Over        time.Time       `json:"over,omitzero"`    // StateIntent: every request that was sent so far has ended by then; zero: not known
 	Since       time.Time       `json:"since,omitzero"`   // StateIntent: when the oldest open attempt was written down
 	Due         time.Time       `json:"due,omitzero"`     // StateReady
 	Open        bool            `json:"open,omitempty"`   // StateIntent: an earlier attempt than this is still in doubt
@@ -53,6 +54,8 @@ type Journal interface {
 	// Created is when the journal was made: nothing older is known to it. Zero
 	// where that does not matter.
 	Created(ctx context.Context) (time.Time, error)
+	// Used reports whether anything was ever written, expired or not.
+	Used(ctx context.Context) (bool, error)
 }
 
 // encode gives a record's one spelling, for comparison byte by byte. The Result,

@@ -53,7 +53,7 @@ const operatorPrefix = "operator-"
 type Ruling struct {
 	Seen   uint64        // Known.JournalRev of the state that the operator ruled on
 	Result []byte        // the final result (JSON): it was bought; nil: it was not
-	Call   time.Duration // how long after its SendBy a request may still be under way
+	Call   time.Duration // how long after its SendBy a request may still be under way, where its record does not say
 }
 
 // Settle writes r into the journal, where the next claim finds it.
@@ -95,7 +95,7 @@ func (s *Store) Settle(ctx context.Context, outTradeNo string, r Ruling) error {
 }
 
 // Open returns the open attempt that an operator may rule on: one whose request
-// is certainly over, call after its SendBy. Bought is what the operator is
+// is certainly over: by what its record says, else call after its SendBy. Bought is what the operator is
 // about to say. The error wraps ErrNotInDoubt and says why there is none.
 func (k Known) Open(now time.Time, call time.Duration, bought bool) (Record, error) {
 	no := func(format string, args ...any) (Record, error) {
@@ -113,7 +113,7 @@ func (k Known) Open(now time.Time, call time.Duration, bought bool) (Record, err
 	case k.Journal != nil:
 		return no("it waits for its next attempt, every earlier one is known not to have bought")
 	case inRedis: // the journal was lost, the doubt was not
-		r = Record{Fingerprint: e.Fingerprint, Account: e.Account, Seq: e.Seq, Attempt: e.Attempt, Attempts: e.Attempts, Waits: e.Waits, SendBy: e.Doubt.SendBy, Since: e.Doubt.Since}
+		r = Record{Fingerprint: e.Fingerprint, Account: e.Account, Seq: e.Seq, Attempt: e.Attempt, Attempts: e.Attempts, Waits: e.Waits, SendBy: e.Doubt.SendBy, Over: e.Doubt.Over, Since: e.Doubt.Since}
 	case e.Attempt == 0 && e.Rev == 0:
 		return no("it was never sent")
 	default:
@@ -122,7 +122,10 @@ func (k Known) Open(now time.Time, call time.Duration, bought bool) (Record, err
 	if e != nil && e.Fingerprint == r.Fingerprint {
 		r.Attempts = max(r.Attempts, e.Attempts) // a refusal while in doubt is noted in Redis alone
 	}
-	over := r.SendBy.Add(call)
+	over := r.Over
+	if over.IsZero() {
+		over = r.SendBy.Add(call)
+	}
 	switch {
 	case now.Before(r.SendBy):
 		return no("its request may leave until %s, and last until %s", clock(r.SendBy), clock(over))

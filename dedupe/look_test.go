@@ -20,6 +20,11 @@ func TestKnownOpen(t *testing.T) {
 		return &Record{State: StateIntent, Fingerprint: "f1", Seq: 7, Attempt: 2, Attempts: 1, SendBy: sendBy}
 	}
 	old := now.Add(-time.Minute)
+	over := func(sendBy, over time.Time) *Record {
+		r := intent(sendBy)
+		r.Over = over
+		return r
+	}
 	bought := intent(old)
 	bought.Bought = true
 	for name, c := range map[string]struct {
@@ -39,6 +44,9 @@ func TestKnownOpen(t *testing.T) {
 		"final, old intent":       {known: Known{Journal: intent(old), Redis: &Entry{Phase: PhaseFinal}}, refused: "final result"},
 		"may leave":               {known: Known{Journal: intent(now.Add(time.Second))}, refused: "may leave until"},
 		"may be under way":        {known: Known{Journal: intent(now.Add(-time.Second))}, refused: "may be under way until"},
+		"another's time-out":      {known: Known{Journal: over(old, now.Add(time.Second))}, refused: "under way until"},
+		"a shorter time-out":      {known: Known{Journal: over(now.Add(-2*time.Second), now.Add(-time.Second))}, attempts: 1},
+		"under way, in Redis":     {known: Known{Redis: &Entry{Phase: PhaseDoubt, Doubt: &Doubt{SendBy: old, Over: now.Add(time.Second)}}}, refused: "under way until"},
 		"a worker has it":         {known: Known{Journal: intent(old), Redis: &Entry{Phase: PhaseReady, Owner: "a", Left: time.Second}}, refused: "a worker has it"},
 		"its lease is over":       {known: Known{Journal: intent(old), Redis: &Entry{Phase: PhaseReady, Owner: "a"}}, attempts: 1},
 		"a worker asks about it":  {known: Known{Journal: intent(old), Redis: &Entry{Phase: PhaseDoubt, Doubt: &Doubt{}, Owner: "a", Left: time.Second}}, attempts: 1},
@@ -65,12 +73,12 @@ func TestStoreSettleWhatWasSeen(t *testing.T) {
 	eachStore(t, func(b bench) {
 		no := testOrder.OutTradeNo
 		c := b.must(testOrder, false, Fresh)
-		b.ok(b.Intent(b.ctx(), c, time.Now().Add(-time.Second)))
+		b.ok(b.Intent(b.ctx(), c, time.Now().Add(-time.Second), time.Time{}))
 		b.ok(b.Doubt(b.ctx(), c, c.Doubt, soon))
 		seen, err := b.Look(b.ctx(), no)
 		b.ok(err)
 		c = b.must(testOrder, true, InDoubt)
-		b.ok(b.Intent(b.ctx(), c, time.Now().Add(-time.Second))) // sent again
+		b.ok(b.Intent(b.ctx(), c, time.Now().Add(-time.Second), time.Time{})) // sent again
 		b.ok(b.Doubt(b.ctx(), c, c.Doubt, soon))
 		b.lost(b.Settle(b.ctx(), no, Ruling{Seen: seen.JournalRev}))
 		if err := b.Settle(b.ctx(), no, Ruling{Seen: seen.JournalRev, Call: time.Hour}); !errors.Is(err, ErrNotInDoubt) {

@@ -21,7 +21,9 @@ func TestStoreRepeatsAfterALostReply(t *testing.T) {
 		"renew": {func(b bench) *Claim { return b.must(testOrder, false, Fresh) },
 			func(b bench, c *Claim) error { return b.Renew(b.ctx(), c) }, Busy, ""},
 		"intent": {func(b bench) *Claim { return b.must(testOrder, false, Fresh) },
-			func(b bench, c *Claim) error { return b.Intent(b.ctx(), c, time.Now().Add(time.Second)) }, Busy, StateIntent},
+			func(b bench, c *Claim) error {
+				return b.Intent(b.ctx(), c, time.Now().Add(time.Second), time.Now().Add(time.Second))
+			}, Busy, StateIntent},
 		"wait": {(bench).sent,
 			func(b bench, c *Claim) error { return b.Wait(b.ctx(), c, 1, soon) }, Ready, StateReady},
 		"doubt": {(bench).sent,
@@ -51,7 +53,7 @@ func TestStoreRepeatsAfterALostReply(t *testing.T) {
 			for _, op := range []string{op, op + " done"} {
 				t.Run(name+"/"+op, func(t *testing.T) {
 					m := NewMemory()
-					b := bench{New(m, m, nil, Config{Lease: long, FinalTTL: long}), m.ForgetAll, t}
+					b := bench{New(m, m, nil, Config{Lease: long, FinalTTL: long}), m.loseRecords, t}
 					c := a.before(b)
 					struck := strikeOnce(m, op)
 					err := a.act(b, c)
@@ -78,7 +80,7 @@ func TestStoreRepeatsAfterALostReply(t *testing.T) {
 
 func (b bench) sent() *Claim {
 	c := b.must(testOrder, false, Fresh)
-	b.ok(b.Intent(b.ctx(), c, time.Now()))
+	b.ok(b.Intent(b.ctx(), c, time.Now(), time.Now()))
 	return c
 }
 
@@ -127,7 +129,7 @@ func TestStoreClaimAfterALostReply(t *testing.T) {
 		},
 		Conflict: func(b bench) {
 			c := b.must(otherF, false, Fresh)
-			b.ok(b.Intent(b.ctx(), c, time.Now()))
+			b.ok(b.Intent(b.ctx(), c, time.Now(), time.Now()))
 			b.wipe()
 		},
 	}
@@ -135,7 +137,7 @@ func TestStoreClaimAfterALostReply(t *testing.T) {
 		for _, op := range []string{"claim", "claim done", "read", "read done", "park", "park done", "forget", "forget done"} {
 			t.Run(string(want)+"/"+op, func(t *testing.T) {
 				m := NewMemory()
-				b := bench{New(m, m, nil, Config{Lease: long, FinalTTL: long}), m.ForgetAll, t}
+				b := bench{New(m, m, nil, Config{Lease: long, FinalTTL: long}), m.loseRecords, t}
 				prepare(b)
 				strikeOnce(m, op)
 				owner := b.NewOwner()
@@ -159,10 +161,10 @@ func TestStoreClaimAfterALostReply(t *testing.T) {
 func TestStoreIntentUnknownThenReleased(t *testing.T) {
 	for _, op := range []string{"write", "write done"} {
 		m := NewMemory()
-		b := bench{New(m, m, nil, Config{Lease: long}), m.ForgetAll, t}
+		b := bench{New(m, m, nil, Config{Lease: long}), m.loseRecords, t}
 		c := b.must(testOrder, false, Fresh)
 		strikeOnce(m, op)
-		if err := b.Intent(b.ctx(), c, time.Now()); !errors.Is(err, errNoReply) {
+		if err := b.Intent(b.ctx(), c, time.Now(), time.Now()); !errors.Is(err, errNoReply) {
 			t.Fatal(err)
 		}
 		b.ok(b.Release(b.ctx(), c)) // takes it back, whether it is there or not
@@ -181,7 +183,7 @@ func TestFinalThatExpiredUnpublishedLeavesDoubt(t *testing.T) {
 		if err != nil || c.Verdict != Fresh {
 			t.Fatalf("claim: %+v, %v", c, err)
 		}
-		if err := s.Intent(t.Context(), c, time.Now().Add(time.Second)); err != nil {
+		if err := s.Intent(t.Context(), c, time.Now().Add(time.Second), time.Now().Add(time.Second)); err != nil {
 			t.Fatal(err)
 		}
 		if _, err := s.Finish(t.Context(), c, []byte(`{}`), true); err != nil {

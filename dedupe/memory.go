@@ -20,6 +20,8 @@ type Memory struct {
 	now     func() time.Time
 	records map[string]*memoryRecord // each is replaced, never changed
 	writes  []memoryWrite            // to records, so far
+	born    time.Time                // the birth mark; zero: none
+	whole   bool                     // and nothing was lost before
 	journal map[string]*memoryWritten
 	rev     uint64
 	made    time.Time // the journal; zero: before everything
@@ -54,7 +56,7 @@ func NewMemory() *Memory {
 }
 
 // SetFault installs the fault switch. It is asked before every operation, with
-// its name (claim, renew, park, remember, adopt, forget, look; read, write and created of the
+// its name (claim, complete, renew, park, remember, adopt, forget, look; read, write, created and used of the
 // journal), and after it with "claim done" and so on. An error ends the
 // operation: before it nothing happened, after it everything did and the reply
 // is lost. fault may block, and may use the Memory. nil: no faults.
@@ -75,9 +77,9 @@ func (m *Memory) SetClock(now func() time.Time) {
 func (m *Memory) ForgetAll() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	old := m.records
-	m.records = map[string]*memoryRecord{}
-	m.writes = append(m.writes, memoryWrite{m.now(), func() { m.records = old }})
+	old, born, whole := m.records, m.born, m.whole
+	m.records, m.born, m.whole = map[string]*memoryRecord{}, time.Time{}, false
+	m.writes = append(m.writes, memoryWrite{m.now(), func() { m.records, m.born, m.whole = old, born, whole }})
 }
 
 // LoseWrites takes the last n writes to the records back, as a Redis whose
@@ -199,9 +201,37 @@ func (m *Memory) Claim(ctx context.Context, o Order, owner string, lease time.Du
 			m.put(o.OutTradeNo, r, now)
 		}
 		e = r.Entry
+		if hold == HoldNew {
+			e.Born = m.birth(now)
+		}
 		return nil
 	})
 	return hold, e, err
+}
+
+// birth is Entry.Born of a claim that was just put; it writes the mark where it is
+// missing, as a part of that.
+func (m *Memory) birth(now time.Time) time.Time {
+	if m.born.IsZero() {
+		m.born = now
+		claim := &m.writes[len(m.writes)-1]
+		undo := claim.undo
+		claim.undo = func() { undo(); m.born, m.whole = time.Time{}, false }
+	}
+	if m.whole {
+		return time.Time{}
+	}
+	return m.born
+}
+
+func (m *Memory) Complete(ctx context.Context, born time.Time) error {
+	return m.do(ctx, "complete", func(now time.Time) error {
+		if !m.whole && m.born.Equal(born) {
+			m.whole = true
+			m.writes = append(m.writes, memoryWrite{now, func() { m.whole = false }})
+		}
+		return nil
+	})
 }
 
 func (m *Memory) Renew(ctx context.Context, o Order, owner string, rev uint64, lease time.Duration) error {
@@ -302,6 +332,11 @@ func (m *Memory) Read(ctx context.Context, outTradeNo string) (r Record, rev uin
 func (m *Memory) Created(ctx context.Context) (made time.Time, err error) {
 	err = m.do(ctx, "created", func(time.Time) error { made = m.made; return nil })
 	return made, err
+}
+
+func (m *Memory) Used(ctx context.Context) (used bool, err error) {
+	err = m.do(ctx, "used", func(time.Time) error { used = m.rev > 0; return nil })
+	return used, err
 }
 
 func (m *Memory) Write(ctx context.Context, outTradeNo string, r Record, rev uint64) (next uint64, err error) {

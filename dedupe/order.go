@@ -57,6 +57,7 @@ type Answer struct {
 type Doubt struct {
 	Attempt int       `json:"attempt"`           // number of the newest intent
 	SendBy  time.Time `json:"sendBy,omitzero"`   // none of its bytes leave after this
+	Over    time.Time `json:"over,omitzero"`     // it has ended by then, one way or the other; zero: not known
 	Since   time.Time `json:"since,omitzero"`    // when the order's oldest open attempt was written down (for the in_doubt notice)
 	Bought  bool      `json:"bought,omitempty"`  // the vendor said code 200 but not which orderNumber: never send again
 	Exists  bool      `json:"exists,omitempty"`  // the vendor said that the number exists: never send again

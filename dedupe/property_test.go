@@ -183,7 +183,7 @@ func (p *player) run() {
 		_ = p.twice(func() error { return p.store.Renew(ctx, c) })
 	}
 	sendBy := time.Now().Add(modelSendFor)
-	err := p.twice(func() error { return p.store.Intent(ctx, c, sendBy) })
+	err := p.twice(func() error { return p.store.Intent(ctx, c, sendBy, sendBy) })
 	if err != nil || !time.Now().Before(sendBy) { // woke up too late
 		if p.roll(2) == 1 {
 			_ = p.twice(func() error { return p.store.Release(ctx, c) })

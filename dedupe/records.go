@@ -30,6 +30,7 @@ type Entry struct {
 	Doubt       *Doubt        `json:"doubt,omitempty"`    // PhaseDoubt
 	Last        Answer        `json:"last,omitzero"`      // of the newest refusal
 	Result      []byte        `json:"result,omitempty"`   // PhaseFinal
+	Born        time.Time     `json:"-"`                  // HoldNew: since when the records remember; zero: they have lost nothing
 	Replaced    string        `json:"-"`                  // HoldNew: what was there could not be read, and why
 }
 
@@ -55,6 +56,10 @@ type Records interface {
 	// Claim takes o for owner if nobody holds it and it is due, and reports
 	// what it found there. It changes no Phase but none to PhaseClaimed.
 	Claim(ctx context.Context, o Order, owner string, lease time.Duration) (Hold, Entry, error)
+	// Complete notes that there was nothing to be remembered before born, an
+	// Entry's: the records that began then have lost nothing. Not where they have
+	// been lost since.
+	Complete(ctx context.Context, born time.Time) error
 	// Renew extends owner's lease and notes the journal revision it works
 	// from. A record that is gone is laid down again. ErrLost: another's.
 	Renew(ctx context.Context, o Order, owner string, rev uint64, lease time.Duration) error

@@ -100,7 +100,7 @@ func TestRecordsOwnLapsedLeaseIsStillOurs(t *testing.T) {
 
 func TestRecordsPark(t *testing.T) {
 	since := time.Date(2026, 11, 23, 10, 0, 0, 5e6, time.UTC)
-	doubt := &Doubt{Attempt: 3, SendBy: since.Add(time.Second), Since: since, Bought: true, Exists: true, Asked: 4, Missing: true, Noticed: true}
+	doubt := &Doubt{Attempt: 3, SendBy: since.Add(time.Second), Over: since.Add(time.Minute), Since: since, Bought: true, Exists: true, Asked: 4, Missing: true, Noticed: true}
 	for name, parked := range map[string]Entry{
 		"ready":   {Phase: PhaseReady, Attempt: 2, Attempts: 1, Waits: 2, Rev: 1<<53 + 1},
 		"doubt":   {Phase: PhaseDoubt, Attempt: 3, Attempts: 1, Waits: 1, Rev: 5, Doubt: doubt},

@@ -29,6 +29,14 @@ import (
 //	result       of a final
 //
 // An unfinished record has no expiry; a final has DEDUPE_TTL.
+//
+// Beside them, under the key of an order without a number, which there is none of,
+// is the birth mark: a hash with the field born, when it was written (Unix µs by
+// Redis's clock), by the first claim that missed it; 0 where there was nothing to
+// remember before. It is gone when the records are lost. A claim reads it in its own
+// step, so that no loss can come between. In a Cluster a script has the keys of one
+// node only, and nodes are lost one by one: there is no mark, and every new order
+// counts as born this moment.
 
 // luaClock is Redis's clock in ms.
 const luaClock = `
@@ -39,7 +47,8 @@ local function ms(n) return string.format('%.0f', n) end
 
 // luaRecord reads the record r, and makes the reply that describes it: {hold,
 // left ms, state, fingerprint, owner, attempt, attempts, waits, rev, seq, doubt,
-// result, last, account}, all but left strings.
+// result, last, account, key}, all but left strings. The key says which order it
+// is about.
 const luaRecord = `
 local fields = {'state', 'fingerprint', 'owner', 'attempt', 'attempts', 'waits', 'rev', 'seq', 'doubt', 'result', 'last',
 	'account', 'lease', 'due', 'parked'}
@@ -52,17 +61,17 @@ local function left()
 end
 local function reply(hold)
 	return {hold, left(), r.state, r.fingerprint, r.owner, r.attempt,
-		r.attempts, r.waits, r.rev, r.seq, r.doubt, r.result, r.last, r.account}
+		r.attempts, r.waits, r.rev, r.seq, r.doubt, r.result, r.last, r.account, KEYS[1]}
 end
 `
 
 var (
-	// claim. KEYS[1] the order. ARGV: 1 fingerprint, 2 owner, 3 lease in ms,
+	// claim. KEYS[1] the order, KEYS[2] the birth mark, if there is one. ARGV: 1 fingerprint, 2 owner, 3 lease in ms,
 	// 4 seq, 5 account. Returns reply(hold), hold being one of the Hold words; after
 	// "lapsed" and "parked" owner is the new one. Repeated by the same owner
 	// it says "again". Of a new record, which most are, it returns {"new", owner,
-	// why} only: that is half of the work. why is empty, or says why what was there,
-	// and is deleted, is no record.
+	// why, born} only: that is half of the work. why is empty, or says why what was there,
+	// and is deleted, is no record. born is the mark's, empty: there is none.
 	luaClaim = redis.NewScript(luaClock + `
 local state = redis.pcall('HGET', KEYS[1], 'state')
 local why = type(state) == 'table' and state.err
@@ -70,7 +79,13 @@ if why then redis.call('DEL', KEYS[1]) end
 if why or not state then
 	redis.call('HSET', KEYS[1], 'state', 'claimed', 'fingerprint', ARGV[1], 'seq', ARGV[4],
 		'account', ARGV[5], 'owner', ARGV[2], 'lease', ms(now + ARGV[3]))
-	return {'new', ARGV[2], why or ''}
+	local born = KEYS[2] and redis.pcall('HGET', KEYS[2], 'born') or ''
+	if KEYS[2] and (type(born) ~= 'string' or born == '') then
+		born = string.format('%.0f', t[1] * 1000000 + t[2])
+		redis.call('DEL', KEYS[2])
+		redis.call('HSET', KEYS[2], 'born', born)
+	end
+	return {'new', ARGV[2], why or '', born}
 end
 ` + luaRecord + `
 local was = r.owner
@@ -90,6 +105,13 @@ if r.account ~= '' and ARGV[5] ~= '' and r.account ~= ARGV[5] then return reply(
 take()
 if was ~= '' then return reply('lapsed') end
 return reply('parked')`)
+
+	// complete. KEYS[1] the birth mark. ARGV: 1 its born. Returns 1, or 0: it is
+	// another by now.
+	luaComplete = redis.NewScript(`
+if redis.call('HGET', KEYS[1], 'born') ~= ARGV[1] then return 0 end
+redis.call('HSET', KEYS[1], 'born', '0')
+return 1`)
 
 	// renew. KEYS[1] the order. ARGV: 1 fingerprint, 2 owner, 3 lease in ms,
 	// 4 seq, 5 rev (0: none known), 6 account. Returns 1, or 0: another's, or final.
@@ -150,6 +172,7 @@ return 0`)
 type redisRecords struct {
 	client     redis.Scripter
 	deployment string
+	mark       string // key of the birth mark; "": none, a Cluster
 }
 
 // NewRedis keeps the records of a deployment in Redis, Redis Cluster or
@@ -161,13 +184,13 @@ type redisRecords struct {
 func NewRedis(client redis.UniversalClient, deployment string) Records {
 	single, ok := client.(*redis.Client) // in a Cluster one node that is away would hold up what goes to the others
 	if !ok {
-		return redisRecords{client, deployment}
+		return redisRecords{client: client, deployment: deployment}
 	}
 	queue, err := single.AsyncAutoPipeline()
 	if err != nil {
 		panic(err) // of options, and we give none
 	}
-	return redisRecords{&together{client, queue}, deployment}
+	return redisRecords{&together{client, queue}, deployment, OrderKey(deployment, "")}
 }
 
 // together sends the scripts of many orders in one round trip: those that come
@@ -211,17 +234,24 @@ func millis(d time.Duration) int64 {
 }
 
 func (r redisRecords) Claim(ctx context.Context, o Order, owner string, lease time.Duration) (Hold, Entry, error) {
-	v, err := luaClaim.Run(ctx, r.client, r.key(o.OutTradeNo), o.Fingerprint, owner, millis(lease), o.Seq, o.Account).Slice()
+	keys := r.key(o.OutTradeNo)
+	if r.mark != "" {
+		keys = append(keys, r.mark)
+	}
+	v, err := luaClaim.Run(ctx, r.client, keys, o.Fingerprint, owner, millis(lease), o.Seq, o.Account).Slice()
 	if err != nil {
 		return "", Entry{}, fmt.Errorf("redis claim: %w", err)
 	}
-	if len(v) == 3 && v[0] == string(HoldNew) {
+	if len(v) == 4 && v[0] == string(HoldNew) {
 		if v[1] != owner {
 			return "", Entry{}, fmt.Errorf("redis claim: the reply is for %v, not for %s", v[1], owner)
 		}
 		why, _ := v[2].(string)
 		left := time.Duration(millis(lease)) * time.Millisecond
-		return HoldNew, Entry{Left: left, Phase: PhaseClaimed, Fingerprint: o.Fingerprint, Account: o.Account, Owner: owner, Seq: o.Seq, Replaced: why}, nil
+		return HoldNew, Entry{Left: left, Phase: PhaseClaimed, Fingerprint: o.Fingerprint, Account: o.Account, Owner: owner, Seq: o.Seq, Born: bornAt(v[3]), Replaced: why}, nil
+	}
+	if err := r.about(v, o.OutTradeNo); err != nil {
+		return "", Entry{}, fmt.Errorf("redis claim: %w", err)
 	}
 	hold, e, err := parseReply(v)
 	switch {
@@ -231,6 +261,29 @@ func (r redisRecords) Claim(ctx context.Context, o Order, owner string, lease ti
 		return "", Entry{}, fmt.Errorf("redis claim: the reply is for %s, not for %s", e.Owner, owner)
 	}
 	return hold, e, nil
+}
+
+// bornAt reads a birth mark. What is none, or cannot be read, is as young as can be.
+func bornAt(mark any) time.Time {
+	text, _ := mark.(string)
+	switch micros, err := strconv.ParseInt(text, 10, 64); {
+	case err != nil:
+		return time.Now()
+	case micros == 0:
+		return time.Time{}
+	default:
+		return time.UnixMicro(micros)
+	}
+}
+
+func (r redisRecords) Complete(ctx context.Context, born time.Time) error {
+	if r.mark == "" {
+		return nil
+	}
+	if err := luaComplete.Run(ctx, r.client, []string{r.mark}, born.UnixMicro()).Err(); err != nil {
+		return fmt.Errorf("redis complete: %w", err)
+	}
+	return nil
 }
 
 // replace deletes a record that cannot be read, unless another owner is at work
@@ -304,6 +357,9 @@ func (r redisRecords) Look(ctx context.Context, outTradeNo string) (Entry, bool,
 	if err != nil {
 		return Entry{}, false, fmt.Errorf("redis look: %w", err)
 	}
+	if err := r.about(v, outTradeNo); err != nil {
+		return Entry{}, false, fmt.Errorf("redis look: %w", err)
+	}
 	_, e, err := parseReply(v)
 	return e, e.Phase != "", err
 }
@@ -319,12 +375,23 @@ func owned(op string, cmd *redis.Cmd) error {
 	return nil
 }
 
+// replyFields is how many luaRecord's reply has.
+const replyFields = 15
+
+// about refuses a reply that is about another order, or is none of luaRecord's.
+func (r redisRecords) about(v []any, outTradeNo string) error {
+	if len(v) != replyFields {
+		return fmt.Errorf("a reply of %d fields, want %d", len(v), replyFields)
+	}
+	if key := OrderKey(r.deployment, outTradeNo); v[replyFields-1] != key {
+		return fmt.Errorf("the reply is about %v, not about %s", v[replyFields-1], key)
+	}
+	return nil
+}
+
 // parseReply reads what luaRecord's reply wrote. An unreadable field is an
 // error: read as 0 it would be a guess.
 func parseReply(v []any) (Hold, Entry, error) {
-	if len(v) != 14 {
-		return "", Entry{}, fmt.Errorf("redis: a reply of %d fields, want 14", len(v))
-	}
 	var bad error
 	text := func(i int) string {
 		s, ok := v[i].(string)

@@ -64,6 +64,9 @@ func (j redisJournal) Read(ctx context.Context, outTradeNo string) (Record, uint
 // Created is never asked to matter: the journal is lost with the records.
 func (j redisJournal) Created(context.Context) (time.Time, error) { return time.Time{}, nil }
 
+// Used is never asked to matter: what the records have lost, the journal has too.
+func (j redisJournal) Used(context.Context) (bool, error) { return false, nil }
+
 func (j redisJournal) Write(ctx context.Context, outTradeNo string, r Record, rev uint64) (uint64, error) {
 	data, err := encode(r)
 	if err != nil {

@@ -10,7 +10,7 @@ import (
 func TestStoreRefusesAResultThatIsNotJSON(t *testing.T) {
 	eachStore(t, func(b bench) {
 		c := b.must(testOrder, false, Fresh)
-		b.ok(b.Intent(b.ctx(), c, time.Now().Add(-time.Second)))
+		b.ok(b.Intent(b.ctx(), c, time.Now().Add(-time.Second), time.Now().Add(-time.Second)))
 		for _, junk := range []string{"", "{", `{"status":"succeeded"`, `{} {}`, "junk"} {
 			if _, err := b.Finish(b.ctx(), c, []byte(junk), true); err == nil {
 				t.Errorf("Finish took %q for a result", junk)

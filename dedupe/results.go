@@ -11,8 +11,10 @@ type FinalEvent struct {
 }
 
 // Results is what was published. It is read where the journal has nothing and
-// somebody may have worked on the order.
+// somebody may have worked on the order, or Redis was lost since.
 type Results interface {
 	// Final returns the final event of an order; false: there is none.
 	Final(ctx context.Context, outTradeNo string) (FinalEvent, bool, error)
+	// Used reports whether there is any final event.
+	Used(ctx context.Context) (bool, error)
 }

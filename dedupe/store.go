@@ -29,6 +29,7 @@ type Store struct {
 	cfg     Config
 	process string // random, so that owners of two processes never meet
 	claims  atomic.Uint64
+	used    atomic.Bool // the journal or the results: never changes back
 }
 
 // New returns a Store over records, journal and results, which may be nil.
@@ -53,18 +54,27 @@ func (s *Store) Renew(ctx context.Context, c *Claim) error {
 	if !c.held { // not by Verdict, which others may be writing
 		return misuse("renew", c, "was never ours")
 	}
-	return wrap("renew", c, s.records.Renew(ctx, c.owned(), c.Owner, c.revision(), s.cfg.Lease))
+	asked := time.Now()
+	err := s.records.Renew(ctx, c.owned(), c.Owner, c.revision(), s.cfg.Lease)
+	if err == nil {
+		c.leased(asked, s.cfg.Lease)
+	}
+	return wrap("renew", c, err)
 }
 
 // Intent writes down the decision to send attempt c.Doubt.Attempt, none of
-// whose bytes may leave after sendBy. Only after nil may they leave at all. A
+// whose bytes may leave after sendBy, and which has ended by over, one way or the
+// other: whoever has to wait for that goes by this, not by its own settings. Only after nil may they leave at all. A
 // claim has one granted intent: whatever the vendor then says ends in Wait,
 // Doubt or Finish. After an error that is not ErrLost nothing is known to be
 // written; Intent may be called again, or Release.
 //
+// ErrLost too where the lease is over: claim again. That is asked before the
+// write and after it, since a machine may stand still in between.
+//
 // It does not touch c.Verdict: a claim that was InDoubt still is, since this
 // attempt says nothing about the earlier one.
-func (s *Store) Intent(ctx context.Context, c *Claim, sendBy time.Time) error {
+func (s *Store) Intent(ctx context.Context, c *Claim, sendBy, over time.Time) error {
 	switch {
 	case !c.Verdict.open():
 		return misuse("intent", c, "is not open")
@@ -74,22 +84,30 @@ func (s *Store) Intent(ctx context.Context, c *Claim, sendBy time.Time) error {
 		return misuse("intent", c, "exists at the vendor")
 	case c.sent:
 		return misuse("intent", c, "has its intent")
+	case c.overdue():
+		return wrap("intent", c, errOverdue)
 	}
 	r := c.record(StateIntent)
 	r.Attempt++
-	r.SendBy = ceilMillis(sendBy)
+	r.SendBy, r.Over = ceilMillis(sendBy), ceilMillis(over)
 	r.Since = floorMillis(time.Now())
 	r.Open = c.Verdict == InDoubt
 	if r.Open && !c.Doubt.Since.IsZero() {
 		r.Since = c.Doubt.Since
 	}
+	if r.Open && c.Doubt.Over.After(r.Over) {
+		r.Over = c.Doubt.Over
+	}
 	c.tried = true
 	if err := s.put(ctx, c, r); err != nil {
 		return wrap("intent", c, err)
 	}
+	if c.overdue() { // what was written is an intent of nobody: a doubt
+		return wrap("intent", c, errOverdue)
+	}
 	c.sent = true
 	c.attempt = r.Attempt
-	c.Doubt = Doubt{Attempt: r.Attempt, SendBy: r.SendBy, Since: r.Since, Noticed: c.Doubt.Noticed}
+	c.Doubt = Doubt{Attempt: r.Attempt, SendBy: r.SendBy, Over: r.Over, Since: r.Since, Noticed: c.Doubt.Noticed}
 	return nil
 }
 
@@ -142,7 +160,9 @@ func (s *Store) Doubt(ctx context.Context, c *Claim, d Doubt, next time.Duration
 		return misuse("doubt", c, "is not open")
 	}
 	d.Attempt = cmp.Or(d.Attempt, c.attempt)
-	d.SendBy = cmp.Or(d.SendBy, c.Doubt.SendBy)
+	if d.SendBy.IsZero() {
+		d.SendBy, d.Over = c.Doubt.SendBy, c.Doubt.Over
+	}
 	d.Since = cmp.Or(d.Since, c.Doubt.Since)
 	if d.Bought && !c.bought || d.Exists && !c.exists {
 		if err := s.writeFact(ctx, c, d); err != nil {
@@ -158,7 +178,7 @@ func (s *Store) Doubt(ctx context.Context, c *Claim, d Doubt, next time.Duration
 //
 // A success is a fact: it is written whoever holds the order, until a final
 // stands there. A failure is a conclusion, and only as good as what we know:
-// ErrLost where anybody else has written. A final that stands there already
+// ErrLost where anybody else has written, or the lease is over. A final that stands there already
 // never changes; it is what Finish returns, with c.ResultSeq set to its request's.
 func (s *Store) Finish(ctx context.Context, c *Claim, result []byte, succeeded bool) ([]byte, error) {
 	switch {
@@ -168,6 +188,8 @@ func (s *Store) Finish(ctx context.Context, c *Claim, result []byte, succeeded b
 		return nil, misuse("finish", c, "is not ours")
 	case !succeeded && c.Verdict == InDoubt:
 		return nil, misuse("finish", c, "may have been bought")
+	case !succeeded && c.overdue():
+		return nil, wrap("finish", c, errOverdue)
 	}
 	result, err := compact(result)
 	if err != nil {

@@ -67,7 +67,8 @@ func (b bench) misused(err error) {
 	}
 }
 
-// dying claims with a lease that lapses at once: its owner is about to die.
+// dying claims with a lease that lapses at once: its owner is about to die. By its
+// own clock the lease goes on, so that nothing but the stores can stop it.
 func (b bench) dying(o Order, redelivered bool, want Verdict) *Claim {
 	b.t.Helper()
 	dying := bench{New(b.records, b.journal, nil, Config{Lease: time.Millisecond, FinalTTL: long}), b.wipe, b.t}
@@ -77,6 +78,7 @@ func (b bench) dying(o Order, redelivered bool, want Verdict) *Claim {
 		b.ok(err)
 		return k.Redis == nil || k.Redis.Left == 0
 	})
+	c.leased(time.Now(), long)
 	return c
 }
 
@@ -98,7 +100,7 @@ func TestStoreCleanOrder(t *testing.T) {
 		c := b.must(testOrder, false, Fresh)
 		b.must(testOrder, true, Busy)
 		b.ok(b.Renew(b.ctx(), c))
-		b.ok(b.Intent(b.ctx(), c, time.Now().Add(time.Second)))
+		b.ok(b.Intent(b.ctx(), c, time.Now().Add(time.Second), time.Now().Add(time.Second)))
 		if c.Doubt.Attempt != 1 || c.Doubt.SendBy.Before(time.Now()) || c.Doubt.Since.IsZero() {
 			t.Errorf("doubt after the intent: %+v", c.Doubt)
 		}
@@ -140,7 +142,7 @@ func TestStoreRefusedWaitsAndGoesOn(t *testing.T) {
 			if c.Attempts != n-1 || c.Waits != n-1 {
 				t.Errorf("claim %d: attempts %d, waits %d", n, c.Attempts, c.Waits)
 			}
-			b.ok(b.Intent(b.ctx(), c, time.Now()))
+			b.ok(b.Intent(b.ctx(), c, time.Now(), time.Now()))
 			if c.Doubt.Attempt != n {
 				t.Errorf("attempt %d, want %d", c.Doubt.Attempt, n)
 			}
@@ -170,7 +172,7 @@ func TestStoreRefusedWaitsAndGoesOn(t *testing.T) {
 func TestStoreInDoubtIsSettledByTheLookup(t *testing.T) {
 	eachStore(t, func(b bench) {
 		c := b.must(testOrder, false, Fresh)
-		b.ok(b.Intent(b.ctx(), c, time.Now().Add(time.Hour)))
+		b.ok(b.Intent(b.ctx(), c, time.Now().Add(time.Hour), time.Now().Add(time.Hour)))
 		d := c.Doubt
 		d.Asked, d.Noticed = 2, true
 		c.Attempts, c.Waits = 4, 5
@@ -195,7 +197,7 @@ func TestStoreInDoubtIsSettledByTheLookup(t *testing.T) {
 			t.Errorf("after the proof %+v", c)
 		}
 		b.must(testOrder, true, Busy)
-		b.ok(b.Intent(b.ctx(), c, time.Now()))
+		b.ok(b.Intent(b.ctx(), c, time.Now(), time.Now()))
 		if c.Doubt.Attempt != 2 {
 			t.Errorf("attempt %d, want 2", c.Doubt.Attempt)
 		}
@@ -207,12 +209,12 @@ func TestStoreInDoubtIsSettledByTheLookup(t *testing.T) {
 func TestStoreResendKeepsTheOldDoubt(t *testing.T) {
 	eachStore(t, func(b bench) {
 		c := b.must(testOrder, false, Fresh)
-		b.ok(b.Intent(b.ctx(), c, time.Now()))
+		b.ok(b.Intent(b.ctx(), c, time.Now(), time.Now()))
 		d := c.Doubt
 		d.Missing, d.Asked, d.Noticed = true, 3, true
 		b.ok(b.Doubt(b.ctx(), c, d, soon))
 		c = b.must(testOrder, true, InDoubt)
-		b.ok(b.Intent(b.ctx(), c, time.Now()))
+		b.ok(b.Intent(b.ctx(), c, time.Now(), time.Now()))
 		if r := b.record(); !r.Open || r.Attempt != 2 || !r.Since.Equal(d.Since) {
 			t.Errorf("journal %+v", r)
 		}
@@ -228,7 +230,7 @@ func TestStoreResendKeepsTheOldDoubt(t *testing.T) {
 			b.ok(err)
 			return c.Verdict != Busy
 		})
-		if want := (Doubt{Attempt: 2, SendBy: c.Doubt.SendBy, Since: d.Since, Noticed: true}); c.Verdict != InDoubt || c.Doubt != want {
+		if want := (Doubt{Attempt: 2, SendBy: c.Doubt.SendBy, Over: c.Doubt.Over, Since: d.Since, Noticed: true}); c.Verdict != InDoubt || c.Doubt != want {
 			t.Errorf("doubt %+v, want %+v", c.Doubt, want)
 		}
 	})
@@ -237,9 +239,9 @@ func TestStoreResendKeepsTheOldDoubt(t *testing.T) {
 func TestStoreBoughtSurvives(t *testing.T) {
 	eachStore(t, func(b bench) {
 		c := b.dying(testOrder, false, Fresh)
-		b.ok(b.Intent(b.ctx(), c, time.Now()))
+		b.ok(b.Intent(b.ctx(), c, time.Now(), time.Now()))
 		second := b.must(testOrder, true, InDoubt) // takes the first for dead, and resends
-		b.ok(b.Intent(b.ctx(), second, time.Now().Add(time.Minute)))
+		b.ok(b.Intent(b.ctx(), second, time.Now().Add(time.Minute), time.Now().Add(time.Minute)))
 		d := c.Doubt
 		d.Bought = true
 		b.lost(b.Doubt(b.ctx(), c, d, soon)) // not its order any more, but a fact
@@ -253,7 +255,7 @@ func TestStoreBoughtSurvives(t *testing.T) {
 		if !c.Doubt.Bought {
 			t.Errorf("doubt %+v", c.Doubt)
 		}
-		b.misused(b.Intent(b.ctx(), c, time.Now()))
+		b.misused(b.Intent(b.ctx(), c, time.Now(), time.Now()))
 		b.misused(b.Disprove(b.ctx(), c))
 		b.ok(b.Doubt(b.ctx(), c, c.Doubt, soon))
 		c = b.must(testOrder, true, InDoubt)
@@ -275,9 +277,9 @@ func TestStoreDiedAfterEachStep(t *testing.T) {
 		want Verdict
 	}{
 		"claim":  {func(bench, *Claim) {}, Fresh},
-		"intent": {func(b bench, c *Claim) { b.ok(b.Intent(b.ctx(), c, time.Now())) }, InDoubt},
+		"intent": {func(b bench, c *Claim) { b.ok(b.Intent(b.ctx(), c, time.Now(), time.Now())) }, InDoubt},
 		"final": {func(b bench, c *Claim) {
-			b.ok(b.Intent(b.ctx(), c, time.Now()))
+			b.ok(b.Intent(b.ctx(), c, time.Now(), time.Now()))
 			_, err := b.Finish(b.ctx(), c, won, true)
 			b.ok(err)
 		}, Final},
@@ -311,10 +313,10 @@ func TestStoreDiedAfterEachStep(t *testing.T) {
 func TestStoreFreshByMistake(t *testing.T) {
 	eachStore(t, func(b bench) {
 		c := b.must(testOrder, false, Fresh)
-		b.ok(b.Intent(b.ctx(), c, time.Now()))
+		b.ok(b.Intent(b.ctx(), c, time.Now(), time.Now()))
 		b.wipe()
 		again := b.must(testOrder, false, Fresh)
-		b.lost(b.Intent(b.ctx(), again, time.Now()))
+		b.lost(b.Intent(b.ctx(), again, time.Now(), time.Now()))
 		again = b.must(testOrder, false, InDoubt) // although not redelivered
 		b.lost(b.Wait(b.ctx(), c, 1, soon) /* Redis: not ours any more */)
 		b.lost(b.Disprove(b.ctx(), again) /* the first has written */)
@@ -330,7 +332,7 @@ func TestStoreFreshByMistake(t *testing.T) {
 func TestStoreStaleOwner(t *testing.T) {
 	eachStore(t, func(b bench) {
 		stale := b.dying(testOrder, false, Fresh)
-		b.ok(b.Intent(b.ctx(), stale, time.Now()))
+		b.ok(b.Intent(b.ctx(), stale, time.Now(), time.Now()))
 		c := b.must(testOrder, true, InDoubt)
 		b.lost(b.Renew(b.ctx(), stale))
 		b.lost(b.Doubt(b.ctx(), stale, stale.Doubt, soon))
@@ -340,7 +342,7 @@ func TestStoreStaleOwner(t *testing.T) {
 		b.lost(b.Wait(b.ctx(), stale, 1, soon))
 		_, err := b.Finish(b.ctx(), stale, failed, false)
 		b.lost(err)
-		b.ok(b.Intent(b.ctx(), c, time.Now()))
+		b.ok(b.Intent(b.ctx(), c, time.Now(), time.Now()))
 		b.lost(b.Release(b.ctx(), stale))
 		// But that the first did buy is a fact, whatever the lookup said.
 		if got, err := b.Finish(b.ctx(), stale, won, true); err != nil || string(got) != string(won) {
@@ -358,8 +360,8 @@ func TestStoreStaleOwner(t *testing.T) {
 func TestStoreConflict(t *testing.T) {
 	eachStore(t, func(b bench) {
 		c := b.must(testOrder, false, Fresh)
-		b.must(otherF, false, Conflict) // Redis knows, the journal does not yet
-		b.ok(b.Intent(b.ctx(), c, time.Now()))
+		b.must(otherF, false, Busy) // Redis knows, the journal does not yet
+		b.ok(b.Intent(b.ctx(), c, time.Now(), time.Now()))
 		b.must(otherF, false, Conflict)
 		b.wipe()
 		b.must(otherF, true, Conflict) // by the journal
@@ -372,7 +374,7 @@ func TestStoreConflict(t *testing.T) {
 		if busy := b.must(testOrder, true, Busy); busy.Left <= 0 || busy.Left > claimPause {
 			t.Errorf("left %v", busy.Left)
 		}
-		b.lost(b.Intent(b.ctx(), wrong, time.Now()))
+		b.lost(b.Intent(b.ctx(), wrong, time.Now(), time.Now()))
 		c = b.must(testOrder, true, InDoubt) // Redis was wrong, and is forgotten
 		b.must(otherF, true, Conflict)
 		_, err := b.Finish(b.ctx(), c, won, true)
@@ -399,8 +401,8 @@ func TestStoreConflictOfTheEarlier(t *testing.T) {
 		b.wipe()
 		b.dying(otherF, true, Fresh)
 		c := b.must(testOrder, true, Fresh)
-		b.ok(b.Intent(b.ctx(), c, time.Now()))
-		b.lost(b.Intent(b.ctx(), late, time.Now()))
+		b.ok(b.Intent(b.ctx(), c, time.Now(), time.Now()))
+		b.lost(b.Intent(b.ctx(), late, time.Now(), time.Now()))
 		b.must(otherF, true, Conflict)
 
 		// Notes are more than a claim: the journal was lost, or its final is over.
@@ -427,16 +429,16 @@ func TestStoreRelease(t *testing.T) {
 		c := b.must(testOrder, false, Ready)                     // the journal was asked
 		b.ok(b.Release(b.ctx(), b.must(testOrder, false, Busy))) // holds nothing, gives nothing
 		b.must(testOrder, false, Busy)
-		b.ok(b.Intent(b.ctx(), c, time.Now()))
-		b.misused(b.Intent(b.ctx(), c, time.Now())) // one per claim
-		b.ok(b.Release(b.ctx(), c))                 // nothing was sent: no doubt
+		b.ok(b.Intent(b.ctx(), c, time.Now(), time.Now()))
+		b.misused(b.Intent(b.ctx(), c, time.Now(), time.Now())) // one per claim
+		b.ok(b.Release(b.ctx(), c))                             // nothing was sent: no doubt
 		c = b.must(testOrder, true, Ready)
 		if c.Waits != 0 {
 			t.Errorf("waits %d", c.Waits)
 		}
 		b.ok(b.Release(b.ctx(), c))
 		c = b.must(testOrder, true, Ready)
-		b.ok(b.Intent(b.ctx(), c, time.Now()))
+		b.ok(b.Intent(b.ctx(), c, time.Now(), time.Now()))
 		if c.Doubt.Attempt != 2 {
 			t.Errorf("attempt %d, want 2", c.Doubt.Attempt)
 		}
@@ -447,7 +449,7 @@ func TestStoreRelease(t *testing.T) {
 		b.ok(err)
 		b.ok(b.Release(b.ctx(), c)) // could not publish
 		c = b.must(testOrder, false, Final)
-		b.misused(b.Intent(b.ctx(), c, time.Now()))
+		b.misused(b.Intent(b.ctx(), c, time.Now(), time.Now()))
 		b.misused(b.Doubt(b.ctx(), c, Doubt{}, soon))
 		if got, err := b.Finish(b.ctx(), c, failed, false); err != nil || string(got) != string(won) {
 			t.Errorf("finish = %s, %v", got, err)
@@ -479,7 +481,7 @@ func TestStoreJournalLost(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			m := NewMemory()
-			b := bench{New(m, m, nil, Config{Lease: long, FinalTTL: long}), m.ForgetAll, t}
+			b := bench{New(m, m, nil, Config{Lease: long, FinalTTL: long}), m.loseRecords, t}
 			life(b, b.sent())
 			m.ForgetJournal()
 			storetest.Eventually(t, "the lease lapses", func() bool {
@@ -546,7 +548,7 @@ func TestStoreSettle(t *testing.T) {
 		}
 		notInDoubt(won)
 		c := b.must(testOrder, false, Fresh)
-		b.ok(b.Intent(b.ctx(), c, time.Now().Add(-time.Second)))
+		b.ok(b.Intent(b.ctx(), c, time.Now().Add(-time.Second), time.Now().Add(-time.Second)))
 		notInDoubt(won) // at work
 		b.ok(b.Doubt(b.ctx(), c, c.Doubt, soon))
 		c = b.must(testOrder, true, InDoubt)
@@ -554,12 +556,12 @@ func TestStoreSettle(t *testing.T) {
 		b.lost(b.Disprove(b.ctx(), c)) // the operator was faster
 		c = b.must(testOrder, true, Ready)
 		notInDoubt(nil)
-		b.ok(b.Intent(b.ctx(), c, time.Now().Add(time.Hour)))
+		b.ok(b.Intent(b.ctx(), c, time.Now().Add(time.Hour), time.Now().Add(time.Hour)))
 		b.ok(b.Doubt(b.ctx(), c, c.Doubt, soon))
 		notInDoubt(won) // may still leave
 		c = b.must(testOrder, true, InDoubt)
 		b.ok(b.Disprove(b.ctx(), c))
-		b.ok(b.Intent(b.ctx(), c, time.Now().Add(-time.Second)))
+		b.ok(b.Intent(b.ctx(), c, time.Now().Add(-time.Second), time.Now().Add(-time.Second)))
 		d := c.Doubt
 		d.Bought = true
 		b.ok(b.Doubt(b.ctx(), c, d, soon))
@@ -576,9 +578,9 @@ func TestStoreSettle(t *testing.T) {
 
 func TestStoreSettleWithoutJournal(t *testing.T) {
 	m := NewMemory()
-	b := bench{New(m, m, nil, Config{Lease: long}), m.ForgetAll, t}
+	b := bench{New(m, m, nil, Config{Lease: long}), m.loseRecords, t}
 	c := b.must(testOrder, false, Fresh)
-	b.ok(b.Intent(b.ctx(), c, time.Now().Add(-time.Second)))
+	b.ok(b.Intent(b.ctx(), c, time.Now().Add(-time.Second), time.Now().Add(-time.Second)))
 	b.ok(b.Doubt(b.ctx(), c, c.Doubt, long))
 	m.ForgetJournal()
 	b.ok(b.settle(testOrder.OutTradeNo, won))
@@ -589,11 +591,11 @@ func TestStoreSettleWithoutJournal(t *testing.T) {
 
 func TestStoreMisuse(t *testing.T) {
 	m := NewMemory()
-	b := bench{New(m, m, nil, Config{Lease: long}), m.ForgetAll, t}
+	b := bench{New(m, m, nil, Config{Lease: long}), m.loseRecords, t}
 	for _, c := range []*Claim{{Order: testOrder, Verdict: Busy}, {Order: testOrder, Verdict: Done}, {Order: testOrder, Verdict: Conflict}} {
 		_, err := b.Finish(b.ctx(), c, won, true)
 		b.misused(err)
-		b.misused(b.Intent(b.ctx(), c, time.Now()))
+		b.misused(b.Intent(b.ctx(), c, time.Now(), time.Now()))
 		b.misused(b.Wait(b.ctx(), c, 0, 0))
 		b.misused(b.Disprove(b.ctx(), c))
 		b.misused(b.Doubt(b.ctx(), c, Doubt{}, 0))
@@ -637,7 +639,7 @@ func TestStoreRenewBeside(t *testing.T) {
 		for range 4 {
 			beat.Go(func() { _ = b.Renew(b.ctx(), c) })
 		}
-		b.ok(b.Intent(b.ctx(), c, time.Now()))
+		b.ok(b.Intent(b.ctx(), c, time.Now(), time.Now()))
 		_, err := b.Finish(b.ctx(), c, won, true)
 		b.ok(err)
 		b.ok(b.Remember(b.ctx(), c, won))

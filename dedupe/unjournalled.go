@@ -51,6 +51,33 @@ func (s *Store) journalLost(ctx context.Context, o Order) (bool, error) {
 	return !created.IsZero() && !o.Stored.IsZero() && created.After(o.Stored), err
 }
 
+// recordsLost says whether records that began at born may have had more to
+// remember: then an order that is new to them may be finished, and its record in
+// the journal, which the intent would meet, may have expired. What was finished
+// longer ago than FinalTTL is forgotten anyway. Where nothing was ever written,
+// nothing was lost; that is noted, so that it is asked once in a deployment.
+func (s *Store) recordsLost(ctx context.Context, born time.Time) (bool, error) {
+	ttl := s.cfg.FinalTTL
+	switch {
+	case born.IsZero(), ttl > 0 && time.Since(born) > ttl+clockSkew:
+		return false, nil
+	case s.used.Load():
+		return true, nil
+	}
+	used, err := s.journal.Used(ctx)
+	if err == nil && !used && s.results != nil {
+		used, err = s.results.Used(ctx)
+	}
+	switch {
+	case err != nil:
+		return false, err
+	case used:
+		s.used.Store(true)
+		return true, nil
+	}
+	return false, s.records.Complete(ctx, born)
+}
+
 // published looks for the order's final event, which may be all that is left of
 // it: the journal forgets a final after its TTL, and Redis may never have learned
 // of it. What is found is remembered, and so Done; of another request with the

@@ -24,6 +24,8 @@ func (p published) Final(_ context.Context, outTradeNo string) (FinalEvent, bool
 	}
 }
 
+func (p published) Used(context.Context) (bool, error) { return len(p) > 0, nil }
+
 // withResults is b beside a results stream.
 func (b bench) withResults(p published) bench {
 	b.Store = New(b.records, b.journal, p, b.cfg)
@@ -56,7 +58,7 @@ func TestStoreFinalEventIsLooked(t *testing.T) {
 // Where nothing says whose event it is, it is the request's that asks.
 func TestStoreFinalEventOfAnOldRelease(t *testing.T) {
 	m := NewMemory()
-	b := bench{New(m, m, published{testOrder.OutTradeNo: {Result: won}}, Config{Lease: long}), m.ForgetAll, t}
+	b := bench{New(m, m, published{testOrder.OutTradeNo: {Result: won}}, Config{Lease: long}), m.loseRecords, t}
 	if c := b.must(testOrder, true, Done); c.ResultSeq != testOrder.Seq {
 		t.Errorf("result of request %d", c.ResultSeq)
 	}
@@ -68,7 +70,7 @@ func TestStoreFinalEventBeforeDoubt(t *testing.T) {
 	for o, without := range map[Order]Verdict{ofA: InDoubt, ofB: Foreign} {
 		m := NewMemory()
 		events := published{}
-		b := bench{New(m, m, events, Config{Lease: long}), m.ForgetAll, t}
+		b := bench{New(m, m, events, Config{Lease: long}), m.loseRecords, t}
 		b.ok(b.Doubt(b.ctx(), b.sentBy(ofA), Doubt{}, soon))
 		m.ForgetJournal()
 		if c := b.must(o, true, without); without == InDoubt {
@@ -94,12 +96,12 @@ func TestStoreJournalMadeAnew(t *testing.T) {
 		life func(b bench, c *Claim)
 		want Verdict
 	}{
-		"sending": {true, func(b bench, c *Claim) { b.ok(b.Intent(b.ctx(), c, time.Now())); b.dieQuietly(c) }, InDoubt},
+		"sending": {true, func(b bench, c *Claim) { b.ok(b.Intent(b.ctx(), c, time.Now(), time.Now())); b.dieQuietly(c) }, InDoubt},
 		"superseded": {true, func(b bench, c *Claim) {
 			b.wipe()
 			again := b.must(c.Order, false, Fresh)
-			b.ok(b.Intent(b.ctx(), c, time.Now()))
-			b.lost(b.Intent(b.ctx(), again, time.Now()))
+			b.ok(b.Intent(b.ctx(), c, time.Now(), time.Now()))
+			b.lost(b.Intent(b.ctx(), again, time.Now(), time.Now()))
 		}, InDoubt},
 		"claimed":              {true, func(b bench, c *Claim) { b.dieQuietly(c) }, InDoubt},
 		"the journal is whole": {false, func(b bench, c *Claim) { b.dieQuietly(c) }, Fresh},
@@ -108,7 +110,7 @@ func TestStoreJournalMadeAnew(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				m := NewMemory()
-				b := bench{New(m, m, nil, Config{Lease: long}), m.ForgetAll, t}
+				b := bench{New(m, m, nil, Config{Lease: long}), m.loseRecords, t}
 				o := testOrder
 				o.Stored = time.Now()
 				time.Sleep(time.Second)
@@ -186,8 +188,8 @@ func TestStoreOldAndNeverSent(t *testing.T) {
 		"another's is gone": {func(b bench, m *Memory, o Order) {
 			b.sentBy(o)
 			b.wipe()
-			b.lost(b.Intent(b.ctx(), b.must(o, false, Fresh), time.Now())) // a duplicate
-			m.ForgetJournal()                                              // the record expires
+			b.lost(b.Intent(b.ctx(), b.must(o, false, Fresh), time.Now(), time.Now())) // a duplicate
+			m.ForgetJournal()                                                          // the record expires
 		}, InDoubt},
 		"another's was there": {func(b bench, m *Memory, o Order) {
 			b.sentBy(o)
@@ -199,7 +201,7 @@ func TestStoreOldAndNeverSent(t *testing.T) {
 		for _, redelivered := range []bool{false, true} {
 			synctest.Test(t, func(t *testing.T) {
 				m := NewMemory()
-				b := bench{New(m, m, nil, Config{Lease: time.Minute, FinalTTL: long, JournalTTL: ttl}), m.ForgetAll, t}
+				b := bench{New(m, m, nil, Config{Lease: time.Minute, FinalTTL: long, JournalTTL: ttl}), m.loseRecords, t}
 				o := testOrder
 				o.Stored = time.Now()
 				c.life(b, m, o)
@@ -218,7 +220,7 @@ func TestStoreOldAndNeverSent(t *testing.T) {
 // worker's hands, is claimed again before anything is written.
 func TestStoreGrewOldInHand(t *testing.T) {
 	for name, write := range map[string]func(b bench, c *Claim) error{
-		"intent": func(b bench, c *Claim) error { return b.Intent(b.ctx(), c, time.Now()) },
+		"intent": func(b bench, c *Claim) error { return b.Intent(b.ctx(), c, time.Now(), time.Now()) },
 		"wait":   func(b bench, c *Claim) error { return b.Wait(b.ctx(), c, 0, soon) },
 		"failed": func(b bench, c *Claim) error { _, err := b.Finish(b.ctx(), c, failed, false); return err },
 	} {
@@ -226,7 +228,7 @@ func TestStoreGrewOldInHand(t *testing.T) {
 			t.Run(name, func(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
 					m := NewMemory()
-					b := bench{New(m, m, nil, Config{Lease: 3 * long, FinalTTL: long, JournalTTL: long}), m.ForgetAll, t}
+					b := bench{New(m, m, nil, Config{Lease: 3 * long, FinalTTL: long, JournalTTL: long}), m.loseRecords, t}
 					o := testOrder
 					o.Stored = time.Now()
 					c := b.must(o, asked, Fresh)

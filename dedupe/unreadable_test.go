@@ -14,7 +14,7 @@ import (
 func TestUnreadableRecordTakesASuccess(t *testing.T) {
 	j, js := realJournal(t)
 	m := NewMemory()
-	b := bench{New(m, j, nil, Config{Lease: long, FinalTTL: long}), m.ForgetAll, t}
+	b := bench{New(m, j, nil, Config{Lease: long, FinalTTL: long}), m.loseRecords, t}
 	c := b.sentBy(testOrder)
 	if _, err := js.Publish(t.Context(), testSubject+"."+SubjectToken(testOrder.OutTradeNo), []byte(`{"stream":"ORDERS","seq":5}`)); err != nil {
 		t.Fatal(err)
@@ -52,12 +52,28 @@ func (s anothers) EvalSha(ctx context.Context, _ string, _ []string, _ ...any) *
 // A reply that belongs to another claim is an error, never a claim.
 func TestRedisReplyOfAnotherClaim(t *testing.T) {
 	full := func(hold string) []any {
-		return []any{hold, int64(0), "claimed", "f1", "z", "", "", "", "", "", "", "", "", ""}
+		return []any{hold, int64(0), "claimed", "f1", "z", "", "", "", "", "", "", "", "", "", testKey}
 	}
-	for _, reply := range [][]any{{"new", "z", ""}, full("again"), full("lapsed"), full("parked")} {
-		hold, _, err := redisRecords{anothers{reply: reply}, testDeployment}.Claim(t.Context(), testOrder, "a", long)
+	for _, reply := range [][]any{{"new", "z", "", "0"}, full("again"), full("lapsed"), full("parked")} {
+		hold, _, err := redisRecords{client: anothers{reply: reply}, deployment: testDeployment}.Claim(t.Context(), testOrder, "a", long)
 		if err == nil || !strings.Contains(err.Error(), "the reply is for z") {
 			t.Errorf("%v: %q, %v", reply, hold, err)
+		}
+	}
+}
+
+// Whatever it says: one that is about another order is an error, and nothing is
+// deleted for it.
+func TestRedisReplyAboutAnotherOrder(t *testing.T) {
+	for _, hold := range []Hold{HoldFinal, HoldBusy, HoldEarly, HoldOther, HoldForeign, HoldAgain, ""} {
+		reply := []any{string(hold), int64(1), "claimed", "f1", "a", "", "", "", "", "", "", "", "", "", "ORDERS:order:other"}
+		r := redisRecords{client: anothers{reply: reply}, deployment: testDeployment}
+		got, _, claim := r.Claim(t.Context(), testOrder, "a", long)
+		_, found, look := r.Look(t.Context(), testOrder.OutTradeNo)
+		for _, err := range []error{claim, look} {
+			if err == nil || !strings.Contains(err.Error(), "about ORDERS:order:other") {
+				t.Errorf("%q: %q, %v, %v", hold, got, found, err)
+			}
 		}
 	}
 }

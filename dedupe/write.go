@@ -18,6 +18,9 @@ type finalError struct {
 // errForgotten is ErrLost of a claim that nothing is known of any more.
 var errForgotten = fmt.Errorf("%w, or nobody: the request is older than the journal remembers", ErrLost)
 
+// errOverdue is ErrLost of a claim whose lease is over by our own clock.
+var errOverdue = fmt.Errorf("%w, or nobody: the lease is over", ErrLost)
+
 func (e *finalError) Error() string { return "its result is already written" }
 func (e *finalError) Unwrap() error { return ErrLost }
 
@@ -28,6 +31,9 @@ func (s *Store) put(ctx context.Context, c *Claim, r Record) error {
 	if s.forgotten(c) {
 		s.stepAside(ctx, c, errForgotten)
 		return errForgotten
+	}
+	if c.revision() == 0 && c.overdue() {
+		return errOverdue
 	}
 	err := s.swap(ctx, c, r, func(old Record) (Record, bool) { return r, old.Owner == c.Owner })
 	if stands, ok := errors.AsType[*finalError](err); ok && stands.record.Owner == c.Owner {
@@ -71,7 +77,7 @@ func (e *unreadableError) Unwrap() error { return e.err }
 func (s *Store) writeFact(ctx context.Context, c *Claim, d Doubt) error {
 	r := c.record(StateIntent)
 	r.Attempt = d.Attempt
-	r.SendBy, r.Since = ceilMillis(d.SendBy), floorMillis(d.Since)
+	r.SendBy, r.Over, r.Since = ceilMillis(d.SendBy), ceilMillis(d.Over), floorMillis(d.Since)
 	r.Open = c.Verdict == InDoubt
 	r.Bought, r.Exists = d.Bought || c.bought, d.Exists || c.exists
 	if s.forgotten(c) {
@@ -82,8 +88,12 @@ func (s *Store) writeFact(ctx context.Context, c *Claim, d Doubt) error {
 		r.Attempt = max(r.Attempt, old.Attempt)
 		r.Attempts = max(r.Attempts, old.Attempts)
 		r.Bought, r.Exists = r.Bought || old.Bought, r.Exists || old.Exists
+		over := old.Over
 		if old.SendBy.After(r.SendBy) {
-			r.SendBy = old.SendBy
+			r.SendBy, r.Over, over = old.SendBy, old.Over, r.Over
+		}
+		if !r.Over.IsZero() && over.After(r.Over) { // where the later one's end is not known, neither is that of both
+			r.Over = over
 		}
 		return r, true
 	})

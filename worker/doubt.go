@@ -33,7 +33,7 @@ func (t *task) resolve(soft, hard context.Context) outcome {
 	case t.rules.Reconcile == Hold:
 		return t.park(hard, d, holdPoll, errors.New("waits for orderworker settle"))
 	case t.rules.resends(d) && !t.expired(now):
-		if now.Before(t.rules.certainlyOver(d.SendBy)) {
+		if now.Before(t.rules.certainlyOver(d)) {
 			return t.park(hard, d, t.nextLook(d, now), errors.New("the earlier request may still be under way"))
 		}
 		return t.place(soft, hard)
@@ -63,7 +63,7 @@ func (t *task) ask(soft, hard context.Context, d dedupe.Doubt) outcome {
 		return t.finish(hard, r)
 	case a.exists:
 		d.Exists = true
-	case a.missing && d.Missing && !d.Bought && !d.Exists && asked.After(t.rules.provable(d.SendBy)):
+	case a.missing && d.Missing && !d.Bought && !d.Exists && asked.After(t.rules.provable(d)):
 		if err := t.claims.Disprove(hard, t.claim); err != nil {
 			return failure(StepInterrupted, err)
 		}
@@ -105,7 +105,7 @@ func (t *task) nextLook(d dedupe.Doubt, now time.Time) time.Duration {
 	case t.rules.Reconcile == Hold:
 		return holdPoll
 	case t.rules.resends(d):
-		return max(t.rules.certainlyOver(d.SendBy).Sub(now), t.rules.Backoff.Delay(d.Asked))
+		return max(t.rules.certainlyOver(d).Sub(now), t.rules.Backoff.Delay(d.Asked))
 	}
 	return t.rules.nextAsk(d, now)
 }

@@ -35,7 +35,7 @@ type claims interface {
 	NewOwner() string
 	Claim(ctx context.Context, o dedupe.Order, owner string, redelivered bool) (*dedupe.Claim, error)
 	Renew(ctx context.Context, c *dedupe.Claim) error
-	Intent(ctx context.Context, c *dedupe.Claim, sendBy time.Time) error
+	Intent(ctx context.Context, c *dedupe.Claim, sendBy, over time.Time) error
 	Wait(ctx context.Context, c *dedupe.Claim, attempts int, delay time.Duration) error
 	Doubt(ctx context.Context, c *dedupe.Claim, d dedupe.Doubt, next time.Duration) error
 	Disprove(ctx context.Context, c *dedupe.Claim) error
@@ -73,7 +73,7 @@ func (t *task) place(soft, hard context.Context) outcome {
 	sendBy := t.sendBy(s.slot)
 	// From here on soft no longer counts: an intent that may have been stored
 	// must be known to be, or the order would be in doubt for nothing.
-	if err := t.claims.Intent(hard, t.claim, sendBy); err != nil {
+	if err := t.claims.Intent(hard, t.claim, sendBy, t.rules.over(sendBy)); err != nil {
 		return failure(StepInterrupted, err)
 	}
 	bought, sent, err := t.buy(hard, s, sendBy)

@@ -63,8 +63,8 @@ func (r retryClaims) Claim(ctx context.Context, o dedupe.Order, owner string, re
 	return c, err
 }
 
-func (r retryClaims) Intent(ctx context.Context, c *dedupe.Claim, sendBy time.Time) error {
-	return r.retry(ctx, "intent", func() error { return r.claims.Intent(ctx, c, sendBy) })
+func (r retryClaims) Intent(ctx context.Context, c *dedupe.Claim, sendBy, over time.Time) error {
+	return r.retry(ctx, "intent", func() error { return r.claims.Intent(ctx, c, sendBy, over) })
 }
 
 func (r retryClaims) Wait(ctx context.Context, c *dedupe.Claim, attempts int, delay time.Duration) error {

@@ -79,15 +79,23 @@ func (r Rules) sendWindow() time.Duration {
 	return min(3*time.Second, r.ReconcileDelay/2)
 }
 
-// certainlyOver is when a request that had to leave by sendBy has ended, one
-// way or the other.
-func (r Rules) certainlyOver(sendBy time.Time) time.Time {
+// over is when a request that has to leave by sendBy has ended, one way or the other.
+func (r Rules) over(sendBy time.Time) time.Time {
 	return sendBy.Add(r.UpstreamTimeout)
 }
 
+// certainlyOver is when the newest request of an order in doubt has ended: by the
+// settings of the process that sent it, where that is known.
+func (r Rules) certainlyOver(d dedupe.Doubt) time.Time {
+	if !d.Over.IsZero() {
+		return d.Over
+	}
+	return r.over(d.SendBy)
+}
+
 // provable is from when on a "not found" proves that the attempt bought nothing.
-func (r Rules) provable(sendBy time.Time) time.Time {
-	return r.certainlyOver(sendBy).Add(r.ReconcileDelay)
+func (r Rules) provable(d dedupe.Doubt) time.Time {
+	return r.certainlyOver(d).Add(r.ReconcileDelay)
 }
 
 // nextAsk is the wait before the next lookup of an order in doubt, d.Asked ones
@@ -101,7 +109,7 @@ func (r Rules) nextAsk(d dedupe.Doubt, now time.Time) time.Duration {
 	if tenth < schedule[0] {
 		next = time.Duration(float64(next) * (float64(tenth) / float64(schedule[0])))
 	}
-	if proof := r.provable(d.SendBy).Sub(now); proof > 0 {
+	if proof := r.provable(d).Sub(now); proof > 0 {
 		next = min(next, proof+time.Millisecond)
 	} else if d.Missing && !d.Bought && !d.Exists { // the second "not found" is to follow; of what was bought it says nothing
 		next = min(next, tenth)

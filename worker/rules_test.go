@@ -97,8 +97,11 @@ func TestTimesOfDoubt(t *testing.T) {
 	if got := short.sendWindow(); got != time.Second {
 		t.Errorf("send window is %v, want half of RECONCILE_DELAY, 1s", got)
 	}
-	if got := long.provable(sendBy).Sub(sendBy); got != 10*time.Minute+10*time.Second {
+	if got := long.provable(dedupe.Doubt{SendBy: sendBy}).Sub(sendBy); got != 10*time.Minute+10*time.Second {
 		t.Errorf("a \"not found\" proves after %v, want RECONCILE_DELAY + UPSTREAM_TIMEOUT", got)
+	}
+	if got := short.provable(dedupe.Doubt{SendBy: sendBy, Over: sendBy.Add(time.Minute)}).Sub(sendBy); got != time.Minute+2*time.Second {
+		t.Errorf("what another process sent, with a longer time-out: a \"not found\" proves after %v", got)
 	}
 	for asked, want := range []time.Duration{2 * time.Second, 5 * time.Second, 15 * time.Second, time.Minute, 3 * time.Minute, 3 * time.Minute} {
 		d := dedupe.Doubt{SendBy: sendBy, Asked: asked}
@@ -110,7 +113,7 @@ func TestTimesOfDoubt(t *testing.T) {
 		}
 	}
 	late := dedupe.Doubt{SendBy: sendBy, Asked: 9}
-	proof := long.provable(sendBy)
+	proof := long.provable(late)
 	if got := long.nextAsk(late, proof.Add(-time.Second)); got != time.Second+time.Millisecond {
 		t.Errorf("a second before the proof the next lookup is after %v, want a second", got)
 	}

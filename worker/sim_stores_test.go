@@ -83,6 +83,10 @@ func (s simRecords) Adopt(ctx context.Context, o dedupe.Order, from string) erro
 	return s.p.w.memory.Adopt(ctx, o, from) // all have one account
 }
 
+func (s simRecords) Complete(ctx context.Context, born time.Time) error {
+	return s.p.w.memory.Complete(ctx, born)
+}
+
 func (s simRecords) Forget(ctx context.Context, o dedupe.Order, owner string) (time.Duration, error) {
 	return simIO(s.p, ctx, s.p.w.find(o.OutTradeNo), opForget, "", func() (time.Duration, error) {
 		return s.p.w.memory.Forget(context.Background(), o, owner)
@@ -119,6 +123,8 @@ func (j simJournal) Created(ctx context.Context) (time.Time, error) {
 }
 
 // Write shows the auditor what is replaced by what.
+func (j simJournal) Used(ctx context.Context) (bool, error) { return j.p.w.memory.Used(ctx) }
+
 func (j simJournal) Write(ctx context.Context, outTradeNo string, r dedupe.Record, rev uint64) (uint64, error) {
 	o := j.p.w.find(outTradeNo)
 	op := map[dedupe.State]simOp{dedupe.StateIntent: opIntent, dedupe.StateReady: opReady, dedupe.StateFinal: opFinal}[r.State]

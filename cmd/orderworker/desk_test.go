@@ -206,7 +206,7 @@ func (d *desk) claim(store *dedupe.Store, no string, seq uint64) *dedupe.Claim {
 func (d *desk) doubt(store *dedupe.Store, no string, seq uint64) {
 	d.t.Helper()
 	c := d.claim(store, no, seq)
-	d.ok(store.Intent(d.t.Context(), c, time.Now().Add(-time.Minute)))
+	d.ok(store.Intent(d.t.Context(), c, time.Now().Add(-time.Minute), time.Now().Add(-time.Minute)))
 	d.ok(store.Doubt(d.t.Context(), c, c.Doubt, time.Hour))
 }
 

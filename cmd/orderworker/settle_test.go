@@ -116,10 +116,10 @@ func TestSettledCountsRefusals(t *testing.T) {
 	d := newDesk(t, nil)
 	store := d.store()
 	c := d.claim(store, "A", 0)
-	d.ok(store.Intent(t.Context(), c, time.Now().Add(-time.Minute)))
+	d.ok(store.Intent(t.Context(), c, time.Now().Add(-time.Minute), time.Now().Add(-time.Minute)))
 	d.ok(store.Wait(t.Context(), c, 2, 0))
 	c = d.claim(store, "A", c.Seq)
-	d.ok(store.Intent(t.Context(), c, time.Now().Add(-time.Minute)))
+	d.ok(store.Intent(t.Context(), c, time.Now().Add(-time.Minute), time.Now().Add(-time.Minute)))
 	c.Attempts = 3 // as a resend that was refused
 	d.ok(store.Doubt(t.Context(), c, c.Doubt, time.Hour))
 	if status, _, errs := d.do("settle", "A", "--bought", "--order-number=N"); status != statusDone {
@@ -148,7 +148,7 @@ func TestSettleRefuses(t *testing.T) {
 	ctx := t.Context()
 	intent := func(no string, sendBy time.Duration) *dedupe.Claim {
 		c := d.claim(store, no, 0)
-		d.ok(store.Intent(ctx, c, time.Now().Add(sendBy)))
+		d.ok(store.Intent(ctx, c, time.Now().Add(sendBy), time.Now().Add(sendBy+20*time.Second)))
 		return c
 	}
 	park := func(c *dedupe.Claim) { d.ok(store.Doubt(ctx, c, c.Doubt, time.Hour)) }
@@ -354,7 +354,7 @@ func (d *desk) resend(store *dedupe.Store, no string) {
 	d.ok(err)
 	c, err := store.Claim(d.t.Context(), dedupe.Order{OutTradeNo: no, Fingerprint: k.Redis.Fingerprint, Seq: k.Redis.Seq}, store.NewOwner(), true)
 	d.ok(err)
-	d.ok(store.Intent(d.t.Context(), c, time.Now().Add(-time.Minute)))
+	d.ok(store.Intent(d.t.Context(), c, time.Now().Add(-time.Minute), time.Now().Add(-time.Minute)))
 	d.ok(store.Doubt(d.t.Context(), c, c.Doubt, time.Hour))
 }
 

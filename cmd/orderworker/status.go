@@ -119,6 +119,7 @@ type journalView struct {
 	Seq      uint64          `json:"seq"`
 	Owner    string          `json:"owner"` // who wrote it
 	SendBy   time.Time       `json:"sendBy,omitzero"`
+	Over     time.Time       `json:"over,omitzero"` // its requests have ended by then; zero: not known
 	Since    time.Time       `json:"since,omitzero"`
 	Due      time.Time       `json:"due,omitzero"`
 	Open     bool            `json:"open"`   // an earlier attempt is in doubt too
@@ -192,7 +193,7 @@ func (r *report) look(k dedupe.Known) {
 	if j := k.Journal; j != nil {
 		r.Journal = &journalView{
 			Revision: k.JournalRev, State: j.State, Attempt: j.Attempt, Refusals: j.Attempts, Waits: j.Waits, Seq: j.Seq, Owner: j.Owner,
-			SendBy: j.SendBy, Since: j.Since, Due: j.Due, Open: j.Open, Bought: j.Bought, Result: rawJSON(j.Result),
+			SendBy: j.SendBy, Over: j.Over, Since: j.Since, Due: j.Due, Open: j.Open, Bought: j.Bought, Result: rawJSON(j.Result),
 		}
 	}
 }

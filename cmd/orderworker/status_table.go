@@ -114,9 +114,13 @@ func (v *journalView) facts(err error, call time.Duration) []string {
 	}
 	switch v.State {
 	case dedupe.StateIntent:
+		over := v.Over
+		if over.IsZero() {
+			over = v.SendBy.Add(call)
+		}
 		facts = append(facts,
 			fmt.Sprintf("in doubt since %s", worker.Time{Time: v.Since}),
-			fmt.Sprintf("its request is over by %s", worker.Time{Time: v.SendBy.Add(call)}),
+			fmt.Sprintf("its request is over by %s", worker.Time{Time: over}),
 			when(v.Open, "an earlier attempt is open too"),
 			when(v.Bought, "the vendor said that it was bought"))
 	case dedupe.StateReady:

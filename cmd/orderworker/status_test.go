@@ -65,7 +65,7 @@ func TestStatusJSONNames(t *testing.T) {
 	for part, want := range map[string]string{
 		"":        "errors journal known outTradeNo redis request results state untaken vendor",
 		"redis":   "attempt doubt leftMs owner phase refusals result revision seq waits",
-		"journal": "attempt bought open owner refusals result revision sendBy seq since state waits",
+		"journal": "attempt bought open over owner refusals result revision sendBy seq since state waits",
 		"request": "iccid packageCode received seq state stream",
 		"results": "cut events stream",
 	} {
@@ -87,7 +87,7 @@ func TestStatusOfStates(t *testing.T) {
 	store := d.store()
 	intent := func(no string) *dedupe.Claim {
 		c := d.claim(store, no, 0)
-		d.ok(store.Intent(t.Context(), c, time.Now().Add(time.Hour)))
+		d.ok(store.Intent(t.Context(), c, time.Now().Add(time.Hour), time.Now().Add(time.Hour)))
 		return c
 	}
 	d.claim(store, "CLAIMED", 0)

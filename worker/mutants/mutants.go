@@ -39,7 +39,7 @@ var mutants = []mutant{
 	{"of two that conflict, a late claim does not take the number from the earlier", "dedupe/claim.go",
 		`	case r.State == "" && (c.Seq >= e.Seq ||`, `	case r.State == "" && (true ||`, known},
 	{"notes of an attempt are more than a claim", "dedupe/claim.go",
-		` || e.Phase != PhaseClaimed && e.Phase != PhaseReady || e.Rev != 0 || e.Attempt != 0)`, `)`, known},
+		`c.Seq >= e.Seq || !mere):`, `c.Seq >= e.Seq):`, known},
 	{"an order past expiresAt is not sent", "worker/order.go",
 		`	return !o.ExpiresAt.IsZero() && now.After(o.ExpiresAt)`, `	return false`, life},
 	{"no send without an intent", "worker/place.go",
@@ -284,4 +284,85 @@ redis.call('DEL'`, `redis.call('DEL'`, known},
 		`		case err == nil && permit.Stands():
 `, `		case err == nil:
 `, paused},
+	{"an attempt of another account is not taken over (Redis)", "dedupe/redis.go",
+		`if r.account ~= '' and ARGV[5] ~= '' and r.account ~= ARGV[5] then return reply('foreign') end`, ``, known},
+	{"an attempt of another account is not taken over (journal)", "dedupe/claim.go",
+		`if c.isForeign(r.Account) {`, `if false {`, known},
+	{"an order that is another account's is not adopted while its attempt is open", "dedupe/foreign.go",
+		`case r.State == StateIntent && c.isForeign(r.Account):`, `case false:`, known},
+	{"keys carry the deployment", "dedupe/redis.go",
+		`SubjectToken(deployment) + ":order:"`, `"order:"`, known},
+	{"an order stays its first request's", "dedupe/claim.go",
+		`Seq:         c.First,`, `Seq:         c.Seq,`, known},
+	{"what exists at the vendor is not sent again", "dedupe/store.go",
+		`	case c.Doubt.Exists:
+		return misuse("intent"`, `	case false:
+		return misuse("intent"`, known},
+	{"what exists at the vendor is not disproved", "dedupe/store.go",
+		`	case c.Doubt.Exists:
+		return misuse("disprove"`, `	case false:
+		return misuse("disprove"`, known},
+	{"that it exists at the vendor is journalled", "dedupe/store.go",
+		` || d.Exists && !c.exists`, ``, known},
+	{"a lapsed claim is in doubt where the journal was lost", "dedupe/unjournalled.go",
+		`case lost:`, `case lost && false:`, known},
+	{"a final event is looked for before a doubt", "dedupe/unjournalled.go",
+		`	if found, err := s.published(ctx, c); found || err != nil {
+		return err
+	}
+`, ``, known},
+	{"a first delivery that is too old is not new", "dedupe/claim.go",
+		` && !s.outlived(c.Order, time.Now()):`, `:`, known},
+	{"what was never sent is parked as that", "dedupe/store.go",
+		`if unsent {`, `if unsent && false {`, known},
+	{"the age of a request counts at each write over nothing", "dedupe/write.go",
+		`	if s.forgotten(c) {
+		s.stepAside(ctx, c, errForgotten)
+		return errForgotten
+	}
+	if c.revision`, `	if c.revision`, known},
+	{"a Redis key of another type is replaced", "dedupe/redis.go",
+		`if why then redis.call('DEL', KEYS[1]) end`, ``, known},
+	{"a success is written over a record that cannot be read", "dedupe/write.go",
+		`if !ok || ctx.Err() != nil {`, `if true || !ok || broken.rev == 0 {`, known},
+	{"a reply for another owner is none", "dedupe/redis.go",
+		`if v[1] != owner {`, `if false {`, known},
+	{"a reply about another order is none", "dedupe/redis.go",
+		`v[replyFields-1] != key {`, `false {`, known},
+	{"no intent on a lease that is over", "dedupe/store.go",
+		`	case c.overdue():
+`, `	case false:
+`, known},
+	{"no write over nothing on a lease that is over", "dedupe/write.go",
+		`if c.revision() == 0 && c.overdue() {`, `if false {`, known},
+	{"no failed on a lease that is over", "dedupe/store.go",
+		`case !succeeded && c.overdue():`, `case false:`, known},
+	{"a lease that ended during the intent grants nothing", "dedupe/store.go",
+		`	if c.overdue() { // what`, `	if false { // what`, known},
+	{"a lease counts from before it was asked for", "dedupe/claim.go",
+		`	c.leased(time.Now(), s.cfg.Lease)
+	hold, e, err := s.records.Claim(ctx, c.Order, c.Owner, s.cfg.Lease)
+`, `	hold, e, err := s.records.Claim(ctx, c.Order, c.Owner, s.cfg.Lease)
+	c.leased(time.Now(), s.cfg.Lease)
+`, known},
+	{"a loss of Redis is noticed", "dedupe/claim.go",
+		`e.Replaced != "" || lost)`, `e.Replaced != "" || lost && false)`, known},
+	{"a birth mark that is missing is a loss", "dedupe/redis.go",
+		`	born = string.format('%.0f', t[1] * 1000000 + t[2])`, `	born = '0'`, known},
+	{"a birth mark is complete only where it is still the same", "dedupe/redis.go",
+		`if redis.call('HGET', KEYS[1], 'born') ~= ARGV[1] then return 0 end`, ``, known},
+	{"a Cluster has no birth mark to go by", "dedupe/redis.go",
+		`	case err != nil:
+		return time.Now()`, `	case err != nil:
+		return time.Time{}`, known},
+	{"a settled order is over by its record", "dedupe/look.go",
+		`	if over.IsZero() {`, `	if true {`, known},
+	{"the end of an earlier request counts", "dedupe/store.go",
+		`	if r.Open && c.Doubt.Over.After(r.Over) {`, `	if false {`, known},
+	{"the end of another's request counts", "dedupe/write.go",
+		`		if !r.Over.IsZero() && over.After(r.Over) {`, `		if false {`, known},
+	{"a leased claim alone rejects nobody", "dedupe/claim.go",
+		`	case r.State == "" && mere && e.Owner`, `	case false && mere && e.Owner`, known},
+	{"what another process sent is over by its own settings", "worker/rules.go",
+		`	if !d.Over.IsZero() {`, `	if false {`, life},
 }

@@ -173,6 +173,16 @@ func (j *JetStream) Final(ctx context.Context, outTradeNo string) (dedupe.FinalE
 	return dedupe.FinalEvent{}, false, nil
 }
 
+// Used reports whether any order has its final event here.
+func (j *JetStream) Used(ctx context.Context) (bool, error) {
+	for _, status := range []worker.Status{worker.Succeeded, worker.Failed} {
+		if _, found, err := j.lastResult(ctx, j.names.ResultsSubject+"."+string(status)+".*"); found || err != nil {
+			return found, err
+		}
+	}
+	return false, nil
+}
+
 // lastResult reads the last event of a subject. A stream that has gone is made
 // again: what it knew is lost, and orders must not wait for it for ever.
 func (j *JetStream) lastResult(ctx context.Context, subject string) (storedMsg, bool, error) {

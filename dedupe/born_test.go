@@ -1,0 +1,192 @@
+package dedupe
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// asked counts the questions to the journal and the results.
+type asked struct {
+	Journal
+	published
+	n int
+}
+
+func (a *asked) Read(ctx context.Context, outTradeNo string) (Record, uint64, error) {
+	a.n++
+	return a.Journal.Read(ctx, outTradeNo)
+}
+
+func (a *asked) Final(ctx context.Context, outTradeNo string) (FinalEvent, bool, error) {
+	a.n++
+	return a.published.Final(ctx, outTradeNo)
+}
+
+func (a *asked) Used(ctx context.Context) (bool, error) {
+	used, err := a.Journal.Used(ctx)
+	return used || len(a.published) > 0, err
+}
+
+// Redis is lost between two claims, and an order that was bought is published
+// again when its record in the journal has expired: only its event is left. Redis'
+// birth mark says that a new order may be an old one.
+func TestStoreRedisLost(t *testing.T) {
+	for name, open := range map[string]func(t *testing.T) (Records, func()){
+		"memory": func(*testing.T) (Records, func()) { m := NewMemory(); return m, m.ForgetAll },
+		"miniredis": func(t *testing.T) (Records, func()) {
+			c := miniRedis(t)
+			return NewRedis(c, testDeployment), flush(t, c)
+		},
+		"redis": func(t *testing.T) (Records, func()) {
+			c := realRedis(t)
+			return NewRedis(c, testDeployment), flush(t, c)
+		},
+		"in cluster": func(t *testing.T) (Records, func()) {
+			c := realRedis(t)
+			return redisRecords{client: c, deployment: testDeployment}, flushOrders(t, c)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			records, lose := open(t)
+			m := NewMemory()
+			a := &asked{Journal: m, published: published{}}
+			b := bench{New(records, a, a, Config{Lease: long, FinalTTL: long, JournalTTL: long}), lose, t}
+			numbered := func(no string) Order { o := testOrder; o.OutTradeNo = no; return o }
+			c := b.must(testOrder, false, Fresh)
+			b.ok(b.Intent(b.ctx(), c, time.Now(), time.Now()))
+			_, err := b.Finish(b.ctx(), c, won, true)
+			b.ok(err)
+			a.published[testOrder.OutTradeNo] = &FinalEvent{Result: won, Seq: testOrder.Seq}
+			b.ok(b.Remember(b.ctx(), c, won))
+			a.n = 0
+			b.must(numbered("second"), false, Fresh)
+			if clean := name != "in cluster"; clean && a.n != 0 || !clean && a.n != 2 {
+				t.Errorf("a clean order asked %d times", a.n)
+			}
+			m.ForgetJournal()
+			m.made = time.Time{}
+			b.wipe()
+			again := testOrder
+			again.Seq = 1000
+			if c := b.must(again, false, Done); string(c.Result) != string(won) || c.ResultSeq != testOrder.Seq {
+				t.Errorf("claim %+v", c)
+			}
+			b.must(again, false, Done)
+			a.n = 0
+			b.must(numbered("third"), false, Fresh)
+			if a.n != 2 && name != "in cluster" {
+				t.Errorf("after the loss a new order asked %d times, want 2", a.n)
+			}
+			// Another process finds the same.
+			b.Store = New(records, a, a, b.cfg)
+			a.published["fourth"] = &FinalEvent{Result: failed, Seq: 3}
+			b.must(numbered("fourth"), false, Done)
+		})
+	}
+}
+
+// What was finished before the loss is forgotten anyway after FinalTTL. With none
+// it never is.
+func TestStoreRedisLostLongAgo(t *testing.T) {
+	for ttl, want := range map[time.Duration]int{time.Hour: 0, 0: 1} {
+		synctest.Test(t, func(t *testing.T) {
+			m := NewMemory()
+			a := &asked{Journal: m}
+			b := bench{New(m, a, nil, Config{Lease: time.Minute, FinalTTL: ttl}), m.ForgetAll, t}
+			b.sentBy(testOrder)
+			b.wipe()
+			claim := func(no string) int {
+				a.n = 0
+				o := testOrder
+				o.OutTradeNo = no
+				b.must(o, false, Fresh)
+				return a.n
+			}
+			if n := claim("1"); n != 1 {
+				t.Errorf("after the loss: asked %d times", n)
+			}
+			time.Sleep(time.Hour)
+			if n := claim("2"); n != 1 {
+				t.Errorf("an hour later, clocks may differ: asked %d times", n)
+			}
+			time.Sleep(clockSkew + time.Second)
+			if n := claim("3"); n != want {
+				t.Errorf("later: asked %d times, want %d", n, want)
+			}
+		})
+	}
+}
+
+// Whether there was anything before has to be known: a claim does not guess it.
+func TestStoreRedisLostAndNobodyAnswers(t *testing.T) {
+	for _, op := range []string{"used", "used done", "complete", "complete done"} {
+		m := NewMemory()
+		b := bench{New(m, m, nil, Config{Lease: long}), m.ForgetAll, t}
+		strikeOnce(m, op)
+		owner := b.NewOwner()
+		if c, err := b.Claim(b.ctx(), testOrder, owner, false); !errors.Is(err, errNoReply) {
+			t.Errorf("%s: %+v, %v", op, c, err)
+		}
+		if c, err := b.Claim(b.ctx(), testOrder, owner, false); err != nil || c.Verdict != Fresh {
+			t.Errorf("%s, again: %+v, %v", op, c, err)
+		}
+	}
+}
+
+// The birth mark is written once, and noted as complete only where it is still the
+// one that was asked about.
+func TestRecordsBirthMark(t *testing.T) {
+	eachRecords(t, func(t *testing.T, r Records, wipe func()) {
+		n := 0
+		born := func() time.Time {
+			n++
+			o := testOrder
+			o.OutTradeNo += string(rune('a' + n))
+			return mustHold(t, r, o, "a", long, HoldNew).Born
+		}
+		first := born()
+		if d := time.Since(first); d < -clockSkew || d > time.Minute {
+			t.Fatalf("born %v ago", d)
+		}
+		if again := born(); !again.Equal(first) {
+			t.Errorf("born at %v, then at %v", first, again)
+		}
+		wipe()
+		time.Sleep(time.Millisecond)
+		second := born()
+		mustDo(t, r.Complete(t.Context(), first), nil)
+		if at := born(); !at.Equal(second) || at.Equal(first) {
+			t.Errorf("after a loss born at %v, first %v, second %v", at, first, second)
+		}
+		mustDo(t, r.Complete(t.Context(), second), nil)
+		mustDo(t, r.Complete(t.Context(), second), nil)
+		if at := born(); !at.IsZero() {
+			t.Errorf("complete, born at %v", at)
+		}
+		wipe()
+		if at := born(); at.IsZero() {
+			t.Error("lost, and not noticed")
+		}
+	})
+}
+
+// A birth mark that is none is a loss.
+func TestRedisBirthMarkUnreadable(t *testing.T) {
+	c := realRedis(t)
+	r := NewRedis(c, testDeployment)
+	mark := OrderKey(testDeployment, "")
+	for name, spoil := range map[string]func() error{
+		"of another type": func() error { return c.Set(t.Context(), mark, "0", 0).Err() },
+		"not a number":    func() error { return c.HSet(t.Context(), mark, "born", "x").Err() },
+		"empty":           func() error { return c.HSet(t.Context(), mark, "born", "").Err() },
+	} {
+		flush(t, c)()
+		mustDo(t, spoil(), nil)
+		if e := mustHold(t, r, testOrder, "a", long, HoldNew); time.Since(e.Born) > time.Minute {
+			t.Errorf("%s: born at %v", name, e.Born)
+		}
+	}
+}

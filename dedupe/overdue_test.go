@@ -1,0 +1,121 @@
+package dedupe
+
+import (
+	"errors"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// overdueBench is a store with a lease of a minute, in a bubble.
+func overdueBench(t *testing.T) (bench, *Memory) {
+	m := NewMemory()
+	return bench{New(m, m, nil, Config{Lease: time.Minute, FinalTTL: time.Hour, JournalTTL: time.Hour}), m.loseRecords, t}, m
+}
+
+// N1: B stands still after its claim, A buys, publishes, and all that is known of
+// that expires. B's compare-and-set against "nothing there" would pass.
+func TestStoreStoodStillWhileAnotherBought(t *testing.T) {
+	for name, write := range map[string]func(b bench, c *Claim) error{
+		"intent": func(b bench, c *Claim) error { return b.Intent(b.ctx(), c, time.Now(), time.Now()) },
+		"wait":   func(b bench, c *Claim) error { return b.Wait(b.ctx(), c, 0, soon) },
+		"failed": func(b bench, c *Claim) error { _, err := b.Finish(b.ctx(), c, failed, false); return err },
+	} {
+		for _, released := range []bool{false, true} { // Fresh, and Ready with nothing in the journal
+			t.Run(name, func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					b, m := overdueBench(t)
+					stands := b.must(testOrder, true, Fresh)
+					if released {
+						b.ok(b.Release(b.ctx(), stands))
+						stands = b.must(testOrder, true, Ready)
+					}
+					time.Sleep(time.Minute)
+					m.ForgetAll()
+					a := b.must(testOrder, true, Fresh)
+					b.ok(b.Intent(b.ctx(), a, time.Now(), time.Now()))
+					_, err := b.Finish(b.ctx(), a, won, true)
+					b.ok(err)
+					b.ok(b.Remember(b.ctx(), a, won))
+					time.Sleep(2 * time.Hour)
+					m.ForgetJournal()
+					b.lost(write(b, stands))
+					if r := b.record(); r.State != "" {
+						t.Errorf("%s is written over nothing: %+v", name, r)
+					}
+				})
+			})
+		}
+	}
+}
+
+// The lease counts from when it was asked for, and goes on with each renewal that
+// succeeds.
+func TestStoreLeaseByOwnClock(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b, m := overdueBench(t)
+		slow := func(what string, d time.Duration, err error) {
+			m.SetFault(func(op string) error {
+				if op != what {
+					return nil
+				}
+				time.Sleep(d)
+				return err
+			})
+		}
+		slow("claim done", time.Minute, nil)
+		c := b.must(testOrder, false, Fresh)
+		b.lost(b.Intent(b.ctx(), c, time.Now(), time.Now()))
+		m.SetFault(nil)
+
+		c = b.must(testOrder, false, Fresh)
+		time.Sleep(40 * time.Second)
+		b.ok(b.Renew(b.ctx(), c))
+		time.Sleep(40 * time.Second)
+		slow("renew done", 0, errNoReply)
+		if err := b.Renew(b.ctx(), c); !errors.Is(err, errNoReply) {
+			t.Fatal(err)
+		}
+		m.SetFault(nil)
+		b.ok(b.Intent(b.ctx(), c, time.Now(), time.Now()))
+		time.Sleep(40 * time.Second)
+		_, err := b.Finish(b.ctx(), c, failed, false) // over its own intent
+		b.lost(err)
+		if r := b.record(); r.State != StateIntent {
+			t.Errorf("journal %+v", r)
+		}
+		b.ok(b.Renew(b.ctx(), c)) // nobody else came
+		_, err = b.Finish(b.ctx(), c, failed, false)
+		b.ok(err)
+	})
+}
+
+// What was bought is a fact, however late.
+func TestStoreSuccessOfAnOverdueClaim(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b, _ := overdueBench(t)
+		c := b.must(testOrder, false, Fresh)
+		b.ok(b.Intent(b.ctx(), c, time.Now(), time.Now()))
+		time.Sleep(time.Hour)
+		_, err := b.Finish(b.ctx(), c, won, true)
+		b.ok(err)
+	})
+}
+
+// The machine stands still between the question whether the lease is over and the
+// write: the intent is there, and nothing is sent by it.
+func TestStoreStoodStillInTheIntent(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b, m := overdueBench(t)
+		c := b.must(testOrder, false, Fresh)
+		m.SetFault(func(op string) error {
+			if op == "write" {
+				time.Sleep(time.Minute)
+			}
+			return nil
+		})
+		b.lost(b.Intent(b.ctx(), c, time.Now(), time.Now()))
+		m.SetFault(nil)
+		b.must(testOrder, false, InDoubt)
+	})
+}
