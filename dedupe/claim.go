@@ -25,7 +25,7 @@ type Claim struct {
 	Replaced  string        // Redis had something under the order's key that is no record, and why: log it; it is gone
 	Doubt     Doubt         // InDoubt; after Intent: of that intent
 	Standing  string        // Conflict: the fingerprint that the number was used with
-	Last      Answer        // of the newest refusal that is known; to be set before Wait and Doubt
+	Last      Answer        // the newest that is known; to be set before Wait and Doubt
 
 	rev     *atomic.Uint64             // the journal revision that the next write must replace; Renew reads it
 	until   *atomic.Pointer[time.Time] // the lease is over then, at the latest; Renew moves it. nil: made by hand, not checked

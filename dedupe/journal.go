@@ -36,7 +36,7 @@ type Record struct {
 	Open        bool            `json:"open,omitempty"`   // StateIntent: an earlier attempt than this is still in doubt
 	Bought      bool            `json:"bought,omitempty"` // StateIntent: bought, the number is not known yet
 	Exists      bool            `json:"exists,omitempty"` // StateIntent: the vendor said that the number exists
-	Last        Answer          `json:"last,omitzero"`    // of the newest refusal
+	Last        Answer          `json:"last,omitzero"`    // the newest
 	Result      json.RawMessage `json:"result,omitempty"` // StateFinal
 }
 

@@ -47,8 +47,9 @@ func (v Verdict) open() bool {
 	return v == Fresh || v == Ready || v == InDoubt
 }
 
-// Answer is what the vendor said with a refusal.
+// Answer is what the vendor said last when it did not sell.
 type Answer struct {
+	Class   string `json:"class,omitempty"` // what it is about: refused, account, throttled
 	Code    string `json:"code,omitempty"`
 	Message string `json:"message,omitempty"`
 }

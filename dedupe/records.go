@@ -28,7 +28,7 @@ type Entry struct {
 	Rev         uint64        `json:"rev,omitempty"`      // journal revision; 0: none known
 	Seq         uint64        `json:"seq,omitempty"`      // stream sequence of the request
 	Doubt       *Doubt        `json:"doubt,omitempty"`    // PhaseDoubt
-	Last        Answer        `json:"last,omitzero"`      // of the newest refusal
+	Last        Answer        `json:"last,omitzero"`      // the newest
 	Result      []byte        `json:"result,omitempty"`   // PhaseFinal
 	Born        time.Time     `json:"-"`                  // HoldNew: since when the records remember; zero: they have lost nothing
 	Replaced    string        `json:"-"`                  // HoldNew: what was there could not be read, and why

@@ -48,7 +48,7 @@ func (w *Worker) log(t *task, o outcome, unanswered error) {
 		e = e.Str("code", t.code)
 	}
 	if t.message != "" {
-		e = e.Str("message", cut(t.message, 512))
+		e = e.Str("vendor_message", cut(t.message, 512)) // "message" is the line's own
 	}
 	if o.err != nil {
 		e = e.Str("error", cut(oneLine(o.err), 512))

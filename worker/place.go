@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"orderworker/dedupe"
@@ -85,8 +86,8 @@ func (t *task) place(soft, hard context.Context) outcome {
 	t.slow(hard, err)
 	v := t.rules.decide(err, inDoubt, t.claim.Attempts, attempt)
 	t.attempts = v.attempts
-	if e := upstreamError(err); e != nil && e.Class == upstream.Refused {
-		t.claim.Last = dedupe.Answer{Code: e.Code, Message: e.Message}
+	if e := upstreamError(err); e != nil && slices.Contains(unsold, e.Class) {
+		t.claim.Last = dedupe.Answer{Class: string(e.Class), Code: e.Code, Message: e.Message}
 	}
 	switch v.step {
 	case StepSucceeded:
@@ -100,6 +101,10 @@ func (t *task) place(soft, hard context.Context) outcome {
 		return t.enterDoubt(hard, err, earlier)
 	}
 }
+
+// unsold are the classes of answers by which the vendor says why it did not sell.
+// The last is kept: a person who asks why an order waits, or has failed, is shown it.
+var unsold = []upstream.Class{upstream.Refused, upstream.Account, upstream.Throttled}
 
 // errPaused says that a pause began while the order waited for its slot.
 var errPaused = errors.New("orders are paused")

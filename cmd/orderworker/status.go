@@ -105,7 +105,10 @@ type redisView struct {
 	Waits    int             `json:"waits"`
 	Revision uint64          `json:"revision"` // of the journal; 0: none known
 	Seq      uint64          `json:"seq"`
+	Account  string          `json:"account"` // under which it was claimed last; empty: not known
+	Foreign  bool            `json:"foreign"` // an attempt under another account than the settings' may have gone through
 	Doubt    *dedupe.Doubt   `json:"doubt"`
+	Last     *dedupe.Answer  `json:"last"` // why the vendor did not sell, as it said last; null: it has not said
 	Result   json.RawMessage `json:"result"`
 }
 
@@ -122,8 +125,11 @@ type journalView struct {
 	Over     time.Time       `json:"over,omitzero"` // its requests have ended by then; zero: not known
 	Since    time.Time       `json:"since,omitzero"`
 	Due      time.Time       `json:"due,omitzero"`
-	Open     bool            `json:"open"`   // an earlier attempt is in doubt too
-	Bought   bool            `json:"bought"` // bought, the number is not known yet
+	Open     bool            `json:"open"`    // an earlier attempt is in doubt too
+	Bought   bool            `json:"bought"`  // bought, the number is not known yet
+	Account  string          `json:"account"` // under which the attempt was made; empty: not known
+	Foreign  bool            `json:"foreign"` // an attempt under another account than the settings' may have gone through
+	Last     *dedupe.Answer  `json:"last"`    // why the vendor did not sell, as it said last; null: it has not said
 	Result   json.RawMessage `json:"result"`
 }
 
@@ -143,9 +149,13 @@ type requestView struct {
 // vendorView is the lookup's answer.
 type vendorView struct {
 	Answer      string `json:"answer"` // found, missing, or unclear: there may be one
+	Why         string `json:"why,omitempty"`
 	OrderNumber string `json:"orderNumber,omitempty"`
 	OrderID     int64  `json:"orderId,omitempty"`
 }
+
+// missingProves is what one lookup that finds nothing says.
+const missingProves = "proves nothing by itself: the purchase may show later, and this lookup has no control number"
 
 // gather asks each in turn; who cannot be asked is noted in the report.
 func (c *statusCmd) gather(ctx context.Context, v *servers) *report {
@@ -160,7 +170,7 @@ func (c *statusCmd) gather(ctx context.Context, v *servers) *report {
 	cancel()
 	failed(err)
 	r.known = known
-	r.look(known)
+	r.look(known, c.account())
 	if seq := seqOf(known); seq != 0 {
 		r.Request, err = v.request(ctx, &c.Settings, c.OutTradeNo, seq)
 		failed(err)
@@ -182,20 +192,39 @@ func (c *statusCmd) gather(ctx context.Context, v *servers) *report {
 	return r
 }
 
-// look enters what the stores know.
-func (r *report) look(k dedupe.Known) {
+// account is the one of the settings; empty where they do not name it.
+func (c *statusCmd) account() string {
+	if c.UpstreamAppkey == "" {
+		return ""
+	}
+	return upstream.AccountID(c.UpstreamAppkey, c.UpstreamURL)
+}
+
+// look enters what the stores know; account is ours, if that is known.
+func (r *report) look(k dedupe.Known, account string) {
+	foreign := func(theirs string) bool { return account != "" && theirs != "" && theirs != account }
 	if e := k.Redis; e != nil {
 		r.Redis = &redisView{
 			Phase: e.Phase, Owner: e.Owner, LeftMs: e.Left.Milliseconds(), Attempt: e.Attempt, Refusals: e.Attempts, Waits: e.Waits,
-			Revision: e.Rev, Seq: e.Seq, Doubt: e.Doubt, Result: rawJSON(e.Result),
+			Revision: e.Rev, Seq: e.Seq, Doubt: e.Doubt,
+			Account: e.Account, Foreign: e.Phase == dedupe.PhaseDoubt && foreign(e.Account), Last: said(e.Last), Result: rawJSON(e.Result),
 		}
 	}
 	if j := k.Journal; j != nil {
 		r.Journal = &journalView{
 			Revision: k.JournalRev, State: j.State, Attempt: j.Attempt, Refusals: j.Attempts, Waits: j.Waits, Seq: j.Seq, Owner: j.Owner,
-			SendBy: j.SendBy, Over: j.Over, Since: j.Since, Due: j.Due, Open: j.Open, Bought: j.Bought, Result: rawJSON(j.Result),
+			SendBy: j.SendBy, Over: j.Over, Since: j.Since, Due: j.Due, Open: j.Open, Bought: j.Bought,
+			Account: j.Account, Foreign: j.State == dedupe.StateIntent && foreign(j.Account), Last: said(j.Last), Result: rawJSON(j.Result),
 		}
 	}
+}
+
+// said is a; nil where the vendor has not said anything.
+func said(a dedupe.Answer) *dedupe.Answer {
+	if a == (dedupe.Answer{}) {
+		return nil
+	}
+	return &a
 }
 
 // rawJSON is b where that is JSON.
@@ -333,7 +362,7 @@ func (v *servers) ask(ctx context.Context, s *Settings, outTradeNo string) (*ven
 	case found.Exists[outTradeNo]:
 		return &vendorView{Answer: "unclear"}, nil
 	}
-	return &vendorView{Answer: "missing"}, nil
+	return &vendorView{Answer: "missing", Why: missingProves}, nil
 }
 
 // lookUp makes one lookup within the account's quota.

@@ -88,6 +88,8 @@ func (v *redisView) facts(err error) []string {
 		when(v.Owner == "" && left > 0, "due in %v", left),
 		when(v.Attempt > 0, "attempt %d", v.Attempt),
 		when(v.Refusals > 0, "%s", counted(v.Refusals, "refusal")),
+		lastFact(v.Last, v.Result),
+		when(v.Foreign, "attempt under another account (%s)", v.Account),
 	}
 	if d := v.Doubt; d != nil {
 		facts = append(facts,
@@ -111,6 +113,8 @@ func (v *journalView) facts(err error, call time.Duration) []string {
 		string(v.State),
 		when(v.Attempt > 0, "attempt %d", v.Attempt),
 		when(v.Refusals > 0, "%s", counted(v.Refusals, "refusal")),
+		lastFact(v.Last, v.Result),
+		when(v.Foreign, "attempt under another account (%s)", v.Account),
 	}
 	switch v.State {
 	case dedupe.StateIntent:
@@ -180,9 +184,18 @@ func (v *vendorView) facts(asked bool) []string {
 	}
 	return []string{
 		map[string]string{"found": "bought", "missing": "not found", "unclear": "unclear: there may be one"}[v.Answer],
+		v.Why,
 		when(v.OrderNumber != "", "order number %s", v.OrderNumber),
 		when(v.OrderID != 0, "order id %d", v.OrderID),
 	}
+}
+
+// lastFact is what the vendor said last, where there is no result that says it.
+func lastFact(last *dedupe.Answer, result []byte) string {
+	if last == nil || result != nil {
+		return ""
+	}
+	return fmt.Sprintf("last answer %s, code %s, %q", cmp.Or(last.Class, "refused"), last.Code, last.Message)
 }
 
 // resultFacts are those of an encoded result; none where there is none.

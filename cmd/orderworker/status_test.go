@@ -43,8 +43,58 @@ vendor   bought, order number ` + number.OrderNumber + fmt.Sprintf(", order id %
 	if k := d.know("A", "--ask-vendor"); k.Vendor == nil || k.Vendor.Answer != "found" || k.Vendor.OrderNumber != number.OrderNumber || k.Vendor.OrderID != number.OrderID {
 		t.Errorf("vendor %+v, want %+v", k.Vendor, number)
 	}
-	if k := d.know("B", "--ask-vendor"); k.Vendor == nil || k.Vendor.Answer != "missing" || k.State != "unknown" {
+	if k := d.know("B", "--ask-vendor"); k.Vendor == nil || k.Vendor.Answer != "missing" || k.State != "unknown" || !strings.HasPrefix(k.Vendor.Why, "proves nothing by itself") {
 		t.Errorf("vendor %+v", k.Vendor)
+	}
+	if _, out, _ := d.do("status", "B", "--ask-vendor"); !strings.Contains(out, "vendor   not found, proves nothing by itself: the purchase may show later") {
+		t.Error(out)
+	}
+}
+
+// Why an order waits is what the vendor said last: in the table, and as JSON.
+func TestStatusSaysWhy(t *testing.T) {
+	d := newDesk(t, map[string]string{"BACKOFF_INITIAL": "1h", "BACKOFF_MAX": "1h"}, `packageCode=GONE always: refuse code=41013 message="no stock"`,
+		`packageCode=CLOSED always: refuse code=502 message="not on the whitelist"`)
+	d.start()
+	for no, c := range map[string]struct {
+		packageCode string
+		last        dedupe.Answer
+		refusals    string
+	}{
+		"A": {"GONE", dedupe.Answer{Class: "refused", Code: "41013", Message: "no stock"}, "1 refusal, "},
+		"B": {"CLOSED", dedupe.Answer{Class: "account", Code: "502", Message: "not on the whitelist"}, ""},
+	} {
+		payload := fmt.Sprintf(`{"outTradeNo":"%s","iccid":"8988308650100524999","packageCode":"%s"}`, no, c.packageCode)
+		_, err := d.js.Publish(t.Context(), "orders.package.request", []byte(payload))
+		d.ok(err)
+		storetest.Eventually(t, no+" waits", func() bool {
+			k := d.know(no)
+			return k.State == "waiting" && deref(k.Redis).Last != nil && deref(k.Journal).Last != nil
+		})
+		k := d.know(no)
+		if *k.Redis.Last != c.last || *k.Journal.Last != c.last {
+			t.Errorf("%s: %+v and %+v, want %+v", no, k.Redis.Last, k.Journal.Last, c.last)
+		}
+		_, out, _ := d.do("status", no)
+		want := fmt.Sprintf("%slast answer %s, code %s, %q", c.refusals, c.last.Class, c.last.Code, c.last.Message)
+		if strings.Count(out, want) != 2 {
+			t.Errorf("want %q of Redis and the journal in\n%s", want, out)
+		}
+	}
+}
+
+// An attempt under another account is shown as such, where the settings name ours.
+func TestStatusOfAnotherAccountsAttempt(t *testing.T) {
+	d := newDesk(t, nil, "first=1 buy: hang")
+	d.inDoubt("A", "")
+	const shown = "attempt under another account ("
+	for appkey, foreign := range map[string]bool{"000001": false, "000002": true, "": false} {
+		d.env["UPSTREAM_APPKEY"] = appkey
+		k := d.know("A")
+		_, out, _ := d.do("status", "A")
+		if k.Redis.Foreign != foreign || k.Journal.Foreign != foreign || k.Journal.Account == "" || (strings.Count(out, shown) == 2) != foreign || strings.Contains(out, shown) != foreign {
+			t.Errorf("appkey %q: %+v %+v, want foreign %v\n%s", appkey, k.Redis, k.Journal, foreign, out)
+		}
 	}
 }
 
@@ -64,8 +114,8 @@ func TestStatusJSONNames(t *testing.T) {
 	}
 	for part, want := range map[string]string{
 		"":        "errors journal known outTradeNo redis request results state untaken vendor",
-		"redis":   "attempt doubt leftMs owner phase refusals result revision seq waits",
-		"journal": "attempt bought open over owner refusals result revision sendBy seq since state waits",
+		"redis":   "account attempt doubt foreign last leftMs owner phase refusals result revision seq waits",
+		"journal": "account attempt bought foreign last open over owner refusals result revision sendBy seq since state waits",
 		"request": "iccid packageCode received seq state stream",
 		"results": "cut events stream",
 	} {
