@@ -168,7 +168,9 @@ type Findings struct {
 func (r *Round) Findings(whole bool) Findings {
 	f := Findings{Seen: r.seen, Found: map[string]Purchase{}, Exists: map[string]bool{}, Missing: map[string]bool{}, Double: map[string][]string{}}
 	open := 0
+	asked := false // in every state: about an order that no row names
 	for no, s := range r.orders {
+		asked = asked || len(s.sold) == 0
 		switch {
 		case len(s.sold) > 0:
 			f.Found[no] = s.sold[0]
@@ -183,10 +185,10 @@ func (r *Round) Findings(whole bool) Findings {
 			open++
 		}
 	}
+	f.Blind = whole && asked && r.control != (Control{}) && !r.seen
 	if !whole || open == 0 {
 		return f
 	}
-	f.Blind = r.control != (Control{}) && !r.seen
 	if f.Why = r.unproven(); f.Why != "" {
 		return f
 	}

@@ -116,6 +116,9 @@ func TestRound(t *testing.T) {
 		}}, false, usual, "exists a", ""},
 		"the control bought twice": {seller{rows: states([]Row{ctl, rowOf("ctl", "C2")}, nil, nil), spoil: nameless}, false, usual, "exists a exists b", ""},
 
+		"nameless, and no row is the control's": {seller{rows: states([]Row{rowOf("a", "A1"), rowOf("b", "B1")}, nil, nil), spoil: nameless}, false, usual,
+			"exists a exists b blind", ""},
+
 		"rows of others": {seller{rows: states([]Row{ctl}, nil, nil), spoil: func(_ Question, p *Page) { p.Rows = append(p.Rows, rowOf("x", "X1")) }},
 			false, usual, "", ""},
 		"a counter that says more": {seller{rows: states([]Row{ctl}, nil, nil), spoil: func(_ Question, p *Page) { p.More = true }},

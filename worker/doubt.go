@@ -3,6 +3,7 @@ package worker
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 
 	"orderworker/dedupe"
@@ -70,9 +71,21 @@ func (t *task) ask(soft, hard context.Context, d dedupe.Doubt) outcome {
 		return t.place(soft, hard)
 	case a.missing:
 		d.Missing = true
+		err = t.rules.unproven(d)
 	}
 	d.Asked++
 	return t.park(hard, d, t.nextLook(d, time.Now()), err)
+}
+
+// unproven says why the order stays in doubt although the lookup did not find it.
+func (r Rules) unproven(d dedupe.Doubt) error {
+	switch {
+	case d.Bought:
+		return errors.New("the vendor said that it was bought, but the lookup does not show it")
+	case d.Exists:
+		return errors.New("the vendor said that it exists, but the lookup does not show it")
+	}
+	return fmt.Errorf("not found, which is proof when it is said again after %v", Time{r.provable(d)})
 }
 
 // park leaves an order in doubt until it is worth another look, and tells the

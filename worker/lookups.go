@@ -48,6 +48,7 @@ type lookups struct {
 	// Of the goroutine that answers.
 	control  upstream.Control
 	found    time.Time // when the control was looked for
+	blind    bool      // the last whole round did not show it
 	failures *backoff.ExponentialBackOff
 	notNow   time.Time // no lookup before: earlier ones failed
 }
@@ -186,20 +187,24 @@ func (l *lookups) report(f upstream.Findings, control upstream.Control) upstream
 	}
 	switch {
 	case f.Blind:
+		l.blind = true
 		l.metrics.lookupBlind.Set(1)
 		l.logger.Error().Str("control", control.OutTradeNo).
 			Msg("lookup blind: it does not show an order that was bought, so nothing is sent again because of it; see UPSTREAM_LOOKUP_STATES")
 	case control != (upstream.Control{}) && f.Seen:
+		l.blind = false
 		l.metrics.lookupBlind.Set(0)
 	}
 	return f
 }
 
 // findControl returns the control number of the next round; the zero one where
-// there is none, or it cannot be found now: then "not found" proves nothing.
+// there is none, or it cannot be found now: then "not found" proves nothing. One
+// that was not shown stays until it is: a newer one may be shown only because it
+// is in another state, and says nothing about the orders that are not.
 func (l *lookups) findControl(ctx context.Context, batch map[string][]question) upstream.Control {
 	now := time.Now()
-	if l.control == (upstream.Control{}) || now.Sub(l.found) > l.proof/10 {
+	if l.control == (upstream.Control{}) || !l.blind && now.Sub(l.found) > l.proof/10 {
 		control, ok, err := l.controls.Sold(ctx, now.Add(-l.proof))
 		if err != nil {
 			l.logger.Warn().Err(err).Msg("the results stream could not be asked for a control number")

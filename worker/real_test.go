@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"io"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
@@ -49,18 +48,34 @@ type world struct {
 	rate   float64       // of the account; 0: no limit
 	jitter time.Duration
 
-	log      io.Writer            // of the workers; nil: the test's
-	registry *prometheus.Registry // of the worker that was started last
+	secret upstream.Secret // that the workers sign with
+
+	workers []started
+	log     *logLines // of all workers, from warnings on
+}
+
+// started is a worker that was started.
+type started struct {
+	*worker.Worker
+	client   *upstream.Client
+	registry *prometheus.Registry
 }
 
 func newWorld(t *testing.T, rules ...string) *world {
 	t.Helper()
-	w := &world{t: t, size: 8, wait: 5 * time.Second}
+	return newWorldOf(t, sandbox.Config{}, rules...)
+}
+
+// newWorldOf is a world with a vendor that behaves so, and by rules.
+func newWorldOf(t *testing.T, vendor sandbox.Config, rules ...string) *world {
+	t.Helper()
+	w := &world{t: t, size: 8, wait: 5 * time.Second, secret: secret, log: &logLines{out: zerolog.NewTestWriter(t)}}
 	parsed, err := sandbox.ParseRules(strings.Join(rules, "\n"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	w.vendor = sandbox.New(sandbox.Config{AppKey: appkey, Secret: secret, Rules: parsed})
+	vendor.AppKey, vendor.Secret, vendor.Rules = appkey, secret, parsed
+	w.vendor = sandbox.New(vendor)
 	server := httptest.NewServer(w.vendor)
 	t.Cleanup(func() { w.vendor.Close(); server.Close() })
 	w.url = server.URL
@@ -97,16 +112,12 @@ func (w *world) streams() *natsio.JetStream {
 func (w *world) start() (stop func() error) {
 	w.t.Helper()
 	stream := w.streams()
-	vendor, err := upstream.NewClient(upstream.Config{BaseURL: w.url, AppKey: appkey, Secret: secret, Timeout: w.rules.UpstreamTimeout, MaxConns: w.size})
+	vendor, err := upstream.NewClient(upstream.Config{BaseURL: w.url, AppKey: appkey, Secret: w.secret, Timeout: w.rules.UpstreamTimeout, MaxConns: w.size})
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	log := w.log
-	if log == nil {
-		log = zerolog.NewTestWriter(w.t)
-	}
 	journal := dedupe.NewJetStreamJournal(w.js, "ORDER_JOURNAL", "orders.journal", time.Hour)
-	w.registry = prometheus.NewRegistry()
+	registry := prometheus.NewRegistry()
 	run := worker.New(worker.Config{
 		Rules: w.rules, Concurrency: w.size, ShutdownTimeout: 5 * time.Second,
 		Stream: stream,
@@ -119,8 +130,9 @@ func (w *world) start() (stop func() error) {
 			return line, nil
 		},
 		Slots:   upstream.NewQuota(w.rdb, upstream.AccountID(appkey, w.url), w.rate, w.jitter),
-		Metrics: worker.NewMetrics(w.registry), Logger: zerolog.New(log).Level(zerolog.WarnLevel),
+		Metrics: worker.NewMetrics(registry), Logger: zerolog.New(w.log).Level(zerolog.WarnLevel),
 	})
+	w.workers = append(w.workers, started{run, vendor, registry})
 	soft, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- run.Run(soft) }()

@@ -73,7 +73,7 @@ func TestRefusedForGoodHoldsNoSlot(t *testing.T) {
 			t.Parallel()
 			w := newWorld(t)
 			log := new(lines)
-			w.size, w.log = 1, log
+			w.size, w.log.out = 1, log
 			w.start()
 			w.publish(request("FIRST", "P"))
 			w.idle()

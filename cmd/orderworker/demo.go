@@ -89,12 +89,24 @@ func demoSettings(vendorURL string) *Settings {
 		DedupeTTL:   720 * time.Hour,
 		UpstreamURL: vendorURL, UpstreamAppkey: demoAppkey, UpstreamSecret: upstream.Secret(demoSecret),
 		UpstreamTimeout: 500 * time.Millisecond, UpstreamRate: demoRate, UpstreamJitter: 250 * time.Millisecond,
-		UpstreamPermanentCodes: codeList{demoPermanent}, UpstreamThrottleCodes: codeList{"429"},
+		UpstreamPermanentCodes: knownCodes(upstream.PermanentCodes), UpstreamAccountCodes: knownCodes(upstream.AccountCodes),
+		UpstreamThrottleCodes: knownCodes(upstream.ThrottleCodes), UpstreamAmbiguousCodes: knownCodes(upstream.AmbiguousCodes),
+		UpstreamDuplicateCodes: knownCodes(upstream.DuplicateCodes), UpstreamLookupStates: codeList{"1", "0", "2"},
 		UpstreamReconcile: "lookup", ReconcileDelay: 2 * time.Second, InDoubtNotice: 5 * time.Minute,
 		Concurrency: 32, MaxAttempts: demoAttempts,
 		BackoffInitial: 250 * time.Millisecond, BackoffMultiplier: 2, BackoffMax: 5 * time.Second, BackoffJitter: 0.5,
 		ShutdownTimeout: 10 * time.Second,
 	}
+}
+
+// knownCodes are the codes of a list as it is by default.
+func knownCodes(list upstream.List) (codes codeList) {
+	for _, k := range upstream.KnownCodes {
+		if k.List == list {
+			codes = append(codes, k.Code)
+		}
+	}
+	return codes
 }
 
 // demo is everything that runs.

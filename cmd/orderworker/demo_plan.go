@@ -8,10 +8,8 @@ import (
 	"orderworker/worker"
 )
 
-const (
-	demoPermanent = "41018" // the vendor code that is final at once
-	demoAttempts  = 4       // refusals before an order has failed
-)
+// demoAttempts is how many refusals an order fails after.
+const demoAttempts = 4
 
 // demoKind is a kind of order: what the vendor does with its packageCode, and
 // how the order has to end.
@@ -26,11 +24,13 @@ var (
 	kindPlain     = demoKind{name: "PLAIN", want: worker.Succeeded}
 	kindBusy      = demoKind{name: "BUSY", rule: `first=2: refuse code=45110 message="out of stock"`, want: worker.Succeeded}
 	kindGone      = demoKind{name: "GONE", rule: `: refuse code=45109 message="no such goods"`, want: worker.Failed}
-	kindNever     = demoKind{name: "NEVER", rule: `: refuse code=` + demoPermanent, want: worker.Failed}
+	kindNever     = demoKind{name: "NEVER", rule: `: refuse code=41018`, want: worker.Failed}
 	kindThrottled = demoKind{name: "THROTTLED", rule: `first=1: throttle`, want: worker.Succeeded}
 	kindSilent    = demoKind{name: "SILENT", rule: `first=1 buy: hang`, doubt: true, want: worker.Succeeded}
 	kindLost      = demoKind{name: "LOST", rule: `first=1: hang`, doubt: true, want: worker.Succeeded}
-	kindBroken    = demoKind{name: "BROKEN", rule: `first=1 buy: status=500`, doubt: true, want: worker.Succeeded}
+	kindBroken    = demoKind{name: "BROKEN", rule: `first=1 buy: refuse code=500`, doubt: true, want: worker.Succeeded}
+	kindExists    = demoKind{name: "EXISTS", rule: `first=1 buy: refuse code=503016`, doubt: true, want: worker.Succeeded}
+	kindBanned    = demoKind{name: "BANNED", rule: `first=1: refuse code=502`, want: worker.Succeeded}
 	kindReset     = demoKind{name: "RESET", rule: `first=1 buy: reset`, doubt: true, want: worker.Succeeded}
 	kindNumber    = demoKind{name: "NONUMBER", rule: `first=1 buy: nonumber`, doubt: true, want: worker.Succeeded}
 	kindExpired   = demoKind{name: "EXPIRED", want: worker.Failed}
@@ -41,11 +41,14 @@ var (
 func demoPattern(i int) demoKind {
 	kinds := map[int]demoKind{
 		5: kindBusy, 11: kindBusy, 17: kindBusy, 7: kindGone, 9: kindNever,
-		3: kindSilent, 21: kindSilent, 15: kindLost, 19: kindBroken, 23: kindReset, 27: kindNumber, 29: kindExpired,
+		3: kindSilent, 21: kindSilent, 15: kindLost, 19: kindBroken, 23: kindReset, 27: kindNumber, 29: kindExpired, 33: kindExists,
 		31: {}, 35: {},
 	}
-	if i%120 == 100 {
+	switch i % 120 {
+	case 100:
 		return kindThrottled // seldom: each slows all workers down for a while
+	case 60:
+		return kindBanned // and each of these pauses the account for a second
 	}
 	if kind, ok := kinds[i%40]; ok {
 		return kind
@@ -122,7 +125,7 @@ func (p *demoPlan) add(request map[string]any) {
 // demoVendor is the simulated vendor with a rule per kind.
 func demoVendor() (*sandbox.Vendor, error) {
 	var rules []sandbox.Rule
-	for _, k := range []demoKind{kindBusy, kindGone, kindNever, kindThrottled, kindSilent, kindLost, kindBroken, kindReset, kindNumber} {
+	for _, k := range []demoKind{kindBusy, kindGone, kindNever, kindThrottled, kindSilent, kindLost, kindBroken, kindExists, kindBanned, kindReset, kindNumber} {
 		rule, err := sandbox.ParseRule("packageCode=" + k.name + "-* " + k.rule)
 		if err != nil {
 			return nil, err

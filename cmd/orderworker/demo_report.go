@@ -121,12 +121,12 @@ func newDemoReport(plan *demoPlan, seen demoSeen, book sandbox.Book, took time.D
 	}
 	twice.fault(len(book.Purchases) == 0, "nothing was bought at all")
 
-	doubts := 0
+	again := 0 // in doubt, proved not bought and sent again
 	for no, kind := range plan.orders {
-		if kind.doubt {
-			doubts++
-		}
 		ends := final[no]
+		if kind.doubt && len(ends) > 0 && !ends[0].Reconciled {
+			again++
+		}
 		lost.fault(len(ends) == 0, "%s has no result", no)
 		truth.fault(len(ends) > 1, "%s has %d results", no, len(ends))
 		p, bought := purchase[no]
@@ -158,7 +158,7 @@ func newDemoReport(plan *demoPlan, seen demoSeen, book sandbox.Book, took time.D
 	r.row("dead letters", "%d", len(seen.dead))
 	r.row("calls", "%d to buy, %d lookups; at most %d of %d in any second", calls, book.Calls[sandbox.EndpointLookup], book.PeakPerSecond, demoRate)
 	r.row("retries", "%d", calls-countCalled(plan))
-	r.row("in doubt", "%d: %d found by the lookup, %d proved not bought and sent again", doubts, found, doubts-found)
+	r.row("in doubt", "%d: %d found by the lookup, %d proved not bought and sent again", found+again, found, again)
 	r.row("request to result", "p50 %v, p99 %v", quantile(times, .5), quantile(times, .99))
 	return &r
 }

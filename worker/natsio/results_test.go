@@ -337,6 +337,21 @@ func TestSold(t *testing.T) {
 	want(time.Now(), "19")
 	sold("unknown", "200", "")
 	want(time.Now(), "unknown")
+	publish(t, j, event(worker.Succeeded, "found", `{"outTradeNo":"found","code":"200","orderNumber":"N-found","reconciled":true}`))
+	want(time.Now(), "unknown") // what a lookup found does not go before what was sold
+}
+
+// Where lookups found all that was bought, the newest of that is the control.
+func TestSoldByLookupsAlone(t *testing.T) {
+	t.Parallel()
+	j := open(t, newServer(t))
+	j.names.Account = "acc"
+	for _, no := range []string{"1", "2"} {
+		publish(t, j, event(worker.Succeeded, no, fmt.Sprintf(`{"outTradeNo":%q,"code":"200","orderNumber":"N","reconciled":true}`, no)))
+	}
+	if got, found, err := j.Sold(t.Context(), time.Now()); err != nil || !found || got.OutTradeNo != "2" {
+		t.Errorf("%+v, %v, %v", got, found, err)
+	}
 }
 
 // publishHook does something before the first publish.

@@ -20,32 +20,42 @@ var errSoldReads = errors.New("find a control number: no end of the search")
 // An operator's verdict does not count: a wrong one would make every lookup look
 // as if it was not understood. It asks the leader.
 //
+// A purchase that the vendor confirmed when it sold it goes before a newer one
+// that a lookup found: what a lookup found is shown by it, whatever else it
+// hides, and so would prove too much.
+//
 // Source: contract, section 7.
 func (j *JetStream) Sold(ctx context.Context, before time.Time) (worker.Sold, bool, error) {
 	s := &soldSearch{j: j, left: soldReads}
+	var second worker.Sold // the newest that a lookup found
 	for {
 		m, found, err := s.newest(ctx, before)
-		if errors.Is(err, errSoldReads) {
-			return worker.Sold{}, false, nil // thousands of purchases that do not count: none is known
-		}
-		if err != nil || !found {
+		switch {
+		case err == nil && !found, errors.Is(err, errSoldReads): // or thousands of purchases that do not count
+			return second, second != (worker.Sold{}), nil
+		case err != nil:
 			return worker.Sold{}, false, err
 		}
-		if sold, ok := j.confirmed(m); ok {
+		sold, reconciled, ok := j.confirmed(m)
+		switch {
+		case ok && !reconciled:
 			return sold, true, nil
+		case ok && second == (worker.Sold{}):
+			second = sold
 		}
 		before = m.Time
 	}
 }
 
-// confirmed reads a succeeded event that proves that lookups are understood.
-func (j *JetStream) confirmed(m storedMsg) (worker.Sold, bool) {
+// confirmed reads a succeeded event that proves that lookups are understood, and
+// whether a lookup found it.
+func (j *JetStream) confirmed(m storedMsg) (sold worker.Sold, reconciled, ok bool) {
 	var r worker.Result
 	account := m.Header.Get(accountHeader)
 	if json.Unmarshal(m.Data, &r) != nil || r.Code != "200" || m.Header.Get(settledByHeader) != "" || r.OrderNumber == "" || account != "" && account != j.names.Account {
-		return worker.Sold{}, false
+		return worker.Sold{}, false, false
 	}
-	return worker.Sold{OutTradeNo: r.OutTradeNo, OrderNumber: r.OrderNumber}, true
+	return worker.Sold{OutTradeNo: r.OutTradeNo, OrderNumber: r.OrderNumber}, r.Reconciled, true
 }
 
 // soldSearch reads succeeded events, a bounded number of them.
