@@ -67,6 +67,9 @@ func TestStoreLeaseByOwnClock(t *testing.T) {
 		c := b.must(testOrder, false, Fresh)
 		b.lost(b.Intent(b.ctx(), c, time.Now(), time.Now()))
 		m.SetFault(nil)
+		if r := b.record(); r.State != "" {
+			t.Errorf("journal %+v", r)
+		}
 
 		c = b.must(testOrder, false, Fresh)
 		time.Sleep(40 * time.Second)
@@ -87,6 +90,20 @@ func TestStoreLeaseByOwnClock(t *testing.T) {
 		b.ok(b.Renew(b.ctx(), c)) // nobody else came
 		_, err = b.Finish(b.ctx(), c, failed, false)
 		b.ok(err)
+	})
+}
+
+// An intent over what the journal has is not even begun.
+func TestStoreIntentOfAnOverdueClaim(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b, _ := overdueBench(t)
+		b.ok(b.Wait(b.ctx(), b.must(testOrder, false, Fresh), 1, 0))
+		c := b.must(testOrder, false, Ready)
+		time.Sleep(time.Minute)
+		b.lost(b.Intent(b.ctx(), c, time.Now(), time.Now()))
+		if r := b.record(); r.State != StateReady {
+			t.Errorf("journal %+v", r)
+		}
 	})
 }
 

@@ -93,6 +93,21 @@ func TestFinalEventIsStoredOnce(t *testing.T) {
 	wantPayloads(t, js, "succeeded.A first", "failed.B b")
 }
 
+// Only a final says that an order was finished.
+func TestResultsUsed(t *testing.T) {
+	t.Parallel()
+	j := open(t, newServer(t))
+	for _, status := range []worker.Status{worker.Rejected, worker.InDoubt, worker.Failed} {
+		if used, err := j.Used(t.Context()); used || err != nil {
+			t.Fatalf("used: %v, %v", used, err)
+		}
+		publish(t, j, event(status, "A."+string(status), "x"))
+	}
+	if used, err := j.Used(t.Context()); !used || err != nil {
+		t.Errorf("used: %v, %v", used, err)
+	}
+}
+
 // The id of an event that was deleted is still known within the duplicate
 // window: the server says "stored", and stores nothing.
 func TestFinalEventIsNotHiddenByTheDuplicateWindow(t *testing.T) {
