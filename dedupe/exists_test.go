@@ -1,6 +1,7 @@
 package dedupe
 
 import (
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -84,6 +85,8 @@ func TestStoreWhenItIsOver(t *testing.T) {
 		b.ok(b.Intent(b.ctx(), c, at.Add(time.Minute), at.Add(2*time.Minute))) // sent again
 		want(time.Minute, time.Hour)
 		late, later := *c, *c
+		later.rev = new(atomic.Uint64) // knows nothing of what late writes
+		later.rev.Store(c.revision())
 		b.wipe()
 		b.ok(b.Intent(b.ctx(), b.must(testOrder, true, InDoubt), at.Add(3*time.Minute), at.Add(2*time.Hour)))
 		d := late.Doubt
