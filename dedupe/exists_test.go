@@ -1,6 +1,7 @@
 package dedupe
 
 import (
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -83,7 +84,9 @@ func TestStoreWhenItIsOver(t *testing.T) {
 		}
 		b.ok(b.Intent(b.ctx(), c, at.Add(time.Minute), at.Add(2*time.Minute))) // sent again
 		want(time.Minute, time.Hour)
-		late := *c
+		late, later := *c, *c
+		later.rev = new(atomic.Uint64) // knows nothing of what late writes
+		later.rev.Store(c.revision())
 		b.wipe()
 		b.ok(b.Intent(b.ctx(), b.must(testOrder, true, InDoubt), at.Add(3*time.Minute), at.Add(2*time.Hour)))
 		d := late.Doubt
@@ -91,14 +94,18 @@ func TestStoreWhenItIsOver(t *testing.T) {
 		_ = b.Doubt(b.ctx(), &late, d, soon) // covers the newer intent
 		want(3*time.Minute, 2*time.Hour)
 
+		d.SendBy, d.Over = at.Add(4*time.Minute), at.Add(5*time.Minute)
+		_ = b.Doubt(b.ctx(), &later, d, soon)
+		want(4*time.Minute, 2*time.Hour)
+
 		r := b.record() // of an old release, sent later
-		r.SendBy, r.Over, r.Owner = at.Add(4*time.Minute), time.Time{}, "old"
+		r.SendBy, r.Over, r.Owner = at.Add(6*time.Minute), time.Time{}, "old"
 		_, rev, err := b.journal.Read(b.ctx(), testOrder.OutTradeNo)
 		b.ok(err)
 		_, err = b.journal.Write(b.ctx(), testOrder.OutTradeNo, r, rev)
 		b.ok(err)
 		d.Bought = true
 		_ = b.Doubt(b.ctx(), &late, d, soon)
-		want(4*time.Minute, 0)
+		want(6*time.Minute, 0)
 	})
 }
