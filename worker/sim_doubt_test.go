@@ -184,3 +184,30 @@ func attemptsOf(t *testing.T, e simStored) int {
 	}
 	return r.Attempts
 }
+
+// Lookups are away for a minute, while proof becomes due: every order in doubt is
+// asked about within 30 s after that, and the second "not found" follows the
+// first within a tenth of RECONCILE_DELAY, so all are settled soon.
+func TestSimLookupOutageLengthensNoSchedule(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const from, to = 10 * time.Second, 70 * time.Second
+		c := simConfig{
+			seed: 1, slots: 1, concurrency: 64, rules: simRules(), ackWait: simAckWait, metrics: simMetrics(),
+			bans: []simBan{{from: from, to: to, answer: refuses, lookups: true}}, // no order is sent in that time
+		}
+		c.rules.ReconcileDelay = 30 * time.Second
+		for range 4 { // one more in a row, and orders would be paused
+			c.orders = append(c.orders, simSpec{answers: []simAnswer{ignores, buys}})
+		}
+		w := simulate(c)
+		if len(w.violations) > 0 {
+			t.Error(w.report())
+		}
+		latest := to + 30*time.Second + c.rules.ReconcileDelay/10 + 5*time.Second // for the calls themselves
+		for _, o := range w.orders {
+			if finals, _ := o.finals(); len(finals) != 1 || finals[0].at.Sub(w.begun) < to || finals[0].at.Sub(w.begun) > latest {
+				t.Errorf("order %s: %+v, want it settled between %v and %v", o.no, finals, to, latest)
+			}
+		}
+	})
+}
