@@ -9,6 +9,7 @@ var (
 	account = []string{"./upstream/pause", "./worker", "-run", "."}
 	paused  = []string{"./worker", "-run", "TestSimPause"}
 	shell   = []string{"./cmd/orderworker", "-run", "Redis|Settings|NATS"}
+	shell   = []string{"./cmd/orderworker", "-run", "Redis|Settings|NATS|Ready|Reconcile|Clock|Status"}
 )
 
 // mutants lists the rules, in the order of an order's life.
@@ -42,6 +43,15 @@ var mutants = []mutant{
 		`c.Seq >= e.Seq || !mere):`, `c.Seq >= e.Seq):`, known},
 	{"an order past expiresAt is not sent", "worker/order.go",
 		`	return !o.ExpiresAt.IsZero() && now.After(o.ExpiresAt)`, `	return false`, life},
+		` || e.Phase != PhaseClaimed && e.Phase != PhaseReady || e.Rev != 0 || e.Attempt != 0)`, `)`, known},
+	{"an order past expiresAt is not sent", "worker/place.go",
+		`	return at != nil && now.After(*at)`, `	return at != nil && false`, life},
+	{"a zero expiresAt is past", "worker/place.go",
+		`	return at != nil && now.After(*at)`, `	return at != nil && !at.IsZero() && now.After(*at)`, life},
+	{"a misspelt field is invalid", "worker/order.go",
+		`	errs = append(errs, misspelt(fields)...)`, ``, life},
+	{"a misspelt field is invalid beside the right one", "worker/order.go",
+		`		if fields[field] == nil || slices.Contains(names, field) {`, `		if fields[field] == nil || slices.Contains(names, field) || len(fields) > len(names) {`, life},
 	{"no send without an intent", "worker/place.go",
 		`	if err := t.claims.Intent(hard, t.claim, sendBy); err != nil {
 		return failure(StepInterrupted, err)
@@ -151,8 +161,54 @@ redis.call('DEL'`, `redis.call('DEL'`, known},
 		`	case *redis.Options:
 		o.ClientName, o.MaxRetries, o.ContextTimeoutEnabled = "orderworker", -1, true`, `	case *redis.Options:
 		o.ClientName, o.MaxRetries, o.ContextTimeoutEnabled = "orderworker", 0, true`, shell},
-	{"Redis must not evict", "cmd/orderworker/redis.go",
-		`		case policy != "noeviction":`, `		case policy == "":`, shell},
+	{"Redis must not evict", "cmd/orderworker/redis_audit.go",
+		`if policy != "" && policy != "noeviction" {`, `if false {`, shell},
+	{"every master of a Cluster is asked", "cmd/orderworker/redis_audit.go",
+		`		err = c.ForEachMaster(ctx, ask)`, `		err = c.ForEachShard(ctx, func(ctx context.Context, one *redis.Client) error {
+			if len(a.nodes) > 0 {
+				return nil
+			}
+			return ask(ctx, one)
+		})`, shell},
+	{"Redis is looked at while running", "cmd/orderworker/run.go",
+		`	watching.Go(func() { memory.watch(`, `	_ = (func() { memory.watch(`, shell},
+	{"what is wrong with Redis shows at /readyz", "cmd/orderworker/redis_audit.go",
+		`	if fault := a.fault.Load(); fault != nil && *fault != "" {`, `	if fault := a.fault.Load(); false {`, shell},
+	{"Redis' clock is compared", "cmd/orderworker/redis_audit.go",
+		`fault := node.clock.Compare(before, there, after); fault != ""`, `fault := node.clock.Compare(there, there, there); fault != "" || after.Before(before)`, shell},
+	{"keys that Redis evicted are told of", "cmd/orderworker/redis_audit.go",
+		`	if node.evicted >= 0 && evicted > node.evicted {`, `	if false {`, shell},
+	{"a short RECONCILE_DELAY is warned of", "cmd/orderworker/run.go",
+		`	s.warn(log)
+`, ``, shell},
+	{"clocks are at most 5 s apart", "worker/clock.go",
+		`skew.Abs() <= MaxSkew`, `skew.Abs() <= 2*MaxSkew`, life},
+	{"a process is not ready while pulls fail", "worker/natsio/jetstream.go",
+		`	j.trouble[lastPull].Store(&err)
+`, ``, adapter},
+	{"a process is not ready while a stream has a fault", "worker/natsio/jetstream.go",
+		`	j.trouble[lastAudit].Store(&err)
+`, ``, adapter},
+	{"what the streams say shows at /readyz", "cmd/orderworker/run.go",
+		`	streamGate.open(stream.Ready)`, `	streamGate.open(func(context.Context) error { _ = stream; return nil })`, shell},
+	{"what a store refuses for good holds no slot", "worker/outcome.go",
+		`	return errors.Is(err, dedupe.ErrBroken) || errors.Is(err, ErrRefused)`, `	return errors.Is(err, dedupe.ErrBroken)`, life},
+	{"what a store refuses for good is looked at each minute", "worker/outcome.go",
+		`		return again(StepInterrupted, brokenDelay, err)
+	}
+	return again(s, 0, err)`, `		return again(StepInterrupted, 0, err)
+	}
+	return again(s, 0, err)`, life},
+	{"what a store refuses for good is an error line", "worker/observe.go",
+		`	case unhealable(o.err):
+		return zerolog.ErrorLevel`, `	case unhealable(o.err):
+		return zerolog.WarnLevel`, life},
+	{"the age of the oldest order grows between two looks", "worker/metrics.go",
+		`max(0, time.Since(oldest).Seconds())`, `max(0, oldest.Sub(oldest).Seconds())`, life},
+	{"why the vendor did not sell is kept", "worker/place.go",
+		`[]upstream.Class{upstream.Refused, upstream.Account, upstream.Throttled}`, `[]upstream.Class{upstream.Refused}`, shell},
+	{"another account's attempt is shown as such", "cmd/orderworker/status.go",
+		`return account != "" && theirs != "" && theirs != account }`, `return false && theirs != account }`, shell},
 	{"slots are further apart than 1 s / rate", "upstream/quota.go",
 		`		hold:  time.Second + jitter,`, `		hold:  time.Second,`, vendor},
 
