@@ -19,6 +19,7 @@ type Claim struct {
 	Waits     int           // waits so far, refused or not: the exponent of the next backoff
 	Result    []byte        // Final, Done
 	ResultSeq uint64        // Final, Done: stream sequence of the request whose result it is
+	ResultBy  string        // Final: the account under which the result was written; empty: not known
 	First     uint64        // stream sequence of the request that the order belongs to: the earliest that is known, mostly this one
 	Replaced  string        // Redis had something under the order's key that is no record, and why: log it; it is gone
 	Doubt     Doubt         // InDoubt; after Intent: of that intent
@@ -85,7 +86,7 @@ func (c *Claim) first(seq uint64) {
 
 // finish makes c the claim on an order whose result is r's.
 func (c *Claim) finish(r Record, rev uint64) {
-	c.Verdict, c.Result, c.ResultSeq = Final, r.Result, r.Seq
+	c.Verdict, c.Result, c.ResultSeq, c.ResultBy = Final, r.Result, r.Seq, r.Account
 	c.rev.Store(rev)
 }
 
