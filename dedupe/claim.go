@@ -21,6 +21,7 @@ type Claim struct {
 	Result    []byte        // Final, Done
 	ResultSeq uint64        // Final, Done: stream sequence of the request whose result it is
 	Operator  bool          // Final: the result is an operator's verdict, not the vendor's word
+	ResultBy  string        // Final: the account under which the result was written; empty: not known
 	First     uint64        // stream sequence of the request that the order belongs to: the earliest that is known, mostly this one
 	Replaced  string        // Redis had something under the order's key that is no record, and why: log it; it is gone
 	Doubt     Doubt         // InDoubt; after Intent: of that intent
@@ -108,7 +109,7 @@ func (c *Claim) first(seq uint64) {
 
 // finish makes c the claim on an order whose result is r's.
 func (c *Claim) finish(r Record, rev uint64) {
-	c.Verdict, c.Result, c.ResultSeq = Final, r.Result, r.Seq
+	c.Verdict, c.Result, c.ResultSeq, c.ResultBy = Final, r.Result, r.Seq, r.Account
 	c.Operator = strings.HasPrefix(r.Owner, operatorPrefix)
 	c.rev.Store(rev)
 }

@@ -132,8 +132,8 @@ func TestStoreForeignFinalAndConflict(t *testing.T) {
 		b.must(under(otherF, "b"), true, Conflict)
 		b.die(c)
 		b.must(under(otherF, "b"), true, Conflict)
-		if c := b.must(ofB, true, Final); string(c.Result) != string(won) {
-			t.Errorf("result %s", c.Result)
+		if c := b.must(ofB, true, Final); string(c.Result) != string(won) || c.ResultBy != "a" {
+			t.Errorf("result %s of account %q", c.Result, c.ResultBy)
 		}
 	})
 }

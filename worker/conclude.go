@@ -49,7 +49,10 @@ func (t *task) publishAgain(hard context.Context, payload []byte) outcome {
 // is the request acknowledged. Ours says that this delivery wrote the result; a
 // duplicate may have, of an order that it drove on.
 func (t *task) conclude(hard context.Context, e Event, ours bool) outcome {
-	e.Seq, e.Fingerprint, e.Account = cmp.Or(t.claim.ResultSeq, t.delivery.Seq), t.claim.Fingerprint, t.claim.Account
+	e.Seq, e.Fingerprint = cmp.Or(t.claim.ResultSeq, t.delivery.Seq), t.claim.Fingerprint
+	// Not ours, where another account's worker died before it could publish: as a
+	// control number, what that one bought would show that our lookup is blind.
+	e.Account = cmp.Or(t.claim.ResultBy, t.claim.Account)
 	e.Operator = t.claim.Operator
 	if err := t.publish(hard, e); err != nil {
 		return failure(StepInterrupted, err)

@@ -70,6 +70,9 @@ func foreignMessages(w *world, n int) {
 	w.pass(300*time.Millisecond, time.Second)
 	w.openForeignSubject()
 	if n%2 == 1 {
+		for i := range w.workers {
+			w.ready(i) // one that starts meanwhile would refuse such a consumer, and end
+		}
 		w.setFilter("orders.package.>")
 	}
 	for i := range 10 {

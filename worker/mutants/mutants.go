@@ -41,9 +41,6 @@ var mutants = []mutant{
 		`	case r.State == "" && (c.Seq >= e.Seq ||`, `	case r.State == "" && (true ||`, known},
 	{"notes of an attempt are more than a claim", "dedupe/claim.go",
 		`c.Seq >= e.Seq || !mere):`, `c.Seq >= e.Seq):`, known},
-	{"an order past expiresAt is not sent", "worker/order.go",
-		`	return !o.ExpiresAt.IsZero() && now.After(o.ExpiresAt)`, `	return false`, life},
-		` || e.Phase != PhaseClaimed && e.Phase != PhaseReady || e.Rev != 0 || e.Attempt != 0)`, `)`, known},
 	{"an order past expiresAt is not sent", "worker/place.go",
 		`	return at != nil && now.After(*at)`, `	return at != nil && false`, life},
 	{"a zero expiresAt is past", "worker/place.go",
@@ -229,8 +226,13 @@ redis.call('DEL'`, `redis.call('DEL'`, known},
 		`	case len(loose) > 0 && n > 1:
 `, `	case false:
 `, rounds},
-	{"a row without an outTradeNo proves something beside the control only", "upstream/round.go",
-		`&& !s.exists && r.seen:`, `&& !s.exists:`, rounds},
+	{"a row without an outTradeNo says no more than that the order exists", "upstream/round.go",
+		`		r.orders[r.asked.numbers[0]].exists = true
+	}`, `	}`, rounds},
+	{"the control number is seen beside each order", "upstream/round.go",
+		`		case !s.seen:
+`, `		case false:
+`, rounds},
 	{"two orderNumbers of one order are a double purchase", "upstream/round.go",
 		`			if len(s.sold) > 1 {
 `, `			if false {
