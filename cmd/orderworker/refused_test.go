@@ -70,7 +70,7 @@ func TestWrongInputEndsInOneLine(t *testing.T) {
 		"NATS wants another certificate":  {map[string]string{"NATS_URL": "tls://" + mutual, "NATS_CA": caFile, "NATS_CERT": strangerCert, "NATS_KEY": strangerKey}, 1, "NATS_CERT"},
 		"no certificate in NATS_CA":       {map[string]string{"NATS_CA": junk}, 2, "NATS_CA"},
 		"no key in NATS_KEY":              {map[string]string{"NATS_CERT": strangerCert, "NATS_KEY": junk}, 2, "NATS_KEY"},
-		"no stream, and may not make it":  {map[string]string{"NATS_URL": "nats://u:hunter2@" + limited}, 1, "$JS.API.STREAM.CREATE.ORDERS"},
+		"no stream, and may not make it":  {map[string]string{"NATS_URL": "nats://u:hunter2@" + limited}, 1, "$JS.API.STREAM.CREATE.ORDER_JOURNAL"},
 		"Redis password":                  {map[string]string{"REDIS_URL": "redis://:hunter3@" + private}, 1, "REDIS_URL"},
 		"Redis user":                      {map[string]string{"REDIS_URL": "redis://nobody:hunter3@" + private}, 1, "REDIS_URL"},
 		"Redis of an unknown authority":   {map[string]string{"REDIS_URL": "rediss://127.0.0.1:" + tlsPort}, 1, "SSL_CERT_DIR"},

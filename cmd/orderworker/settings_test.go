@@ -80,7 +80,9 @@ func defaults() Settings {
 		RedisURL: "redis://127.0.0.1:6379/0", DedupeTTL: 720 * time.Hour,
 		UpstreamURL: "https://oapi.eiotclub.com", UpstreamAppkey: "key-1", UpstreamSecret: "hunter2",
 		UpstreamTimeout: 10 * time.Second, UpstreamRate: 10, UpstreamJitter: 50 * time.Millisecond,
-		UpstreamThrottleCodes: codeList{"429"}, UpstreamReconcile: "lookup",
+		UpstreamPermanentCodes: codeList{"41002", "41003", "41008", "41018", "41028", "41050"}, UpstreamAccountCodes: codeList{"403", "502", "45112"},
+		UpstreamThrottleCodes: codeList{"429", "501"}, UpstreamAmbiguousCodes: codeList{"500", "10000"}, UpstreamDuplicateCodes: codeList{"503016"},
+		UpstreamLookupStates: codeList{"1", "0", "2"}, UpstreamReconcile: "lookup",
 		ReconcileDelay: 10 * time.Minute, InDoubtNotice: 5 * time.Minute,
 		Concurrency: 64, BackoffInitial: time.Second, BackoffMultiplier: 2, BackoffMax: 5 * time.Minute, BackoffJitter: 0.5, MaxAttempts: 8,
 		ShutdownTimeout: 30 * time.Second, AdminAddr: ":8080", LogLevel: "info", LogFormat: "auto",
@@ -123,7 +125,7 @@ func TestEmptyVariablesAreNotSet(t *testing.T) {
 		t.Fatalf("faults:\n%s", faults)
 	}
 	want := defaults()
-	want.AdminAddr = "" // here, empty means off
+	want.AdminAddr, want.UpstreamLookupStates = "", nil // here, empty means off, and no state
 	if !reflect.DeepEqual(*s, want) {
 		t.Errorf("got\n%+v\nwant\n%+v", *s, want)
 	}

@@ -8,7 +8,6 @@ var (
 	rounds  = []string{"./upstream", "./worker", "-run", "Round|Lookup|TestSimStays|TestSimFirst|TestSimEach"}
 	account = []string{"./upstream/pause", "./worker", "-run", "."}
 	paused  = []string{"./worker", "-run", "TestSimPause"}
-	shell   = []string{"./cmd/orderworker", "-run", "Redis|Settings|NATS"}
 	shell   = []string{"./cmd/orderworker", "-run", "Redis|Settings|NATS|Ready|Reconcile|Clock|Status"}
 )
 
@@ -50,17 +49,17 @@ var mutants = []mutant{
 	{"a misspelt field is invalid beside the right one", "worker/order.go",
 		`		if fields[field] == nil || slices.Contains(names, field) {`, `		if fields[field] == nil || slices.Contains(names, field) || len(fields) > len(names) {`, life},
 	{"no send without an intent", "worker/place.go",
-		`	if err := t.claims.Intent(hard, t.claim, sendBy); err != nil {
+		`	if err := t.claims.Intent(hard, t.claim, sendBy, t.rules.over(sendBy)); err != nil {
 		return failure(StepInterrupted, err)
 	}
 `, ``, life},
 	{"the intent is a compare-and-set", "dedupe/jetstream.go",
 		`		jetstream.WithExpectLastSequencePerSubject(rev),`, `		jetstream.WithMsgID(""),`, known},
 	{"who lost the intent does not send", "worker/place.go",
-		`	if err := t.claims.Intent(hard, t.claim, sendBy); err != nil {
+		`	if err := t.claims.Intent(hard, t.claim, sendBy, t.rules.over(sendBy)); err != nil {
 		return failure(StepInterrupted, err)
 	}
-`, `	_ = t.claims.Intent(hard, t.claim, sendBy)
+`, `	_ = t.claims.Intent(hard, t.claim, sendBy, t.rules.over(sendBy))
 `, life},
 	{"no byte leaves after sendBy", "upstream/attempt.go",
 		`func (a *attempt) late() bool { return time.Now().Round(0).After(a.sendBy) }`, `func (a *attempt) late() bool { return false }`, vendor},
@@ -112,13 +111,11 @@ var mutants = []mutant{
 	{"a lookup that fails proves nothing", "worker/lookups.go",
 		`return l.report(round.Findings(false), control), err`, `return l.report(round.Findings(true), control), err`, life},
 	{"a full page of a lookup proves nothing about who is not on it", "upstream/round.go",
-		`	if p.More {
-`, `	if false {
-`, rounds},
+		`order.partial || p.More`, `order.partial || false`, rounds},
 	{"one \"not found\" is not enough", "worker/doubt.go",
 		`	case a.missing && d.Missing && `, `	case a.missing && `, life},
 	{"\"not found\" counts only after RECONCILE_DELAY", "worker/doubt.go",
-		` && asked.After(t.rules.provable(d.SendBy))`, ` && !asked.IsZero()`, life},
+		` && asked.After(t.rules.provable(d))`, ` && !asked.IsZero()`, life},
 	{"failed only over one's own intent", "dedupe/store.go",
 		`	write := s.put
 	if succeeded {
@@ -325,10 +322,10 @@ redis.call('DEL'`, `redis.call('DEL'`, known},
 `, `	return class != ""
 `, account},
 	{"a refusal is not counted where the lookup is refused", "upstream/pause/account.go",
-		`why, err), now)
+		`a lookup is refused too: %v", err), refusal, now)
 	}
 	return notItsOwn
-`, `why, err), now)
+`, `a lookup is refused too: %v", err), refusal, now)
 	}
 	return counts
 `, account},
