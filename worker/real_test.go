@@ -48,7 +48,8 @@ type world struct {
 	rate   float64       // of the account; 0: no limit
 	jitter time.Duration
 
-	secret upstream.Secret // that the workers sign with
+	secret  upstream.Secret // that the workers sign with
+	account string          // that they work for
 
 	workers []started
 	log     *logLines // of all workers, from warnings on
@@ -119,7 +120,7 @@ func (w *world) start() (stop func() error) {
 	journal := dedupe.NewJetStreamJournal(w.js, "ORDER_JOURNAL", "orders.journal", time.Hour)
 	registry := prometheus.NewRegistry()
 	run := worker.New(worker.Config{
-		Rules: w.rules, Concurrency: w.size, ShutdownTimeout: 5 * time.Second,
+		Rules: w.rules, Account: w.account, Concurrency: w.size, ShutdownTimeout: 5 * time.Second,
 		Stream: stream,
 		Claims: dedupe.New(dedupe.NewRedis(w.rdb, "ORDERS"), journal, stream, dedupe.Config{Lease: w.wait, FinalTTL: time.Hour}),
 		Connect: func(ctx context.Context) (worker.Line, error) {
@@ -356,6 +357,36 @@ func TestResultByWhatTheVendorDoes(t *testing.T) {
 				t.Errorf("result %+v, want %+v", got, c.want)
 			}
 		})
+	}
+}
+
+// A worker of one account died after it had journalled a final result, and one of
+// another account publishes it: the event names the account that bought. As a
+// control number of the other, it would make every lookup look blind.
+func TestEventNamesTheAccountThatBought(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.account = "new account"
+	stream := w.streams()
+	w.publish(request("A", "P"))
+	order, err := worker.DecodeOrder([]byte(request("A", "P")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	journal := dedupe.NewJetStreamJournal(w.js, "ORDER_JOURNAL", "orders.journal", time.Hour)
+	store := dedupe.New(dedupe.NewRedis(w.rdb, "ORDERS"), journal, stream, dedupe.Config{Lease: time.Millisecond, FinalTTL: time.Hour})
+	c, err := store.Claim(t.Context(), dedupe.Order{OutTradeNo: "A", Fingerprint: order.Fingerprint(), Account: "old account", Seq: 1, Stored: time.Now()}, store.NewOwner(), false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := store.Finish(t.Context(), c, []byte(`{"outTradeNo":"A","status":"succeeded","code":"200","orderNumber":"N"}`), true); err != nil {
+		t.Fatal(err)
+	}
+	w.start()
+	w.idle()
+	events := w.all("ORDER_RESULTS")
+	if len(events) != 1 || events[0].Header.Get("Order-Account") != "old account" {
+		t.Errorf("%d events, of account %q", len(events), events[0].Header.Get("Order-Account"))
 	}
 }
 
