@@ -120,13 +120,16 @@ func (r *Round) Add(p Page) {
 	}
 }
 
+// maxSold is how many purchases of one order are told apart.
+const maxSold = 10
+
 // sort gives each row to the order that it names, and returns those that name
 // none, and whether the control's was there.
 func (r *Round) sort(p Page) (loose []Row, seen bool) {
 	list := func(p Purchase, s *sought) {
 		if p.OrderNumber == "" {
 			s.exists = true
-		} else if !slices.ContainsFunc(s.sold, func(o Purchase) bool { return o.OrderNumber == p.OrderNumber }) {
+		} else if len(s.sold) < maxSold && !slices.ContainsFunc(s.sold, func(o Purchase) bool { return o.OrderNumber == p.OrderNumber }) {
 			s.sold = append(s.sold, p)
 		}
 	}

@@ -6,6 +6,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"encoding/json"
 	"errors"
 	"strings"
 	"time"
@@ -30,9 +31,22 @@ func (t *task) finish(hard context.Context, r Result) outcome {
 		return failure(StepInterrupted, err)
 	}
 	if !bytes.Equal(written, payload) { // another worker was first
+		t.compare(r, written)
 		return t.publishAgain(hard, written)
 	}
 	return t.conclude(hard, r.event(payload), true)
+}
+
+// compare reports a purchase that the result which stands does not name: that one
+// is final, and this is money spent once more, or for an order that is "failed".
+func (t *task) compare(ours Result, written []byte) {
+	var other Result
+	if json.Unmarshal(written, &other) != nil || ours.Status != Succeeded || other.OrderNumber == ours.OrderNumber {
+		return
+	}
+	t.metrics.doublePurchases.Inc()
+	t.logger.Error().Str("out_trade_no", t.order.OutTradeNo).Strs("order_numbers", []string{other.OrderNumber, ours.OrderNumber}).
+		Str("result", string(other.Status)).Msg("double purchase: another result was final when this one came; a refund within 24 hours is free")
 }
 
 // publishAgain concludes an order whose result was written before: by the

@@ -94,7 +94,12 @@ func (r Rules) unproven(d dedupe.Doubt) error {
 // it was bought.
 func (t *task) park(hard context.Context, d dedupe.Doubt, next time.Duration, why error) outcome {
 	noticeIn := t.rules.InDoubtNotice - time.Since(d.Since)
-	if !d.Noticed && noticeIn <= 0 {
+	known := t.claim.Doubt
+	switch {
+	case d.Noticed || noticeIn > 0:
+	case d.Bought && !known.Bought, d.Exists && !known.Exists: // that first: the event may take long
+		noticeIn = noticeRetry
+	default:
 		err := t.notice(hard)
 		d.Noticed = err == nil
 		why, noticeIn = errors.Join(err, why), noticeRetry

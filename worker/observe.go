@@ -10,6 +10,8 @@ import (
 	"go.opentelemetry.io/otel/codes"
 	"go.opentelemetry.io/otel/propagation"
 	"go.opentelemetry.io/otel/trace"
+
+	"orderworker/dedupe"
 )
 
 // answer acks or naks a delivery, and makes known how it ended. It is the only
@@ -21,15 +23,21 @@ func (w *Worker) answer(t *task, o outcome) {
 	} else {
 		err = t.delivery.Msg.NakWithDelay(o.delay)
 	}
-	switch o.step {
-	case StepBusy, StepNotDue: // another delivery counts it
-	case StepInDoubt:
+	switch v := verdictOf(t.claim); {
+	case v == dedupe.InDoubt && !o.ack, v == dedupe.Foreign:
 		w.doubts.add(t.order.OutTradeNo, time.Now().Add(o.delay))
-	default:
+	case v.Ours(), v == dedupe.Done: // else another delivery counts it
 		w.doubts.remove(t.order.OutTradeNo)
 	}
 	w.log(t, o, err)
 	t.span.finish(t, o)
+}
+
+func verdictOf(c *dedupe.Claim) dedupe.Verdict {
+	if c == nil {
+		return ""
+	}
+	return c.Verdict
 }
 
 // log writes the one line that a delivery gets.

@@ -120,6 +120,7 @@ func (t *task) run(soft, hard context.Context) outcome {
 		if !errors.Is(o.err, dedupe.ErrLost) {
 			return o
 		}
+		t.doubts.remove(t.order.OutTradeNo) // whoever has it now counts it
 	}
 }
 

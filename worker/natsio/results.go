@@ -198,7 +198,9 @@ func (j *JetStream) store(ctx context.Context, msg *nats.Msg, stream jetstream.S
 	opts = append(opts[:len(opts):len(opts)], jetstream.WithExpectStream(stream.Name))
 	ack, err := j.js.PublishMsg(ctx, msg, opts...)
 	if errors.Is(err, jetstream.ErrNoStreamResponse) {
-		if ensureErr := j.ensureStream(ctx, stream); ensureErr != nil {
+		if ensureErr := j.ensureStream(ctx, stream); errors.Is(ensureErr, ErrUnfit) { // a person has to mend it
+			return nil, fmt.Errorf("%w: %w", worker.ErrRefused, ensureErr)
+		} else if ensureErr != nil {
 			return nil, errors.Join(err, ensureErr)
 		}
 		ack, err = j.js.PublishMsg(ctx, msg, opts...)
