@@ -91,7 +91,7 @@ func TestAccountCodesPause(t *testing.T) {
 				if calls := w.calls(); calls != 1 {
 					t.Errorf("paused after %d calls, want 1", calls)
 				}
-				if !strings.Contains(why, `"cause":"account"`) || !strings.Contains(why, "code "+code) {
+				if !strings.Contains(why, `"cause":"account"`) || !strings.Contains(why, `"code":"`+code+`"`) {
 					t.Errorf("the log does not say why: %s", why)
 				}
 				for i := range 2 {

@@ -88,7 +88,7 @@ func (w *Worker) paused(s pause.Status) {
 	if s.Paused {
 		level, text = zerolog.ErrorLevel, "account paused"
 	}
-	e := w.logger.WithLevel(level).Str("cause", s.Cause).Str("why", cut(s.Why, 1024)).Str("code", s.Code).Str("message", s.Message).
+	e := w.logger.WithLevel(level).Str("cause", s.Cause).Str("why", cut(s.Why, 1024)).Str("code", s.Code).Str("vendor_message", s.Message).
 		Int("probes", s.Probes).Int64("paused_ms", time.Since(s.Since).Milliseconds())
 	if s.Paused {
 		e = e.Str("next_probe", Time{s.NextProbe}.String())
