@@ -56,14 +56,15 @@ func TestStatusSaysWhy(t *testing.T) {
 	d := newDesk(t, map[string]string{"BACKOFF_INITIAL": "1h", "BACKOFF_MAX": "1h"}, `packageCode=GONE always: refuse code=41013 message="no stock"`,
 		`packageCode=CLOSED always: refuse code=502 message="not on the whitelist"`)
 	d.start()
-	for no, c := range map[string]struct {
-		packageCode string
-		last        dedupe.Answer
-		refusals    string
+	for _, c := range []struct { // in this order: B pauses the account
+		no, packageCode string
+		last            dedupe.Answer
+		refusals        string
 	}{
-		"A": {"GONE", dedupe.Answer{Class: "refused", Code: "41013", Message: "no stock"}, "1 refusal, "},
-		"B": {"CLOSED", dedupe.Answer{Class: "account", Code: "502", Message: "not on the whitelist"}, ""},
+		{"A", "GONE", dedupe.Answer{Class: "refused", Code: "41013", Message: "no stock"}, "1 refusal, "},
+		{"B", "CLOSED", dedupe.Answer{Class: "account", Code: "502", Message: "not on the whitelist"}, ""},
 	} {
+		no := c.no
 		payload := fmt.Sprintf(`{"outTradeNo":"%s","iccid":"8988308650100524999","packageCode":"%s"}`, no, c.packageCode)
 		_, err := d.js.Publish(t.Context(), "orders.package.request", []byte(payload))
 		d.ok(err)
