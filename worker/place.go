@@ -131,7 +131,7 @@ func (t *task) maySend(soft context.Context) (*send, error) {
 		case ctx.Err() != nil || t.expired(s.slot):
 			s.release()
 			return nil, fmt.Errorf("wait for a slot: %w", context.Cause(ctx))
-		case err == nil && permit.Stands():
+		case err == nil && permit.Valid():
 			t.metrics.quotaWait.Observe(s.slot.Sub(begun).Seconds())
 			return s, nil
 		case upstreamError(err) != nil: // no connection could be opened
@@ -148,7 +148,7 @@ func (t *task) maySend(soft context.Context) (*send, error) {
 
 // ready has a connection open, where the order may still be sent.
 func (t *task) ready(ctx context.Context, s *send) (err error) {
-	if !s.permit.Stands() {
+	if !s.permit.Valid() {
 		return errPaused
 	}
 	if s.line != nil && s.line.Ready() {

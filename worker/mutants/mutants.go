@@ -304,7 +304,7 @@ redis.call('DEL'`, `redis.call('DEL'`, known},
 `, `		if false {
 `, account},
 	{"calls without an answer pause", "upstream/pause/account.go",
-		`a.silent >= maxSilent &&`, `a.silent < 0 &&`, account},
+		`a.silentInRow >= maxSilent &&`, `a.silentInRow < 0 &&`, account},
 	{"a refusal while the account is not known to work spends no attempt", "upstream/pause/account.go",
 		`		return counts
 	}
@@ -336,7 +336,7 @@ redis.call('DEL'`, `redis.call('DEL'`, known},
 		return counts
 `, account},
 	{"a pause that begins while an order waits for its slot stops it", "worker/place.go",
-		`		case err == nil && permit.Stands():
+		`		case err == nil && permit.Valid():
 `, `		case err == nil:
 `, paused},
 	{"an attempt of another account is not taken over (Redis)", "dedupe/redis.go",
