@@ -66,3 +66,7 @@ type Doubt struct {
 	Missing bool      `json:"missing,omitempty"` // the vendor has already once answered, readable and whole, that there is none
 	Noticed bool      `json:"noticed,omitempty"` // the in_doubt notice was published
 }
+
+// Sold reports whether the vendor said that the order was bought or exists: it
+// is never sent again.
+func (d Doubt) Sold() bool { return d.Bought || d.Exists }

@@ -10,6 +10,9 @@ import (
 	"orderworker/upstream"
 )
 
+// classSuccess stands beside the classes of errors, in metrics and log lines.
+const classSuccess upstream.Class = "success"
+
 // Metrics are the numbers of section 8 of the contract.
 type Metrics struct {
 	results       *prometheus.CounterVec
@@ -76,7 +79,7 @@ func NewMetrics(r prometheus.Registerer) *Metrics {
 	m.refusals.WithLabelValues("other")
 	for _, endpoint := range []string{"orderPackage", "getOrderPackageDetails"} {
 		m.requestTime.WithLabelValues(endpoint)
-		for _, class := range []upstream.Class{"success", upstream.Refused, upstream.Account, upstream.Throttled, upstream.Ambiguous, upstream.Unreachable} {
+		for _, class := range []upstream.Class{classSuccess, upstream.Refused, upstream.Account, upstream.Throttled, upstream.Ambiguous, upstream.Unreachable} {
 			m.requests.WithLabelValues(endpoint, string(class))
 		}
 	}
@@ -121,11 +124,11 @@ func (m *Metrics) watch(w *Worker) {
 
 // call counts one request to the vendor.
 func (m *Metrics) call(endpoint string, begun time.Time, err error) {
-	outcome := "success"
+	class := classSuccess
 	if err != nil {
-		outcome = string(upstream.ClassOf(err))
+		class = upstream.ClassOf(err)
 	}
-	m.requests.WithLabelValues(endpoint, outcome).Inc()
+	m.requests.WithLabelValues(endpoint, string(class)).Inc()
 	m.requestTime.WithLabelValues(endpoint).Observe(time.Since(begun).Seconds())
 	if e := upstreamError(err); e != nil && endpoint == "orderPackage" && (e.Class == upstream.Refused || e.Class == upstream.Account) {
 		m.refused(e.Code)

@@ -135,7 +135,8 @@ func (t *task) proceed(soft, hard context.Context) outcome {
 		return t.reject(hard, Conflict, &InvalidError{Field: "outTradeNo", Value: shown([]byte(t.order.OutTradeNo)),
 			Rule: "it was already used with another " + differences(c.Fingerprint, c.Standing)})
 	case dedupe.Done:
-		return t.answered(c.ResultSeq)
+		t.countDuplicate(c.ResultSeq)
+		return done(StepDuplicate, nil)
 	case dedupe.Final:
 		return t.publishAgain(hard, c.Result)
 	case dedupe.Busy:
@@ -162,7 +163,7 @@ func (t *task) release(hard context.Context, s Step, delay time.Duration, why er
 
 // noteAnswer keeps what the vendor said for the log line.
 func (t *task) noteAnswer(err error) {
-	t.class, t.code, t.message = "success", "200", ""
+	t.class, t.code, t.message = classSuccess, "200", ""
 	if err != nil {
 		t.class = upstream.ClassOf(err)
 		t.code, t.message = "", ""

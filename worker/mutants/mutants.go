@@ -18,8 +18,8 @@ var mutants = []mutant{
 	{"a broken payload is not an order", "worker/order.go",
 		`	return o, errors.Join(errs...)`, `	return o, nil`, life},
 	{"the request is acknowledged only after its dead letter is stored", "worker/conclude.go",
-		`	text := strings.ReplaceAll(why.Error(), "\n", "; ")
-`, `	text := strings.ReplaceAll(why.Error(), "\n", "; ")
+		`	text := oneLine(why)
+`, `	text := oneLine(why)
 	_ = t.delivery.Msg.Ack()
 `, life},
 	{"a number is not taken with another fingerprint (Redis)", "dedupe/redis.go",
@@ -264,7 +264,7 @@ redis.call('DEL'`, `redis.call('DEL'`, known},
 `, `	known = known && broken == nil
 `, vendor},
 	{"what the vendor says exists is never sent again", "worker/rules.go",
-		` && !d.Bought && !d.Exists
+		` && !d.Sold()
 }`, ` && !d.Bought
 }`, life},
 	{"what the vendor has said is written down, whatever else fails", "worker/doubt.go",
