@@ -116,10 +116,8 @@ func (m *Metrics) watch(w *Worker) {
 		}
 		return max(0, time.Since(oldest).Seconds())
 	})
-	if s, ok := w.slots.(interface{ Spacing() time.Duration }); ok {
-		gauge("orderworker_quota_spacing_seconds", "Time between two requests of the fleet to the vendor; it grows when the vendor says too fast.",
-			func() float64 { return s.Spacing().Seconds() })
-	}
+	gauge("orderworker_quota_spacing_seconds", "Time between two requests of the fleet to the vendor; it grows when the vendor says too fast.",
+		func() float64 { return w.slots.Spacing().Seconds() })
 }
 
 // call counts one request to the vendor.

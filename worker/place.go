@@ -29,6 +29,7 @@ type slots interface {
 	WaitLookup(ctx context.Context, ready func(context.Context) error) error // for a lookup, which lets orders go first
 	Over(slot time.Time) bool                                                // a slot of that time can no longer be used
 	Slow(ctx context.Context, retryAfter time.Duration) error                // the vendor said "too fast": all workers slow down
+	Spacing() time.Duration                                                  // between two requests of all workers, now
 }
 
 // claims is what is known about orders: *dedupe.Store.

@@ -194,7 +194,7 @@ func (w *Worker) pull(soft context.Context, orders *sync.WaitGroup, handle func(
 			return
 		}
 		if n < w.size/4 { // under load: one pull for several orders
-			time.Sleep(pullGather)
+			sleep(soft, pullGather)
 			n += take(free, w.size-n)
 		}
 		begun, asked := time.Now(), n
@@ -216,11 +216,16 @@ func (w *Worker) pull(soft context.Context, orders *sync.WaitGroup, handle func(
 			wait = max(wait, pausePull*time.Duration(pulled)/time.Duration(w.size)-time.Since(begun))
 		}
 		if wait > 0 {
-			select {
-			case <-time.After(wait):
-			case <-soft.Done():
-			}
+			sleep(soft, wait)
 		}
+	}
+}
+
+// sleep waits for d, or until ctx ends.
+func sleep(ctx context.Context, d time.Duration) {
+	select {
+	case <-time.After(d):
+	case <-ctx.Done():
 	}
 }
 
