@@ -191,7 +191,8 @@ func (t *task) sendBy(slot time.Time) time.Time {
 // buy makes the call and counts it. Sent is false where it was not made, because
 // its time was over.
 func (t *task) buy(hard context.Context, s *send, sendBy time.Time) (p upstream.Purchase, sent bool, err error) {
-	// All that waited for the journal would leave at once, in slots that are over.
+	// Requests that waited for a slow journal write would leave in one burst,
+	// after their slots.
 	if t.slots.Over(s.slot) || !s.line.Ready() {
 		ctx, cancel := context.WithDeadline(hard, sendBy)
 		defer cancel()

@@ -84,7 +84,7 @@ func (w *Worker) SecretChanged() { w.pause.ProbeNow() }
 
 // paused logs that orders are paused, still are, or go on.
 func (w *Worker) paused(s pause.Status) {
-	level, text := zerolog.InfoLevel, "account works again, orders go on"
+	level, text := zerolog.InfoLevel, "account resumed"
 	if s.Paused {
 		level, text = zerolog.ErrorLevel, "account paused"
 	}
@@ -242,7 +242,7 @@ func (p *pullTrouble) wait(soft context.Context, err error) time.Duration {
 	switch {
 	case err == nil:
 		if p.failing {
-			p.logger.Info().Msg("orders are pulled again")
+			p.logger.Info().Msg("pull recovered")
 		}
 		p.failing = false
 		p.pace.Reset()
@@ -255,7 +255,7 @@ func (p *pullTrouble) wait(soft context.Context, err error) time.Duration {
 		level = zerolog.DebugLevel // said before
 	}
 	p.failing = true
-	p.logger.WithLevel(level).Err(err).Msg("orders cannot be pulled; trying again")
+	p.logger.WithLevel(level).Err(err).Msg("pull failed, retrying")
 	return p.pace.NextBackOff()
 }
 

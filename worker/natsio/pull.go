@@ -177,7 +177,7 @@ func (j *JetStream) deliver(msg *nats.Msg, consumerMade time.Time, take func(*wo
 		if time.Since(j.puller.foreign) >= foreignDelay {
 			j.puller.foreign = time.Now()
 			j.logger.Error().Str("stream", j.names.Orders).Str("subject", msg.Subject).Uint64("seq", d.Seq).
-				Str("consumer", j.names.Consumer).Msg("a message of another subject is not taken for an order; filter the consumer")
+				Str("consumer", j.names.Consumer).Msg("message of another subject handed back")
 		}
 		return m.NakWithDelay(foreignDelay)
 	}
