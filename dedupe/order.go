@@ -5,9 +5,9 @@ import (
 	"time"
 )
 
-// ErrLost says that somebody else has written what we thought was ours. Do not
-// go on with the claim: claim again, or hand the message back.
-var ErrLost = errors.New("somebody else has written")
+// ErrLost means that another owner has written to the order since it was claimed.
+// Do not go on with the claim: claim again, or hand the message back.
+var ErrLost = errors.New("claim lost: another owner has written")
 
 // ErrBroken says that what is stored cannot be read, or that the caller asks for
 // what must never be done. Trying again does not help.

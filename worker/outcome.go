@@ -133,7 +133,7 @@ func (t *task) proceed(soft, hard context.Context) outcome {
 	switch c := t.claim; c.Verdict {
 	case dedupe.Conflict:
 		return t.reject(hard, Conflict, &InvalidError{Field: "outTradeNo", Value: shown([]byte(t.order.OutTradeNo)),
-			Rule: "it was already used with another " + differences(c.Fingerprint, c.Standing)})
+			Rule: "it was already used with another " + differences(c.Fingerprint, c.UsedWith)})
 	case dedupe.Done:
 		t.countDuplicate(c.ResultSeq)
 		return done(StepDuplicate, nil)

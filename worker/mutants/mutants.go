@@ -26,8 +26,8 @@ var mutants = []mutant{
 		`if r.fingerprint ~= ARGV[1] then return reply('other') end`, ``, known},
 	{"a number is not taken with another fingerprint (journal)", "dedupe/claim.go",
 		`	if r.Fingerprint != c.Fingerprint {
-		c.Verdict, c.Standing`, `	if r.Fingerprint == "" {
-		c.Verdict, c.Standing`, known},
+		c.Verdict, c.UsedWith`, `	if r.Fingerprint == "" {
+		c.Verdict, c.UsedWith`, known},
 	{"a leased order is not given to another owner", "dedupe/redis.go",
 		`	if was ~= '' then return reply('busy') end`, ``, known},
 	{"a stale owner cannot park an order", "dedupe/redis.go",
