@@ -25,8 +25,8 @@ type Claim struct {
 	First     uint64        // stream sequence of the request that the order belongs to: the earliest that is known, mostly this one
 	Replaced  string        // Redis had something under the order's key that is no record, and why: log it; it is gone
 	Doubt     Doubt         // InDoubt; after Intent: of that intent
-	Standing  string        // Conflict: the fingerprint that the number was used with
-	Last      Answer        // the newest that is known; to be set before Wait and Doubt
+	UsedWith  string        // Conflict: the fingerprint that the number was used with
+	Last      Answer        // the vendor's last refusal; set it before calling Wait or Doubt
 
 	rev     *atomic.Uint64             // the journal revision that the next write must replace; Renew reads it
 	until   *atomic.Pointer[time.Time] // the lease is over then, at the latest; Renew moves it. nil: made by hand, not checked
@@ -192,13 +192,15 @@ func (s *Store) claim(ctx context.Context, c *Claim, redelivered bool) error {
 	return nil
 }
 
-// dispute decides between our fingerprint and the other one that Redis has: by
-// the journal, and where that has none, for Redis. But a mere claim may be the
-// late one of a request that was rejected, over a record of ours that Redis has
-// lost: it has the number only until the lease is over, where our request is the
-// earlier. Else both could be rejected. And while that lease runs, the journal's
-// "nothing" may be that of a leader that was voted out a moment ago: the other's
-// intent, a compare-and-set, will show whose number it is.
+// dispute decides whether the number belongs to c's request or to the other one,
+// whose fingerprint Redis has. The journal decides. Where it has no record, the
+// number is the other's, unless Redis has no more of that than a claim: the other
+// may be a request that was rejected, and claimed again after Redis had lost the
+// record of ours. So the request that was stored earlier gets the number once the
+// lease of such a claim is over; else both could be rejected. While that lease
+// runs, c is Busy: a journal without a record may be the answer of a leader that
+// was voted out a moment ago, and the other's intent, a compare-and-set, will show
+// whose number it is.
 func (s *Store) dispute(ctx context.Context, c *Claim, e Entry) error {
 	r, _, err := s.journal.Read(ctx, c.OutTradeNo)
 	if err == nil && r.State == "" {
@@ -214,10 +216,10 @@ func (s *Store) dispute(ctx context.Context, c *Claim, e Entry) error {
 		c.Verdict, c.Left = Busy, min(e.Left, claimPause)
 		return nil
 	case r.State == "" && (c.Seq >= e.Seq || !mere):
-		c.Verdict, c.Standing = Conflict, e.Fingerprint
+		c.Verdict, c.UsedWith = Conflict, e.Fingerprint
 		return nil
 	case r.State != "" && r.Fingerprint != c.Fingerprint:
-		c.Verdict, c.Standing = Conflict, r.Fingerprint
+		c.Verdict, c.UsedWith = Conflict, r.Fingerprint
 		return nil
 	}
 	left, err := s.records.Forget(ctx, c.Order, c.Owner)
@@ -239,7 +241,7 @@ func (s *Store) consult(ctx context.Context, c *Claim, hold Hold, e Entry) error
 		return s.unjournalled(ctx, c, hold, e)
 	}
 	if r.Fingerprint != c.Fingerprint {
-		c.Verdict, c.Standing = Conflict, r.Fingerprint
+		c.Verdict, c.UsedWith = Conflict, r.Fingerprint
 		_, err := s.records.Forget(ctx, c.Order, c.Owner) // or the true order would meet our fingerprint
 		return err
 	}

@@ -35,7 +35,7 @@ func (s *Store) foreign(ctx context.Context, c *Claim, e Entry) error {
 		}
 		c.Verdict, c.unsent = "", false
 	case r.Fingerprint != c.Fingerprint:
-		c.Verdict, c.Standing = Conflict, r.Fingerprint
+		c.Verdict, c.UsedWith = Conflict, r.Fingerprint
 		return nil
 	case r.State == StateIntent && c.isForeign(r.Account):
 		c.Verdict = Foreign

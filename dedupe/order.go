@@ -5,9 +5,9 @@ import (
 	"time"
 )
 
-// ErrLost says that somebody else has written what we thought was ours. Do not
-// go on with the claim: claim again, or hand the message back.
-var ErrLost = errors.New("somebody else has written")
+// ErrLost means that another owner has written to the order since it was claimed.
+// Do not go on with the claim: claim again, or hand the message back.
+var ErrLost = errors.New("claim lost: another owner has written")
 
 // ErrBroken says that what is stored cannot be read, or that the caller asks for
 // what must never be done. Trying again does not help.
@@ -66,3 +66,7 @@ type Doubt struct {
 	Missing bool      `json:"missing,omitempty"` // the vendor has already once answered, readable and whole, that there is none
 	Noticed bool      `json:"noticed,omitempty"` // the in_doubt notice was published
 }
+
+// Sold reports whether the vendor said that the order was bought or exists: it
+// is never sent again.
+func (d Doubt) Sold() bool { return d.Bought || d.Exists }

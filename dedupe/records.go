@@ -61,10 +61,10 @@ type Records interface {
 	// been lost since.
 	Complete(ctx context.Context, born time.Time) error
 	// Renew extends owner's lease and notes the journal revision it works
-	// from. A record that is gone is laid down again. ErrLost: another's.
+	// from. A missing record is recreated. ErrLost: another's.
 	Renew(ctx context.Context, o Order, owner string, rev uint64, lease time.Duration) error
 	// Park stores e's Phase, Attempt, Attempts, Waits, Rev, Doubt and Last, due after
-	// delay, and gives up the lease. A record that is gone is laid down again.
+	// delay, and gives up the lease. A missing record is recreated.
 	// ErrLost, and no write, when owner is not the owner.
 	Park(ctx context.Context, o Order, owner string, e Entry, delay time.Duration) error
 	// Remember stores the published result, whoever holds the order. A final

@@ -208,7 +208,7 @@ func TestRecordsWiped(t *testing.T) {
 		if _, ok, err := r.Look(t.Context(), testOrder.OutTradeNo); ok || err != nil {
 			t.Fatalf("look after the wipe: %v, %v", ok, err)
 		}
-		mustDo(t, r.Renew(t.Context(), testOrder, "a", 3, long), nil) // laid down again
+		mustDo(t, r.Renew(t.Context(), testOrder, "a", 3, long), nil) // recreated
 		if e := mustHold(t, r, testOrder, "b", long, HoldBusy); e.Rev != 3 {
 			t.Errorf("entry %+v, want revision 3", e)
 		}

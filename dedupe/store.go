@@ -20,14 +20,14 @@ type Config struct {
 	JournalTTL time.Duration // JOURNAL_TTL: how long a final stays in the journal; 0: as long as FinalTTL
 }
 
-// Store is the one door to both memories. Safe for concurrent use; a Claim is
-// not (see there).
+// Store reads and writes what is known of orders: the journal, the results and
+// the cache. It is safe for concurrent use; a Claim is not (see there).
 type Store struct {
 	records Records
 	journal Journal
 	results Results // nil: nothing is known there
 	cfg     Config
-	process string // random, so that owners of two processes never meet
+	process string // random, so that two processes never make the same owner
 	claims  atomic.Uint64
 	used    atomic.Bool // the journal or the results: never changes back
 }
@@ -49,7 +49,7 @@ func (s *Store) NewOwner() string {
 // Renew makes the claim's lease start anew. It may run beside another method
 // of the same claim, and is meant to be called every third of the lease.
 // ErrLost: another owner has the order, or nobody (parked, released, final).
-// Where Redis has lost the record it is laid down again.
+// A missing record is recreated.
 func (s *Store) Renew(ctx context.Context, c *Claim) error {
 	if !c.held { // not by Verdict, which others may be writing
 		return misuse("renew", c, "was never ours")
@@ -62,17 +62,21 @@ func (s *Store) Renew(ctx context.Context, c *Claim) error {
 	return wrap("renew", c, err)
 }
 
-// Intent writes down the decision to send attempt c.Doubt.Attempt, none of
-// whose bytes may leave after sendBy, and which has ended by over, one way or the
-// other: whoever has to wait for that goes by this, not by its own settings. Only after nil may they leave at all. A
-// claim has one granted intent: whatever the vendor then says ends in Wait,
-// Doubt or Finish. After an error that is not ErrLost nothing is known to be
-// written; Intent may be called again, or Release.
+// Intent journals the intent to send the next attempt, which c.Doubt describes
+// from then on. No byte of the request leaves after sendBy, and the request has
+// ended by over, one way or the other: other processes wait until that time, and
+// do not reckon it from their own settings.
 //
-// ErrLost too where the lease is over: claim again. That is asked before the
-// write and after it, since a machine may stand still in between.
+// Bytes may leave only after Intent has returned nil. A claim is granted one
+// intent: whatever the vendor answers, call Wait, Doubt or Finish next. An error
+// other than ErrLost means that the intent may have been written: call Intent
+// again, or Release.
 //
-// It does not touch c.Verdict: a claim that was InDoubt still is, since this
+// Intent returns ErrLost also where the lease is over: claim again. The lease is
+// checked before the write and after it, since a machine may stand still in
+// between.
+//
+// Intent does not change c.Verdict: a claim in doubt stays in doubt, since this
 // attempt says nothing about the earlier one.
 func (s *Store) Intent(ctx context.Context, c *Claim, sendBy, over time.Time) error {
 	switch {

@@ -91,7 +91,7 @@ func (s *Store) published(ctx context.Context, c *Claim) (bool, error) {
 		return false, err
 	}
 	if f.Fingerprint != "" && f.Fingerprint != c.Fingerprint {
-		c.Verdict, c.Standing = Conflict, f.Fingerprint
+		c.Verdict, c.UsedWith = Conflict, f.Fingerprint
 		_, err := s.records.Forget(ctx, c.Order, c.Owner)
 		return true, err
 	}

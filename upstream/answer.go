@@ -16,12 +16,12 @@ import (
 type answer struct {
 	status     int
 	retryAfter string // the header, as it came
-	body       []byte // one byte more than maxBodyBytes where it is too large
+	body       []byte // one byte longer than maxBodyBytes where it was too long
 }
 
-// classify is pure: every rule about what an answer means is in this function
-// and in meaning. It returns the reply where its code is "200" and its HTTP
-// status 200, else what the answer means.
+// classify decides what an answer means; every rule about that is in this
+// function and in meaning. It returns the reply where both its code and its HTTP
+// status are 200, else an *Error with the meaning. It is pure.
 //
 // Source: contract, section 7.
 func classify(a answer, codes Codes, hide redactor, now time.Time) (reply, *Error) {
@@ -48,8 +48,8 @@ func classify(a answer, codes Codes, hide redactor, now time.Time) (reply, *Erro
 	return reply{}, e
 }
 
-// meaning says what an answer means that is no success: the first case that
-// fits counts. Broken says why the body could not be read, if it could not.
+// meaning returns what an answer other than a success means; the first case that
+// fits counts. broken is why the body could not be read, nil if it could be.
 //
 // Source: contract, section 7.
 func meaning(status int, r reply, broken error, codes Codes) *Error {
@@ -57,11 +57,11 @@ func meaning(status int, r reply, broken error, codes Codes) *Error {
 	listed, known := codes[r.code]
 	known = known && definite && broken == nil
 	switch {
-	case hasOrderNumber(r.data): // whatever else it says: there is an order
+	case hasOrderNumber(r.data): // an orderNumber outweighs any code: there is an order
 		return &Error{Class: Ambiguous, Bought: true, Err: fmt.Errorf("HTTP %d with an orderNumber beside another code", status)}
-	case r.code == codeOK && status != http.StatusOK: // in an unreadable body too: somebody said "bought"
+	case r.code == codeOK && status != http.StatusOK: // also where the body is unreadable: its code says "bought"
 		return &Error{Class: Ambiguous, Err: fmt.Errorf("HTTP %d with code 200", status)}
-	case errors.Is(broken, errTwice): // whichever of the two is meant
+	case errors.Is(broken, errTwice): // nobody can tell which of the two values is meant
 		return &Error{Class: Ambiguous}
 	case status == http.StatusRequestTimeout:
 		return &Error{Class: Ambiguous, Err: errors.New("HTTP 408")}
@@ -100,7 +100,7 @@ func aboutAccount(status int) bool {
 // that is neither null, nor empty, nor 0.
 func hasOrderNumber(data jsontext.Value) bool {
 	if !bytes.Contains(data, []byte("orderNumber")) && !bytes.Contains(data, []byte(`\`)) {
-		return false // the usual case, without reading it
+		return false // the usual case; no need to parse
 	}
 	dec := jsontext.NewDecoder(bytes.NewBuffer(data), jsontext.AllowInvalidUTF8(true))
 	for {
@@ -109,7 +109,7 @@ func hasOrderNumber(data jsontext.Value) bool {
 			return false
 		}
 		name := token.Kind() == '"' && token.String() == "orderNumber"
-		if in, n := dec.StackIndex(dec.StackDepth()); !name || in != '{' || n%2 == 0 { // of an object, names have the odd places
+		if in, n := dec.StackIndex(dec.StackDepth()); !name || in != '{' || n%2 == 0 { // in an object every odd token is a name
 			continue
 		}
 		switch value, _ := dec.ReadValue(); {
@@ -127,8 +127,8 @@ func blank(text jsontext.Value) bool {
 	return strings.TrimSpace(s) == ""
 }
 
-// statusCode is the HTTP status as a code; a bare HTTP 200 says nothing, and
-// must not read like a success.
+// statusCode returns the HTTP status as a code, "" for 200: a status alone must
+// not read like a success.
 func statusCode(status int) string {
 	if status == http.StatusOK {
 		return ""
@@ -136,7 +136,7 @@ func statusCode(status int) string {
 	return strconv.Itoa(status)
 }
 
-// maxRetryAfter bounds what one answer can hold the whole account up.
+// maxRetryAfter is the longest that one answer can delay the whole account.
 const maxRetryAfter = 5 * time.Minute
 
 // retryAfter reads a Retry-After header, in seconds or as an HTTP date: 0..5m.

@@ -8,7 +8,6 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"errors"
-	"strings"
 	"time"
 )
 
@@ -74,8 +73,9 @@ func (t *task) conclude(hard context.Context, e Event, ours bool) outcome {
 	if err := t.claims.Remember(hard, t.claim, e.Payload); err != nil {
 		return failure(StepInterrupted, err)
 	}
-	if duplicate := t.answered(e.Seq); !ours && e.Seq != t.delivery.Seq {
-		return duplicate
+	t.countDuplicate(e.Seq)
+	if !ours && e.Seq != t.delivery.Seq {
+		return done(StepDuplicate, nil)
 	}
 	t.metrics.results.WithLabelValues(string(e.Status)).Inc()
 	t.metrics.orderDuration.Observe(time.Since(t.delivery.Stored).Seconds())
@@ -90,19 +90,18 @@ func (t *task) publish(hard context.Context, e Event) error {
 	})
 }
 
-// answered is the outcome of a request whose order has its result: a redelivery
-// of the request that got it, or a duplicate of that.
-func (t *task) answered(resultSeq uint64) outcome {
+// countDuplicate counts the delivery as a duplicate, unless its request, of
+// sequence resultSeq, is the one that the result belongs to.
+func (t *task) countDuplicate(resultSeq uint64) {
 	if resultSeq != t.delivery.Seq {
 		t.metrics.duplicates.Inc()
 	}
-	return done(StepDuplicate, nil)
 }
 
 // reject stores the request as a dead letter, and tells its publisher where it
 // can be named. The order that the number may belong to is not touched.
 func (t *task) reject(hard context.Context, reason Reason, why error) outcome {
-	text := strings.ReplaceAll(why.Error(), "\n", "; ")
+	text := oneLine(why)
 	if err := t.publisher.Bury(hard, DeadLetter{Delivery: t.delivery, Reason: reason, Error: cut(text, 1024), At: time.Now()}); err != nil {
 		return failure(StepInterrupted, errors.Join(err, why))
 	}

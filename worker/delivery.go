@@ -25,7 +25,7 @@ type Delivery struct {
 type Message interface {
 	Ack() error                       // done: the stream may drop it
 	NakWithDelay(time.Duration) error // again, to anyone, after the delay
-	InProgress() error                // a sign of life: the ack wait begins anew
+	InProgress() error                // a heartbeat: the ack wait begins anew
 }
 
 // traceparent is what the header of that name has to look like: 55 characters.
@@ -73,7 +73,7 @@ type source interface {
 	// comes. It returns when n came, or after about PullWait, or with an error
 	// when the stream cannot be asked.
 	Pull(ctx context.Context, n int, take func(*Delivery)) error
-	// AckWait is how long the server waits for a sign of life.
+	// AckWait is how long the server waits for a heartbeat.
 	AckWait() time.Duration
 	// Pending says what is waiting. The error is a *Lossy, beside what is waiting,
 	// where an unfinished order could be dropped.

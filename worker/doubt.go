@@ -64,7 +64,7 @@ func (t *task) ask(soft, hard context.Context, d dedupe.Doubt) outcome {
 		return t.finish(hard, r)
 	case a.exists:
 		d.Exists = true
-	case a.missing && d.Missing && !d.Bought && !d.Exists && asked.After(t.rules.provable(d)):
+	case a.missing && d.Missing && !d.Sold() && asked.After(t.rules.provable(d)):
 		if err := t.claims.Disprove(hard, t.claim); err != nil {
 			return failure(StepInterrupted, err)
 		}

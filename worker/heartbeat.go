@@ -8,8 +8,8 @@ import (
 	"orderworker/dedupe"
 )
 
-// heartbeat gives a sign of life for each order in flight, to the server first
-// and then to the store of claims, four times within each ack wait.
+// heartbeat sends a heartbeat for each order in flight, to the server first and
+// then to the store of claims, four times within each ack wait.
 func (w *Worker) heartbeat(ctx context.Context) {
 	every := time.NewTicker(w.ackWait / 4)
 	defer every.Stop()
@@ -80,7 +80,7 @@ func (w *Worker) renew(ctx context.Context, orders []flight) (asked bool, failed
 		switch {
 		case errors.Is(err, dedupe.ErrLost):
 			if w.inFlight.lose(o) {
-				w.logger.Warn().Str("out_trade_no", o.claim.OutTradeNo).Msg("lease lost: another worker may take the order over; the journal decides who may send")
+				w.logger.Warn().Str("out_trade_no", o.claim.OutTradeNo).Msg("lease lost")
 			}
 		case err != nil:
 			failed = err

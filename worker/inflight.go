@@ -41,8 +41,9 @@ func (f *inFlight) add(t *task) bool {
 	return true
 }
 
-// claimed notes t's claim. One that is not ours (a duplicate's, or another's
-// order) is none, so it is not renewed.
+// claimed stores t's claim, for the heartbeat to renew. A claim that does not hold
+// the order (a duplicate's, or of another's order) is not stored, as there is
+// nothing to renew.
 func (f *inFlight) claimed(t *task) {
 	c := t.claim
 	if !c.Verdict.Ours() {

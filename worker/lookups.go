@@ -190,7 +190,8 @@ func (l *lookups) report(f upstream.Findings, control upstream.Control) upstream
 		l.blind = true
 		l.metrics.lookupBlind.Set(1)
 		l.logger.Error().Str("control", control.OutTradeNo).
-			Msg("lookup blind: it does not show an order that was bought, so nothing is sent again because of it; see UPSTREAM_LOOKUP_STATES")
+			Str("hint", "the lookup does not show an order that was bought, so its \"not found\" proves nothing; see UPSTREAM_LOOKUP_STATES").
+			Msg("lookup blind")
 	case control != (upstream.Control{}) && f.Seen:
 		l.blind = false
 		l.metrics.lookupBlind.Set(0)
@@ -207,7 +208,7 @@ func (l *lookups) findControl(ctx context.Context, batch map[string][]question) 
 	if l.control == (upstream.Control{}) || !l.blind && now.Sub(l.found) > l.proof/10 {
 		control, ok, err := l.controls.Sold(ctx, now.Add(-l.proof))
 		if err != nil {
-			l.logger.Warn().Err(err).Msg("the results stream could not be asked for a control number")
+			l.logger.Warn().Err(err).Msg("find control number failed")
 		}
 		if ok {
 			l.control, l.found = upstream.Control(control), now

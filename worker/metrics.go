@@ -10,6 +10,9 @@ import (
 	"orderworker/upstream"
 )
 
+// classSuccess stands beside the classes of errors, in metrics and log lines.
+const classSuccess upstream.Class = "success"
+
 // Metrics are the numbers of section 8 of the contract.
 type Metrics struct {
 	results       *prometheus.CounterVec
@@ -76,7 +79,7 @@ func NewMetrics(r prometheus.Registerer) *Metrics {
 	m.refusals.WithLabelValues("other")
 	for _, endpoint := range []string{"orderPackage", "getOrderPackageDetails"} {
 		m.requestTime.WithLabelValues(endpoint)
-		for _, class := range []upstream.Class{"success", upstream.Refused, upstream.Account, upstream.Throttled, upstream.Ambiguous, upstream.Unreachable} {
+		for _, class := range []upstream.Class{classSuccess, upstream.Refused, upstream.Account, upstream.Throttled, upstream.Ambiguous, upstream.Unreachable} {
 			m.requests.WithLabelValues(endpoint, string(class))
 		}
 	}
@@ -113,19 +116,17 @@ func (m *Metrics) watch(w *Worker) {
 		}
 		return max(0, time.Since(oldest).Seconds())
 	})
-	if s, ok := w.slots.(interface{ Spacing() time.Duration }); ok {
-		gauge("orderworker_quota_spacing_seconds", "Time between two requests of the fleet to the vendor; it grows when the vendor says too fast.",
-			func() float64 { return s.Spacing().Seconds() })
-	}
+	gauge("orderworker_quota_spacing_seconds", "Time between two requests of the fleet to the vendor; it grows when the vendor says too fast.",
+		func() float64 { return w.slots.Spacing().Seconds() })
 }
 
 // call counts one request to the vendor.
 func (m *Metrics) call(endpoint string, begun time.Time, err error) {
-	outcome := "success"
+	class := classSuccess
 	if err != nil {
-		outcome = string(upstream.ClassOf(err))
+		class = upstream.ClassOf(err)
 	}
-	m.requests.WithLabelValues(endpoint, outcome).Inc()
+	m.requests.WithLabelValues(endpoint, string(class)).Inc()
 	m.requestTime.WithLabelValues(endpoint).Observe(time.Since(begun).Seconds())
 	if e := upstreamError(err); e != nil && endpoint == "orderPackage" && (e.Class == upstream.Refused || e.Class == upstream.Account) {
 		m.refused(e.Code)

@@ -70,7 +70,7 @@ func TestLogLine(t *testing.T) {
 		"a broken record": {claim: &dedupe.Claim{}, answer: errNone, outcome: failure(StepReleased, dedupe.ErrBroken),
 			want: `{"level":"error","out_trade_no":"A","attempts":0,"error":"BROKEN","next":"2000-01-01T00:01:00.250Z","delivery":2,"step":"interrupted","queued_ms":1500,"ran_ms":250,"message":"delivery finished"}`},
 		"another account's": {claim: &dedupe.Claim{}, answer: errNone, outcome: again(StepInDoubt, foreignDelay, errForeign),
-			want: `{"level":"warn","out_trade_no":"A","attempts":0,"error":"an attempt under another account may have gone through: it waits until that account is back, or for orderworker settle","next":"2000-01-01T00:01:00.250Z","delivery":2,"step":"in_doubt","queued_ms":1500,"ran_ms":250,"message":"delivery finished"}`},
+			want: `{"level":"warn","out_trade_no":"A","attempts":0,"error":"an attempt under another account may have gone through: the order waits until that account is used again, or for orderworker settle","next":"2000-01-01T00:01:00.250Z","delivery":2,"step":"in_doubt","queued_ms":1500,"ran_ms":250,"message":"delivery finished"}`},
 	} {
 		seen[c.outcome.step] = true
 		t.Run(name, func(t *testing.T) {

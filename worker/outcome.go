@@ -45,12 +45,12 @@ func again(s Step, delay time.Duration, err error) outcome {
 	return outcome{step: s, delay: max(delay, time.Millisecond), err: err}
 }
 
-// brokenDelay is when an order is looked at again that cannot go on by itself.
+// brokenDelay is the delay before an order that needs a person is tried again.
 const brokenDelay = time.Minute
 
-// failure is the outcome where a store did not take what it was to be told. An
-// order whose record cannot be read, or whose event a store refuses for good,
-// holds no slot: it is looked at again each minute, for a person to mend it.
+// failure is the outcome of a failed store call. An order whose record cannot be
+// read, or whose event a store refuses for good, holds no slot: it is tried again
+// each minute, until a person has mended it.
 func failure(s Step, err error) outcome {
 	if unhealable(err) {
 		return again(StepInterrupted, brokenDelay, err)
@@ -62,7 +62,7 @@ func failure(s Step, err error) outcome {
 // under another account.
 const foreignDelay = time.Minute
 
-var errForeign = errors.New("an attempt under another account may have gone through: it waits until that account is back, or for orderworker settle")
+var errForeign = errors.New("an attempt under another account may have gone through: the order waits until that account is used again, or for orderworker settle")
 
 // unhealable says that trying again does not help.
 func unhealable(err error) bool {
@@ -113,7 +113,7 @@ func (t *task) run(soft, hard context.Context) outcome {
 		t.attempts = t.claim.Attempts
 		if why := t.claim.Replaced; why != "" {
 			t.logger.Error().Str("out_trade_no", t.order.OutTradeNo).Str("why", why).
-				Msg("unreadable record in Redis replaced: Redis is treated as having forgotten the order")
+				Msg("unreadable Redis record replaced")
 		}
 		t.inFlight.claimed(t)
 		o := t.proceed(soft, hard)
@@ -134,9 +134,10 @@ func (t *task) proceed(soft, hard context.Context) outcome {
 	switch c := t.claim; c.Verdict {
 	case dedupe.Conflict:
 		return t.reject(hard, Conflict, &InvalidError{Field: "outTradeNo", Value: shown([]byte(t.order.OutTradeNo)),
-			Rule: "it was already used with another " + differences(c.Fingerprint, c.Standing)})
+			Rule: "it was already used with another " + differences(c.Fingerprint, c.UsedWith)})
 	case dedupe.Done:
-		return t.answered(c.ResultSeq)
+		t.countDuplicate(c.ResultSeq)
+		return done(StepDuplicate, nil)
 	case dedupe.Final:
 		return t.publishAgain(hard, c.Result)
 	case dedupe.Busy:
@@ -163,7 +164,7 @@ func (t *task) release(hard context.Context, s Step, delay time.Duration, why er
 
 // noteAnswer keeps what the vendor said for the log line.
 func (t *task) noteAnswer(err error) {
-	t.class, t.code, t.message = "success", "200", ""
+	t.class, t.code, t.message = classSuccess, "200", ""
 	if err != nil {
 		t.class = upstream.ClassOf(err)
 		t.code, t.message = "", ""

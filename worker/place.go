@@ -29,6 +29,7 @@ type slots interface {
 	WaitLookup(ctx context.Context, ready func(context.Context) error) error // for a lookup, which lets orders go first
 	Over(slot time.Time) bool                                                // a slot of that time can no longer be used
 	Slow(ctx context.Context, retryAfter time.Duration) error                // the vendor said "too fast": all workers slow down
+	Spacing() time.Duration                                                  // between two requests of all workers, now
 }
 
 // claims is what is known about orders: *dedupe.Store.
@@ -131,7 +132,7 @@ func (t *task) maySend(soft context.Context) (*send, error) {
 		case ctx.Err() != nil || t.expired(s.slot):
 			s.release()
 			return nil, fmt.Errorf("wait for a slot: %w", context.Cause(ctx))
-		case err == nil && permit.Stands():
+		case err == nil && permit.Valid():
 			t.metrics.quotaWait.Observe(s.slot.Sub(begun).Seconds())
 			return s, nil
 		case upstreamError(err) != nil: // no connection could be opened
@@ -148,7 +149,7 @@ func (t *task) maySend(soft context.Context) (*send, error) {
 
 // ready has a connection open, where the order may still be sent.
 func (t *task) ready(ctx context.Context, s *send) (err error) {
-	if !s.permit.Stands() {
+	if !s.permit.Valid() {
 		return errPaused
 	}
 	if s.line != nil && s.line.Ready() {
@@ -190,7 +191,8 @@ func (t *task) sendBy(slot time.Time) time.Time {
 // buy makes the call and counts it. Sent is false where it was not made, because
 // its time was over.
 func (t *task) buy(hard context.Context, s *send, sendBy time.Time) (p upstream.Purchase, sent bool, err error) {
-	// All that waited for the journal would leave at once, in slots that are over.
+	// Requests that waited for a slow journal write would leave in one burst,
+	// after their slots.
 	if t.slots.Over(s.slot) || !s.line.Ready() {
 		ctx, cancel := context.WithDeadline(hard, sendBy)
 		defer cancel()

@@ -84,7 +84,7 @@ func (w *Worker) SecretChanged() { w.pause.ProbeNow() }
 
 // paused logs that orders are paused, still are, or go on.
 func (w *Worker) paused(s pause.Status) {
-	level, text := zerolog.InfoLevel, "account works again, orders go on"
+	level, text := zerolog.InfoLevel, "account resumed"
 	if s.Paused {
 		level, text = zerolog.ErrorLevel, "account paused"
 	}
@@ -194,7 +194,7 @@ func (w *Worker) pull(soft context.Context, orders *sync.WaitGroup, handle func(
 			return
 		}
 		if n < w.size/4 { // under load: one pull for several orders
-			time.Sleep(pullGather)
+			sleep(soft, pullGather)
 			n += take(free, w.size-n)
 		}
 		begun, asked := time.Now(), n
@@ -216,11 +216,16 @@ func (w *Worker) pull(soft context.Context, orders *sync.WaitGroup, handle func(
 			wait = max(wait, pausePull*time.Duration(pulled)/time.Duration(w.size)-time.Since(begun))
 		}
 		if wait > 0 {
-			select {
-			case <-time.After(wait):
-			case <-soft.Done():
-			}
+			sleep(soft, wait)
 		}
+	}
+}
+
+// sleep waits for d, or until ctx ends.
+func sleep(ctx context.Context, d time.Duration) {
+	select {
+	case <-time.After(d):
+	case <-ctx.Done():
 	}
 }
 
@@ -237,7 +242,7 @@ func (p *pullTrouble) wait(soft context.Context, err error) time.Duration {
 	switch {
 	case err == nil:
 		if p.failing {
-			p.logger.Info().Msg("orders are pulled again")
+			p.logger.Info().Msg("pull recovered")
 		}
 		p.failing = false
 		p.pace.Reset()
@@ -250,7 +255,7 @@ func (p *pullTrouble) wait(soft context.Context, err error) time.Duration {
 		level = zerolog.DebugLevel // said before
 	}
 	p.failing = true
-	p.logger.WithLevel(level).Err(err).Msg("orders cannot be pulled; trying again")
+	p.logger.WithLevel(level).Err(err).Msg("pull failed, retrying")
 	return p.pace.NextBackOff()
 }
 

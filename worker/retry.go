@@ -134,7 +134,7 @@ func (u *unavailable) enter(op string, err error) {
 	}
 	if u.waits[op] == nil {
 		u.waits[op] = &storeWait{since: time.Now()}
-		u.logger.Warn().Err(err).Str("op", op).Msg("store unavailable, retrying; orders wait for it")
+		u.logger.Warn().Err(err).Str("op", op).Msg("store unavailable, retrying")
 	}
 	u.waits[op].orders++
 }

@@ -69,7 +69,7 @@ func (r Rules) decide(err error, inDoubt bool, attempts int, attempt bool) verdi
 // resends says whether doubt is settled by sending again: not where the vendor
 // has said that the order is there.
 func (r Rules) resends(d dedupe.Doubt) bool {
-	return r.Reconcile == Resend && !d.Bought && !d.Exists
+	return r.Reconcile == Resend && !d.Sold()
 }
 
 // sendWindow is how long after its intent a request may still leave.
@@ -111,7 +111,7 @@ func (r Rules) nextAsk(d dedupe.Doubt, now time.Time) time.Duration {
 	}
 	if proof := r.provable(d).Sub(now); proof > 0 {
 		next = min(next, proof+time.Millisecond)
-	} else if d.Missing && !d.Bought && !d.Exists { // the second "not found" is to follow; of what was bought it says nothing
+	} else if d.Missing && !d.Sold() { // the second "not found" is to follow; of what was bought it says nothing
 		next = min(next, tenth)
 	}
 	return max(next, time.Millisecond)

@@ -68,8 +68,8 @@ func (op simOp) String() string {
 		"slot", "connect", "place", "lookup slot", "control", "lookup", "publish", "bury", "ack", "nak", "in progress"}[op]
 }
 
-// beat says that the operation belongs to the signs of life, which a worker
-// gives for all its orders at the same moment, in no order.
+// beat says that the operation belongs to the heartbeat, which a worker sends
+// for all its orders at the same moment, in no order.
 func (op simOp) beat() bool { return op == opRenew || op == opAlive }
 
 // simPoint names one moment of an order's life: the n-th time that a slot does

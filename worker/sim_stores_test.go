@@ -158,6 +158,8 @@ func (q simQuota) Over(slot time.Time) bool { return time.Since(slot) > 50*time.
 
 func (q simQuota) Slow(context.Context, time.Duration) error { return nil }
 
+func (q simQuota) Spacing() time.Duration { return 0 }
+
 // wait belongs to no order that it could know of. It is a point in the life of
 // a lone order; of many, none could be told apart.
 func (q simQuota) wait(ctx context.Context, op simOp, ready func(context.Context) error) error {

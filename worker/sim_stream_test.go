@@ -93,7 +93,7 @@ func (w *simWorld) wakeAll() {
 	}
 }
 
-// overdue is when a request is delivered again, unless it shows a sign of life:
+// overdue is when a request is delivered again, unless there is a heartbeat:
 // never at the very moment at which a worker gives its own.
 func (w *simWorld) overdue(m *simMsg) time.Time {
 	return time.Now().Add(w.ackWait + w.chance(2, m.seq<<32|m.count).upTo(20*time.Millisecond))

@@ -85,7 +85,7 @@ func foreignMessages(w *world, n int) {
 	}
 	if n%2 == 1 {
 		w.until("a worker says that a message is not an order", func() bool {
-			return slices.ContainsFunc(w.workers, func(p *process) bool { return p.linesWith("is not taken for an order", 1) != "" })
+			return slices.ContainsFunc(w.workers, func(p *process) bool { return p.linesWith("message of another subject handed back", 1) != "" })
 		})
 		w.pass(100*time.Millisecond, time.Second)
 		w.setFilter(requestSubject)

@@ -23,7 +23,7 @@ type Settings struct {
 	OrdersStream      string        `name:"orders-stream" env:"ORDERS_STREAM" default:"ORDERS" group:"Streams" help:"Stream of the order requests."`
 	OrdersSubject     string        `name:"orders-subject" env:"ORDERS_SUBJECT" default:"orders.package.request" group:"Streams" help:"Subject of the order requests."`
 	OrdersConsumer    string        `name:"orders-consumer" env:"ORDERS_CONSUMER" default:"order-worker" group:"Streams" help:"Durable consumer that all workers share."`
-	OrdersAckWait     time.Duration `name:"orders-ack-wait" env:"ORDERS_ACK_WAIT" default:"30s" group:"Streams" help:"After this long without a sign of life from a worker, its orders go to another; at least 1s."`
+	OrdersAckWait     time.Duration `name:"orders-ack-wait" env:"ORDERS_ACK_WAIT" default:"30s" group:"Streams" help:"After this long without a heartbeat from a worker, its orders go to another; at least 1s."`
 	ResultsStream     string        `name:"results-stream" env:"RESULTS_STREAM" default:"ORDER_RESULTS" group:"Streams" help:"Stream of the result events."`
 	ResultsSubject    string        `name:"results-subject" env:"RESULTS_SUBJECT" default:"orders.package.result" group:"Streams" help:"Subject of the result events; status and token of the order are appended."`
 	DeadStream        string        `name:"dead-stream" env:"DEAD_STREAM" default:"ORDERS_DEAD" group:"Streams" help:"Stream of the dead letters."`

@@ -39,13 +39,12 @@ const (
 type end int
 
 const (
-	sold         end = iota // bought
-	about                   // an answer about this order alone
-	refused                 // an unlisted code: the order's own, or the account's
-	forbidden               // about the account
-	tooFast                 // throttled
-	silent                  // no answer that says what became of the order
-	notTheVendor            // the call was ended by us
+	sold      end = iota // bought
+	about                // an answer about this order alone
+	refused              // an unlisted code: the order's own, or the account's
+	forbidden            // about the account
+	tooFast              // throttled
+	silent               // no answer that says what became of the order
 )
 
 // endOf reads what Place returned.
@@ -83,9 +82,9 @@ const (
 // account is what the ends of calls say about the account. It is pure but for
 // the chance in the interval of probes: the time is passed in.
 type account struct {
-	unanswered int // calls that were let through since the last answer
-	silent     int // ends without an answer, in a row
-	worked     time.Time
+	unanswered  int // calls that were let through since the last answer
+	silentInRow int // ends without an answer, in a row
+	worked      time.Time
 
 	cause        cause
 	why          string // it began, or ended
@@ -149,13 +148,13 @@ func (a *account) ended(err error, probe bool, now time.Time) verdict {
 		a.later(now)
 	}
 	if e == silent {
-		a.silent++
-		if a.silent >= maxSilent && a.cause == noPause {
-			a.start(vendorSilent, fmt.Sprintf("%d calls in a row ended without an answer that says what became of the order, the last: %v", a.silent, err), err, now)
+		a.silentInRow++
+		if a.silentInRow >= maxSilent && a.cause == noPause {
+			a.start(vendorSilent, fmt.Sprintf("%d calls in a row ended without an answer that says what became of the order, the last: %v", a.silentInRow, err), err, now)
 		}
 		return notItsOwn
 	}
-	a.unanswered, a.silent = 0, 0
+	a.unanswered, a.silentInRow = 0, 0
 	if a.cause == vendorSilent && e != forbidden {
 		a.stop("the vendor answers again")
 	}
@@ -173,13 +172,13 @@ func (a *account) ended(err error, probe bool, now time.Time) verdict {
 			a.start(accountRefused, "the vendor refuses the account", err, now)
 		}
 	case refused:
-		return a.refused(probe, now)
+		return a.ruleOnRefusal(probe, now)
 	}
 	return notItsOwn
 }
 
-// refused decides about a refusal with a code that is in no list.
-func (a *account) refused(probe bool, now time.Time) verdict {
+// ruleOnRefusal decides whether a refusal with a code that is in no list counts.
+func (a *account) ruleOnRefusal(probe bool, now time.Time) verdict {
 	switch {
 	case probe && a.lookupWorked: // the account works, as the lookup shows: such refusals are the orders' own
 		a.stop("lookups work, so refusals are the orders' own")

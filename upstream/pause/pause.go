@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// Status is how it stands: whether orders are paused.
+// Status describes a pause, or that there is none.
 type Status struct {
 	Paused    bool
 	Cause     string // "account", "refused" or "no_answer"
@@ -31,10 +31,10 @@ type Pause struct {
 	number  string // an order that was refused: what a probe asks for
 	told    time.Time
 
-	asking  int           // refusals of which it is not known yet whether they are their orders' own
-	lookup  chan struct{} // has room for one: who asks for all of them
-	asked   time.Time     // when the last answer came
-	verdict verdict       // and what it was
+	deciding int           // refusals that wait for a lookup to decide whether they count
+	lookup   chan struct{} // a semaphore of one: at most one such lookup is made at a time
+	asked    time.Time     // when the last such lookup ended
+	verdict  verdict       // what it decided
 }
 
 // New returns a Pause that does not pause. Tell gets each change and, while a
@@ -42,7 +42,7 @@ type Pause struct {
 func New(tell func(Status)) *Pause {
 	p := &Pause{tell: tell, due: make(chan struct{}, 1), lookup: make(chan struct{}, 1), account: newAccount()}
 	p.ended = sync.NewCond(&p.mu)
-	p.timer = time.AfterFunc(time.Hour, p.ring)
+	p.timer = time.AfterFunc(time.Hour, p.signalDue)
 	p.timer.Stop()
 	return p
 }
@@ -68,7 +68,7 @@ func (p *Pause) Enter(ctx context.Context) (*Permit, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for waiting := false; ctx.Err() == nil; waiting = true {
-		if p.asking == 0 {
+		if p.deciding == 0 {
 			ok, probe, handBack := p.account.admit(time.Now())
 			switch {
 			case ok:
@@ -85,12 +85,12 @@ func (p *Pause) Enter(ctx context.Context) (*Permit, error) {
 	return nil, fmt.Errorf("wait for the vendor: %w", context.Cause(ctx))
 }
 
-// Stands says whether the call may still be made: a pause may have begun. Ask it
-// before what is costly, and last before the intent.
-func (t *Permit) Stands() bool {
+// Valid reports whether the call may still be made; a pause may have begun since
+// Enter. Call it before connecting, and last before the intent.
+func (t *Permit) Valid() bool {
 	t.pause.mu.Lock()
 	defer t.pause.mu.Unlock()
-	return t.probe || t.pause.account.cause == noPause && t.pause.asking == 0
+	return t.probe || t.pause.account.cause == noPause && t.pause.deciding == 0
 }
 
 // GiveBack returns a permit whose call was not made, or says nothing about the
@@ -117,7 +117,7 @@ func (t *Permit) End(outTradeNo string, err error, lookUp func() error) (attempt
 			p.number = outTradeNo
 		}
 		if v = a.ended(err, t.probe, now); v == ask {
-			p.asking++
+			p.deciding++
 		}
 	})
 	if v == ask {
@@ -136,7 +136,7 @@ func (p *Pause) judge(ended time.Time, refusal error, lookUp func() error) (v ve
 		p.change(func(a *account, now time.Time) { v = a.judged(refusal, err, now) })
 		p.verdict, p.asked = v, time.Now()
 	}
-	p.change(func(*account, time.Time) { p.asking-- })
+	p.change(func(*account, time.Time) { p.deciding-- })
 	return v
 }
 
@@ -175,7 +175,7 @@ func (p *Pause) Remind(now time.Time) {
 	}
 }
 
-// Status says how it stands.
+// Status describes the pause, or that there is none.
 func (p *Pause) Status() Status {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -218,7 +218,8 @@ func (p *Pause) change(do func(a *account, now time.Time)) {
 	}
 }
 
-func (p *Pause) ring() {
+// signalDue makes Due ready, unless it already is.
+func (p *Pause) signalDue() {
 	select {
 	case p.due <- struct{}{}:
 	default:

@@ -13,7 +13,7 @@ import (
 func enter(t *testing.T, p *Pause) *Permit {
 	t.Helper()
 	permit, err := p.Enter(t.Context())
-	if err != nil || !permit.Stands() {
+	if err != nil || !permit.Valid() {
 		t.Fatalf("Enter: %v", err)
 	}
 	return permit
@@ -25,8 +25,8 @@ func TestPauseTellsOfItsBeginAndEnd(t *testing.T) {
 		p := New(func(s Status) { told = append(told, s) })
 		other := enter(t, p)
 		enter(t, p).End("A", errForbidden, nil)
-		if other.Stands() {
-			t.Error("a permit from before stands in a pause")
+		if other.Valid() {
+			t.Error("a permit from before the pause is still valid")
 		}
 		other.GiveBack()
 		if _, err := p.Enter(t.Context()); err == nil || func() bool { _, ok := errors.AsType[*Error](err); return !ok }() {
@@ -89,7 +89,7 @@ func TestOneLookupJudgesTheRefusals(t *testing.T) {
 					})
 				}
 				synctest.Wait()
-				if three.Stands() {
+				if three.Valid() {
 					t.Error("a call may begin though it is not known whether the account works")
 				}
 				begun := time.Now()

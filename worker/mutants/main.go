@@ -1,6 +1,6 @@
 // Command mutants removes one safety rule at a time from a copy of the tree and
-// shows that some test fails for each. A rule that no test misses is a missing
-// test. It takes a while; run it by hand:
+// shows that some test fails for each. A rule whose removal fails no test is a
+// missing test. It takes a while; run it by hand:
 //
 //	go run ./worker/mutants            # all of them
 //	go run ./worker/mutants -run ack   # those whose name has "ack" in it

@@ -18,16 +18,16 @@ var mutants = []mutant{
 	{"a broken payload is not an order", "worker/order.go",
 		`	return o, errors.Join(errs...)`, `	return o, nil`, life},
 	{"the request is acknowledged only after its dead letter is stored", "worker/conclude.go",
-		`	text := strings.ReplaceAll(why.Error(), "\n", "; ")
-`, `	text := strings.ReplaceAll(why.Error(), "\n", "; ")
+		`	text := oneLine(why)
+`, `	text := oneLine(why)
 	_ = t.delivery.Msg.Ack()
 `, life},
 	{"a number is not taken with another fingerprint (Redis)", "dedupe/redis.go",
 		`if r.fingerprint ~= ARGV[1] then return reply('other') end`, ``, known},
 	{"a number is not taken with another fingerprint (journal)", "dedupe/claim.go",
 		`	if r.Fingerprint != c.Fingerprint {
-		c.Verdict, c.Standing`, `	if r.Fingerprint == "" {
-		c.Verdict, c.Standing`, known},
+		c.Verdict, c.UsedWith`, `	if r.Fingerprint == "" {
+		c.Verdict, c.UsedWith`, known},
 	{"a leased order is not given to another owner", "dedupe/redis.go",
 		`	if was ~= '' then return reply('busy') end`, ``, known},
 	{"a stale owner cannot park an order", "dedupe/redis.go",
@@ -141,7 +141,7 @@ redis.call('DEL'`, `redis.call('DEL'`, known},
 	if err := t.claims.Remember`, life},
 	{"an event has the same id each time", "worker/result.go",
 		`ID:      r.OutTradeNo + "." + string(r.Status),`, `ID:      r.OutTradeNo + "." + string(r.Status) + time.Now().String(),`, life},
-	{"an order in progress gives signs of life", "worker/heartbeat.go",
+	{"an order in flight gets heartbeats", "worker/heartbeat.go",
 		`_ = o.task.delivery.Msg.InProgress()`, `_ = o.task.delivery`, life},
 	{"the consumer has no delivery limit", "worker/natsio/jetstream.go",
 		`			MaxDeliver:    -1, `, `			MaxDeliver:    5, `, life},
@@ -264,7 +264,7 @@ redis.call('DEL'`, `redis.call('DEL'`, known},
 `, `	known = known && broken == nil
 `, vendor},
 	{"what the vendor says exists is never sent again", "worker/rules.go",
-		` && !d.Bought && !d.Exists
+		` && !d.Sold()
 }`, ` && !d.Bought
 }`, life},
 	{"what the vendor has said is written down, whatever else fails", "worker/doubt.go",
@@ -304,7 +304,7 @@ redis.call('DEL'`, `redis.call('DEL'`, known},
 `, `		if false {
 `, account},
 	{"calls without an answer pause", "upstream/pause/account.go",
-		`a.silent >= maxSilent &&`, `a.silent < 0 &&`, account},
+		`a.silentInRow >= maxSilent &&`, `a.silentInRow < 0 &&`, account},
 	{"a refusal while the account is not known to work spends no attempt", "upstream/pause/account.go",
 		`		return counts
 	}
@@ -336,7 +336,7 @@ redis.call('DEL'`, `redis.call('DEL'`, known},
 		return counts
 `, account},
 	{"a pause that begins while an order waits for its slot stops it", "worker/place.go",
-		`		case err == nil && permit.Stands():
+		`		case err == nil && permit.Valid():
 `, `		case err == nil:
 `, paused},
 	{"an attempt of another account is not taken over (Redis)", "dedupe/redis.go",

@@ -410,7 +410,7 @@ func TestStreamsThatAreMadeAreLogged(t *testing.T) {
 		return log.String()
 	}
 	log := opened()
-	if strings.Count(log, "\n") != 4 || strings.Count(log, `"message":"stream made"`) != 4 || !strings.Contains(log, `"retention":"WorkQueue"`) || strings.Contains(log, "warn") {
+	if strings.Count(log, "\n") != 4 || strings.Count(log, `"message":"stream created"`) != 4 || !strings.Contains(log, `"retention":"WorkQueue"`) || strings.Contains(log, "warn") {
 		t.Errorf("the first day: %s", log)
 	}
 	s, err := js.Stream(t.Context(), "ORDERS")
@@ -427,7 +427,7 @@ func TestStreamsThatAreMadeAreLogged(t *testing.T) {
 	if err := js.DeleteStream(t.Context(), "ORDER_JOURNAL"); err != nil {
 		t.Fatal(err)
 	}
-	if log = opened(); strings.Count(log, "\n") != 2 || !strings.Contains(log, `"level":"warn"`) || !strings.Contains(log, "what was being sent is in doubt") {
+	if log = opened(); strings.Count(log, "\n") != 2 || !strings.Contains(log, `"level":"warn"`) || !strings.Contains(log, "unfinished orders are in doubt") {
 		t.Errorf("a journal that is made beside an unfinished order: %s", log)
 	}
 }

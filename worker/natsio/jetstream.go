@@ -162,7 +162,7 @@ func (j *JetStream) tolerate(faults []string) error {
 		return nil
 	}
 	for _, fault := range faults {
-		j.logger.Warn().Str("fault", fault).Msg("an order could be lost or bought twice, as ALLOW_LOSSY_STREAMS allows")
+		j.logger.Warn().Str("fault", fault).Msg("lossy stream tolerated")
 	}
 	return nil
 }

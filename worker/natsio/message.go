@@ -19,8 +19,8 @@ const ackPrefix = "$JS.ACK."
 
 var errAnswered = errors.New("the delivery was answered before")
 
-// message answers one delivery, by the words that the server knows. An answer is
-// published, not waited for: if it gets lost, the message is delivered again.
+// message answers one delivery with an ack payload. That is published, and no
+// reply is waited for: if it gets lost, the message is delivered again.
 //
 // Source: https://docs.nats.io/reference/reference-protocols/nats_api_reference#acknowledging-messages.
 type message struct {
@@ -50,14 +50,15 @@ func (m *message) InProgress() error {
 	return m.nc.Publish(m.reply, []byte("+WPI"))
 }
 
-func (m *message) end(answer string) error {
+// end publishes an ack payload after which the delivery is over.
+func (m *message) end(payload string) error {
 	if m.answered.Load() {
 		return errAnswered
 	}
 	if !m.released.Swap(true) {
 		m.release()
 	}
-	err := m.nc.Publish(m.reply, []byte(answer))
+	err := m.nc.Publish(m.reply, []byte(payload))
 	if err == nil {
 		m.answered.Store(true)
 	}

@@ -19,7 +19,7 @@ const (
 	// messages of 8 MB.
 	maxHeld = 64 << 20
 
-	// replyWait is how long after its end a pull waits for the server's word.
+	// replyWait is how long after its end a pull waits for the server's status message.
 	replyWait = 2 * time.Second
 
 	// foreignDelay is how long a message that is not an order is handed back for,
@@ -27,9 +27,9 @@ const (
 	foreignDelay = time.Minute
 )
 
-// puller asks the consumer for messages by hand, because nats.go takes a message
-// without a payload that has a Status header for a word of the server: it would
-// never be answered, and the batch behind it would be thrown away.
+// puller sends pull requests itself, because nats.go takes a message without a
+// payload that has a Status header for a status message: it would never be
+// acknowledged, and the rest of its batch would be lost.
 type puller struct {
 	nc      *nats.Conn
 	sub     *nats.Subscription // nil: to be made
@@ -51,7 +51,7 @@ func (p *puller) subscribe(n int) (err error) {
 		return nil
 	}
 	p.unsubscribe()
-	p.msgs = make(chan *nats.Msg, 2*n+16) // n messages, and words of the server: one that does not fit is lost
+	p.msgs = make(chan *nats.Msg, 2*n+16) // n messages, and status messages: one that does not fit is lost
 	p.inbox = p.nc.NewInbox()
 	p.sub, err = p.nc.ChanSubscribe(p.inbox, p.msgs)
 	return err
@@ -166,7 +166,8 @@ func (j *JetStream) pull(n int, room int64, take func(*worker.Delivery)) (got in
 	return got, failed
 }
 
-// deliver passes a message on, unless it is none that this worker may take for an order.
+// deliver passes a message on, unless its subject or reply subject is not an
+// order's.
 func (j *JetStream) deliver(msg *nats.Msg, consumerMade time.Time, take func(*worker.Delivery)) error {
 	m := &message{nc: j.puller.nc, reply: msg.Reply, release: j.puller.hold(msg)}
 	d, err := delivery(msg)
@@ -177,7 +178,7 @@ func (j *JetStream) deliver(msg *nats.Msg, consumerMade time.Time, take func(*wo
 		if time.Since(j.puller.foreign) >= foreignDelay {
 			j.puller.foreign = time.Now()
 			j.logger.Error().Str("stream", j.names.Orders).Str("subject", msg.Subject).Uint64("seq", d.Seq).
-				Str("consumer", j.names.Consumer).Msg("a message of another subject is not taken for an order; filter the consumer")
+				Str("consumer", j.names.Consumer).Msg("message of another subject handed back")
 		}
 		return m.NakWithDelay(foreignDelay)
 	}
@@ -189,7 +190,8 @@ func (j *JetStream) deliver(msg *nats.Msg, consumerMade time.Time, take func(*wo
 // errTooLong says that the next message is longer than the room of the pull.
 var errTooLong = errors.New("the next message is longer than max_bytes")
 
-// status reads the server's word in a pull: whether that ends the pull, and how.
+// status reads a status message of a pull: whether it ends the pull, and with
+// what error.
 //
 // Source: nats-server, server/consumer.go.
 func status(msg *nats.Msg) (done bool, err error) {

@@ -128,14 +128,14 @@ func (j *JetStream) ensureStream(ctx context.Context, want jetstream.StreamConfi
 func (j *JetStream) logMade(ctx context.Context, c jetstream.StreamConfig) {
 	j.logger.Info().Str("stream", c.Name).Strs("subjects", c.Subjects).Stringer("retention", c.Retention).Stringer("storage", c.Storage).
 		Stringer("discard", c.Discard).Stringer("max_age", c.MaxAge).Stringer("duplicate_window", c.Duplicates).Int("replicas", c.Replicas).
-		Msg("stream made")
+		Msg("stream created")
 	if c.Name != j.names.Journal {
 		return
 	}
 	orders, err := j.js.Stream(ctx, j.names.Orders)
 	if err == nil && orders.CachedInfo().State.Msgs > 0 {
 		j.logger.Warn().Str("stream", c.Name).Uint64("unfinished", orders.CachedInfo().State.Msgs).
-			Msg("the journal was made anew, and there are unfinished orders: what was being sent is in doubt")
+			Msg("journal created, unfinished orders are in doubt")
 	}
 }
 

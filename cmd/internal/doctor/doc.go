@@ -1,9 +1,10 @@
 // Package doctor checks what a deployment of orderworker stands on, and says of
 // each thing whether it is good and what to do about it.
 //
-// It looks: it makes and alters nothing but slots of the account's quota, and for
-// a moment a key of its own in Redis. It cannot buy: of the vendor it has lines
-// that only ask (see Line).
+// It only reads, except that it takes slots of the account's quota, slows the
+// fleet down when the vendor says too fast, and writes for a moment a key of its
+// own in Redis. It cannot buy: its connections to the vendor only look up (see
+// Line).
 //
 // Read it in this order: doctor.go (the table of checks, and how it is worked
 // through), nats.go with permissions.go, redis.go, vendor.go (the way to the

@@ -27,9 +27,8 @@ type redisVisit struct {
 	usable   *promise      // that the worker's scripts run
 }
 
-// redisMajor is the oldest version that will do: before, a script that has read the
-// clock may not write.
-const redisMajor = 5
+// redisMajor is the oldest version that is supported.
+const redisMajor = 6
 
 func (v *redisVisit) connect(ctx context.Context) Finding {
 	limited, cancel := context.WithTimeoutCause(ctx, v.patience, errors.New("no answer"))
