@@ -162,13 +162,13 @@ func (s *Store) claim(ctx context.Context, c *Claim, redelivered bool) error {
 	c.Replaced = e.Replaced
 	c.rev.Store(e.Rev)
 	lost := false
-	if hold == HoldNew {
+	if hold == HoldNew || hold == HoldParked && e.Phase == PhaseReady && e.Rev == 0 {
 		if lost, err = s.recordsLost(ctx, e.Born); err != nil {
 			return err
 		}
 	}
 	switch {
-	case hold == HoldNew && (e.Replaced != "" || lost):
+	case hold == HoldNew && e.Replaced != "", lost:
 		return s.consult(ctx, c, hold, e) // somebody may have worked on it
 	case hold == HoldBusy:
 		c.Verdict, c.Left = Busy, e.Left

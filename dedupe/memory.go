@@ -102,13 +102,17 @@ func (m *Memory) LoseSince(then time.Time) {
 	m.lose(n)
 }
 
-// lose takes up to n writes back, and returns how many. The caller holds the lock.
+// lose takes up to n writes back, and returns how many. A birth mark that is left
+// is noted, see NoteServer. The caller holds the lock.
 func (m *Memory) lose(n int) int {
 	n = min(n, len(m.writes))
 	for range n {
 		last := len(m.writes) - 1
 		m.writes[last].undo()
 		m.writes = m.writes[:last]
+	}
+	if n > 0 && !m.born.IsZero() {
+		m.born, m.whole = m.now(), false
 	}
 	return n
 }
@@ -201,7 +205,7 @@ func (m *Memory) Claim(ctx context.Context, o Order, owner string, lease time.Du
 			m.put(o.OutTradeNo, r, now)
 		}
 		e = r.Entry
-		if hold == HoldNew {
+		if hold == HoldNew || hold == HoldParked && e.Phase == PhaseReady && e.Rev == 0 {
 			e.Born = m.birth(now)
 		}
 		return nil

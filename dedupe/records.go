@@ -30,7 +30,7 @@ type Entry struct {
 	Doubt       *Doubt        `json:"doubt,omitempty"`    // PhaseDoubt
 	Last        Answer        `json:"last,omitzero"`      // the newest
 	Result      []byte        `json:"result,omitempty"`   // PhaseFinal
-	Born        time.Time     `json:"-"`                  // HoldNew: since when the records remember; zero: they have lost nothing
+	Born        time.Time     `json:"-"`                  // HoldNew, and HoldParked in PhaseReady without Rev: since when the records remember; zero: they have lost nothing
 	Replaced    string        `json:"-"`                  // HoldNew: what was there could not be read, and why
 }
 

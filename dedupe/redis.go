@@ -34,7 +34,9 @@ import (
 // is the birth mark: a hash with the field born, when it was written (Unix µs by
 // Redis's clock), by the first claim that missed it; 0 where there was nothing to
 // remember before. It is gone when the records are lost. A claim reads it in its own
-// step, so that no loss can come between. In a Cluster a script has the keys of one
+// step, so that no loss can come between. A server that has lost the newest writes
+// only has a mark of before: its field run is the process of the server by which it
+// was noted last, see NoteServer. In a Cluster a script has the keys of one
 // node only, and nodes are lost one by one: there is no mark, and every new order
 // counts as born this moment.
 
@@ -47,13 +49,14 @@ local function ms(n) return string.format('%.0f', n) end
 
 // luaRecord reads the record r, and makes the reply that describes it: {hold,
 // left ms, state, fingerprint, owner, attempt, attempts, waits, rev, seq, doubt,
-// result, last, account, key}, all but left strings. The key says which order it
-// is about.
+// result, last, account, born, key}, all but left strings. The key says which order it
+// is about; born is empty but where a claim needs it.
 const luaRecord = `
 local fields = {'state', 'fingerprint', 'owner', 'attempt', 'attempts', 'waits', 'rev', 'seq', 'doubt', 'result', 'last',
 	'account', 'lease', 'due', 'parked'}
 local got = redis.pcall('HMGET', KEYS[1], unpack(fields))
 local wrong = got.err
+local born = ''
 local r = {}
 for i, f in ipairs(fields) do r[f] = not wrong and got[i] or '' end
 local function left()
@@ -61,7 +64,7 @@ local function left()
 end
 local function reply(hold)
 	return {hold, left(), r.state, r.fingerprint, r.owner, r.attempt,
-		r.attempts, r.waits, r.rev, r.seq, r.doubt, r.result, r.last, r.account, KEYS[1]}
+		r.attempts, r.waits, r.rev, r.seq, r.doubt, r.result, r.last, r.account, born, KEYS[1]}
 end
 `
 
@@ -71,21 +74,25 @@ var (
 	// "lapsed" and "parked" owner is the new one. Repeated by the same owner
 	// it says "again". Of a new record, which most are, it returns {"new", owner,
 	// why, born} only: that is half of the work. why is empty, or says why what was there,
-	// and is deleted, is no record. born is the mark's, empty: there is none.
+	// and is deleted, is no record. born is the mark's, empty: there is none. A parked
+	// record that the journal need not know has it too.
 	luaClaim = redis.NewScript(luaClock + `
+local function birth()
+	local born = KEYS[2] and redis.pcall('HGET', KEYS[2], 'born') or ''
+	if KEYS[2] and (type(born) ~= 'string' or born == '') then
+		if type(born) == 'table' then redis.call('DEL', KEYS[2]) end
+		born = string.format('%.0f', t[1] * 1000000 + t[2])
+		redis.call('HSET', KEYS[2], 'born', born)
+	end
+	return born
+end
 local state = redis.pcall('HGET', KEYS[1], 'state')
 local why = type(state) == 'table' and state.err
 if why then redis.call('DEL', KEYS[1]) end
 if why or not state then
 	redis.call('HSET', KEYS[1], 'state', 'claimed', 'fingerprint', ARGV[1], 'seq', ARGV[4],
 		'account', ARGV[5], 'owner', ARGV[2], 'lease', ms(now + ARGV[3]))
-	local born = KEYS[2] and redis.pcall('HGET', KEYS[2], 'born') or ''
-	if KEYS[2] and (type(born) ~= 'string' or born == '') then
-		born = string.format('%.0f', t[1] * 1000000 + t[2])
-		redis.call('DEL', KEYS[2])
-		redis.call('HSET', KEYS[2], 'born', born)
-	end
-	return {'new', ARGV[2], why or '', born}
+	return {'new', ARGV[2], why or '', birth()}
 end
 ` + luaRecord + `
 local was = r.owner
@@ -104,6 +111,7 @@ end
 if r.account ~= '' and ARGV[5] ~= '' and r.account ~= ARGV[5] then return reply('foreign') end
 take()
 if was ~= '' then return reply('lapsed') end
+if r.state == 'ready' and (tonumber(r.rev) or 0) == 0 then born = birth() end
 return reply('parked')`)
 
 	// complete. KEYS[1] the birth mark. ARGV: 1 its born. Returns 1, or 0: it is
@@ -259,6 +267,8 @@ func (r redisRecords) Claim(ctx context.Context, o Order, owner string, lease ti
 		return r.replace(ctx, o, owner, lease, err)
 	case (hold == HoldAgain || hold == HoldLapsed || hold == HoldParked) && e.Owner != owner:
 		return "", Entry{}, fmt.Errorf("redis claim: the reply is for %s, not for %s", e.Owner, owner)
+	case hold == HoldParked && e.Phase == PhaseReady && e.Rev == 0:
+		e.Born = bornAt(v[14])
 	}
 	return hold, e, nil
 }
@@ -376,7 +386,7 @@ func owned(op string, cmd *redis.Cmd) error {
 }
 
 // replyFields is how many luaRecord's reply has.
-const replyFields = 15
+const replyFields = 16
 
 // about refuses a reply that is about another order, or is none of luaRecord's.
 func (r redisRecords) about(v []any, outTradeNo string) error {

@@ -23,6 +23,14 @@ const (
 // realRedis starts a redis-server of this test's own.
 func realRedis(t testing.TB) redis.UniversalClient { return storetest.Redis(t).Client(t) }
 
+// notedRedis is a client of s as the worker has it, with NoteServer.
+func notedRedis(t testing.TB, s *storetest.RedisServer) redis.UniversalClient {
+	client := redis.NewClient(&redis.Options{Addr: s.Addr, MaxRetries: -1, ContextTimeoutEnabled: true,
+		OnConnect: func(ctx context.Context, conn *redis.Conn) error { return NoteServer(ctx, conn, testDeployment) }})
+	t.Cleanup(func() { client.Close() })
+	return client
+}
+
 func miniRedis(t testing.TB) redis.UniversalClient {
 	client := redis.NewClient(&redis.Options{Addr: miniredis.RunT(t).Addr(), MaxRetries: -1})
 	t.Cleanup(func() { client.Close() })
@@ -80,11 +88,11 @@ var combinations = map[string]func(t testing.TB) stores{
 		return stores{NewRedis(c, testDeployment), NewRedisJournal(c, testDeployment, time.Hour), flushOrders(t, c)}
 	},
 	"redis, journal in it": func(t testing.TB) stores {
-		c := realRedis(t)
+		c := notedRedis(t, storetest.Redis(t))
 		return stores{NewRedis(c, testDeployment), NewRedisJournal(c, testDeployment, time.Hour), flushOrders(t, c)}
 	},
 	"redis and jetstream": func(t testing.TB) stores {
-		c := realRedis(t)
+		c := notedRedis(t, storetest.Redis(t))
 		j, _ := realJournal(t)
 		return stores{NewRedis(c, testDeployment), j, flushOrders(t, c)}
 	},

@@ -69,7 +69,7 @@ func (c *doctorCmd) check(f *faults) {
 
 // Run makes the checks and prints them.
 func (c *doctorCmd) Run(soft context.Context, std *std) error {
-	rdb, err := connectRedis(&c.Settings)
+	rdb, err := connectRedis(&c.Settings, nil)
 	if err != nil {
 		return err
 	}

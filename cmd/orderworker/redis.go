@@ -62,7 +62,10 @@ func (s *Settings) checkMemory(f *faults) {
 // connection, as part of following redirects, which it cannot do without.
 //
 // Source: github.com/redis/go-redis/v9, ClusterClient.process.
-func connectRedis(s *Settings) (redis.UniversalClient, error) {
+//
+// onConnect, if not nil, runs on each new connection but those of a Cluster, before
+// any command; after an error the connection is closed.
+func connectRedis(s *Settings, onConnect func(context.Context, *redis.Conn) error) (redis.UniversalClient, error) {
 	options, err := redisOptions(s.RedisURL)
 	if err != nil {
 		return nil, fmt.Errorf("REDIS_URL (%s) %w", shownURL(s.RedisURL), err)
@@ -76,6 +79,7 @@ func connectRedis(s *Settings) (redis.UniversalClient, error) {
 	}
 	switch o := options.(type) {
 	case *redis.FailoverOptions:
+		o.OnConnect = onConnect // on the Sentinels, too
 		o.ClientName, o.MaxRetries, o.ContextTimeoutEnabled = "orderworker", -1, true
 		limit(&o.PoolSize, &o.DialerRetries, &o.DialTimeout, &o.ReadTimeout, &o.WriteTimeout)
 		return redis.NewFailoverClient(o), nil
@@ -84,6 +88,7 @@ func connectRedis(s *Settings) (redis.UniversalClient, error) {
 		limit(&o.PoolSize, &o.DialerRetries, &o.DialTimeout, &o.ReadTimeout, &o.WriteTimeout)
 		return redis.NewClusterClient(o), nil
 	case *redis.Options:
+		o.OnConnect = onConnect
 		o.ClientName, o.MaxRetries, o.ContextTimeoutEnabled = "orderworker", -1, true
 		limit(&o.PoolSize, &o.DialerRetries, &o.DialTimeout, &o.ReadTimeout, &o.WriteTimeout)
 		return redis.NewClient(o), nil

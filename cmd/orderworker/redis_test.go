@@ -23,7 +23,7 @@ func startRedis(t *testing.T, args ...string) string { return storetest.Redis(t,
 
 func newClient(t *testing.T, url string) redis.UniversalClient {
 	t.Helper()
-	client, err := connectRedis(&Settings{RedisURL: url, Concurrency: 4})
+	client, err := connectRedis(&Settings{RedisURL: url, Concurrency: 4}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -175,7 +175,7 @@ func TestConnectRedisOptions(t *testing.T) {
 	if sentinel.MaxRetries > 0 || !sentinel.ContextTimeoutEnabled || sentinel.PoolSize != 12 || sentinel.DB != 2 || sentinel.Addr != "FailoverClient" {
 		t.Errorf("sentinel: got %+v", sentinel)
 	}
-	many, err := connectRedis(&Settings{RedisURL: "redis://127.0.0.1:1", Concurrency: maxConcurrency})
+	many, err := connectRedis(&Settings{RedisURL: "redis://127.0.0.1:1", Concurrency: maxConcurrency}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -183,7 +183,7 @@ func TestConnectRedisOptions(t *testing.T) {
 	if got := many.(*redis.Client).Options().PoolSize; got != redisMaxConns {
 		t.Errorf("pool of %d, want %d", got, redisMaxConns)
 	}
-	if _, err := connectRedis(&Settings{RedisURL: "redis://:hunter2@a:x"}); err == nil || strings.Contains(err.Error(), "hunter2") {
+	if _, err := connectRedis(&Settings{RedisURL: "redis://:hunter2@a:x"}, nil); err == nil || strings.Contains(err.Error(), "hunter2") {
 		t.Errorf("got %v", err)
 	}
 }

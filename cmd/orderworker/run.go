@@ -66,7 +66,9 @@ func (c *runCmd) Run(soft context.Context, std *std) error {
 	}
 	defer nc.Close()
 	natsGate.open(natsAnswers(nc))
-	rdb, err := connectRedis(s)
+	rdb, err := connectRedis(s, func(ctx context.Context, conn *redis.Conn) error {
+		return dedupe.NoteServer(ctx, conn, s.OrdersStream)
+	})
 	if err != nil {
 		return err
 	}

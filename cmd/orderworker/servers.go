@@ -88,7 +88,7 @@ func reachServers(ctx context.Context, s *Settings) (*servers, error) {
 		v.close()
 		return nil, err
 	}
-	if v.rdb, err = connectRedis(s); err != nil {
+	if v.rdb, err = connectRedis(s, nil); err != nil {
 		v.close()
 		return nil, err
 	}

@@ -1,0 +1,100 @@
+package dedupe
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"orderworker/dedupe/storetest"
+)
+
+// Redis comes back from a snapshot that is older than a purchase, with its birth
+// mark, and the journal has forgotten the purchase: only its event is left. Neither
+// a new order nor one that the snapshot has parked unsent is sent again.
+func TestStoreRedisBackFromASnapshot(t *testing.T) {
+	for name, parked := range map[string]bool{"new": false, "parked unsent": true} {
+		t.Run(name, func(t *testing.T) {
+			server := storetest.Redis(t)
+			client := notedRedis(t, server)
+			m := NewMemory()
+			a := &asked{Journal: m, published: published{}}
+			b := bench{New(NewRedis(client, testDeployment), a, a, Config{Lease: long, FinalTTL: long, JournalTTL: long}), nil, t}
+			other := testOrder
+			other.OutTradeNo = "other" // with it the mark is written, and complete
+			b.must(other, false, Fresh)
+			verdict := Fresh
+			if parked {
+				b.ok(b.Release(b.ctx(), b.must(testOrder, false, Fresh)))
+				verdict = Ready
+			}
+			mustDo(t, client.Save(t.Context()).Err(), nil)
+			c := b.must(testOrder, false, verdict)
+			b.ok(b.Intent(b.ctx(), c, time.Now(), time.Now()))
+			_, err := b.Finish(b.ctx(), c, won, true)
+			b.ok(err)
+			a.published[testOrder.OutTradeNo] = &FinalEvent{Result: won, Seq: testOrder.Seq}
+			b.ok(b.Remember(b.ctx(), c, won))
+			server.Kill(t)
+			server.Start(t)
+			m.ForgetJournal()
+			m.made = time.Time{}
+			again := testOrder
+			again.Seq = 1000
+			b.Store = New(NewRedis(notedRedis(t, server), testDeployment), a, a, b.cfg)
+			if c := b.must(again, false, Done); string(c.Result) != string(won) || c.ResultSeq != testOrder.Seq {
+				t.Errorf("claim %+v", c)
+			}
+		})
+	}
+}
+
+// The mark begins anew with another process of the server, or one that does not
+// tell which it is, and with no other connection. Where there is none, none is made.
+func TestNoteServer(t *testing.T) {
+	server := storetest.Redis(t)
+	plain, mark := server.Client(t), OrderKey(testDeployment, "")
+	note := func(c redis.UniversalClient) string {
+		t.Helper()
+		conn := c.(*redis.Client).Conn()
+		defer conn.Close()
+		mustDo(t, NoteServer(t.Context(), conn, testDeployment), nil)
+		return plain.HGet(t.Context(), mark, "born").Val()
+	}
+	if born := note(plain); born != "" {
+		t.Errorf("no mark, born %q", born)
+	}
+	mustDo(t, plain.HSet(t.Context(), mark, "born", "0").Err(), nil)
+	if born := note(plain); born != "0" {
+		t.Errorf("the same process, born %q", born)
+	}
+	mustDo(t, plain.HSet(t.Context(), mark, "run", "another").Err(), nil)
+	first := note(plain)
+	if at := bornAt(first); at.IsZero() || time.Since(at) > time.Minute {
+		t.Errorf("another process, born %q", first)
+	}
+	if born := note(plain); born != first {
+		t.Errorf("the same process, born %q, then %q", first, born)
+	}
+	mustDo(t, plain.Do(t.Context(), "acl", "setuser", "mute", "on", ">pw", "~*", "+@all", "-info").Err(), nil)
+	mute := redis.NewClient(&redis.Options{Addr: server.Addr, Username: "mute", Password: "pw", MaxRetries: -1})
+	defer mute.Close()
+	if born := note(mute); born == first {
+		t.Errorf("a server that tells nothing, born still %q", born)
+	}
+	mustDo(t, plain.Set(t.Context(), mark, "x", 0).Err(), nil)
+	note(plain)
+}
+
+// A connection on which the server could not be noted is not used.
+func TestNoteServerFails(t *testing.T) {
+	server := storetest.Redis(t)
+	mustDo(t, server.Client(t).Do(t.Context(), "acl", "setuser", "scriptless", "on", ">pw", "~*", "+@all", "-@scripting").Err(), nil)
+	client := redis.NewClient(&redis.Options{Addr: server.Addr, Username: "scriptless", Password: "pw", MaxRetries: -1,
+		OnConnect: func(ctx context.Context, conn *redis.Conn) error { return NoteServer(ctx, conn, testDeployment) }})
+	defer client.Close()
+	if err := client.Ping(t.Context()).Err(); err == nil || !redis.IsPermissionError(err) {
+		t.Errorf("ping: %v", err)
+	}
+}
