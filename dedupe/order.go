@@ -9,7 +9,8 @@ import (
 // go on with the claim: claim again, or hand the message back.
 var ErrLost = errors.New("somebody else has written")
 
-// ErrBroken says that what is stored cannot be read, or that the caller asks for
+// ErrBroken says that what is stored cannot be read, that the journal refuses a
+// write for good, or that the caller asks for
 // what must never be done. Trying again does not help.
 var ErrBroken = errors.New("broken")
 

@@ -20,7 +20,7 @@ func TestUnreadableRecordTakesASuccess(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, failure := b.Finish(b.ctx(), c, failed, false)
-	for act, err := range map[string]error{"failed": failure, "wait": b.Wait(b.ctx(), c, 1, soon), "bought": b.Doubt(b.ctx(), c, Doubt{Bought: true}, soon)} {
+	for act, err := range map[string]error{"failed": failure, "wait": b.Wait(b.ctx(), c, 1, soon)} {
 		if !errors.Is(err, ErrBroken) || errors.Is(err, ErrLost) {
 			t.Errorf("%s: %v, want ErrBroken", act, err)
 		}
@@ -36,6 +36,26 @@ func TestUnreadableRecordTakesASuccess(t *testing.T) {
 	}
 	if r := b.record(); r.State != StateFinal {
 		t.Errorf("journal %+v", r)
+	}
+}
+
+// So are the facts that it was bought, and that it exists.
+func TestUnreadableRecordTakesAFact(t *testing.T) {
+	for name, d := range map[string]Doubt{"bought": {Bought: true}, "exists": {Exists: true}} {
+		t.Run(name, func(t *testing.T) {
+			j, js := realJournal(t)
+			m := NewMemory()
+			b := bench{New(m, j, nil, Config{Lease: long, FinalTTL: long}), m.loseRecords, t}
+			c := b.sentBy(testOrder)
+			if _, err := js.Publish(t.Context(), testSubject+"."+SubjectToken(testOrder.OutTradeNo), []byte("?")); err != nil {
+				t.Fatal(err)
+			}
+			b.ok(b.Doubt(b.ctx(), c, d, soon))
+			b.wipe()
+			if c := b.must(testOrder, true, InDoubt); c.Doubt.Bought != d.Bought || c.Doubt.Exists != d.Exists || c.Doubt.Attempt != 1 {
+				t.Errorf("doubt %+v", c.Doubt)
+			}
+		})
 	}
 }
 
