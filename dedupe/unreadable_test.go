@@ -72,7 +72,7 @@ func (s anothers) EvalSha(ctx context.Context, _ string, _ []string, _ ...any) *
 // A reply that belongs to another claim is an error, never a claim.
 func TestRedisReplyOfAnotherClaim(t *testing.T) {
 	full := func(hold string) []any {
-		return []any{hold, int64(0), "claimed", "f1", "z", "", "", "", "", "", "", "", "", "", "", testKey}
+		return []any{hold, int64(0), "claimed", "f1", "z", "", "", "", "", "", "", "", "", "", "", "", testKey}
 	}
 	for _, reply := range [][]any{{"new", "z", "", "0"}, full("again"), full("lapsed"), full("parked")} {
 		hold, _, err := redisRecords{client: anothers{reply: reply}, deployment: testDeployment}.Claim(t.Context(), testOrder, "a", long)
@@ -86,7 +86,7 @@ func TestRedisReplyOfAnotherClaim(t *testing.T) {
 // deleted for it.
 func TestRedisReplyAboutAnotherOrder(t *testing.T) {
 	for _, hold := range []Hold{HoldFinal, HoldBusy, HoldEarly, HoldOther, HoldForeign, HoldAgain, ""} {
-		reply := []any{string(hold), int64(1), "claimed", "f1", "a", "", "", "", "", "", "", "", "", "", "", "ORDERS:order:other"}
+		reply := []any{string(hold), int64(1), "claimed", "f1", "a", "", "", "", "", "", "", "", "", "", "", "", "ORDERS:order:other"}
 		r := redisRecords{client: anothers{reply: reply}, deployment: testDeployment}
 		got, _, claim := r.Claim(t.Context(), testOrder, "a", long)
 		_, found, look := r.Look(t.Context(), testOrder.OutTradeNo)
