@@ -162,7 +162,9 @@ redis.call('DEL'`, `redis.call('DEL'`, known},
 		`	if len(faults) > 0 && !j.names.AllowLossy {`, `	if false {`, adapter},
 	{"go-redis sends nothing twice", "cmd/orderworker/redis.go",
 		`	case *redis.Options:
+		o.OnConnect = onConnect
 		o.ClientName, o.MaxRetries, o.ContextTimeoutEnabled = "orderworker", -1, true`, `	case *redis.Options:
+		o.OnConnect = onConnect
 		o.ClientName, o.MaxRetries, o.ContextTimeoutEnabled = "orderworker", 0, true`, shell},
 	{"Redis must not evict", "cmd/orderworker/redis_audit.go",
 		`if policy != "" && policy != "noeviction" {`, `if false {`, shell},
@@ -414,7 +416,7 @@ redis.call('DEL'`, `redis.call('DEL'`, known},
 	c.leased(time.Now(), s.cfg.Lease)
 `, known},
 	{"a loss of Redis is noticed", "dedupe/claim.go",
-		`e.Replaced != "" || lost)`, `e.Replaced != "" || lost && false)`, known},
+		`e.Replaced != "", lost:`, `e.Replaced != "", lost && false:`, known},
 	{"a birth mark that is missing is a loss", "dedupe/redis.go",
 		`	born = string.format('%.0f', t[1] * 1000000 + t[2])`, `	born = '0'`, known},
 	{"a server that came back with an old memory has lost some", "dedupe/server.go",
