@@ -75,6 +75,7 @@ func (c *Claim) record(state State) Record {
 		Account:     c.Account,
 		Owner:       c.Owner,
 		Seq:         c.First,
+		Expires:     c.Expires,
 		Attempt:     c.attempt,
 		Attempts:    c.Attempts,
 		Waits:       c.Waits,
@@ -100,10 +101,14 @@ func (c *Claim) owned() Order {
 	return o
 }
 
-// first notes that the order is known to be that of request seq; 0: not known.
-func (c *Claim) first(seq uint64) {
-	if c.First == 0 || seq != 0 && seq < c.First {
-		c.First = seq
+// first notes that the order is known to be that of request seq; 0: not known. It
+// expires then.
+func (c *Claim) first(seq uint64, expires *time.Time) {
+	switch {
+	case seq != 0 && (c.First == 0 || seq < c.First):
+		c.First, c.Expires = seq, expires
+	case seq == c.First && c.Expires == nil: // one store may not know it
+		c.Expires = expires
 	}
 }
 
@@ -131,6 +136,7 @@ func (s *Store) Claim(ctx context.Context, o Order, owner string, redelivered bo
 	if o.OutTradeNo == "" || owner == "" {
 		return nil, errors.New("claim: no outTradeNo or no owner")
 	}
+	o.Expires = kept(o.Expires)
 	for range claimRounds {
 		c := &Claim{Order: o, Owner: owner, First: o.Seq, rev: new(atomic.Uint64), until: new(atomic.Pointer[time.Time])}
 		err := s.claim(ctx, c, redelivered)
@@ -157,7 +163,7 @@ func (s *Store) claim(ctx context.Context, c *Claim, redelivered bool) error {
 	}
 	c.Attempts, c.Waits, c.attempt, c.Last = e.Attempts, e.Waits, e.Attempt, e.Last
 	if hold != HoldOther {
-		c.first(e.Seq)
+		c.first(e.Seq, e.Expires)
 	}
 	c.Replaced = e.Replaced
 	c.rev.Store(e.Rev)
@@ -245,7 +251,7 @@ func (s *Store) consult(ctx context.Context, c *Claim, hold Hold, e Entry) error
 		_, err := s.records.Forget(ctx, c.Order, c.Owner) // or the true order would meet our fingerprint
 		return err
 	}
-	c.first(r.Seq)
+	c.first(r.Seq, r.Expires)
 	c.attempt, c.Attempts, c.Waits = r.Attempt, max(r.Attempts, e.Attempts), max(r.Waits, e.Waits)
 	if e.Attempts <= r.Attempts {
 		c.Last = r.Last

@@ -72,3 +72,47 @@ func TestStoreEarlierRequestIsTheFirst(t *testing.T) {
 		}
 	})
 }
+
+// A duplicate that drives the order on knows when the first request expires, by
+// Redis alone and by the journal alone; its own time does not count. Where the first
+// one's is not known, there is none.
+func TestStoreFirstRequestsExpires(t *testing.T) {
+	at, later := time.Now().Add(time.Hour), time.Now().Add(2*time.Hour)
+	for _, expires := range []*time.Time{&at, nil} {
+		first, second := testOrder, testOrder
+		first.Expires = expires
+		second.Seq, second.Expires = 20, &later
+		eachStore(t, func(b bench) {
+			want := func(c *Claim) *Claim {
+				t.Helper()
+				if (c.Expires == nil) != (expires == nil) || expires != nil && !c.Expires.Equal(*expires) {
+					t.Fatalf("expires %v, want %v", c.Expires, expires)
+				}
+				return c
+			}
+			b.die(want(b.must(first, false, Fresh)))
+			c := want(b.must(second, false, Fresh))
+			b.wipe()
+			b.ok(b.Renew(b.ctx(), c)) // recreated
+			b.die(c)
+			b.ok(b.Release(b.ctx(), want(b.must(second, true, Fresh))))
+			c = want(b.must(second, false, Ready)) // by Redis alone
+			b.ok(b.Intent(b.ctx(), c, time.Now(), time.Now()))
+			b.ok(b.Doubt(b.ctx(), c, c.Doubt, soon))
+			b.wipe()
+			want(b.must(second, true, InDoubt)) // by the journal alone
+		})
+	}
+}
+
+// A time that no store can spell is not known to them, and loses no order.
+func TestStoreExpiresOutOfRange(t *testing.T) {
+	far := time.Date(9999, 12, 31, 23, 59, 59, 0, time.FixedZone("", -24*3600))
+	o := testOrder
+	o.Expires = &far
+	eachStore(t, func(b bench) {
+		c := b.must(o, false, Fresh)
+		b.ok(b.Intent(b.ctx(), c, time.Now(), time.Now()))
+		b.ok(b.Doubt(b.ctx(), c, c.Doubt, soon))
+	})
+}

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 )
 
@@ -73,7 +74,13 @@ func (j *jetStreamJournal) Write(ctx context.Context, outTradeNo string, r Recor
 		answered := errors.As(err, &api)
 		if answered && api.ErrorCode != jetstream.JSErrCodeStreamWrongLastSequence &&
 			api.ErrorCode != jetstream.JSErrCodeStreamWrongLastSequenceConstant {
+			if refusedForGood(api) {
+				err = fmt.Errorf("%w: %w", ErrBroken, err)
+			}
 			return 0, fmt.Errorf("journal write: %w", err) // refused, nothing is stored
+		}
+		if errors.Is(err, nats.ErrMaxPayload) {
+			return 0, fmt.Errorf("journal write: %w: %w", ErrBroken, err) // it never left
 		}
 		// The sequence was wrong, perhaps because our own message went before
 		// and its reply was lost; or nobody answered. What stands there tells.
@@ -96,6 +103,19 @@ func (j *jetStreamJournal) Write(ctx context.Context, outTradeNo string, r Recor
 		case <-time.After(inflightPause):
 		}
 	}
+}
+
+// refusedForGood says that trying again does not heal err, which is no lost
+// compare-and-set: the server understood and says no, or a limit of the stream
+// is reached, which a person has to mend.
+//
+// Source: nats-server, server/errors.json.
+func refusedForGood(err *jetstream.APIError) bool {
+	const (
+		messageTooLong = 10054 // max_msg_size
+		storeRefuses   = 10077 // max_bytes and such
+	)
+	return err.Code == 400 || err.ErrorCode == messageTooLong || err.ErrorCode == storeRefuses
 }
 
 func (j *jetStreamJournal) Created(ctx context.Context) (time.Time, error) {

@@ -2,8 +2,10 @@ package dedupe
 
 import (
 	"context"
+	"errors"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
 )
@@ -93,5 +95,36 @@ func TestAPIPrefix(t *testing.T) {
 		if got := apiPrefix(js); got != want {
 			t.Errorf("prefix %q, want %q (%v, %v, %v)", got, want, err1, err2, err3)
 		}
+	}
+}
+
+// What the journal refuses for good is not worth another try within seconds. A lost
+// compare-and-set is no such refusal.
+func TestJetStreamRefusesForGood(t *testing.T) {
+	small := func(c *jetstream.StreamConfig) { c.MaxMsgSize = 10 }
+	full := func(c *jetstream.StreamConfig) { c.MaxBytes = 40 }
+	for name, change := range map[string]func(*jetstream.StreamConfig){"max_msg_size": small, "max_bytes": full} {
+		js := natsServer(t)
+		cfg := jetstream.StreamConfig{Name: testStream, Subjects: []string{testSubject + ".*"}, Discard: jetstream.DiscardNew, AllowMsgTTL: true}
+		change(&cfg)
+		if _, err := js.CreateStream(t.Context(), cfg); err != nil {
+			t.Fatal(err)
+		}
+		j := NewJetStreamJournal(js, testStream, testSubject, time.Hour)
+		if _, err := j.Write(t.Context(), "1", Record{State: StateReady, Owner: "a"}, 0); !errors.Is(err, ErrBroken) {
+			t.Errorf("%s: %v, want ErrBroken", name, err)
+		}
+	}
+	j, js := realJournal(t)
+	long := Record{State: StateReady, Owner: strings.Repeat("x", int(js.Conn().MaxPayload())+1)}
+	if _, err := j.Write(t.Context(), "1", long, 0); !errors.Is(err, ErrBroken) {
+		t.Errorf("max_payload: %v, want ErrBroken", err)
+	}
+	wrong := NewJetStreamJournal(js, "OTHER", testSubject, time.Hour)
+	if _, err := wrong.Write(t.Context(), "1", Record{State: StateReady}, 0); !errors.Is(err, ErrBroken) {
+		t.Errorf("another stream: %v, want ErrBroken", err)
+	}
+	if _, err := j.Write(t.Context(), "1", Record{State: StateReady}, 7); err == nil || errors.Is(err, ErrBroken) {
+		t.Errorf("wrong revision: %v", err)
 	}
 }

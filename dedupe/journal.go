@@ -26,6 +26,7 @@ type Record struct {
 	Account     string          `json:"account,omitempty"` // under which the last attempt was made, or may be made next
 	Owner       string          `json:"owner"`             // who wrote it; unique per delivery
 	Seq         uint64          `json:"seq"`               // stream sequence of the request
+	Expires     *time.Time      `json:"expires,omitempty"` // of that request; nil: never, or not known
 	Attempt     int             `json:"attempt,omitempty"`
 	Attempts    int             `json:"attempts,omitempty"`
 	Waits       int             `json:"waits,omitempty"`

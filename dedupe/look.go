@@ -77,6 +77,7 @@ func (s *Store) Settle(ctx context.Context, outTradeNo string, r Ruling) error {
 		Account:     was.Account, // whose attempt it was
 		Owner:       operatorPrefix + s.NewOwner(),
 		Seq:         was.Seq,
+		Expires:     was.Expires,
 		Attempt:     was.Attempt,
 		Attempts:    was.Attempts,
 		Waits:       was.Waits,
@@ -113,7 +114,7 @@ func (k Known) Open(now time.Time, call time.Duration, bought bool) (Record, err
 	case k.Journal != nil:
 		return no("it waits for its next attempt, every earlier one is known not to have bought")
 	case inRedis: // the journal was lost, the doubt was not
-		r = Record{Fingerprint: e.Fingerprint, Account: e.Account, Seq: e.Seq, Attempt: e.Attempt, Attempts: e.Attempts, Waits: e.Waits, SendBy: e.Doubt.SendBy, Over: e.Doubt.Over, Since: e.Doubt.Since}
+		r = Record{Fingerprint: e.Fingerprint, Account: e.Account, Seq: e.Seq, Expires: e.Expires, Attempt: e.Attempt, Attempts: e.Attempts, Waits: e.Waits, SendBy: e.Doubt.SendBy, Over: e.Doubt.Over, Since: e.Doubt.Since}
 	case e.Attempt == 0 && e.Rev == 0:
 		return no("it was never sent")
 	default:

@@ -179,7 +179,7 @@ func (m *Memory) Claim(ctx context.Context, o Order, owner string, lease time.Du
 		r := m.find(o.OutTradeNo, now)
 		switch {
 		case r == nil:
-			r = &memoryRecord{Entry: Entry{Phase: PhaseClaimed, Fingerprint: o.Fingerprint, Account: o.Account, Seq: o.Seq}}
+			r = &memoryRecord{Entry: Entry{Phase: PhaseClaimed, Fingerprint: o.Fingerprint, Account: o.Account, Seq: o.Seq, Expires: o.Expires}}
 			hold = HoldNew
 		case r.Fingerprint != o.Fingerprint:
 			hold = HoldOther
@@ -242,7 +242,7 @@ func (m *Memory) Renew(ctx context.Context, o Order, owner string, rev uint64, l
 	return m.do(ctx, "renew", func(now time.Time) error {
 		r := m.find(o.OutTradeNo, now)
 		if r == nil {
-			r = &memoryRecord{Entry: Entry{Phase: PhaseClaimed, Fingerprint: o.Fingerprint, Account: o.Account, Seq: o.Seq, Owner: owner}}
+			r = &memoryRecord{Entry: Entry{Phase: PhaseClaimed, Fingerprint: o.Fingerprint, Account: o.Account, Seq: o.Seq, Expires: o.Expires, Owner: owner}}
 		}
 		if r.Owner != owner {
 			return ErrLost
@@ -262,7 +262,7 @@ func (m *Memory) Park(ctx context.Context, o Order, owner string, e Entry, delay
 		if r != nil && r.Owner != owner && !(r.Owner == "" && r.parked == owner) {
 			return ErrLost
 		}
-		e.Fingerprint, e.Account, e.Seq, e.Owner, e.Result = o.Fingerprint, o.Account, o.Seq, "", nil
+		e.Fingerprint, e.Account, e.Seq, e.Expires, e.Owner, e.Result = o.Fingerprint, o.Account, o.Seq, o.Expires, "", nil
 		if e.Doubt != nil {
 			d := *e.Doubt
 			e.Doubt = &d

@@ -9,7 +9,8 @@ import (
 // Do not go on with the claim: claim again, or hand the message back.
 var ErrLost = errors.New("claim lost: another owner has written")
 
-// ErrBroken says that what is stored cannot be read, or that the caller asks for
+// ErrBroken says that what is stored cannot be read, that the journal refuses a
+// write for good, or that the caller asks for
 // what must never be done. Trying again does not help.
 var ErrBroken = errors.New("broken")
 
@@ -20,6 +21,21 @@ type Order struct {
 	Account     string    // of the vendor, under which the caller sends and asks: a hash; "" is not compared
 	Seq         uint64    // stream sequence of the request
 	Stored      time.Time // when the request was stored; zero: not known
+	// Expires is after when the order is not to be sent; nil: never, or not known.
+	// Of a Claim it is the first request's, as Claim.First.
+	Expires *time.Time
+}
+
+// kept is t as the stores can spell it; nil where they cannot.
+func kept(t *time.Time) *time.Time {
+	if t == nil {
+		return nil
+	}
+	u := t.UTC()
+	if u.Year() < 0 || u.Year() > 9999 {
+		return nil
+	}
+	return &u
 }
 
 // Verdict is what a claim found, and so what its caller has to do.

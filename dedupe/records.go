@@ -27,6 +27,7 @@ type Entry struct {
 	Waits       int           `json:"waits,omitempty"`    // waits so far
 	Rev         uint64        `json:"rev,omitempty"`      // journal revision; 0: none known
 	Seq         uint64        `json:"seq,omitempty"`      // stream sequence of the request
+	Expires     *time.Time    `json:"expires,omitempty"`  // of that request; nil: never, or not known
 	Doubt       *Doubt        `json:"doubt,omitempty"`    // PhaseDoubt
 	Last        Answer        `json:"last,omitzero"`      // the newest
 	Result      []byte        `json:"result,omitempty"`   // PhaseFinal

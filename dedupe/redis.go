@@ -24,6 +24,7 @@ import (
 //	waits        waits so far
 //	rev          journal revision, 0: none known
 //	seq          stream sequence of the request
+//	expires      of that request, RFC 3339; missing: never, or not known
 //	doubt        Doubt as JSON, empty: none
 //	last         Answer as JSON, of the newest refusal
 //	result       of a final
@@ -49,11 +50,11 @@ local function ms(n) return string.format('%.0f', n) end
 
 // luaRecord reads the record r, and makes the reply that describes it: {hold,
 // left ms, state, fingerprint, owner, attempt, attempts, waits, rev, seq, doubt,
-// result, last, account, born, key}, all but left strings. The key says which order it
+// result, last, account, expires, born, key}, all but left strings. The key says which order it
 // is about; born is empty but where a claim needs it.
 const luaRecord = `
 local fields = {'state', 'fingerprint', 'owner', 'attempt', 'attempts', 'waits', 'rev', 'seq', 'doubt', 'result', 'last',
-	'account', 'lease', 'due', 'parked'}
+	'account', 'expires', 'lease', 'due', 'parked'}
 local got = redis.pcall('HMGET', KEYS[1], unpack(fields))
 local wrong = got.err
 local born = ''
@@ -64,13 +65,13 @@ local function left()
 end
 local function reply(hold)
 	return {hold, left(), r.state, r.fingerprint, r.owner, r.attempt,
-		r.attempts, r.waits, r.rev, r.seq, r.doubt, r.result, r.last, r.account, born, KEYS[1]}
+		r.attempts, r.waits, r.rev, r.seq, r.doubt, r.result, r.last, r.account, r.expires, born, KEYS[1]}
 end
 `
 
 var (
 	// claim. KEYS[1] the order, KEYS[2] the birth mark, if there is one. ARGV: 1 fingerprint, 2 owner, 3 lease in ms,
-	// 4 seq, 5 account. Returns reply(hold), hold being one of the Hold words; after
+	// 4 seq, 5 account, 6 expires (or empty). Returns reply(hold), hold being one of the Hold words; after
 	// "lapsed" and "parked" owner is the new one. Repeated by the same owner
 	// it says "again". Of a new record, which most are, it returns {"new", owner,
 	// why, born} only: that is half of the work. why is empty, or says why what was there,
@@ -92,6 +93,7 @@ if why then redis.call('DEL', KEYS[1]) end
 if why or not state then
 	redis.call('HSET', KEYS[1], 'state', 'claimed', 'fingerprint', ARGV[1], 'seq', ARGV[4],
 		'account', ARGV[5], 'owner', ARGV[2], 'lease', ms(now + ARGV[3]))
+	if ARGV[6] ~= '' then redis.call('HSET', KEYS[1], 'expires', ARGV[6]) end
 	return {'new', ARGV[2], why or '', birth()}
 end
 ` + luaRecord + `
@@ -122,12 +124,13 @@ redis.call('HSET', KEYS[1], 'born', '0')
 return 1`)
 
 	// renew. KEYS[1] the order. ARGV: 1 fingerprint, 2 owner, 3 lease in ms,
-	// 4 seq, 5 rev (0: none known), 6 account. Returns 1, or 0: another's, or final.
+	// 4 seq, 5 rev (0: none known), 6 account, 7 expires (or empty). Returns 1, or 0: another's, or final.
 	luaRenew = redis.NewScript(luaClock + luaRecord + `
 if wrong then redis.call('DEL', KEYS[1]) end
 if r.state == '' then
 	redis.call('HSET', KEYS[1], 'state', 'claimed', 'fingerprint', ARGV[1], 'seq', ARGV[4], 'owner', ARGV[2],
 		'account', ARGV[6])
+	if ARGV[7] ~= '' then redis.call('HSET', KEYS[1], 'expires', ARGV[7]) end
 elseif r.owner ~= ARGV[2] then
 	return 0
 end
@@ -137,7 +140,7 @@ return 1`)
 
 	// park. KEYS[1] the order. ARGV: 1 fingerprint, 2 owner, 3 delay in ms,
 	// 4 seq, 5 state, 6 attempt, 7 attempts, 8 waits, 9 rev, 10 doubt (JSON or
-	// empty), 11 last (JSON), 12 account. Returns 1, or 0: another's, or final. Repeated before anybody
+	// empty), 11 last (JSON), 12 account, 13 expires (or empty). Returns 1, or 0: another's, or final. Repeated before anybody
 	// else came it writes the same again, due a little later.
 	luaPark = redis.NewScript(luaClock + luaRecord + `
 if r.state ~= '' and r.owner ~= ARGV[2] and not (r.owner == '' and r.parked == ARGV[2]) then return 0 end
@@ -145,6 +148,7 @@ if wrong then redis.call('DEL', KEYS[1]) end
 redis.call('HSET', KEYS[1], 'fingerprint', ARGV[1], 'parked', ARGV[2], 'due', ms(now + ARGV[3]),
 	'seq', ARGV[4], 'state', ARGV[5], 'attempt', ARGV[6], 'attempts', ARGV[7], 'waits', ARGV[8],
 	'rev', ARGV[9], 'doubt', ARGV[10], 'last', ARGV[11], 'account', ARGV[12])
+if ARGV[13] ~= '' then redis.call('HSET', KEYS[1], 'expires', ARGV[13]) else redis.call('HDEL', KEYS[1], 'expires') end
 redis.call('HDEL', KEYS[1], 'owner', 'lease')
 return 1`)
 
@@ -235,6 +239,14 @@ func (r redisRecords) key(outTradeNo string) []string {
 	return []string{OrderKey(r.deployment, outTradeNo)}
 }
 
+// spelled is t as a record has it.
+func spelled(t *time.Time) string {
+	if t == nil {
+		return ""
+	}
+	return t.Format(time.RFC3339Nano)
+}
+
 // millis rounds up: a lease or a delay is never shorter than what was asked
 // for, and never 0 when that would mean none.
 func millis(d time.Duration) int64 {
@@ -246,7 +258,7 @@ func (r redisRecords) Claim(ctx context.Context, o Order, owner string, lease ti
 	if r.mark != "" {
 		keys = append(keys, r.mark)
 	}
-	v, err := luaClaim.Run(ctx, r.client, keys, o.Fingerprint, owner, millis(lease), o.Seq, o.Account).Slice()
+	v, err := luaClaim.Run(ctx, r.client, keys, o.Fingerprint, owner, millis(lease), o.Seq, o.Account, spelled(o.Expires)).Slice()
 	if err != nil {
 		return "", Entry{}, fmt.Errorf("redis claim: %w", err)
 	}
@@ -256,7 +268,7 @@ func (r redisRecords) Claim(ctx context.Context, o Order, owner string, lease ti
 		}
 		why, _ := v[2].(string)
 		left := time.Duration(millis(lease)) * time.Millisecond
-		return HoldNew, Entry{Left: left, Phase: PhaseClaimed, Fingerprint: o.Fingerprint, Account: o.Account, Owner: owner, Seq: o.Seq, Born: bornAt(v[3]), Replaced: why}, nil
+		return HoldNew, Entry{Left: left, Phase: PhaseClaimed, Fingerprint: o.Fingerprint, Account: o.Account, Owner: owner, Seq: o.Seq, Expires: o.Expires, Born: bornAt(v[3]), Replaced: why}, nil
 	}
 	if err := r.about(v, o.OutTradeNo); err != nil {
 		return "", Entry{}, fmt.Errorf("redis claim: %w", err)
@@ -268,7 +280,7 @@ func (r redisRecords) Claim(ctx context.Context, o Order, owner string, lease ti
 	case (hold == HoldAgain || hold == HoldLapsed || hold == HoldParked) && e.Owner != owner:
 		return "", Entry{}, fmt.Errorf("redis claim: the reply is for %s, not for %s", e.Owner, owner)
 	case hold == HoldParked && e.Phase == PhaseReady && e.Rev == 0:
-		e.Born = bornAt(v[14])
+		e.Born = bornAt(v[15])
 	}
 	return hold, e, nil
 }
@@ -320,7 +332,7 @@ func (r redisRecords) discard(ctx context.Context, o Order, owner string) (time.
 }
 
 func (r redisRecords) Renew(ctx context.Context, o Order, owner string, rev uint64, lease time.Duration) error {
-	return owned("renew", luaRenew.Run(ctx, r.client, r.key(o.OutTradeNo), o.Fingerprint, owner, millis(lease), o.Seq, rev, o.Account))
+	return owned("renew", luaRenew.Run(ctx, r.client, r.key(o.OutTradeNo), o.Fingerprint, owner, millis(lease), o.Seq, rev, o.Account, spelled(o.Expires)))
 }
 
 func (r redisRecords) Park(ctx context.Context, o Order, owner string, e Entry, delay time.Duration) error {
@@ -336,7 +348,7 @@ func (r redisRecords) Park(ctx context.Context, o Order, owner string, e Entry, 
 		return fmt.Errorf("redis park: %w", err)
 	}
 	return owned("park", luaPark.Run(ctx, r.client, r.key(o.OutTradeNo), o.Fingerprint, owner, millis(delay), o.Seq,
-		string(e.Phase), e.Attempt, e.Attempts, e.Waits, e.Rev, doubt, last, o.Account))
+		string(e.Phase), e.Attempt, e.Attempts, e.Waits, e.Rev, doubt, last, o.Account, spelled(o.Expires)))
 }
 
 func (r redisRecords) Remember(ctx context.Context, o Order, result []byte, ttl time.Duration) error {
@@ -386,7 +398,7 @@ func owned(op string, cmd *redis.Cmd) error {
 }
 
 // replyFields is how many luaRecord's reply has.
-const replyFields = 16
+const replyFields = 17
 
 // about refuses a reply that is about another order, or is none of luaRecord's.
 func (r redisRecords) about(v []any, outTradeNo string) error {
@@ -450,6 +462,13 @@ func parseReply(v []any) (Hold, Entry, error) {
 		if err := json.Unmarshal([]byte(s), &e.Last); err != nil && bad == nil {
 			bad = fmt.Errorf("redis: last: %w", err)
 		}
+	}
+	if s := text(14); s != "" {
+		at, err := time.Parse(time.RFC3339Nano, s)
+		if err != nil && bad == nil {
+			bad = fmt.Errorf("redis: expires: %w", err)
+		}
+		e.Expires = &at
 	}
 	hold := Hold(text(0))
 	return hold, e, bad

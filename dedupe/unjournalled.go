@@ -95,7 +95,7 @@ func (s *Store) published(ctx context.Context, c *Claim) (bool, error) {
 		_, err := s.records.Forget(ctx, c.Order, c.Owner)
 		return true, err
 	}
-	c.first(f.Seq)
+	c.first(f.Seq, nil)
 	c.Verdict, c.Result, c.ResultSeq = Done, f.Result, cmp.Or(f.Seq, c.First)
 	return true, s.Remember(ctx, c, f.Result)
 }

@@ -20,7 +20,7 @@ func TestUnreadableRecordTakesASuccess(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, failure := b.Finish(b.ctx(), c, failed, false)
-	for act, err := range map[string]error{"failed": failure, "wait": b.Wait(b.ctx(), c, 1, soon), "bought": b.Doubt(b.ctx(), c, Doubt{Bought: true}, soon)} {
+	for act, err := range map[string]error{"failed": failure, "wait": b.Wait(b.ctx(), c, 1, soon)} {
 		if !errors.Is(err, ErrBroken) || errors.Is(err, ErrLost) {
 			t.Errorf("%s: %v, want ErrBroken", act, err)
 		}
@@ -39,6 +39,26 @@ func TestUnreadableRecordTakesASuccess(t *testing.T) {
 	}
 }
 
+// So are the facts that it was bought, and that it exists.
+func TestUnreadableRecordTakesAFact(t *testing.T) {
+	for name, d := range map[string]Doubt{"bought": {Bought: true}, "exists": {Exists: true}} {
+		t.Run(name, func(t *testing.T) {
+			j, js := realJournal(t)
+			m := NewMemory()
+			b := bench{New(m, j, nil, Config{Lease: long, FinalTTL: long}), m.loseRecords, t}
+			c := b.sentBy(testOrder)
+			if _, err := js.Publish(t.Context(), testSubject+"."+SubjectToken(testOrder.OutTradeNo), []byte("?")); err != nil {
+				t.Fatal(err)
+			}
+			b.ok(b.Doubt(b.ctx(), c, d, soon))
+			b.wipe()
+			if c := b.must(testOrder, true, InDoubt); c.Doubt.Bought != d.Bought || c.Doubt.Exists != d.Exists || c.Doubt.Attempt != 1 {
+				t.Errorf("doubt %+v", c.Doubt)
+			}
+		})
+	}
+}
+
 // anothers answers every script with a reply that was meant for another claim.
 type anothers struct {
 	redis.Scripter
@@ -52,7 +72,7 @@ func (s anothers) EvalSha(ctx context.Context, _ string, _ []string, _ ...any) *
 // A reply that belongs to another claim is an error, never a claim.
 func TestRedisReplyOfAnotherClaim(t *testing.T) {
 	full := func(hold string) []any {
-		return []any{hold, int64(0), "claimed", "f1", "z", "", "", "", "", "", "", "", "", "", "", testKey}
+		return []any{hold, int64(0), "claimed", "f1", "z", "", "", "", "", "", "", "", "", "", "", "", testKey}
 	}
 	for _, reply := range [][]any{{"new", "z", "", "0"}, full("again"), full("lapsed"), full("parked")} {
 		hold, _, err := redisRecords{client: anothers{reply: reply}, deployment: testDeployment}.Claim(t.Context(), testOrder, "a", long)
@@ -66,7 +86,7 @@ func TestRedisReplyOfAnotherClaim(t *testing.T) {
 // deleted for it.
 func TestRedisReplyAboutAnotherOrder(t *testing.T) {
 	for _, hold := range []Hold{HoldFinal, HoldBusy, HoldEarly, HoldOther, HoldForeign, HoldAgain, ""} {
-		reply := []any{string(hold), int64(1), "claimed", "f1", "a", "", "", "", "", "", "", "", "", "", "", "ORDERS:order:other"}
+		reply := []any{string(hold), int64(1), "claimed", "f1", "a", "", "", "", "", "", "", "", "", "", "", "", "ORDERS:order:other"}
 		r := redisRecords{client: anothers{reply: reply}, deployment: testDeployment}
 		got, _, claim := r.Claim(t.Context(), testOrder, "a", long)
 		_, found, look := r.Look(t.Context(), testOrder.OutTradeNo)

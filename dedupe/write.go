@@ -46,13 +46,18 @@ func (s *Store) put(ctx context.Context, c *Claim, r Record) error {
 // force writes r, which is a fact, over anything but a final: over a record that
 // cannot be read, too, or what was bought would never get its result.
 func (s *Store) force(ctx context.Context, c *Claim, r Record) error {
+	return s.overBroken(ctx, c, &r, func(Record) (Record, bool) { return r, true })
+}
+
+// overBroken is swap of r, which over may change, over a record that cannot be read, too.
+func (s *Store) overBroken(ctx context.Context, c *Claim, r *Record, over func(Record) (Record, bool)) error {
 	for {
-		err := s.swap(ctx, c, r, func(Record) (Record, bool) { return r, true })
+		err := s.swap(ctx, c, *r, over)
 		broken, ok := errors.AsType[*unreadableError](err)
 		if !ok || ctx.Err() != nil {
 			return err
 		}
-		rev, err := s.journal.Write(ctx, c.OutTradeNo, r, broken.rev)
+		rev, err := s.journal.Write(ctx, c.OutTradeNo, *r, broken.rev)
 		if err == nil {
 			c.rev.Store(rev)
 		}
@@ -84,7 +89,7 @@ func (s *Store) writeFact(ctx context.Context, c *Claim, d Doubt) error {
 		s.stepAside(ctx, c, errForgotten)
 		return errForgotten
 	}
-	err := s.swap(ctx, c, r, func(old Record) (Record, bool) {
+	err := s.overBroken(ctx, c, &r, func(old Record) (Record, bool) {
 		r.Attempt = max(r.Attempt, old.Attempt)
 		r.Attempts = max(r.Attempts, old.Attempts)
 		r.Bought, r.Exists = r.Bought || old.Bought, r.Exists || old.Exists

@@ -30,7 +30,7 @@ func TestImportsPointOneWay(t *testing.T) {
 	}{
 		"upstream":         {nil, map[string][]string{redis: {"quota.go", "quota_load.go"}}},
 		"upstream/sandbox": {nil, nil},
-		"dedupe":           {nil, map[string][]string{redis: {"redis.go", "redisjournal.go"}, nats: {"jetstream.go"}}},
+		"dedupe":           {nil, map[string][]string{redis: {"redis.go", "redisjournal.go", "redisserver.go"}, nats: {"jetstream.go"}}},
 		"upstream/pause":   {[]string{"orderworker/upstream"}, nil},
 		"worker":           {[]string{"orderworker/upstream", "orderworker/upstream/pause", "orderworker/dedupe"}, map[string][]string{log: {every}}},
 		"worker/natsio":    {[]string{"orderworker/worker", "orderworker/dedupe"}, map[string][]string{nats: {every}, log: {every}}},

@@ -126,7 +126,7 @@ func (t *task) run(soft, hard context.Context) outcome {
 
 func (t *task) key() dedupe.Order {
 	return dedupe.Order{OutTradeNo: t.order.OutTradeNo, Fingerprint: t.order.Fingerprint(), Account: t.account,
-		Seq: t.delivery.Seq, Stored: t.delivery.Stored}
+		Seq: t.delivery.Seq, Stored: t.delivery.Stored, Expires: t.order.ExpiresAt}
 }
 
 // proceed does what the claim's verdict asks for.

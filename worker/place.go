@@ -233,10 +233,10 @@ func (t *task) expire(soft, hard context.Context) outcome {
 }
 
 // expiresAt is after when the order is not sent any more; nil: never. Only the
-// first request's counts: a duplicate changes nothing about the order.
+// first request's counts, where a duplicate drives the order, too.
 func (t *task) expiresAt() *time.Time {
 	if t.claim.First != t.delivery.Seq {
-		return nil
+		return t.claim.Expires
 	}
 	return t.order.ExpiresAt
 }
