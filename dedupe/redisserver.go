@@ -24,7 +24,7 @@ return 1`)
 // or promoted, or put back from a backup may have lost its newest writes and kept
 // the mark. It is to run on each new connection before anything else does (OnConnect
 // of the client's options), and no claim may follow an error. A Cluster has no mark,
-// and needs none of this. On a Sentinel it does nothing.
+// and a Sentinel no orders: there it does nothing.
 //
 // A server that does not tell its run is another one each time: new orders are
 // looked for in the journal and the results.
@@ -33,8 +33,8 @@ func NoteServer(ctx context.Context, conn *redis.Conn, deployment string) error 
 	if _, answered := errors.AsType[redis.Error](err); err != nil && !answered {
 		return fmt.Errorf("redis note server: %w", err)
 	}
-	if infoLine(info, "redis_mode") == "sentinel" {
-		return nil
+	if mode := infoLine(info, "redis_mode"); mode == "sentinel" || mode == "cluster" {
+		return nil // the check at the start refuses a Cluster that is not called one
 	}
 	run := infoLine(info, "run_id")
 	if run == "" {
