@@ -42,13 +42,18 @@ type backlogs struct {
 
 func (b *backlogs) Pending(context.Context) (Backlog, error) { return b.Backlog, b.err }
 
+// noSlots has no spacing to show.
+type noSlots struct{ slots }
+
+func (noSlots) Spacing() time.Duration { return 0 }
+
 // What waits in the stream is a metric, as of the last look that got an answer;
 // the age of the oldest request grows from one look to the next.
 func TestBacklogMetrics(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		registry := prometheus.NewRegistry()
 		s := &backlogs{Backlog: Backlog{Pending: 3, AckPending: 2, Oldest: time.Now().Add(-time.Minute)}}
-		w := &Worker{source: s, ackWait: time.Minute, metrics: NewMetrics(registry), logger: zerolog.Nop(), pause: pause.New(func(pause.Status) {}), doubts: &doubts{}}
+		w := &Worker{source: s, slots: noSlots{}, ackWait: time.Minute, metrics: NewMetrics(registry), logger: zerolog.Nop(), pause: pause.New(func(pause.Status) {}), doubts: &doubts{}}
 		w.metrics.watch(w)
 		want := func(when string, pending, ackPending, oldest float64) {
 			t.Helper()
