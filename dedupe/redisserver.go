@@ -41,7 +41,7 @@ func NoteServer(ctx context.Context, conn *redis.Conn, deployment string) error 
 		run = rand.Text()
 	}
 	err = luaNoteServer.Run(ctx, conn, []string{OrderKey(deployment, "")}, run).Err()
-	if err != nil && redis.HasErrorPrefix(err, "ERR unknown command") {
+	if err != nil && redis.HasErrorPrefix(err, "unknown command") {
 		return nil // a Sentinel that does not tell what it is to this user: it has no scripts, so it takes no claims
 	}
 	if err != nil {
