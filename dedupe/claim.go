@@ -33,6 +33,7 @@ type Claim struct {
 	held    bool                       // it was ours; never changes
 	attempt int                        // number of the newest intent
 	tried   bool                       // an intent of this claim may stand in the journal
+	since   time.Time                  // when an intent of this claim was written down first
 	sent    bool                       // an intent of this claim was granted
 	bought  bool                       // the journal knows of Doubt.Bought
 	exists  bool                       // and of Doubt.Exists

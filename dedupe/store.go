@@ -94,7 +94,10 @@ func (s *Store) Intent(ctx context.Context, c *Claim, sendBy, over time.Time) er
 	r := c.record(StateIntent)
 	r.Attempt++
 	r.SendBy, r.Over = ceilMillis(sendBy), ceilMillis(over)
-	r.Since = floorMillis(time.Now())
+	if !c.tried { // tried again, it is the same record: one that was stored is not written once more
+		c.since = floorMillis(time.Now())
+	}
+	r.Since = c.since
 	r.Open = c.Verdict == InDoubt
 	if r.Open && !c.Doubt.Since.IsZero() {
 		r.Since = c.Doubt.Since

@@ -52,11 +52,6 @@ func (w *simWorld) written(o *simOrder, r dedupe.Record, rev uint64) {
 	}
 	old, oldAt := a.last, a.at
 	a.last, a.rev, a.at = r, rev, time.Now()
-	// An owner that woke up late and wrote its intent once more, as the reply was lost:
-	// nothing of it leaves any later, so what lookups found since counts on.
-	if r.State == dedupe.StateIntent && old.State == r.State && old.Owner == r.Owner && old.Attempt == r.Attempt && old.SendBy.Equal(r.SendBy) {
-		a.at = oldAt
-	}
 	mayBeBought := o.book.purchases+o.book.underway > 0
 	if old.State == dedupe.StateFinal {
 		w.violate(o, "a final record was replaced by %s", r.State)

@@ -64,6 +64,8 @@ var mutants = []mutant{
 `, ``, life},
 	{"the intent is a compare-and-set", "dedupe/jetstream.go",
 		`		jetstream.WithExpectLastSequencePerSubject(rev),`, `		jetstream.WithMsgID(""),`, known},
+	{"an intent that is tried again is the same record", "dedupe/store.go",
+		`	if !c.tried { // tried again`, `	if true { // tried again`, known},
 	{"who lost the intent does not send", "worker/place.go",
 		`	if err := t.claims.Intent(hard, t.claim, sendBy, t.rules.over(sendBy)); err != nil {
 		return failure(StepInterrupted, err)

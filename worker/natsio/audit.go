@@ -236,7 +236,7 @@ const minMajor, minMinor = 2, 12
 
 // missingSubject says that what want matches is not stored in a stream, "" for it is.
 func missingSubject(c jetstream.StreamConfig, want string) string {
-	if slices.ContainsFunc(c.Subjects, func(has string) bool { return covers(has, want) }) {
+	if slices.ContainsFunc(c.Subjects, func(has string) bool { return Covers(has, want) }) {
 		return ""
 	}
 	cure := fmt.Sprintf("add it: nats stream edit %s --subjects '%s'", c.Name, strings.Join(append(slices.Clone(c.Subjects), want), ","))

@@ -139,8 +139,8 @@ func (j *JetStream) logMade(ctx context.Context, c jetstream.StreamConfig) {
 	}
 }
 
-// covers says whether every subject that want matches is matched by has.
-func covers(has, want string) bool {
+// Covers reports whether has matches every subject that want matches.
+func Covers(has, want string) bool {
 	h, w := strings.Split(has, "."), strings.Split(want, ".")
 	for i, token := range h {
 		if token == ">" {

@@ -1,6 +1,10 @@
 package doctor
 
-import "strings"
+import (
+	"strings"
+
+	"orderworker/worker/natsio"
+)
 
 // allowance is a user's permissions in one direction, as NATS tells them.
 type allowance struct {
@@ -16,7 +20,7 @@ func (a *allowance) may(subject string) bool {
 	}
 	allowed := len(a.Allow) == 0
 	for _, has := range a.Allow {
-		allowed = allowed || covers(has, subject)
+		allowed = allowed || natsio.Covers(has, subject)
 	}
 	for _, denied := range a.Deny {
 		allowed = allowed && !overlaps(denied, subject)
@@ -32,20 +36,6 @@ func (a *allowance) lacking(subjects []string) (missing []string) {
 		}
 	}
 	return missing
-}
-
-// covers reports whether has matches every subject that want matches.
-func covers(has, want string) bool {
-	h, w := strings.Split(has, "."), strings.Split(want, ".")
-	for i, token := range h {
-		if token == ">" {
-			return len(w) > i
-		}
-		if i >= len(w) || w[i] == ">" || token != "*" && token != w[i] {
-			return false
-		}
-	}
-	return len(h) == len(w)
 }
 
 // overlaps reports whether there is a subject that both match.

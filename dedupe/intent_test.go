@@ -1,0 +1,51 @@
+package dedupe
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"time"
+)
+
+// lostReplies stores the first record and loses the reply, and counts revisions.
+type lostReplies struct {
+	Journal
+	writes int
+}
+
+func (l *lostReplies) Write(ctx context.Context, outTradeNo string, r Record, rev uint64) (uint64, error) {
+	l.writes++
+	next, err := l.Journal.Write(ctx, outTradeNo, r, rev)
+	if l.writes == 1 && err == nil {
+		return 0, errors.New("the reply was lost")
+	}
+	return next, err
+}
+
+// An intent that is tried again after a lost reply is the same record: a worker
+// that wakes up late must not make its old intent look new.
+func TestStoreIntentIsTheSameRecordAgain(t *testing.T) {
+	m := NewMemory()
+	journal := &lostReplies{Journal: m}
+	s := New(m, journal, nil, Config{Lease: time.Minute})
+	c, err := s.Claim(t.Context(), Order{OutTradeNo: "A", Fingerprint: "f", Seq: 1, Stored: time.Now()}, s.NewOwner(), false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	sendBy := time.Now().Add(time.Second)
+	if err := s.Intent(t.Context(), c, sendBy, sendBy); err == nil {
+		t.Fatal("the reply was not lost")
+	}
+	first, rev, err := m.Read(t.Context(), "A")
+	if err != nil || first.State != StateIntent {
+		t.Fatalf("%+v, %v", first, err)
+	}
+	for !floorMillis(time.Now()).After(first.Since) { // the clock goes on
+	}
+	if err := s.Intent(t.Context(), c, sendBy, sendBy); err != nil {
+		t.Fatal(err)
+	}
+	if again, now, err := m.Read(t.Context(), "A"); err != nil || now != rev || !again.Since.Equal(first.Since) {
+		t.Errorf("revision %d since %v, %v; before %d since %v", now, again.Since, err, rev, first.Since)
+	}
+}
