@@ -84,18 +84,18 @@ alerts:
 
 # Removes one safety rule at a time and shows that some test fails for each.
 mutants: tools
-	go run ./worker/mutants
+	go run ./cmd/mutants
 
 # Load: the built worker beside a bare loop that does the same work without its
 # promises; throughput, latency, CPU, memory. A few minutes, best on a quiet
 # machine. More flags in BENCH: BENCH=-h lists them.
 bench: tools
-	go run ./worker/bench $(BENCH)
+	go run ./cmd/bench $(BENCH)
 
 # A million orders queued beside ten thousand, and three processes beside one:
 # about half an hour, BENCH='-runs 1' a third of it.
 bench-long: tools
-	go run ./worker/bench -long $(BENCH)
+	go run ./cmd/bench -long $(BENCH)
 
 # The small parts: sign, encode, decode, classify, claim.
 bench-micro: tools

@@ -2,10 +2,10 @@
 // loop that does the same work without any of its promises. It prints what
 // both took, and whether the worker meets its goals:
 //
-//	go run ./worker/bench              # a few minutes
-//	go run ./worker/bench -long        # a million orders queued; three processes
-//	go run ./worker/bench -only paced  # one part
-//	go run ./worker/bench -h           # how to change the load
+//	go run ./cmd/bench              # a few minutes
+//	go run ./cmd/bench -long        # a million orders queued; three processes
+//	go run ./cmd/bench -only paced  # one part
+//	go run ./cmd/bench -h           # how to change the load
 //
 // Each measurement has fresh servers, each in a process of its own: nats-server
 // with file storage, redis-server with its append-only file, and a vendor that

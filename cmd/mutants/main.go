@@ -2,9 +2,9 @@
 // shows that some test fails for each. A rule whose removal fails no test is a
 // missing test. It takes a while; run it by hand:
 //
-//	go run ./worker/mutants            # all of them
-//	go run ./worker/mutants -run ack   # those whose name has "ack" in it
-//	go run ./worker/mutants -check     # only whether each still applies
+//	go run ./cmd/mutants            # all of them
+//	go run ./cmd/mutants -run ack   # those whose name has "ack" in it
+//	go run ./cmd/mutants -check     # only whether each still applies
 //
 // It ends with exit status 1 where a mutant survives or no longer applies.
 package main
