@@ -16,7 +16,7 @@ type Claim struct {
 	Owner     string // unique per delivery; made by Store.NewOwner
 	Verdict   Verdict
 	Left      time.Duration // Busy, Waiting
-	Attempts  int           // refusals so far
+	Refusals  int           // refusals so far
 	Waits     int           // waits so far, refused or not: the exponent of the next backoff
 	Result    []byte        // Final, Done
 	ResultSeq uint64        // Final, Done: stream sequence of the request whose result it is
@@ -78,7 +78,7 @@ func (c *Claim) record(state State) Record {
 		Seq:         c.First,
 		Expires:     c.Expires,
 		Attempt:     c.attempt,
-		Attempts:    c.Attempts,
+		Refusals:    c.Refusals,
 		Waits:       c.Waits,
 		Last:        c.Last,
 	}
@@ -86,7 +86,7 @@ func (c *Claim) record(state State) Record {
 
 // entry is what c knows, as Redis keeps it.
 func (c *Claim) entry(phase Phase) Entry {
-	e := Entry{Phase: phase, Attempt: c.attempt, Attempts: c.Attempts, Waits: c.Waits, Rev: c.revision(), Last: c.Last}
+	e := Entry{Phase: phase, Attempt: c.attempt, Refusals: c.Refusals, Waits: c.Waits, Rev: c.revision(), Last: c.Last}
 	if c.Verdict == InDoubt {
 		d := c.Doubt
 		e.Doubt = &d
@@ -158,11 +158,11 @@ func (s *Store) Claim(ctx context.Context, o Order, owner string, redelivered bo
 // again.
 func (s *Store) claim(ctx context.Context, c *Claim, redelivered bool) error {
 	c.leased(time.Now(), s.cfg.Lease)
-	hold, e, err := s.records.Claim(ctx, c.Order, c.Owner, s.cfg.Lease)
+	hold, e, err := s.cache.Claim(ctx, c.Order, c.Owner, s.cfg.Lease)
 	if err != nil {
 		return err
 	}
-	c.Attempts, c.Waits, c.attempt, c.Last = e.Attempts, e.Waits, e.Attempt, e.Last
+	c.Refusals, c.Waits, c.attempt, c.Last = e.Refusals, e.Waits, e.Attempt, e.Last
 	if hold != HoldOther {
 		c.first(e.Seq, e.Expires)
 	}
@@ -229,7 +229,7 @@ func (s *Store) dispute(ctx context.Context, c *Claim, e Entry) error {
 		c.Verdict, c.UsedWith = Conflict, r.Fingerprint
 		return nil
 	}
-	left, err := s.records.Forget(ctx, c.Order, c.Owner)
+	left, err := s.cache.Forget(ctx, c.Order, c.Owner)
 	if left > 0 { // the other will meet the journal soon
 		c.Verdict, c.Left = Busy, min(left, claimPause)
 	}
@@ -249,12 +249,12 @@ func (s *Store) consult(ctx context.Context, c *Claim, hold Hold, e Entry) error
 	}
 	if r.Fingerprint != c.Fingerprint {
 		c.Verdict, c.UsedWith = Conflict, r.Fingerprint
-		_, err := s.records.Forget(ctx, c.Order, c.Owner) // or the true order would meet our fingerprint
+		_, err := s.cache.Forget(ctx, c.Order, c.Owner) // or the true order would meet our fingerprint
 		return err
 	}
 	c.first(r.Seq, r.Expires)
-	c.attempt, c.Attempts, c.Waits = r.Attempt, max(r.Attempts, e.Attempts), max(r.Waits, e.Waits)
-	if e.Attempts <= r.Attempts {
+	c.attempt, c.Refusals, c.Waits = r.Attempt, max(r.Refusals, e.Refusals), max(r.Waits, e.Waits)
+	if e.Refusals <= r.Refusals {
 		c.Last = r.Last
 	}
 	switch r.State {
@@ -270,7 +270,7 @@ func (s *Store) consult(ctx context.Context, c *Claim, hold Hold, e Entry) error
 		c.Verdict = Ready
 		if left := time.Until(r.Due); left > 0 {
 			c.Verdict, c.Left = Waiting, left
-			return s.records.Park(ctx, c.owned(), c.Owner, c.entry(PhaseReady), left)
+			return s.cache.Park(ctx, c.owned(), c.Owner, c.entry(PhaseReady), left)
 		}
 	}
 	return nil

@@ -41,7 +41,7 @@ func (s *Store) foreign(ctx context.Context, c *Claim, e Entry) error {
 		c.Verdict = Foreign
 		return nil
 	}
-	return s.records.Adopt(ctx, c.Order, e.Account)
+	return s.cache.Adopt(ctx, c.Order, e.Account)
 }
 
 // giveBackForeign gives back what Redis did not know to be r's account's, under
@@ -51,6 +51,6 @@ func (s *Store) giveBackForeign(ctx context.Context, c *Claim, e Entry, r Record
 	o := c.owned()
 	o.Account = r.Account
 	e.Phase = PhaseClaimed
-	e.Attempt, e.Attempts, e.Waits, e.Rev = r.Attempt, c.Attempts, c.Waits, c.revision()
-	return s.records.Park(ctx, o, c.Owner, e, 0)
+	e.Attempt, e.Refusals, e.Waits, e.Rev = r.Attempt, c.Refusals, c.Waits, c.revision()
+	return s.cache.Park(ctx, o, c.Owner, e, 0)
 }

@@ -158,16 +158,16 @@ func (b bench) sentBy(o Order) *Claim {
 // die ends the lease of c, whose owner is dead.
 func (b bench) die(c *Claim) {
 	b.t.Helper()
-	b.ok(b.records.Renew(b.ctx(), c.Order, c.Owner, 0, time.Millisecond))
+	b.ok(b.cache.Renew(b.ctx(), c.Order, c.Owner, 0, time.Millisecond))
 	storetest.Eventually(b.t, "the lease lapses", func() bool {
-		e, ok, err := b.records.Look(b.ctx(), c.OutTradeNo)
+		e, ok, err := b.cache.Look(b.ctx(), c.OutTradeNo)
 		b.ok(err)
 		return ok && e.Left == 0
 	})
 }
 
 func TestRecordsAdopt(t *testing.T) {
-	eachRecords(t, func(t *testing.T, r Records, _ func()) {
+	eachRecords(t, func(t *testing.T, r Cache, _ func()) {
 		ctx := t.Context()
 		if e := mustHold(t, r, ofA, "1", long, HoldNew); e.Account != "a" {
 			t.Errorf("new entry %+v", e)

@@ -28,7 +28,7 @@ type Record struct {
 	Seq         uint64          `json:"seq"`               // stream sequence of the request
 	Expires     *time.Time      `json:"expires,omitempty"` // of that request; nil: never, or not known
 	Attempt     int             `json:"attempt,omitempty"`
-	Attempts    int             `json:"attempts,omitempty"`
+	Refusals    int             `json:"attempts,omitempty"`
 	Waits       int             `json:"waits,omitempty"`
 	SendBy      time.Time       `json:"sendBy,omitzero"`  // StateIntent
 	Over        time.Time       `json:"over,omitzero"`    // StateIntent: every request that was sent so far has ended by then; zero: not known

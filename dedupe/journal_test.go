@@ -34,9 +34,9 @@ func mustWrite(t *testing.T, j Journal, no string, r Record, rev uint64) uint64 
 
 func TestJournalCompareAndSet(t *testing.T) {
 	at := time.Date(2026, 11, 23, 10, 0, 0, 123e6, time.UTC)
-	intent := Record{State: StateIntent, Fingerprint: "f1", Owner: "a", Seq: 7, Attempt: 2, Attempts: 1, Waits: 1,
+	intent := Record{State: StateIntent, Fingerprint: "f1", Owner: "a", Seq: 7, Attempt: 2, Refusals: 1, Waits: 1,
 		SendBy: at.Add(3 * time.Second), Over: at.Add(13 * time.Second), Since: at, Open: true, Bought: true, Exists: true, Account: "a"}
-	ready := Record{State: StateReady, Fingerprint: "f1", Owner: "b", Seq: 7, Attempt: 2, Attempts: 2, Waits: 2, Due: at}
+	ready := Record{State: StateReady, Fingerprint: "f1", Owner: "b", Seq: 7, Attempt: 2, Refusals: 2, Waits: 2, Due: at}
 	final := Record{State: StateFinal, Fingerprint: "f1", Owner: "c", Seq: 7, Result: []byte(`{"message":"<ok> & é"}`)}
 	eachJournal(t, func(t *testing.T, j Journal) {
 		for _, no := range []string{"630000198311142676", "a.b", "*", ">", "$JS.API", "%2A"} {

@@ -27,7 +27,7 @@ func (s *Store) Look(ctx context.Context, outTradeNo string) (Known, error) {
 	var k Known
 	var both sync.WaitGroup
 	both.Go(func() {
-		e, ok, err := s.records.Look(ctx, outTradeNo)
+		e, ok, err := s.cache.Look(ctx, outTradeNo)
 		if k.RedisErr = err; err == nil && ok {
 			k.Redis = &e
 		}
@@ -79,7 +79,7 @@ func (s *Store) Settle(ctx context.Context, outTradeNo string, r Ruling) error {
 		Seq:         was.Seq,
 		Expires:     was.Expires,
 		Attempt:     was.Attempt,
-		Attempts:    was.Attempts,
+		Refusals:    was.Refusals,
 		Waits:       was.Waits,
 		Last:        was.Last,
 	}
@@ -114,14 +114,14 @@ func (k Known) Open(now time.Time, call time.Duration, bought bool) (Record, err
 	case k.Journal != nil:
 		return no("it waits for its next attempt, every earlier one is known not to have bought")
 	case inRedis: // the journal was lost, the doubt was not
-		r = Record{Fingerprint: e.Fingerprint, Account: e.Account, Seq: e.Seq, Expires: e.Expires, Attempt: e.Attempt, Attempts: e.Attempts, Waits: e.Waits, SendBy: e.Doubt.SendBy, Over: e.Doubt.Over, Since: e.Doubt.Since}
+		r = Record{Fingerprint: e.Fingerprint, Account: e.Account, Seq: e.Seq, Expires: e.Expires, Attempt: e.Attempt, Refusals: e.Refusals, Waits: e.Waits, SendBy: e.Doubt.SendBy, Over: e.Doubt.Over, Since: e.Doubt.Since}
 	case e.Attempt == 0 && e.Rev == 0:
 		return no("it was never sent")
 	default:
 		return no("no attempt of it is known to be open")
 	}
 	if e != nil && e.Fingerprint == r.Fingerprint {
-		r.Attempts = max(r.Attempts, e.Attempts) // a refusal while in doubt is noted in Redis alone
+		r.Refusals = max(r.Refusals, e.Refusals) // a refusal while in doubt is noted in Redis alone
 	}
 	over := r.Over
 	if over.IsZero() {

@@ -46,7 +46,7 @@ type memoryWritten struct {
 }
 
 var (
-	_ Records = (*Memory)(nil)
+	_ Cache = (*Memory)(nil)
 	_ Journal = (*Memory)(nil)
 )
 

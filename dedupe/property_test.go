@@ -219,10 +219,10 @@ func (p *player) send(c *Claim) {
 		switch {
 		case c.Verdict == InDoubt:
 			_ = p.twice(func() error { return p.store.Doubt(ctx, c, c.Doubt, 0) })
-		case c.Attempts == 1:
+		case c.Refusals == 1:
 			p.finish(c, failed, false)
 		default:
-			_ = p.twice(func() error { return p.store.Wait(ctx, c, c.Attempts+1, time.Second) })
+			_ = p.twice(func() error { return p.store.Wait(ctx, c, c.Refusals+1, time.Second) })
 		}
 	default: // ambiguous
 		if p.roll(2) == 1 {

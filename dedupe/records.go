@@ -23,7 +23,7 @@ type Entry struct {
 	Owner       string        `json:"owner,omitempty"`    // who holds it; empty: nobody
 	Left        time.Duration `json:"left,omitempty"`     // of the lease if there is an owner, else until it is due; never negative
 	Attempt     int           `json:"attempt,omitempty"`  // number of the newest intent
-	Attempts    int           `json:"attempts,omitempty"` // refusals so far
+	Refusals    int           `json:"attempts,omitempty"` // refusals so far
 	Waits       int           `json:"waits,omitempty"`    // waits so far
 	Rev         uint64        `json:"rev,omitempty"`      // journal revision; 0: none known
 	Seq         uint64        `json:"seq,omitempty"`      // stream sequence of the request
@@ -50,10 +50,10 @@ const (
 	HoldForeign Hold = "foreign" // nobody holds it and it is due, but it belongs to another account; it is not ours
 )
 
-// Records is the fast memory. Every operation is atomic, goes by the store's
+// Cache is the fast memory. Every operation is atomic, goes by the store's
 // own clock, and is safe to repeat after a lost reply. What it knows may be
 // lost at any moment; its errors mean "unknown", never "no".
-type Records interface {
+type Cache interface {
 	// Claim takes o for owner if nobody holds it and it is due, and reports
 	// what it found there. It changes no Phase but none to PhaseClaimed.
 	Claim(ctx context.Context, o Order, owner string, lease time.Duration) (Hold, Entry, error)

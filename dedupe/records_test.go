@@ -18,13 +18,13 @@ var (
 const long = time.Hour // a lease or delay that no test outlives
 
 // eachRecords runs the suite over every Records there is.
-func eachRecords(t *testing.T, test func(t *testing.T, r Records, wipe func())) {
+func eachRecords(t *testing.T, test func(t *testing.T, r Cache, wipe func())) {
 	t.Run("memory", func(t *testing.T) { m := NewMemory(); test(t, m, m.ForgetAll) })
 	t.Run("miniredis", func(t *testing.T) { c := miniRedis(t); test(t, NewRedis(c, testDeployment), flush(t, c)) })
 	t.Run("redis", func(t *testing.T) { c := realRedis(t); test(t, NewRedis(c, testDeployment), flush(t, c)) })
 }
 
-func mustHold(t *testing.T, r Records, o Order, owner string, lease time.Duration, want Hold) Entry {
+func mustHold(t *testing.T, r Cache, o Order, owner string, lease time.Duration, want Hold) Entry {
 	t.Helper()
 	got, e, err := r.Claim(t.Context(), o, owner, lease)
 	if err != nil || got != want {
@@ -41,7 +41,7 @@ func mustDo(t *testing.T, err, want error) {
 }
 
 // untilHold claims again until the lease or the delay before is over.
-func untilHold(t *testing.T, r Records, owner string, want Hold) (e Entry) {
+func untilHold(t *testing.T, r Cache, owner string, want Hold) (e Entry) {
 	t.Helper()
 	storetest.Eventually(t, "claim by "+owner+" finds "+string(want), func() bool {
 		hold, got, err := r.Claim(t.Context(), testOrder, owner, long)
@@ -55,7 +55,7 @@ func untilHold(t *testing.T, r Records, owner string, want Hold) (e Entry) {
 }
 
 func TestRecordsClaim(t *testing.T) {
-	eachRecords(t, func(t *testing.T, r Records, _ func()) {
+	eachRecords(t, func(t *testing.T, r Cache, _ func()) {
 		e := mustHold(t, r, testOrder, "a", long, HoldNew)
 		if e.Phase != PhaseClaimed || e.Owner != "a" || e.Fingerprint != "f1" || e.Seq != 7 || e.Left <= 0 || e.Left > long {
 			t.Errorf("new entry %+v", e)
@@ -69,7 +69,7 @@ func TestRecordsClaim(t *testing.T) {
 }
 
 func TestRecordsLeaseLapses(t *testing.T) {
-	eachRecords(t, func(t *testing.T, r Records, _ func()) {
+	eachRecords(t, func(t *testing.T, r Cache, _ func()) {
 		mustHold(t, r, testOrder, "a", time.Millisecond, HoldNew)
 		if e := untilHold(t, r, "b", HoldLapsed); e.Phase != PhaseClaimed || e.Owner != "b" {
 			t.Errorf("entry %+v", e)
@@ -87,7 +87,7 @@ func TestRecordsLeaseLapses(t *testing.T) {
 }
 
 func TestRecordsOwnLapsedLeaseIsStillOurs(t *testing.T) {
-	eachRecords(t, func(t *testing.T, r Records, _ func()) {
+	eachRecords(t, func(t *testing.T, r Cache, _ func()) {
 		mustHold(t, r, testOrder, "a", time.Millisecond, HoldNew)
 		storetest.Eventually(t, "the lease lapses", func() bool {
 			e, _, err := r.Look(t.Context(), testOrder.OutTradeNo)
@@ -102,12 +102,12 @@ func TestRecordsPark(t *testing.T) {
 	since := time.Date(2026, 11, 23, 10, 0, 0, 5e6, time.UTC)
 	doubt := &Doubt{Attempt: 3, SendBy: since.Add(time.Second), Over: since.Add(time.Minute), Since: since, Bought: true, Exists: true, Asked: 4, Missing: true, Noticed: true}
 	for name, parked := range map[string]Entry{
-		"ready":   {Phase: PhaseReady, Attempt: 2, Attempts: 1, Waits: 2, Rev: 1<<53 + 1},
-		"doubt":   {Phase: PhaseDoubt, Attempt: 3, Attempts: 1, Waits: 1, Rev: 5, Doubt: doubt},
+		"ready":   {Phase: PhaseReady, Attempt: 2, Refusals: 1, Waits: 2, Rev: 1<<53 + 1},
+		"doubt":   {Phase: PhaseDoubt, Attempt: 3, Refusals: 1, Waits: 1, Rev: 5, Doubt: doubt},
 		"claimed": {Phase: PhaseClaimed},
 	} {
 		t.Run(name, func(t *testing.T) {
-			eachRecords(t, func(t *testing.T, r Records, _ func()) {
+			eachRecords(t, func(t *testing.T, r Cache, _ func()) {
 				mustHold(t, r, testOrder, "a", long, HoldNew)
 				mustDo(t, r.Park(t.Context(), testOrder, "a", parked, long), nil)
 				if e := mustHold(t, r, testOrder, "b", long, HoldEarly); e.Left <= 0 || e.Left > long {
@@ -129,7 +129,7 @@ func TestRecordsPark(t *testing.T) {
 }
 
 func TestRecordsRememberNeverChangesAFinal(t *testing.T) {
-	eachRecords(t, func(t *testing.T, r Records, _ func()) {
+	eachRecords(t, func(t *testing.T, r Cache, _ func()) {
 		mustHold(t, r, testOrder, "a", long, HoldNew)
 		result := []byte(`{"status":"succeeded"}`)
 		mustDo(t, r.Remember(t.Context(), testOrder, result, long), nil)
@@ -164,7 +164,7 @@ func TestRecordsFinalsExpireOthersDoNot(t *testing.T) {
 	}
 	t.Run("memory", func(t *testing.T) {
 		m, now := NewMemory(), time.Now()
-		r := Records(m)
+		r := Cache(m)
 		m.SetClock(func() time.Time { return now })
 		mustDo(t, r.Remember(t.Context(), testOrder, nil, long), nil)
 		mustHold(t, r, testOrder, "a", long, HoldFinal)
@@ -174,7 +174,7 @@ func TestRecordsFinalsExpireOthersDoNot(t *testing.T) {
 }
 
 func TestRecordsForget(t *testing.T) {
-	eachRecords(t, func(t *testing.T, r Records, wipe func()) {
+	eachRecords(t, func(t *testing.T, r Cache, wipe func()) {
 		forget := func(o Order, owner string, wantLeft bool) {
 			t.Helper()
 			left, err := r.Forget(t.Context(), o, owner)
@@ -202,7 +202,7 @@ func TestRecordsForget(t *testing.T) {
 }
 
 func TestRecordsWiped(t *testing.T) {
-	eachRecords(t, func(t *testing.T, r Records, wipe func()) {
+	eachRecords(t, func(t *testing.T, r Cache, wipe func()) {
 		mustHold(t, r, testOrder, "a", long, HoldNew)
 		wipe()
 		if _, ok, err := r.Look(t.Context(), testOrder.OutTradeNo); ok || err != nil {
@@ -221,7 +221,7 @@ func TestRecordsWiped(t *testing.T) {
 }
 
 func TestRecordsOddNumbers(t *testing.T) {
-	eachRecords(t, func(t *testing.T, r Records, _ func()) {
+	eachRecords(t, func(t *testing.T, r Cache, _ func()) {
 		for _, no := range []string{"*", "a>b", "{x}", "%", `"'\`, "x:y"} {
 			o := Order{OutTradeNo: no, Fingerprint: "f", Seq: 1}
 			mustHold(t, r, o, "a", long, HoldNew)
@@ -242,7 +242,7 @@ func TestRedisUnreadableIsReplaced(t *testing.T) {
 		if hold, _, err := r.Claim(t.Context(), testOrder, "b", long); hold != HoldBusy || err != nil {
 			t.Errorf("%s = %q, and its owner at work: %q, %v", field, value, hold, err)
 		}
-		if e := mustHold(t, r, testOrder, "a", long, HoldNew); e.Replaced == "" || e.Attempts != 0 {
+		if e := mustHold(t, r, testOrder, "a", long, HoldNew); e.Replaced == "" || e.Refusals != 0 {
 			t.Errorf("%s = %q: %+v", field, value, e)
 		}
 		flush(t, c)()

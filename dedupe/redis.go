@@ -193,7 +193,7 @@ type redisRecords struct {
 // a script again after a lost reply (0 means 3 times). Every script here is
 // safe against that, but a time-out would last up to four times as long.
 // The server's maxmemory-policy must be noeviction.
-func NewRedis(client redis.UniversalClient, deployment string) Records {
+func NewRedis(client redis.UniversalClient, deployment string) Cache {
 	single, ok := client.(*redis.Client) // in a Cluster one node that is away would hold up what goes to the others
 	if !ok {
 		return redisRecords{client: client, deployment: deployment}
@@ -348,7 +348,7 @@ func (r redisRecords) Park(ctx context.Context, o Order, owner string, e Entry, 
 		return fmt.Errorf("redis park: %w", err)
 	}
 	return owned("park", luaPark.Run(ctx, r.client, r.key(o.OutTradeNo), o.Fingerprint, owner, millis(delay), o.Seq,
-		string(e.Phase), e.Attempt, e.Attempts, e.Waits, e.Rev, doubt, last, o.Account, spelled(o.Expires)))
+		string(e.Phase), e.Attempt, e.Refusals, e.Waits, e.Rev, doubt, last, o.Account, spelled(o.Expires)))
 }
 
 func (r redisRecords) Remember(ctx context.Context, o Order, result []byte, ttl time.Duration) error {
@@ -443,7 +443,7 @@ func parseReply(v []any) (Hold, Entry, error) {
 		Fingerprint: text(3),
 		Owner:       text(4),
 		Attempt:     int(number(5)),
-		Attempts:    int(number(6)),
+		Refusals:    int(number(6)),
 		Waits:       int(number(7)),
 		Rev:         number(8),
 		Seq:         number(9),

@@ -46,7 +46,7 @@ func TestStoreConflictByAStaleLeader(t *testing.T) {
 		for _, e := range []Entry{{Phase: PhaseDoubt}, {Phase: PhaseClaimed, Rev: 5}, {Phase: PhaseReady}} {
 			other := wrong
 			other.OutTradeNo += "-" + string(e.Phase)
-			b.ok(b.records.Park(b.ctx(), other, "gone", e, 0))
+			b.ok(b.cache.Park(b.ctx(), other, "gone", e, 0))
 			late := other
 			late.Fingerprint, late.Seq = "f3", other.Seq+1
 			b.must(late, true, Conflict)

@@ -71,7 +71,7 @@ func (b bench) misused(err error) {
 // own clock the lease goes on, so that nothing but the stores can stop it.
 func (b bench) dying(o Order, redelivered bool, want Verdict) *Claim {
 	b.t.Helper()
-	dying := bench{New(b.records, b.journal, nil, Config{Lease: time.Millisecond, FinalTTL: long}), b.wipe, b.t}
+	dying := bench{New(b.cache, b.journal, nil, Config{Lease: time.Millisecond, FinalTTL: long}), b.wipe, b.t}
 	c := dying.must(o, redelivered, want)
 	storetest.Eventually(b.t, "the lease lapses", func() bool {
 		k, err := b.Look(b.ctx(), o.OutTradeNo)
@@ -139,20 +139,20 @@ func TestStoreRefusedWaitsAndGoesOn(t *testing.T) {
 				want = Fresh
 			}
 			c := b.must(testOrder, n > 1, want)
-			if c.Attempts != n-1 || c.Waits != n-1 {
-				t.Errorf("claim %d: attempts %d, waits %d", n, c.Attempts, c.Waits)
+			if c.Refusals != n-1 || c.Waits != n-1 {
+				t.Errorf("claim %d: attempts %d, waits %d", n, c.Refusals, c.Waits)
 			}
 			b.ok(b.Intent(b.ctx(), c, time.Now(), time.Now()))
 			if c.Doubt.Attempt != n {
 				t.Errorf("attempt %d, want %d", c.Doubt.Attempt, n)
 			}
 			b.ok(b.Wait(b.ctx(), c, n, soon))
-			if r := b.record(); r.State != StateReady || r.Attempts != n || r.Waits != n || r.Attempt != n {
+			if r := b.record(); r.State != StateReady || r.Refusals != n || r.Waits != n || r.Attempt != n {
 				t.Errorf("journal %+v", r)
 			}
 		}
 		c := b.must(testOrder, true, Ready)
-		b.ok(b.Wait(b.ctx(), c, c.Attempts, long))
+		b.ok(b.Wait(b.ctx(), c, c.Refusals, long))
 		if c := b.must(testOrder, true, Waiting); c.Left <= 0 || c.Left > long {
 			t.Errorf("left %v", c.Left)
 		}
@@ -163,7 +163,7 @@ func TestStoreRefusedWaitsAndGoesOn(t *testing.T) {
 		}
 		b.must(testOrder, true, Waiting)
 		k, err := b.Look(b.ctx(), testOrder.OutTradeNo)
-		if err != nil || k.Redis.Attempts != 3 || k.Redis.Waits != 4 || k.Journal.Attempts != 3 || k.JournalRev != k.Redis.Rev {
+		if err != nil || k.Redis.Refusals != 3 || k.Redis.Waits != 4 || k.Journal.Refusals != 3 || k.JournalRev != k.Redis.Rev {
 			t.Errorf("known %+v, %v", k, err)
 		}
 	})
@@ -175,7 +175,7 @@ func TestStoreInDoubtIsSettledByTheLookup(t *testing.T) {
 		b.ok(b.Intent(b.ctx(), c, time.Now().Add(time.Hour), time.Now().Add(time.Hour)))
 		d := c.Doubt
 		d.Asked, d.Noticed = 2, true
-		c.Attempts, c.Waits = 4, 5
+		c.Refusals, c.Waits = 4, 5
 		b.ok(b.Doubt(b.ctx(), c, d, long))
 		b.must(testOrder, true, Waiting)
 		b.wipe()
@@ -183,17 +183,17 @@ func TestStoreInDoubtIsSettledByTheLookup(t *testing.T) {
 		if c.Doubt.Attempt != 1 || !c.Doubt.SendBy.Equal(d.SendBy) || !c.Doubt.Since.Equal(d.Since) || c.Doubt.Asked != 0 {
 			t.Errorf("doubt from the journal %+v, was %+v", c.Doubt, d)
 		}
-		c.Attempts, c.Waits = 4, 5
+		c.Refusals, c.Waits = 4, 5
 		b.ok(b.Doubt(b.ctx(), c, d, soon))
 		c = b.must(testOrder, true, InDoubt)
-		if c.Doubt != d || c.Attempts != 4 || c.Waits != 5 {
+		if c.Doubt != d || c.Refusals != 4 || c.Waits != 5 {
 			t.Errorf("claim %+v, want doubt %+v", c, d)
 		}
 		_, err := b.Finish(b.ctx(), c, failed, false)
 		b.misused(err)
 		b.misused(b.Wait(b.ctx(), c, 1, soon))
 		b.ok(b.Disprove(b.ctx(), c))
-		if c.Verdict != Ready || c.Doubt != (Doubt{}) || c.Attempts != 4 {
+		if c.Verdict != Ready || c.Doubt != (Doubt{}) || c.Refusals != 4 {
 			t.Errorf("after the proof %+v", c)
 		}
 		b.must(testOrder, true, Busy)
@@ -223,7 +223,7 @@ func TestStoreResendKeepsTheOldDoubt(t *testing.T) {
 		_, err := b.Finish(b.ctx(), c, failed, false)
 		b.misused(err)
 		// The owner dies: Missing was about attempt 1 and proves nothing now.
-		dead := bench{New(b.records, b.journal, nil, Config{Lease: time.Millisecond}), b.wipe, t}
+		dead := bench{New(b.cache, b.journal, nil, Config{Lease: time.Millisecond}), b.wipe, t}
 		b.ok(dead.Renew(b.ctx(), c))
 		storetest.Eventually(t, "the lease lapses", func() bool {
 			c, err = b.Claim(b.ctx(), testOrder, b.NewOwner(), true)
@@ -385,7 +385,7 @@ func TestStoreConflict(t *testing.T) {
 
 		// Redis remembers the wrong one as final.
 		b.wipe()
-		b.ok(b.records.Remember(b.ctx(), otherF, failed, long))
+		b.ok(b.cache.Remember(b.ctx(), otherF, failed, long))
 		if c := b.must(testOrder, false, Final); string(c.Result) != string(won) {
 			t.Errorf("result %s", c.Result)
 		}
@@ -412,7 +412,7 @@ func TestStoreConflictOfTheEarlier(t *testing.T) {
 			fresh.OutTradeNo += string(e.Phase) + strconv.FormatUint(e.Rev, 10)
 			other := fresh
 			other.Fingerprint, other.Seq = otherF.Fingerprint, otherF.Seq
-			b.ok(b.records.Park(b.ctx(), other, "gone", e, soon))
+			b.ok(b.cache.Park(b.ctx(), other, "gone", e, soon))
 			b.must(fresh, true, Conflict)
 		}
 		b.wipe()
@@ -471,7 +471,7 @@ func TestStoreJournalLost(t *testing.T) {
 		"died after the heartbeat": func(b bench, c *Claim) {
 			_, err := b.Finish(b.ctx(), c, won, true)
 			b.ok(err)
-			b.ok(bench{New(b.records, b.journal, nil, Config{Lease: time.Nanosecond}), b.wipe, t}.Renew(b.ctx(), c))
+			b.ok(bench{New(b.cache, b.journal, nil, Config{Lease: time.Nanosecond}), b.wipe, t}.Renew(b.ctx(), c))
 		},
 		"gave up publishing": func(b bench, c *Claim) {
 			_, err := b.Finish(b.ctx(), c, won, true)
@@ -513,7 +513,7 @@ func TestUnwritten(t *testing.T) {
 	}{
 		"nothing":            {day, time.Hour, HoldNew, died, Fresh, Doubt{}},
 		"died early":         {day, 23 * time.Hour, HoldLapsed, died, Fresh, Doubt{}},
-		"refusals":           {day, time.Hour, HoldLapsed, Entry{Phase: PhaseReady, Attempts: 1}, Ready, Doubt{}},
+		"refusals":           {day, time.Hour, HoldLapsed, Entry{Phase: PhaseReady, Refusals: 1}, Ready, Doubt{}},
 		"waits":              {day, time.Hour, HoldLapsed, Entry{Phase: PhaseReady, Waits: 1}, Ready, Doubt{}},
 		"a revision":         {day, time.Hour, HoldLapsed, Entry{Phase: PhaseReady, Attempt: 2, Rev: 5}, InDoubt, Doubt{Attempt: 2, SendBy: now, Since: now}},
 		"parked in doubt":    {day, time.Hour, HoldParked, Entry{Phase: PhaseDoubt, Attempt: 2, Rev: 5, Doubt: &notes}, InDoubt, notes},

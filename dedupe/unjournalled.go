@@ -75,7 +75,7 @@ func (s *Store) recordsLost(ctx context.Context, born time.Time) (bool, error) {
 		s.used.Store(true)
 		return true, nil
 	}
-	return false, s.records.Complete(ctx, born)
+	return false, s.cache.Complete(ctx, born)
 }
 
 // published looks for the order's final event, which may be all that is left of
@@ -92,7 +92,7 @@ func (s *Store) published(ctx context.Context, c *Claim) (bool, error) {
 	}
 	if f.Fingerprint != "" && f.Fingerprint != c.Fingerprint {
 		c.Verdict, c.UsedWith = Conflict, f.Fingerprint
-		_, err := s.records.Forget(ctx, c.Order, c.Owner)
+		_, err := s.cache.Forget(ctx, c.Order, c.Owner)
 		return true, err
 	}
 	c.first(f.Seq, nil)
@@ -145,7 +145,7 @@ func unwritten(hold Hold, e Entry, outlived bool, now time.Time) (Verdict, Doubt
 		return InDoubt, *e.Doubt
 	case e.Doubt != nil || e.Rev != 0 || outlived:
 		return InDoubt, unknownAttempt(e, now)
-	case e.Attempts > 0 || e.Waits > 0:
+	case e.Refusals > 0 || e.Waits > 0:
 		return Ready, Doubt{}
 	}
 	return Fresh, Doubt{}

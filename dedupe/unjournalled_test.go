@@ -28,7 +28,7 @@ func (p published) Used(context.Context) (bool, error) { return len(p) > 0, nil 
 
 // withResults is b beside a results stream.
 func (b bench) withResults(p published) bench {
-	b.Store = New(b.records, b.journal, p, b.cfg)
+	b.Store = New(b.cache, b.journal, p, b.cfg)
 	return b
 }
 
@@ -144,7 +144,7 @@ func TestStoreJournalMadeAnew(t *testing.T) {
 // dieQuietly ends the lease of c in a bubble.
 func (b bench) dieQuietly(c *Claim) {
 	b.t.Helper()
-	b.ok(b.records.Renew(b.ctx(), c.owned(), c.Owner, 0, time.Millisecond))
+	b.ok(b.cache.Renew(b.ctx(), c.owned(), c.Owner, 0, time.Millisecond))
 	time.Sleep(2 * time.Millisecond)
 }
 

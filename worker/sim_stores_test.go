@@ -14,7 +14,7 @@ type simRecords struct{ p *simProc }
 type simJournal struct{ p *simProc }
 
 var (
-	_ dedupe.Records = simRecords{}
+	_ dedupe.Cache = simRecords{}
 	_ dedupe.Journal = simJournal{}
 )
 

@@ -163,7 +163,7 @@ func (c *settleCmd) ruling(d doubtful, now time.Time) dedupe.Ruling {
 		if c.OrderID != nil {
 			p.OrderID = int64(*c.OrderID)
 		}
-		r.Result = worker.SettledResult(d.Order, p, d.open.Attempts, d.received, now)
+		r.Result = worker.SettledResult(d.Order, p, d.open.Refusals, d.received, now)
 	}
 	return r
 }
@@ -171,7 +171,7 @@ func (c *settleCmd) ruling(d doubtful, now time.Time) dedupe.Ruling {
 // question says what is about to happen.
 func (c *settleCmd) question(d doubtful, now time.Time) string {
 	order := fmt.Sprintf("Order %s: package %s for iccid %s, received %s; in doubt since %s (attempt %d, %s).\n", c.OutTradeNo, d.PackageCode, d.ICCID,
-		worker.Time{Time: d.received}, worker.Time{Time: d.open.Since}, d.open.Attempt, counted(d.open.Attempts, "refusal"))
+		worker.Time{Time: d.received}, worker.Time{Time: d.open.Since}, d.open.Attempt, counted(d.open.Refusals, "refusal"))
 	switch {
 	case c.Bought:
 		id := ""

@@ -120,7 +120,7 @@ func TestSettledCountsRefusals(t *testing.T) {
 	d.ok(store.Wait(t.Context(), c, 2, 0))
 	c = d.claim(store, "A", c.Seq)
 	d.ok(store.Intent(t.Context(), c, time.Now().Add(-time.Minute), time.Now().Add(-time.Minute)))
-	c.Attempts = 3 // as a resend that was refused
+	c.Refusals = 3 // as a resend that was refused
 	d.ok(store.Doubt(t.Context(), c, c.Doubt, time.Hour))
 	if status, _, errs := d.do("settle", "A", "--bought", "--order-number=N"); status != statusDone {
 		t.Fatal(errs)

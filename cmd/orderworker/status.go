@@ -205,14 +205,14 @@ func (r *report) look(k dedupe.Known, account string) {
 	foreign := func(theirs string) bool { return account != "" && theirs != "" && theirs != account }
 	if e := k.Redis; e != nil {
 		r.Redis = &redisView{
-			Phase: e.Phase, Owner: e.Owner, LeftMs: e.Left.Milliseconds(), Attempt: e.Attempt, Refusals: e.Attempts, Waits: e.Waits,
+			Phase: e.Phase, Owner: e.Owner, LeftMs: e.Left.Milliseconds(), Attempt: e.Attempt, Refusals: e.Refusals, Waits: e.Waits,
 			Revision: e.Rev, Seq: e.Seq, Doubt: e.Doubt,
 			Account: e.Account, Foreign: e.Phase == dedupe.PhaseDoubt && foreign(e.Account), Last: said(e.Last), Result: rawJSON(e.Result),
 		}
 	}
 	if j := k.Journal; j != nil {
 		r.Journal = &journalView{
-			Revision: k.JournalRev, State: j.State, Attempt: j.Attempt, Refusals: j.Attempts, Waits: j.Waits, Seq: j.Seq, Owner: j.Owner,
+			Revision: k.JournalRev, State: j.State, Attempt: j.Attempt, Refusals: j.Refusals, Waits: j.Waits, Seq: j.Seq, Owner: j.Owner,
 			SendBy: j.SendBy, Over: j.Over, Since: j.Since, Due: j.Due, Open: j.Open, Bought: j.Bought,
 			Account: j.Account, Foreign: j.State == dedupe.StateIntent && foreign(j.Account), Last: said(j.Last), Result: rawJSON(j.Result),
 		}
