@@ -46,7 +46,7 @@ func TestStoreRedisLost(t *testing.T) {
 		},
 		"in cluster": func(t *testing.T) (Cache, func()) {
 			c := realRedis(t)
-			return redisRecords{client: c, deployment: testDeployment}, flushOrders(t, c)
+			return redisCache{client: c, deployment: testDeployment}, flushOrders(t, c)
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -139,13 +139,13 @@ func TestStoreRedisLostAndNobodyAnswers(t *testing.T) {
 // The birth mark is written once, and noted as complete only where it is still the
 // one that was asked about.
 func TestRecordsBirthMark(t *testing.T) {
-	eachRecords(t, func(t *testing.T, r Cache, wipe func()) {
+	eachCache(t, func(t *testing.T, r Cache, wipe func()) {
 		n := 0
 		born := func() time.Time {
 			n++
 			o := testOrder
 			o.OutTradeNo += string(rune('a' + n))
-			return mustHold(t, r, o, "a", long, HoldNew).Born
+			return mustHold(t, r, o, "a", long, holdNew).Born
 		}
 		first := born()
 		if d := time.Since(first); d < -clockSkew || d > time.Minute {
@@ -185,7 +185,7 @@ func TestRedisBirthMarkUnreadable(t *testing.T) {
 	} {
 		flush(t, c)()
 		mustDo(t, spoil(), nil)
-		if e := mustHold(t, r, testOrder, "a", long, HoldNew); time.Since(e.Born) > time.Minute {
+		if e := mustHold(t, r, testOrder, "a", long, holdNew); time.Since(e.Born) > time.Minute {
 			t.Errorf("%s: born at %v", name, e.Born)
 		}
 	}

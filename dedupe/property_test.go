@@ -114,9 +114,9 @@ func step1(p *player, op string, act func() error) error {
 	return nil
 }
 
-func (s stepped) Claim(ctx context.Context, o Order, owner string, lease time.Duration) (h Hold, e Entry, err error) {
-	err = step1(s.p, "claim", func() error { h, e, err = s.Memory.Claim(ctx, o, owner, lease); return err })
-	return h, e, err
+func (s stepped) Claim(ctx context.Context, o Order, owner string, lease time.Duration) (e Entry, taken bool, err error) {
+	err = step1(s.p, "claim", func() error { e, taken, err = s.Memory.Claim(ctx, o, owner, lease); return err })
+	return e, taken, err
 }
 
 func (s stepped) Renew(ctx context.Context, o Order, owner string, rev uint64, lease time.Duration) error {

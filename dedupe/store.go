@@ -23,7 +23,7 @@ type Config struct {
 // Store reads and writes what is known of orders: the journal, the results and
 // the cache. It is safe for concurrent use; a Claim is not (see there).
 type Store struct {
-	cache Cache
+	cache   Cache
 	journal Journal
 	results Results // nil: nothing is known there
 	cfg     Config
@@ -113,7 +113,7 @@ func (s *Store) Intent(ctx context.Context, c *Claim, sendBy, over time.Time) er
 		return wrap("intent", c, errOverdue)
 	}
 	c.sent = true
-	c.attempt = r.Attempt
+	c.Attempt = r.Attempt
 	c.Doubt = Doubt{Attempt: r.Attempt, SendBy: r.SendBy, Over: r.Over, Since: r.Since, Noticed: c.Doubt.Noticed}
 	return nil
 }
@@ -132,7 +132,7 @@ func (s *Store) Wait(ctx context.Context, c *Claim, attempts int, delay time.Dur
 	if err := s.put(ctx, c, r); err != nil {
 		return wrap("wait", c, err)
 	}
-	e := c.entry(PhaseReady)
+	e := c.entry(StateReady)
 	e.Refusals, e.Waits = r.Refusals, r.Waits
 	return wrap("wait", c, s.cache.Park(ctx, c.owned(), c.Owner, e, delay))
 }
@@ -166,7 +166,7 @@ func (s *Store) Doubt(ctx context.Context, c *Claim, d Doubt, next time.Duration
 	if !c.Verdict.open() {
 		return misuse("doubt", c, "is not open")
 	}
-	d.Attempt = cmp.Or(d.Attempt, c.attempt)
+	d.Attempt = cmp.Or(d.Attempt, c.Attempt)
 	if d.SendBy.IsZero() {
 		d.SendBy, d.Over = c.Doubt.SendBy, c.Doubt.Over
 	}
@@ -177,7 +177,7 @@ func (s *Store) Doubt(ctx context.Context, c *Claim, d Doubt, next time.Duration
 		}
 	}
 	c.Verdict, c.Doubt = InDoubt, d
-	return wrap("doubt", c, s.cache.Park(ctx, c.owned(), c.Owner, c.entry(PhaseDoubt), next))
+	return wrap("doubt", c, s.cache.Park(ctx, c.owned(), c.Owner, c.entry(StateInDoubt), next))
 }
 
 // Finish writes the result down and returns the one that now stands in the
@@ -238,28 +238,28 @@ func (s *Store) Release(ctx context.Context, c *Claim) error {
 	if !c.Verdict.Ours() {
 		return nil
 	}
-	phase := PhaseClaimed // Final: the next claim asks the journal
+	state := StateClaimed // Final: the next claim asks the journal
 	switch c.Verdict {
 	case InDoubt:
-		phase = PhaseDoubt
+		state = StateInDoubt
 	case Ready:
-		phase = PhaseReady
+		state = StateReady
 	case Fresh:
 		unsent, err := s.neverSent(ctx, c)
 		if err != nil {
 			return wrap("release", c, err)
 		}
 		if unsent {
-			phase = PhaseReady // for as long as Redis remembers, whatever the journal forgets
+			state = StateReady // for as long as Redis remembers, whatever the journal forgets
 		}
 	}
 	if c.tried && (c.Verdict == Fresh || c.Verdict == Ready) {
 		if err := s.put(ctx, c, c.record(StateReady)); err != nil {
 			return wrap("release", c, err)
 		}
-		phase = PhaseReady
+		state = StateReady
 	}
-	return wrap("release", c, s.cache.Park(ctx, c.owned(), c.Owner, c.entry(phase), 0))
+	return wrap("release", c, s.cache.Park(ctx, c.owned(), c.Owner, c.entry(state), 0))
 }
 
 // wrap names the act and the order; nil stays nil.

@@ -76,7 +76,7 @@ func (b bench) dying(o Order, redelivered bool, want Verdict) *Claim {
 	storetest.Eventually(b.t, "the lease lapses", func() bool {
 		k, err := b.Look(b.ctx(), o.OutTradeNo)
 		b.ok(err)
-		return k.Redis == nil || k.Redis.Left == 0
+		return k.Cache == nil || k.Cache.Left == 0
 	})
 	c.leased(time.Now(), long)
 	return c
@@ -163,7 +163,7 @@ func TestStoreRefusedWaitsAndGoesOn(t *testing.T) {
 		}
 		b.must(testOrder, true, Waiting)
 		k, err := b.Look(b.ctx(), testOrder.OutTradeNo)
-		if err != nil || k.Redis.Refusals != 3 || k.Redis.Waits != 4 || k.Journal.Refusals != 3 || k.JournalRev != k.Redis.Rev {
+		if err != nil || k.Cache.Refusals != 3 || k.Cache.Waits != 4 || k.Journal.Refusals != 3 || k.JournalRev != k.Cache.Rev {
 			t.Errorf("known %+v, %v", k, err)
 		}
 	})
@@ -406,10 +406,10 @@ func TestStoreConflictOfTheEarlier(t *testing.T) {
 		b.must(otherF, true, Conflict)
 
 		// Notes are more than a claim: the journal was lost, or its final is over.
-		for _, e := range []Entry{{Phase: PhaseDoubt}, {Phase: PhaseReady, Rev: 5}, {Phase: PhaseClaimed, Rev: 5}, {Phase: PhaseClaimed, Attempt: 1}} {
+		for _, e := range []Entry{{State: StateInDoubt}, {State: StateReady, Rev: 5}, {State: StateClaimed, Rev: 5}, {State: StateClaimed, Progress: Progress{Attempt: 1}}} {
 			b.wipe()
 			fresh := testOrder
-			fresh.OutTradeNo += string(e.Phase) + strconv.FormatUint(e.Rev, 10)
+			fresh.OutTradeNo += string(e.State) + strconv.FormatUint(e.Rev, 10)
 			other := fresh
 			other.Fingerprint, other.Seq = otherF.Fingerprint, otherF.Seq
 			b.ok(b.cache.Park(b.ctx(), other, "gone", e, soon))
@@ -495,48 +495,6 @@ func TestStoreJournalLost(t *testing.T) {
 	}
 }
 
-func TestUnwritten(t *testing.T) {
-	now := time.Date(2026, 11, 23, 10, 0, 0, 0, time.UTC)
-	before := now.Add(-time.Hour)
-	notes := Doubt{Attempt: 2, SendBy: before, Since: before, Bought: true, Exists: true, Asked: 3, Missing: true, Noticed: true}
-	later := Doubt{Attempt: 2, SendBy: now, Since: before, Bought: true, Exists: true, Noticed: true}
-	unknown := Doubt{SendBy: now, Since: now}
-	died := Entry{Phase: PhaseClaimed}
-	day := Config{FinalTTL: 720 * time.Hour, JournalTTL: 24 * time.Hour}
-	for name, c := range map[string]struct {
-		cfg     Config
-		age     time.Duration // of the request; 0: not known
-		hold    Hold
-		entry   Entry
-		verdict Verdict
-		doubt   Doubt
-	}{
-		"nothing":            {day, time.Hour, HoldNew, died, Fresh, Doubt{}},
-		"died early":         {day, 23 * time.Hour, HoldLapsed, died, Fresh, Doubt{}},
-		"refusals":           {day, time.Hour, HoldLapsed, Entry{Phase: PhaseReady, Refusals: 1}, Ready, Doubt{}},
-		"waits":              {day, time.Hour, HoldLapsed, Entry{Phase: PhaseReady, Waits: 1}, Ready, Doubt{}},
-		"a revision":         {day, time.Hour, HoldLapsed, Entry{Phase: PhaseReady, Attempt: 2, Rev: 5}, InDoubt, Doubt{Attempt: 2, SendBy: now, Since: now}},
-		"parked in doubt":    {day, time.Hour, HoldParked, Entry{Phase: PhaseDoubt, Attempt: 2, Rev: 5, Doubt: &notes}, InDoubt, notes},
-		"died in doubt":      {day, time.Hour, HoldLapsed, Entry{Phase: PhaseDoubt, Attempt: 2, Rev: 5, Doubt: &notes}, InDoubt, later},
-		"stepped aside":      {day, time.Hour, HoldParked, Entry{Phase: PhaseClaimed, Attempt: 2, Doubt: &notes}, InDoubt, later},
-		"older than a final": {day, 24 * time.Hour, HoldLapsed, died, InDoubt, unknown},
-		"the same, wiped":    {day, 24 * time.Hour, HoldNew, died, InDoubt, unknown},
-		"age unknown":        {day, 0, HoldLapsed, died, Fresh, Doubt{}},
-		"finals as in Redis": {Config{FinalTTL: 48 * time.Hour}, 47 * time.Hour, HoldLapsed, died, Fresh, Doubt{}},
-		"older than those":   {Config{FinalTTL: 48 * time.Hour}, 48 * time.Hour, HoldLapsed, died, InDoubt, unknown},
-		"finals stay":        {Config{}, 9999 * time.Hour, HoldLapsed, died, Fresh, Doubt{}},
-	} {
-		o := testOrder
-		if c.age > 0 {
-			o.Stored = now.Add(-c.age)
-		}
-		outlived := New(nil, nil, nil, c.cfg).outlived(o, now)
-		if v, d := unwritten(c.hold, c.entry, outlived, now); v != c.verdict || d != c.doubt {
-			t.Errorf("%s: %q %+v, want %q %+v", name, v, d, c.verdict, c.doubt)
-		}
-	}
-}
-
 func TestStoreSettle(t *testing.T) {
 	eachStore(t, func(b bench) {
 		no := testOrder.OutTradeNo
@@ -618,7 +576,7 @@ func TestStoreMisuse(t *testing.T) {
 		}
 		return nil
 	})
-	if k, err := b.Look(b.ctx(), testOrder.OutTradeNo); err == nil || k.Redis != nil {
+	if k, err := b.Look(b.ctx(), testOrder.OutTradeNo); err == nil || k.Cache != nil {
 		t.Errorf("look without Redis: %+v, %v", k, err)
 	}
 	if err := b.settle(testOrder.OutTradeNo, nil); err == nil || errors.Is(err, ErrNotInDoubt) {

@@ -39,15 +39,15 @@ func TestStoreFinalEventIsLooked(t *testing.T) {
 		no := testOrder.OutTradeNo
 		b = b.withResults(published{no: {Result: failed, Seq: 5, Fingerprint: "f1"}})
 		b.must(otherF, true, Conflict) // by the event alone
-		if k, err := b.Look(b.ctx(), no); err != nil || k.Redis != nil {
-			t.Errorf("a conflict left %+v, %v", k.Redis, err)
+		if k, err := b.Look(b.ctx(), no); err != nil || k.Cache != nil {
+			t.Errorf("a conflict left %+v, %v", k.Cache, err)
 		}
 		c := b.must(testOrder, true, Done)
 		if string(c.Result) != string(failed) || c.ResultSeq != 5 || c.First != 5 {
 			t.Errorf("claim %+v", c)
 		}
-		if k, err := b.Look(b.ctx(), no); err != nil || k.Redis == nil || k.Redis.Phase != PhaseFinal || k.Redis.Seq != 5 {
-			t.Errorf("remembered %+v, %v", k.Redis, err)
+		if k, err := b.Look(b.ctx(), no); err != nil || k.Cache == nil || k.Cache.State != StateFinal || k.Cache.Seq != 5 {
+			t.Errorf("remembered %+v, %v", k.Cache, err)
 		}
 		b = b.withResults(nil)
 		b.must(testOrder, false, Done)

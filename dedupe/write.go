@@ -148,7 +148,7 @@ func (s *Store) swap(ctx context.Context, c *Claim, r Record, over func(Record) 
 // the same.
 func (s *Store) stepAside(ctx context.Context, c *Claim, err error) {
 	if errors.Is(err, ErrLost) {
-		e := c.entry(PhaseClaimed)
+		e := c.entry(StateClaimed)
 		if e.Doubt == nil {
 			e.Doubt = &Doubt{} // somebody has a record: if the journal has none any more, it was lost
 		}

@@ -122,7 +122,7 @@ func (c *settleCmd) examine(ctx context.Context, v *servers) (doubtful, error) {
 	}
 	d := doubtful{open: open, seen: known.JournalRev}
 	seqs := []uint64{open.Seq}
-	if e := known.Redis; e != nil {
+	if e := known.Cache; e != nil {
 		if e.Owner == "" {
 			d.due = now.Add(e.Left)
 		}
