@@ -1,4 +1,4 @@
-package dedupe
+package dedupe_test
 
 import (
 	"context"
@@ -6,21 +6,27 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"orderworker/dedupe"
+	"orderworker/dedupe/dedupetest"
+	"orderworker/dedupe/redisstore"
 )
 
 // asked counts the questions to the journal and the results.
 type asked struct {
-	Journal
+	dedupe.Journal
 	published
 	n int
 }
 
-func (a *asked) Read(ctx context.Context, outTradeNo string) (Record, uint64, error) {
+func (a *asked) Read(ctx context.Context, outTradeNo string) (dedupe.Record, uint64, error) {
 	a.n++
 	return a.Journal.Read(ctx, outTradeNo)
 }
 
-func (a *asked) Final(ctx context.Context, outTradeNo string) (FinalEvent, bool, error) {
+func (a *asked) Final(ctx context.Context, outTradeNo string) (dedupe.FinalEvent, bool, error) {
 	a.n++
 	return a.published.Final(ctx, outTradeNo)
 }
@@ -34,56 +40,56 @@ func (a *asked) Used(ctx context.Context) (bool, error) {
 // again when its record in the journal has expired: only its event is left. Redis'
 // birth mark says that a new order may be an old one.
 func TestStoreRedisLost(t *testing.T) {
-	for name, open := range map[string]func(t *testing.T) (Cache, func()){
-		"memory": func(*testing.T) (Cache, func()) { m := NewMemory(); return m, m.ForgetAll },
-		"miniredis": func(t *testing.T) (Cache, func()) {
+	for name, open := range map[string]func(t *testing.T) (dedupe.Cache, func()){
+		"memory": func(*testing.T) (dedupe.Cache, func()) { m := dedupetest.NewMemory(); return m, m.ForgetAll },
+		"miniredis": func(t *testing.T) (dedupe.Cache, func()) {
 			c := miniRedis(t)
-			return NewRedis(c, testDeployment), flush(t, c)
+			return redisstore.NewCache(c, testDeployment), flush(t, c)
 		},
-		"redis": func(t *testing.T) (Cache, func()) {
+		"redis": func(t *testing.T) (dedupe.Cache, func()) {
 			c := realRedis(t)
-			return NewRedis(c, testDeployment), flush(t, c)
+			return redisstore.NewCache(c, testDeployment), flush(t, c)
 		},
-		"in cluster": func(t *testing.T) (Cache, func()) {
+		"in cluster": func(t *testing.T) (dedupe.Cache, func()) {
 			c := realRedis(t)
-			return redisCache{client: c, deployment: testDeployment}, flushOrders(t, c)
+			return redisstore.NewCache(struct{ redis.UniversalClient }{c}, testDeployment), flushOrders(t, c)
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			records, lose := open(t)
-			m := NewMemory()
+			m := dedupetest.NewMemory()
 			a := &asked{Journal: m, published: published{}}
-			b := bench{New(records, a, a, Config{Lease: long, FinalTTL: long, JournalTTL: long}), lose, t}
-			numbered := func(no string) Order { o := testOrder; o.OutTradeNo = no; return o }
-			c := b.must(testOrder, false, Fresh)
+			b := newBench(t, records, a, a, dedupe.Config{Lease: long, FinalTTL: long, JournalTTL: long}, lose)
+			numbered := func(no string) dedupe.Order { o := testOrder; o.OutTradeNo = no; return o }
+			c := b.must(testOrder, false, dedupe.Fresh)
 			b.ok(b.Intent(b.ctx(), c, time.Now(), time.Now()))
 			_, err := b.Finish(b.ctx(), c, won, true)
 			b.ok(err)
-			a.published[testOrder.OutTradeNo] = &FinalEvent{Result: won, Seq: testOrder.Seq}
+			a.published[testOrder.OutTradeNo] = &dedupe.FinalEvent{Result: won, Seq: testOrder.Seq}
 			b.ok(b.Remember(b.ctx(), c, won))
 			a.n = 0
-			b.must(numbered("second"), false, Fresh)
+			b.must(numbered("second"), false, dedupe.Fresh)
 			if clean := name != "in cluster"; clean && a.n != 0 || !clean && a.n != 2 {
 				t.Errorf("a clean order asked %d times", a.n)
 			}
 			m.ForgetJournal()
-			m.made = time.Time{}
+			m.SetJournalMade(time.Time{})
 			b.wipe()
 			again := testOrder
 			again.Seq = 1000
-			if c := b.must(again, false, Done); string(c.Result) != string(won) || c.ResultSeq != testOrder.Seq {
+			if c := b.must(again, false, dedupe.Done); string(c.Result) != string(won) || c.ResultSeq != testOrder.Seq {
 				t.Errorf("claim %+v", c)
 			}
-			b.must(again, false, Done)
+			b.must(again, false, dedupe.Done)
 			a.n = 0
-			b.must(numbered("third"), false, Fresh)
+			b.must(numbered("third"), false, dedupe.Fresh)
 			if a.n != 2 && name != "in cluster" {
 				t.Errorf("after the loss a new order asked %d times, want 2", a.n)
 			}
 			// Another process finds the same.
-			b.Store = New(records, a, a, b.cfg)
-			a.published["fourth"] = &FinalEvent{Result: failed, Seq: 3}
-			b.must(numbered("fourth"), false, Done)
+			b.Store = dedupe.New(records, a, a, b.cfg)
+			a.published["fourth"] = &dedupe.FinalEvent{Result: failed, Seq: 3}
+			b.must(numbered("fourth"), false, dedupe.Done)
 		})
 	}
 }
@@ -93,16 +99,16 @@ func TestStoreRedisLost(t *testing.T) {
 func TestStoreRedisLostLongAgo(t *testing.T) {
 	for ttl, want := range map[time.Duration]int{time.Hour: 0, 0: 1} {
 		synctest.Test(t, func(t *testing.T) {
-			m := NewMemory()
+			m := dedupetest.NewMemory()
 			a := &asked{Journal: m}
-			b := bench{New(m, a, nil, Config{Lease: time.Minute, FinalTTL: ttl}), m.ForgetAll, t}
+			b := newBench(t, m, a, nil, dedupe.Config{Lease: time.Minute, FinalTTL: ttl}, m.ForgetAll)
 			b.sentBy(testOrder)
 			b.wipe()
 			claim := func(no string) int {
 				a.n = 0
 				o := testOrder
 				o.OutTradeNo = no
-				b.must(o, false, Fresh)
+				b.must(o, false, dedupe.Fresh)
 				return a.n
 			}
 			if n := claim("1"); n != 1 {
@@ -112,7 +118,7 @@ func TestStoreRedisLostLongAgo(t *testing.T) {
 			if n := claim("2"); n != 1 {
 				t.Errorf("an hour later, clocks may differ: asked %d times", n)
 			}
-			time.Sleep(clockSkew + time.Second)
+			time.Sleep(dedupe.ClockSkew + time.Second)
 			if n := claim("3"); n != want {
 				t.Errorf("later: asked %d times, want %d", n, want)
 			}
@@ -123,14 +129,14 @@ func TestStoreRedisLostLongAgo(t *testing.T) {
 // Whether there was anything before has to be known: a claim does not guess it.
 func TestStoreRedisLostAndNobodyAnswers(t *testing.T) {
 	for _, op := range []string{"used", "used done", "complete", "complete done"} {
-		m := NewMemory()
-		b := bench{New(m, m, nil, Config{Lease: long}), m.ForgetAll, t}
+		m := dedupetest.NewMemory()
+		b := newBench(t, m, m, nil, dedupe.Config{Lease: long}, m.ForgetAll)
 		strikeOnce(m, op)
 		owner := b.NewOwner()
 		if c, err := b.Claim(b.ctx(), testOrder, owner, false); !errors.Is(err, errNoReply) {
 			t.Errorf("%s: %+v, %v", op, c, err)
 		}
-		if c, err := b.Claim(b.ctx(), testOrder, owner, false); err != nil || c.Verdict != Fresh {
+		if c, err := b.Claim(b.ctx(), testOrder, owner, false); err != nil || c.Verdict != dedupe.Fresh {
 			t.Errorf("%s, again: %+v, %v", op, c, err)
 		}
 	}
@@ -139,7 +145,7 @@ func TestStoreRedisLostAndNobodyAnswers(t *testing.T) {
 // The birth mark is written once, and noted as complete only where it is still the
 // one that was asked about.
 func TestRecordsBirthMark(t *testing.T) {
-	eachCache(t, func(t *testing.T, r Cache, wipe func()) {
+	eachCache(t, func(t *testing.T, r dedupe.Cache, wipe func()) {
 		n := 0
 		born := func() time.Time {
 			n++
@@ -148,7 +154,7 @@ func TestRecordsBirthMark(t *testing.T) {
 			return mustHold(t, r, o, "a", long, holdNew).Born
 		}
 		first := born()
-		if d := time.Since(first); d < -clockSkew || d > time.Minute {
+		if d := time.Since(first); d < -dedupe.ClockSkew || d > time.Minute {
 			t.Fatalf("born %v ago", d)
 		}
 		if again := born(); !again.Equal(first) {
@@ -176,8 +182,8 @@ func TestRecordsBirthMark(t *testing.T) {
 // A birth mark that is none is a loss.
 func TestRedisBirthMarkUnreadable(t *testing.T) {
 	c := realRedis(t)
-	r := NewRedis(c, testDeployment)
-	mark := OrderKey(testDeployment, "")
+	r := redisstore.NewCache(c, testDeployment)
+	mark := redisstore.OrderKey(testDeployment, "")
 	for name, spoil := range map[string]func() error{
 		"of another type": func() error { return c.Set(t.Context(), mark, "0", 0).Err() },
 		"not a number":    func() error { return c.HSet(t.Context(), mark, "born", "x").Err() },

@@ -1,9 +1,12 @@
-package dedupe
+package dedupe_test
 
 import (
 	"strings"
 	"testing"
 	"time"
+
+	"orderworker/dedupe"
+	"orderworker/dedupe/redisstore"
 )
 
 // Two deployments on one Redis that happen to use the same number buy their
@@ -12,18 +15,18 @@ func TestTwoDeploymentsOnOneRedis(t *testing.T) {
 	client := realRedis(t)
 	deployments := []bench{}
 	for _, name := range []string{"ORDERS", "ORDERS2"} {
-		records, journal := NewRedis(client, name), NewRedisJournal(client, name, long)
-		deployments = append(deployments, bench{New(records, journal, nil, Config{Lease: long, FinalTTL: long}), nil, t})
+		records, journal := redisstore.NewCache(client, name), redisstore.NewJournal(client, name, long)
+		deployments = append(deployments, newBench(t, records, journal, nil, dedupe.Config{Lease: long, FinalTTL: long}, nil))
 	}
 	for i, b := range deployments {
 		o := testOrder
 		o.Fingerprint += string(rune('0' + i))
-		c := b.must(o, true, Fresh)
+		c := b.must(o, true, dedupe.Fresh)
 		b.ok(b.Intent(b.ctx(), c, time.Now(), time.Now()))
 		_, err := b.Finish(b.ctx(), c, won, true)
 		b.ok(err)
 		b.ok(b.Remember(b.ctx(), c, won))
-		b.must(o, true, Done)
+		b.must(o, true, dedupe.Done)
 	}
 }
 
@@ -35,15 +38,15 @@ func TestRedisKeysWithoutADeployment(t *testing.T) {
 		client.HSet(t.Context(), key, "state", "final", "fingerprint", "f1", "result", "{}")
 	}
 	client.HSet(t.Context(), "journal:"+testOrder.OutTradeNo, "rev", "1", "data", `{"state":"final","fingerprint":"f1"}`)
-	b := bench{New(NewRedis(client, testDeployment), NewRedisJournal(client, testDeployment, long), nil, Config{Lease: long}), nil, t}
-	b.must(testOrder, true, Fresh)
+	b := newBench(t, redisstore.NewCache(client, testDeployment), redisstore.NewJournal(client, testDeployment, long), nil, dedupe.Config{Lease: long}, nil)
+	b.must(testOrder, true, dedupe.Fresh)
 }
 
 func TestOrderKey(t *testing.T) {
 	seen := map[string]bool{}
 	for _, deployment := range []string{"ORDERS", "A:order:B", "{A}", "A"} {
 		for _, no := range []string{"1", "B:order:1", "{1}", "order:1", "%7B1%7D"} {
-			key := OrderKey(deployment, no)
+			key := redisstore.OrderKey(deployment, no)
 			if seen[key] {
 				t.Errorf("two orders have the key %q", key)
 			}
@@ -53,7 +56,7 @@ func TestOrderKey(t *testing.T) {
 			}
 		}
 	}
-	if got := OrderKey(testDeployment, testOrder.OutTradeNo); got != testKey {
+	if got := redisstore.OrderKey(testDeployment, testOrder.OutTradeNo); got != testKey {
 		t.Errorf("key %q, want %q", got, testKey)
 	}
 }

@@ -1,9 +1,10 @@
-package dedupe
+package dedupe_test
 
 import (
-	"sync/atomic"
 	"testing"
 	"time"
+
+	"orderworker/dedupe"
 )
 
 // An order of which the vendor said that it exists is never sent again and never
@@ -19,7 +20,7 @@ func TestStoreExistsSurvives(t *testing.T) {
 			if wiped {
 				b.wipe()
 			}
-			c = b.must(testOrder, true, InDoubt)
+			c = b.must(testOrder, true, dedupe.InDoubt)
 			if !c.Doubt.Exists || c.Doubt.Bought {
 				t.Errorf("doubt %+v, wiped: %v", c.Doubt, wiped)
 			}
@@ -28,10 +29,10 @@ func TestStoreExistsSurvives(t *testing.T) {
 			b.ok(b.Doubt(b.ctx(), c, c.Doubt, soon))
 		}
 		b.ok(b.settle(testOrder.OutTradeNo, nil))
-		c = b.must(testOrder, true, Ready)
+		c = b.must(testOrder, true, dedupe.Ready)
 		b.ok(b.Intent(b.ctx(), c, time.Now(), time.Now()))
 		b.ok(b.Doubt(b.ctx(), c, c.Doubt, soon))
-		if c := b.must(testOrder, true, InDoubt); c.Doubt.Exists {
+		if c := b.must(testOrder, true, dedupe.InDoubt); c.Doubt.Exists {
 			t.Errorf("doubt %+v of the next attempt", c.Doubt)
 		}
 	})
@@ -42,7 +43,7 @@ func TestStoreExistsAndBought(t *testing.T) {
 	eachStore(t, func(b bench) {
 		stale := b.sentBy(testOrder)
 		b.die(stale)
-		c := b.must(testOrder, true, InDoubt)
+		c := b.must(testOrder, true, dedupe.InDoubt)
 		d := c.Doubt
 		d.Bought = true
 		b.ok(b.Doubt(b.ctx(), c, d, soon))
@@ -62,7 +63,7 @@ func TestStoreExistsAndBought(t *testing.T) {
 // settings: the latest of them, and nothing where one of them is not known.
 func TestStoreWhenItIsOver(t *testing.T) {
 	eachStore(t, func(b bench) {
-		at := ceilMillis(time.Now())
+		at := dedupe.CeilMillis(time.Now())
 		want := func(sendBy, over time.Duration) {
 			t.Helper()
 			r := b.record()
@@ -70,25 +71,24 @@ func TestStoreWhenItIsOver(t *testing.T) {
 				t.Errorf("send by %v, over %v; want %v, %v", r.SendBy.Sub(at), r.Over.Sub(at), sendBy, over)
 			}
 		}
-		c := b.must(testOrder, false, Fresh)
+		c := b.must(testOrder, false, dedupe.Fresh)
 		b.ok(b.Intent(b.ctx(), c, at, at.Add(time.Hour)))
 		want(0, time.Hour)
-		b.ok(b.Doubt(b.ctx(), c, Doubt{}, soon)) // remembers it
+		b.ok(b.Doubt(b.ctx(), c, dedupe.Doubt{}, soon)) // remembers it
 		if k, err := b.Look(b.ctx(), testOrder.OutTradeNo); err != nil || !k.Cache.Doubt.Over.Equal(at.Add(time.Hour)) {
 			t.Errorf("redis %+v, %v", k.Cache.Doubt, err)
 		}
 		b.wipe()
-		c = b.must(testOrder, true, InDoubt)
+		c = b.must(testOrder, true, dedupe.InDoubt)
 		if !c.Doubt.Over.Equal(at.Add(time.Hour)) {
 			t.Errorf("doubt %+v", c.Doubt)
 		}
 		b.ok(b.Intent(b.ctx(), c, at.Add(time.Minute), at.Add(2*time.Minute))) // sent again
 		want(time.Minute, time.Hour)
 		late, later := *c, *c
-		later.rev = new(atomic.Uint64) // knows nothing of what late writes
-		later.rev.Store(c.revision())
+		later.ForgetRevision() // it knows nothing of what late writes
 		b.wipe()
-		b.ok(b.Intent(b.ctx(), b.must(testOrder, true, InDoubt), at.Add(3*time.Minute), at.Add(2*time.Hour)))
+		b.ok(b.Intent(b.ctx(), b.must(testOrder, true, dedupe.InDoubt), at.Add(3*time.Minute), at.Add(2*time.Hour)))
 		d := late.Doubt
 		d.Exists = true
 		_ = b.Doubt(b.ctx(), &late, d, soon) // covers the newer intent

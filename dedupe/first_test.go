@@ -1,8 +1,10 @@
-package dedupe
+package dedupe_test
 
 import (
 	"testing"
 	"time"
+
+	"orderworker/dedupe"
 )
 
 // A duplicate that claims an unfinished order drives it on; the order stays the
@@ -11,38 +13,38 @@ func TestStoreOrderStaysTheFirstRequests(t *testing.T) {
 	second, third := testOrder, testOrder
 	second.Seq, third.Seq = 20, 30
 	eachStore(t, func(b bench) {
-		want := func(c *Claim) *Claim {
+		want := func(c *dedupe.Claim) *dedupe.Claim {
 			t.Helper()
 			if c.First != testOrder.Seq {
 				t.Fatalf("the order of request %d is %d's", testOrder.Seq, c.First)
 			}
 			return c
 		}
-		b.ok(b.Release(b.ctx(), want(b.must(testOrder, false, Fresh))))
-		c := want(b.must(second, false, Ready)) // by Redis alone
-		want(b.must(third, false, Busy))
+		b.ok(b.Release(b.ctx(), want(b.must(testOrder, false, dedupe.Fresh))))
+		c := want(b.must(second, false, dedupe.Ready)) // by Redis alone
+		want(b.must(third, false, dedupe.Busy))
 		b.die(c)
-		c = want(b.must(third, false, Fresh))
+		c = want(b.must(third, false, dedupe.Fresh))
 		b.wipe()
 		b.ok(b.Renew(b.ctx(), c)) // recreated
 		b.die(c)
-		c = want(b.must(second, true, Fresh))
+		c = want(b.must(second, true, dedupe.Fresh))
 		b.ok(b.Intent(b.ctx(), c, time.Now(), time.Now()))
 		b.ok(b.Wait(b.ctx(), c, 1, soon))
-		c = want(b.must(third, false, Ready))
+		c = want(b.must(third, false, dedupe.Ready))
 		b.ok(b.Intent(b.ctx(), c, time.Now(), time.Now()))
 		b.ok(b.Doubt(b.ctx(), c, c.Doubt, soon))
 		b.wipe()
-		c = want(b.must(second, true, InDoubt)) // by the journal alone
+		c = want(b.must(second, true, dedupe.InDoubt)) // by the journal alone
 		b.ok(b.Doubt(b.ctx(), c, c.Doubt, soon))
-		c = want(b.must(third, true, InDoubt))
+		c = want(b.must(third, true, dedupe.InDoubt))
 		_, err := b.Finish(b.ctx(), c, won, true)
 		b.ok(err)
 		if c.ResultSeq != testOrder.Seq {
 			t.Errorf("the result is request %d's", c.ResultSeq)
 		}
 		b.ok(b.Remember(b.ctx(), c, won))
-		if c := b.must(second, true, Done); c.ResultSeq != testOrder.Seq {
+		if c := b.must(second, true, dedupe.Done); c.ResultSeq != testOrder.Seq {
 			t.Errorf("the remembered result is request %d's", c.ResultSeq)
 		}
 	})
@@ -54,20 +56,20 @@ func TestStoreEarlierRequestIsTheFirst(t *testing.T) {
 	earlier := testOrder
 	earlier.Seq = 3
 	eachStore(t, func(b bench) {
-		b.ok(b.Release(b.ctx(), b.must(testOrder, false, Fresh)))
-		c := b.must(earlier, false, Ready)
+		b.ok(b.Release(b.ctx(), b.must(testOrder, false, dedupe.Fresh)))
+		c := b.must(earlier, false, dedupe.Ready)
 		if c.First != 3 {
 			t.Errorf("first %d, want 3", c.First)
 		}
 		b.ok(b.Intent(b.ctx(), c, time.Now(), time.Now()))
 		b.ok(b.Doubt(b.ctx(), c, c.Doubt, soon))
 		b.wipe()
-		if c := b.must(testOrder, false, Fresh); c.First != 7 { // nobody knows better yet
+		if c := b.must(testOrder, false, dedupe.Fresh); c.First != 7 { // nobody knows better yet
 			t.Errorf("first %d, want 7", c.First)
 		} else {
 			b.lost(b.Intent(b.ctx(), c, time.Now(), time.Now()))
 		}
-		if c := b.must(testOrder, true, InDoubt); c.First != 3 {
+		if c := b.must(testOrder, true, dedupe.InDoubt); c.First != 3 {
 			t.Errorf("first %d, want 3", c.First)
 		}
 	})
@@ -83,24 +85,24 @@ func TestStoreFirstRequestsExpires(t *testing.T) {
 		first.Expires = expires
 		second.Seq, second.Expires = 20, &later
 		eachStore(t, func(b bench) {
-			want := func(c *Claim) *Claim {
+			want := func(c *dedupe.Claim) *dedupe.Claim {
 				t.Helper()
 				if (c.Expires == nil) != (expires == nil) || expires != nil && !c.Expires.Equal(*expires) {
 					t.Fatalf("expires %v, want %v", c.Expires, expires)
 				}
 				return c
 			}
-			b.die(want(b.must(first, false, Fresh)))
-			c := want(b.must(second, false, Fresh))
+			b.die(want(b.must(first, false, dedupe.Fresh)))
+			c := want(b.must(second, false, dedupe.Fresh))
 			b.wipe()
 			b.ok(b.Renew(b.ctx(), c)) // recreated
 			b.die(c)
-			b.ok(b.Release(b.ctx(), want(b.must(second, true, Fresh))))
-			c = want(b.must(second, false, Ready)) // by Redis alone
+			b.ok(b.Release(b.ctx(), want(b.must(second, true, dedupe.Fresh))))
+			c = want(b.must(second, false, dedupe.Ready)) // by Redis alone
 			b.ok(b.Intent(b.ctx(), c, time.Now(), time.Now()))
 			b.ok(b.Doubt(b.ctx(), c, c.Doubt, soon))
 			b.wipe()
-			want(b.must(second, true, InDoubt)) // by the journal alone
+			want(b.must(second, true, dedupe.InDoubt)) // by the journal alone
 		})
 	}
 }
@@ -111,7 +113,7 @@ func TestStoreExpiresOutOfRange(t *testing.T) {
 	o := testOrder
 	o.Expires = &far
 	eachStore(t, func(b bench) {
-		c := b.must(o, false, Fresh)
+		c := b.must(o, false, dedupe.Fresh)
 		b.ok(b.Intent(b.ctx(), c, time.Now(), time.Now()))
 		b.ok(b.Doubt(b.ctx(), c, c.Doubt, soon))
 	})

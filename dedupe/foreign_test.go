@@ -1,15 +1,17 @@
-package dedupe
+package dedupe_test
 
 import (
 	"reflect"
 	"testing"
 	"time"
 
+	"orderworker/dedupe"
+	"orderworker/dedupe/dedupetest"
 	"orderworker/dedupe/storetest"
 )
 
 // under is o as a deployment of another account sees it.
-func under(o Order, account string) Order {
+func under(o dedupe.Order, account string) dedupe.Order {
 	o.Account = account
 	return o
 }
@@ -22,35 +24,38 @@ var (
 // An attempt of account A is neither looked up nor sent by account B, whatever
 // became of A's worker and of Redis; and nothing changes for A meanwhile.
 func TestStoreForeignAttempt(t *testing.T) {
-	for name, life := range map[string]func(b bench, c *Claim){
-		"parked":        func(b bench, c *Claim) { b.ok(b.Doubt(b.ctx(), c, c.Doubt, soon)) },
-		"parked, wiped": func(b bench, c *Claim) { b.ok(b.Doubt(b.ctx(), c, c.Doubt, soon)); b.wipe() },
-		"died":          func(b bench, c *Claim) { b.die(c) },
-		"died, wiped":   func(b bench, _ *Claim) { b.wipe() },
-		"bought":        func(b bench, c *Claim) { b.ok(b.Doubt(b.ctx(), c, Doubt{Bought: true}, soon)) },
-		"A looks at it": func(b bench, c *Claim) { b.ok(b.Doubt(b.ctx(), c, c.Doubt, soon)); b.die(b.must(ofA, true, InDoubt)) },
-		"B thought it new": func(b bench, _ *Claim) {
+	for name, life := range map[string]func(b bench, c *dedupe.Claim){
+		"parked":        func(b bench, c *dedupe.Claim) { b.ok(b.Doubt(b.ctx(), c, c.Doubt, soon)) },
+		"parked, wiped": func(b bench, c *dedupe.Claim) { b.ok(b.Doubt(b.ctx(), c, c.Doubt, soon)); b.wipe() },
+		"died":          func(b bench, c *dedupe.Claim) { b.die(c) },
+		"died, wiped":   func(b bench, _ *dedupe.Claim) { b.wipe() },
+		"bought":        func(b bench, c *dedupe.Claim) { b.ok(b.Doubt(b.ctx(), c, dedupe.Doubt{Bought: true}, soon)) },
+		"A looks at it": func(b bench, c *dedupe.Claim) {
+			b.ok(b.Doubt(b.ctx(), c, c.Doubt, soon))
+			b.die(b.must(ofA, true, dedupe.InDoubt))
+		},
+		"B thought it new": func(b bench, _ *dedupe.Claim) {
 			b.wipe()
-			b.lost(b.Intent(b.ctx(), b.must(ofB, false, Fresh), time.Now(), time.Now()))
+			b.lost(b.Intent(b.ctx(), b.must(ofB, false, dedupe.Fresh), time.Now(), time.Now()))
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			eachStore(t, func(b bench) {
-				c := b.must(ofA, false, Fresh)
+				c := b.must(ofA, false, dedupe.Fresh)
 				b.ok(b.Intent(b.ctx(), c, time.Now(), time.Now()))
 				life(b, c)
 				before := b.record()
 				known, err := b.Look(b.ctx(), ofB.OutTradeNo)
 				b.ok(err)
-				b.must(ofB, true, Foreign)
+				b.must(ofB, true, dedupe.Foreign)
 				if known.Cache == nil || known.Cache.Account != "a" { // then that is noted once
 					known, err = b.Look(b.ctx(), ofB.OutTradeNo)
 					b.ok(err)
 				}
-				foreign := b.must(ofB, true, Foreign)
+				foreign := b.must(ofB, true, dedupe.Foreign)
 				for _, act := range []error{
 					b.Intent(b.ctx(), foreign, time.Now(), time.Now()), b.Wait(b.ctx(), foreign, 1, soon), b.Disprove(b.ctx(), foreign),
-					b.Doubt(b.ctx(), foreign, Doubt{}, soon), b.Renew(b.ctx(), foreign),
+					b.Doubt(b.ctx(), foreign, dedupe.Doubt{}, soon), b.Renew(b.ctx(), foreign),
 				} {
 					b.misused(act)
 				}
@@ -66,14 +71,14 @@ func TestStoreForeignAttempt(t *testing.T) {
 				if got := b.record(); got.Owner != before.Owner || got.Account != "a" {
 					t.Errorf("journal %+v, was %+v", got, before)
 				}
-				c = b.must(ofA, true, InDoubt) // A was never kept waiting
-				b.must(ofB, true, Busy)
+				c = b.must(ofA, true, dedupe.InDoubt) // A was never kept waiting
+				b.must(ofB, true, dedupe.Busy)
 				_, err = b.Finish(b.ctx(), c, won, true)
 				b.ok(err)
 				b.ok(b.Remember(b.ctx(), c, won))
-				b.must(ofB, true, Done)
+				b.must(ofB, true, dedupe.Done)
 				b.wipe()
-				b.must(ofB, true, Final)
+				b.must(ofB, true, dedupe.Final)
 			})
 		})
 	}
@@ -82,42 +87,52 @@ func TestStoreForeignAttempt(t *testing.T) {
 // Nothing was bought under account A: B may send. The journal then has B's
 // account, and A's worker is the one that has to keep away.
 func TestStoreForeignNothingOpen(t *testing.T) {
-	for name, life := range map[string]func(b bench) Verdict{
-		"waits":    func(b bench) Verdict { b.ok(b.Wait(b.ctx(), b.sentBy(ofA), 1, soon)); return Ready },
-		"wiped":    func(b bench) Verdict { b.ok(b.Wait(b.ctx(), b.sentBy(ofA), 1, soon)); b.wipe(); return Ready },
-		"released": func(b bench) Verdict { b.ok(b.Release(b.ctx(), b.must(ofA, false, Fresh))); return Ready },
-		"died":     func(b bench) Verdict { b.die(b.must(ofA, false, Fresh)); return Fresh },
-		"disproved": func(b bench) Verdict {
-			b.ok(b.Doubt(b.ctx(), b.sentBy(ofA), Doubt{}, soon))
-			c := b.must(ofA, true, InDoubt)
+	for name, life := range map[string]func(b bench) dedupe.Verdict{
+		"waits": func(b bench) dedupe.Verdict { b.ok(b.Wait(b.ctx(), b.sentBy(ofA), 1, soon)); return dedupe.Ready },
+		"wiped": func(b bench) dedupe.Verdict {
+			b.ok(b.Wait(b.ctx(), b.sentBy(ofA), 1, soon))
+			b.wipe()
+			return dedupe.Ready
+		},
+		"released": func(b bench) dedupe.Verdict {
+			b.ok(b.Release(b.ctx(), b.must(ofA, false, dedupe.Fresh)))
+			return dedupe.Ready
+		},
+		"died": func(b bench) dedupe.Verdict { b.die(b.must(ofA, false, dedupe.Fresh)); return dedupe.Fresh },
+		"disproved": func(b bench) dedupe.Verdict {
+			b.ok(b.Doubt(b.ctx(), b.sentBy(ofA), dedupe.Doubt{}, soon))
+			c := b.must(ofA, true, dedupe.InDoubt)
 			b.ok(b.Disprove(b.ctx(), c))
 			b.die(c)
-			return Ready
+			return dedupe.Ready
 		},
-		"settled": func(b bench) Verdict {
-			b.ok(b.Doubt(b.ctx(), b.sentBy(ofA), Doubt{}, soon))
+		"settled": func(b bench) dedupe.Verdict {
+			b.ok(b.Doubt(b.ctx(), b.sentBy(ofA), dedupe.Doubt{}, soon))
 			b.ok(b.settle(ofA.OutTradeNo, nil))
-			if r := b.record(); r.State != StateReady || r.Account != "a" {
+			if r := b.record(); r.State != dedupe.StateReady || r.Account != "a" {
 				b.t.Errorf("settled as %+v", r)
 			}
-			return Ready
+			return dedupe.Ready
 		},
-		"no account": func(b bench) Verdict { b.ok(b.Doubt(b.ctx(), b.sentBy(testOrder), Doubt{}, soon)); return InDoubt },
+		"no account": func(b bench) dedupe.Verdict {
+			b.ok(b.Doubt(b.ctx(), b.sentBy(testOrder), dedupe.Doubt{}, soon))
+			return dedupe.InDoubt
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			eachStore(t, func(b bench) {
 				c := b.must(ofB, true, life(b))
-				if c.Verdict == InDoubt {
+				if c.Verdict == dedupe.InDoubt {
 					b.ok(b.Disprove(b.ctx(), c))
 				}
-				b.must(ofA, true, Busy)
+				b.must(ofA, true, dedupe.Busy)
 				b.ok(b.Intent(b.ctx(), c, time.Now(), time.Now()))
 				if r := b.record(); r.Account != "b" {
 					t.Errorf("journal %+v", r)
 				}
 				b.ok(b.Doubt(b.ctx(), c, c.Doubt, soon))
-				b.must(ofA, true, Foreign)
-				b.must(ofB, true, InDoubt)
+				b.must(ofA, true, dedupe.Foreign)
+				b.must(ofB, true, dedupe.InDoubt)
 			})
 		})
 	}
@@ -129,10 +144,10 @@ func TestStoreForeignFinalAndConflict(t *testing.T) {
 		c := b.sentBy(ofA)
 		_, err := b.Finish(b.ctx(), c, won, true)
 		b.ok(err)
-		b.must(under(otherF, "b"), true, Conflict)
+		b.must(under(otherF, "b"), true, dedupe.Conflict)
 		b.die(c)
-		b.must(under(otherF, "b"), true, Conflict)
-		if c := b.must(ofB, true, Final); string(c.Result) != string(won) || c.ResultBy != "a" {
+		b.must(under(otherF, "b"), true, dedupe.Conflict)
+		if c := b.must(ofB, true, dedupe.Final); string(c.Result) != string(won) || c.ResultBy != "a" {
 			t.Errorf("result %s of account %q", c.Result, c.ResultBy)
 		}
 	})
@@ -140,23 +155,23 @@ func TestStoreForeignFinalAndConflict(t *testing.T) {
 
 // With the journal lost, what Redis knows of another account's attempt counts.
 func TestStoreForeignJournalLost(t *testing.T) {
-	m := NewMemory()
-	b := bench{New(m, m, nil, Config{Lease: long}), m.loseRecords, t}
-	b.ok(b.Doubt(b.ctx(), b.sentBy(ofA), Doubt{}, soon))
+	m := dedupetest.NewMemory()
+	b := newBench(t, m, m, nil, dedupe.Config{Lease: long}, m.LoseRecords)
+	b.ok(b.Doubt(b.ctx(), b.sentBy(ofA), dedupe.Doubt{}, soon))
 	m.ForgetJournal()
-	b.must(ofB, true, Foreign)
-	b.must(ofA, true, InDoubt)
+	b.must(ofB, true, dedupe.Foreign)
+	b.must(ofA, true, dedupe.InDoubt)
 }
 
-func (b bench) sentBy(o Order) *Claim {
+func (b bench) sentBy(o dedupe.Order) *dedupe.Claim {
 	b.t.Helper()
-	c := b.must(o, false, Fresh)
+	c := b.must(o, false, dedupe.Fresh)
 	b.ok(b.Intent(b.ctx(), c, time.Now().Add(-time.Second), time.Now().Add(-time.Second)))
 	return c
 }
 
 // die ends the lease of c, whose owner is dead.
-func (b bench) die(c *Claim) {
+func (b bench) die(c *dedupe.Claim) {
 	b.t.Helper()
 	b.ok(b.cache.Renew(b.ctx(), c.Order, c.Owner, 0, time.Millisecond))
 	storetest.Eventually(b.t, "the lease lapses", func() bool {
@@ -167,7 +182,7 @@ func (b bench) die(c *Claim) {
 }
 
 func TestRecordsAdopt(t *testing.T) {
-	eachCache(t, func(t *testing.T, r Cache, _ func()) {
+	eachCache(t, func(t *testing.T, r dedupe.Cache, _ func()) {
 		ctx := t.Context()
 		mustHold(t, r, ofA, "1", long, holdNew)
 		if e := mustLook(t, r); e.Account != "a" {
@@ -175,10 +190,10 @@ func TestRecordsAdopt(t *testing.T) {
 		}
 		mustHold(t, r, ofB, "2", long, holdBusy)
 		mustDo(t, r.Adopt(ctx, ofB, "a"), nil) // held
-		mustDo(t, r.Park(ctx, ofA, "1", Entry{State: StateInDoubt, Progress: Progress{Attempt: 1}, Doubt: &Doubt{Attempt: 1}}, long), nil)
+		mustDo(t, r.Park(ctx, ofA, "1", dedupe.Entry{State: dedupe.StateInDoubt, Progress: dedupe.Progress{Attempt: 1}, Doubt: &dedupe.Doubt{Attempt: 1}}, long), nil)
 		mustDo(t, r.Adopt(ctx, ofB, "a"), nil) // not due
 		mustHold(t, r, ofB, "2", long, holdEarly)
-		mustDo(t, r.Park(ctx, ofA, "1", Entry{State: StateInDoubt, Progress: Progress{Attempt: 1}, Doubt: &Doubt{Attempt: 1}}, 0), nil)
+		mustDo(t, r.Park(ctx, ofA, "1", dedupe.Entry{State: dedupe.StateInDoubt, Progress: dedupe.Progress{Attempt: 1}, Doubt: &dedupe.Doubt{Attempt: 1}}, 0), nil)
 		for range 2 {
 			if e := mustHold(t, r, ofB, "2", long, holdForeign); e.Account != "a" || e.Owner != "" || e.Doubt == nil {
 				t.Errorf("foreign entry %+v", e)

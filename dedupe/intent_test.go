@@ -1,19 +1,22 @@
-package dedupe
+package dedupe_test
 
 import (
 	"context"
 	"errors"
 	"testing"
 	"time"
+
+	"orderworker/dedupe"
+	"orderworker/dedupe/dedupetest"
 )
 
 // lostReplies stores the first record and loses the reply, and counts revisions.
 type lostReplies struct {
-	Journal
+	dedupe.Journal
 	writes int
 }
 
-func (l *lostReplies) Write(ctx context.Context, outTradeNo string, r Record, rev uint64) (uint64, error) {
+func (l *lostReplies) Write(ctx context.Context, outTradeNo string, r dedupe.Record, rev uint64) (uint64, error) {
 	l.writes++
 	next, err := l.Journal.Write(ctx, outTradeNo, r, rev)
 	if l.writes == 1 && err == nil {
@@ -25,10 +28,10 @@ func (l *lostReplies) Write(ctx context.Context, outTradeNo string, r Record, re
 // An intent that is tried again after a lost reply is the same record: a worker
 // that wakes up late must not make its old intent look new.
 func TestStoreIntentIsTheSameRecordAgain(t *testing.T) {
-	m := NewMemory()
+	m := dedupetest.NewMemory()
 	journal := &lostReplies{Journal: m}
-	s := New(m, journal, nil, Config{Lease: time.Minute})
-	c, err := s.Claim(t.Context(), Order{OutTradeNo: "A", Fingerprint: "f", Seq: 1, Stored: time.Now()}, s.NewOwner(), false)
+	s := dedupe.New(m, journal, nil, dedupe.Config{Lease: time.Minute})
+	c, err := s.Claim(t.Context(), dedupe.Order{OutTradeNo: "A", Fingerprint: "f", Seq: 1, Stored: time.Now()}, s.NewOwner(), false)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -37,10 +40,10 @@ func TestStoreIntentIsTheSameRecordAgain(t *testing.T) {
 		t.Fatal("the reply was not lost")
 	}
 	first, rev, err := m.Read(t.Context(), "A")
-	if err != nil || first.State != StateIntent {
+	if err != nil || first.State != dedupe.StateIntent {
 		t.Fatalf("%+v, %v", first, err)
 	}
-	for !floorMillis(time.Now()).After(first.Since) { // the clock goes on
+	for !dedupe.FloorMillis(time.Now()).After(first.Since) { // the clock goes on
 	}
 	if err := s.Intent(t.Context(), c, sendBy, sendBy); err != nil {
 		t.Fatal(err)

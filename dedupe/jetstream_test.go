@@ -1,4 +1,4 @@
-package dedupe
+package dedupe_test
 
 import (
 	"context"
@@ -6,6 +6,9 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"orderworker/dedupe"
+	"orderworker/worker/natsio"
 
 	"github.com/nats-io/nats.go/jetstream"
 )
@@ -44,7 +47,7 @@ func TestSubjectToken(t *testing.T) {
 		"$JS":                "%24JS",
 		"\x00é":              "%00%C3%A9",
 	} {
-		if got := SubjectToken(in); got != want {
+		if got := dedupe.SubjectToken(in); got != want {
 			t.Errorf("SubjectToken(%q) = %q, want %q", in, got, want)
 		}
 	}
@@ -55,7 +58,7 @@ func FuzzSubjectToken(f *testing.F) {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, s string) {
-		token := SubjectToken(s)
+		token := dedupe.SubjectToken(s)
 		if strings.ContainsAny(token, ".*>$ \t\r\n\x00") || (token == "") != (s == "") {
 			t.Errorf("%q is not one token of a subject", token)
 		}
@@ -86,18 +89,6 @@ func unescape(t *testing.T, token string) string {
 	return b.String()
 }
 
-func TestAPIPrefix(t *testing.T) {
-	nc := natsServer(t).Conn()
-	plain, err1 := jetstream.New(nc)
-	domain, err2 := jetstream.NewWithDomain(nc, "hub")
-	prefix, err3 := jetstream.NewWithAPIPrefix(nc, "acc.JS.API")
-	for want, js := range map[string]jetstream.JetStream{"$JS.API.": plain, "$JS.hub.API.": domain, "acc.JS.API.": prefix} {
-		if got := apiPrefix(js); got != want {
-			t.Errorf("prefix %q, want %q (%v, %v, %v)", got, want, err1, err2, err3)
-		}
-	}
-}
-
 // What the journal refuses for good is not worth another try within seconds. A lost
 // compare-and-set is no such refusal.
 func TestJetStreamRefusesForGood(t *testing.T) {
@@ -110,21 +101,21 @@ func TestJetStreamRefusesForGood(t *testing.T) {
 		if _, err := js.CreateStream(t.Context(), cfg); err != nil {
 			t.Fatal(err)
 		}
-		j := NewJetStreamJournal(js, testStream, testSubject, time.Hour)
-		if _, err := j.Write(t.Context(), "1", Record{State: StateReady, Owner: "a"}, 0); !errors.Is(err, ErrBroken) {
+		j := natsio.NewJetStreamJournal(js, testStream, testSubject, time.Hour)
+		if _, err := j.Write(t.Context(), "1", dedupe.Record{State: dedupe.StateReady, Owner: "a"}, 0); !errors.Is(err, dedupe.ErrBroken) {
 			t.Errorf("%s: %v, want ErrBroken", name, err)
 		}
 	}
 	j, js := realJournal(t)
-	long := Record{State: StateReady, Owner: strings.Repeat("x", int(js.Conn().MaxPayload())+1)}
-	if _, err := j.Write(t.Context(), "1", long, 0); !errors.Is(err, ErrBroken) {
+	long := dedupe.Record{State: dedupe.StateReady, Owner: strings.Repeat("x", int(js.Conn().MaxPayload())+1)}
+	if _, err := j.Write(t.Context(), "1", long, 0); !errors.Is(err, dedupe.ErrBroken) {
 		t.Errorf("max_payload: %v, want ErrBroken", err)
 	}
-	wrong := NewJetStreamJournal(js, "OTHER", testSubject, time.Hour)
-	if _, err := wrong.Write(t.Context(), "1", Record{State: StateReady}, 0); !errors.Is(err, ErrBroken) {
+	wrong := natsio.NewJetStreamJournal(js, "OTHER", testSubject, time.Hour)
+	if _, err := wrong.Write(t.Context(), "1", dedupe.Record{State: dedupe.StateReady}, 0); !errors.Is(err, dedupe.ErrBroken) {
 		t.Errorf("another stream: %v, want ErrBroken", err)
 	}
-	if _, err := j.Write(t.Context(), "1", Record{State: StateReady}, 7); err == nil || errors.Is(err, ErrBroken) {
+	if _, err := j.Write(t.Context(), "1", dedupe.Record{State: dedupe.StateReady}, 7); err == nil || errors.Is(err, dedupe.ErrBroken) {
 		t.Errorf("wrong revision: %v", err)
 	}
 }

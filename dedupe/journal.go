@@ -47,10 +47,10 @@ type Journal interface {
 	Used(ctx context.Context) (bool, error)
 }
 
-// encode gives a record's one spelling, for comparison byte by byte. The Result,
+// Encode gives r's one spelling, for comparison byte by byte. The Result,
 // which must be compact JSON, goes in as it is: encoding/json would read it once
 // more for nothing.
-func encode(r Record) ([]byte, error) {
+func (r Record) Encode() ([]byte, error) {
 	result := r.Result
 	r.Result = nil
 	var b bytes.Buffer
@@ -67,8 +67,8 @@ func encode(r Record) ([]byte, error) {
 	return data, nil
 }
 
-// decode refuses a state it does not know: taking it for "nothing" could send twice.
-func decode(b []byte) (Record, error) {
+// DecodeRecord reads what Encode wrote. It refuses a state it does not know: taking it for "nothing" could send twice.
+func DecodeRecord(b []byte) (Record, error) {
 	var r Record
 	if err := json.Unmarshal(b, &r); err != nil {
 		return Record{}, fmt.Errorf("decode journal record: %w: %w", ErrBroken, err)

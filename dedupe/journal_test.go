@@ -1,4 +1,4 @@
-package dedupe
+package dedupe_test
 
 import (
 	"errors"
@@ -9,21 +9,25 @@ import (
 	"testing"
 	"time"
 
+	"orderworker/dedupe"
+	"orderworker/dedupe/dedupetest"
+	"orderworker/dedupe/redisstore"
+	"orderworker/worker/natsio"
+
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
-
 	"orderworker/dedupe/storetest"
 )
 
 // eachJournal runs the suite over every Journal there is.
-func eachJournal(t *testing.T, test func(t *testing.T, j Journal)) {
-	t.Run("memory", func(t *testing.T) { test(t, NewMemory()) })
-	t.Run("miniredis", func(t *testing.T) { test(t, NewRedisJournal(miniRedis(t), testDeployment, time.Hour)) })
-	t.Run("redis", func(t *testing.T) { test(t, NewRedisJournal(realRedis(t), testDeployment, time.Hour)) })
+func eachJournal(t *testing.T, test func(t *testing.T, j dedupe.Journal)) {
+	t.Run("memory", func(t *testing.T) { test(t, dedupetest.NewMemory()) })
+	t.Run("miniredis", func(t *testing.T) { test(t, redisstore.NewJournal(miniRedis(t), testDeployment, time.Hour)) })
+	t.Run("redis", func(t *testing.T) { test(t, redisstore.NewJournal(realRedis(t), testDeployment, time.Hour)) })
 	t.Run("jetstream", func(t *testing.T) { j, _ := realJournal(t); test(t, j) })
 }
 
-func mustWrite(t *testing.T, j Journal, no string, r Record, rev uint64) uint64 {
+func mustWrite(t *testing.T, j dedupe.Journal, no string, r dedupe.Record, rev uint64) uint64 {
 	t.Helper()
 	next, err := j.Write(t.Context(), no, r, rev)
 	if err != nil || next == 0 {
@@ -34,20 +38,20 @@ func mustWrite(t *testing.T, j Journal, no string, r Record, rev uint64) uint64 
 
 func TestJournalCompareAndSet(t *testing.T) {
 	at := time.Date(2026, 11, 23, 10, 0, 0, 123e6, time.UTC)
-	intent := Record{State: StateIntent, Fingerprint: "f1", Owner: "a", Seq: 7, Progress: Progress{Attempt: 2, Refusals: 1, Waits: 1},
+	intent := dedupe.Record{State: dedupe.StateIntent, Fingerprint: "f1", Owner: "a", Seq: 7, Progress: dedupe.Progress{Attempt: 2, Refusals: 1, Waits: 1},
 		SendBy: at.Add(3 * time.Second), Over: at.Add(13 * time.Second), Since: at, Open: true, Bought: true, Exists: true, Account: "a"}
-	ready := Record{State: StateReady, Fingerprint: "f1", Owner: "b", Seq: 7, Progress: Progress{Attempt: 2, Refusals: 2, Waits: 2}, Due: at}
-	final := Record{State: StateFinal, Fingerprint: "f1", Owner: "c", Seq: 7, Result: []byte(`{"message":"<ok> & é"}`)}
-	eachJournal(t, func(t *testing.T, j Journal) {
+	ready := dedupe.Record{State: dedupe.StateReady, Fingerprint: "f1", Owner: "b", Seq: 7, Progress: dedupe.Progress{Attempt: 2, Refusals: 2, Waits: 2}, Due: at}
+	final := dedupe.Record{State: dedupe.StateFinal, Fingerprint: "f1", Owner: "c", Seq: 7, Result: []byte(`{"message":"<ok> & é"}`)}
+	eachJournal(t, func(t *testing.T, j dedupe.Journal) {
 		for _, no := range []string{"630000198311142676", "a.b", "*", ">", "$JS.API", "%2A"} {
 			if r, rev, err := j.Read(t.Context(), no); err != nil || rev != 0 || r.State != "" {
 				t.Fatalf("read %s of nothing = %+v, %d, %v", no, r, rev, err)
 			}
-			if _, err := j.Write(t.Context(), no, intent, 99); !errors.Is(err, ErrLost) {
+			if _, err := j.Write(t.Context(), no, intent, 99); !errors.Is(err, dedupe.ErrLost) {
 				t.Fatalf("write over a revision that is not there: %v", err)
 			}
 			rev := uint64(0)
-			for _, r := range []Record{intent, ready, final} {
+			for _, r := range []dedupe.Record{intent, ready, final} {
 				before := rev
 				rev = mustWrite(t, j, no, r, before)
 				if rev <= before {
@@ -62,11 +66,11 @@ func TestJournalCompareAndSet(t *testing.T) {
 				}
 				other := r
 				other.Owner = "z"
-				if _, err := j.Write(t.Context(), no, other, before); !errors.Is(err, ErrLost) {
+				if _, err := j.Write(t.Context(), no, other, before); !errors.Is(err, dedupe.ErrLost) {
 					t.Errorf("another's write over an old revision: %v", err)
 				}
 			}
-			if _, err := j.Write(t.Context(), no, intent, 0); !errors.Is(err, ErrLost) {
+			if _, err := j.Write(t.Context(), no, intent, 0); !errors.Is(err, dedupe.ErrLost) {
 				t.Errorf("a write over 0 where a final stands: %v", err)
 			}
 		}
@@ -74,17 +78,17 @@ func TestJournalCompareAndSet(t *testing.T) {
 }
 
 func TestJournalOneOfManyWins(t *testing.T) {
-	eachJournal(t, func(t *testing.T, j Journal) {
+	eachJournal(t, func(t *testing.T, j dedupe.Journal) {
 		for round := range 5 {
 			var won atomic.Int32
 			var all sync.WaitGroup
 			for i := range 8 {
 				all.Go(func() {
-					r := Record{State: StateIntent, Owner: fmt.Sprint("owner", i), Progress: Progress{Attempt: 1}}
+					r := dedupe.Record{State: dedupe.StateIntent, Owner: fmt.Sprint("owner", i), Progress: dedupe.Progress{Attempt: 1}}
 					switch _, err := j.Write(t.Context(), fmt.Sprint("no", round), r, 0); {
 					case err == nil:
 						won.Add(1)
-					case !errors.Is(err, ErrLost):
+					case !errors.Is(err, dedupe.ErrLost):
 						t.Error(err)
 					}
 				})
@@ -98,51 +102,51 @@ func TestJournalOneOfManyWins(t *testing.T) {
 }
 
 func TestJournalUnreadable(t *testing.T) {
-	if _, err := decode([]byte(`{"state":"sent"}`)); err == nil {
+	if _, err := dedupe.DecodeRecord([]byte(`{"state":"sent"}`)); err == nil {
 		t.Error("an unknown state was read as something")
 	}
-	if _, err := decode([]byte(`{`)); err == nil {
+	if _, err := dedupe.DecodeRecord([]byte(`{`)); err == nil {
 		t.Error("half a record was read as something")
 	}
-	if _, err := NewMemory().Write(t.Context(), "x", Record{Result: []byte("{")}, 0); err == nil {
+	if _, err := dedupetest.NewMemory().Write(t.Context(), "x", dedupe.Record{Result: []byte("{")}, 0); err == nil {
 		t.Error("a broken result was written")
 	}
 }
 
 func TestRedisJournalExpiry(t *testing.T) {
 	c := realRedis(t)
-	j := NewRedisJournal(c, testDeployment, time.Hour)
-	rev := mustWrite(t, j, "x", Record{State: StateIntent, Owner: "a"}, 0)
+	j := redisstore.NewJournal(c, testDeployment, time.Hour)
+	rev := mustWrite(t, j, "x", dedupe.Record{State: dedupe.StateIntent, Owner: "a"}, 0)
 	if ttl := c.PTTL(t.Context(), "ORDERS:journal:x").Val(); ttl != -1 {
 		t.Errorf("an open intent expires in %v", ttl)
 	}
-	mustWrite(t, j, "x", Record{State: StateFinal, Owner: "a"}, rev)
+	mustWrite(t, j, "x", dedupe.Record{State: dedupe.StateFinal, Owner: "a"}, rev)
 	if ttl := c.PTTL(t.Context(), "ORDERS:journal:x").Val(); ttl <= 0 {
 		t.Errorf("a final does not expire: %v", ttl)
 	}
 	c.Del(t.Context(), "ORDERS:journal:x") // it has expired
-	if again := mustWrite(t, j, "x", Record{State: StateIntent, Owner: "b"}, 0); again <= rev {
+	if again := mustWrite(t, j, "x", dedupe.Record{State: dedupe.StateIntent, Owner: "b"}, 0); again <= rev {
 		t.Errorf("revision %d was used before (%d)", again, rev)
 	}
 }
 
 func TestJetStreamFinalExpiresIntentStays(t *testing.T) {
 	_, js := realJournal(t)
-	j := NewJetStreamJournal(js, testStream, testSubject, time.Millisecond) // rounded up to 1s
-	mustWrite(t, j, "open", Record{State: StateIntent, Owner: "a"}, 0)
-	rev := mustWrite(t, j, "done", Record{State: StateIntent, Owner: "a"}, 0)
-	mustWrite(t, j, "done", Record{State: StateFinal, Owner: "a"}, rev)
+	j := natsio.NewJetStreamJournal(js, testStream, testSubject, time.Millisecond) // rounded up to 1s
+	mustWrite(t, j, "open", dedupe.Record{State: dedupe.StateIntent, Owner: "a"}, 0)
+	rev := mustWrite(t, j, "done", dedupe.Record{State: dedupe.StateIntent, Owner: "a"}, 0)
+	mustWrite(t, j, "done", dedupe.Record{State: dedupe.StateFinal, Owner: "a"}, rev)
 	storetest.Eventually(t, "the final expires", func() bool {
 		r, _, err := j.Read(t.Context(), "done")
-		if err == nil && r.State == StateIntent {
+		if err == nil && r.State == dedupe.StateIntent {
 			t.Fatal("the intent came back")
 		}
 		return err == nil && r.State == ""
 	})
-	if r, _, err := j.Read(t.Context(), "open"); err != nil || r.State != StateIntent {
+	if r, _, err := j.Read(t.Context(), "open"); err != nil || r.State != dedupe.StateIntent {
 		t.Errorf("the open intent: %+v, %v", r, err)
 	}
-	mustWrite(t, j, "done", Record{State: StateIntent, Owner: "b"}, 0)
+	mustWrite(t, j, "done", dedupe.Record{State: dedupe.StateIntent, Owner: "b"}, 0)
 }
 
 // A stream with delete markers leaves one where a final expired: nothing to
@@ -154,21 +158,21 @@ func TestJetStreamDeleteMarker(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	j := NewJetStreamJournal(js, testStream, testSubject, time.Second)
-	first := mustWrite(t, j, "x", Record{State: StateFinal, Owner: "a"}, 0)
+	j := natsio.NewJetStreamJournal(js, testStream, testSubject, time.Second)
+	first := mustWrite(t, j, "x", dedupe.Record{State: dedupe.StateFinal, Owner: "a"}, 0)
 	var rev uint64
 	storetest.Eventually(t, "the marker stands", func() bool {
-		var r Record
+		var r dedupe.Record
 		var err error
 		if r, rev, err = j.Read(t.Context(), "x"); err != nil {
 			t.Fatal(err)
 		}
 		return r.State == "" && rev > first
 	})
-	if _, err := j.Write(t.Context(), "x", Record{State: StateIntent, Owner: "b"}, 0); !errors.Is(err, ErrLost) {
+	if _, err := j.Write(t.Context(), "x", dedupe.Record{State: dedupe.StateIntent, Owner: "b"}, 0); !errors.Is(err, dedupe.ErrLost) {
 		t.Errorf("a write over 0 where a marker stands: %v", err)
 	}
-	mustWrite(t, j, "x", Record{State: StateIntent, Owner: "b"}, rev)
+	mustWrite(t, j, "x", dedupe.Record{State: dedupe.StateIntent, Owner: "b"}, rev)
 }
 
 // The leader is asked even where the stream allows direct gets.
@@ -188,7 +192,7 @@ func TestJetStreamReadsFromTheLeader(t *testing.T) {
 	if err := js.Conn().Flush(); err != nil {
 		t.Fatal(err)
 	}
-	j := NewJetStreamJournal(js, testStream, testSubject, time.Hour)
+	j := natsio.NewJetStreamJournal(js, testStream, testSubject, time.Hour)
 	if _, _, err := j.Read(t.Context(), "x"); err != nil {
 		t.Fatal(err)
 	}
@@ -200,11 +204,11 @@ func TestJetStreamReadsFromTheLeader(t *testing.T) {
 func TestJetStreamErrors(t *testing.T) {
 	js := natsServer(t)
 	ctx := t.Context()
-	j := NewJetStreamJournal(js, testStream, testSubject, time.Hour)
+	j := natsio.NewJetStreamJournal(js, testStream, testSubject, time.Hour)
 	_, _, read := j.Read(ctx, "x")
-	_, write := j.Write(ctx, "x", Record{State: StateReady}, 0) // no stream: nobody answers
+	_, write := j.Write(ctx, "x", dedupe.Record{State: dedupe.StateReady}, 0) // no stream: nobody answers
 	for op, err := range map[string]error{"read": read, "write": write} {
-		if err == nil || errors.Is(err, ErrLost) {
+		if err == nil || errors.Is(err, dedupe.ErrLost) {
 			t.Errorf("%s without a stream: %v", op, err)
 		}
 	}
@@ -212,12 +216,12 @@ func TestJetStreamErrors(t *testing.T) {
 	if _, err := js.CreateStream(ctx, jetstream.StreamConfig{Name: testStream, Subjects: []string{testSubject + ".*"}}); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := j.Write(ctx, "x", Record{State: StateFinal}, 0); err == nil || errors.Is(err, ErrLost) {
+	if _, err := j.Write(ctx, "x", dedupe.Record{State: dedupe.StateFinal}, 0); err == nil || errors.Is(err, dedupe.ErrLost) {
 		t.Errorf("a final into a stream without TTLs: %v", err)
 	}
 	// Another stream's subject is not our journal.
-	other := NewJetStreamJournal(js, "OTHER", testSubject, time.Hour)
-	if _, err := other.Write(ctx, "x", Record{State: StateIntent}, 0); err == nil || errors.Is(err, ErrLost) {
+	other := natsio.NewJetStreamJournal(js, "OTHER", testSubject, time.Hour)
+	if _, err := other.Write(ctx, "x", dedupe.Record{State: dedupe.StateIntent}, 0); err == nil || errors.Is(err, dedupe.ErrLost) {
 		t.Errorf("a write into another stream: %v", err)
 	}
 	if _, _, err := j.Read(ctx, "x"); err != nil {
@@ -229,17 +233,17 @@ func TestJetStreamErrors(t *testing.T) {
 func TestJetStreamLostReply(t *testing.T) {
 	_, js := realJournal(t)
 	lossy := &lossyPublisher{JetStream: js}
-	j := NewJetStreamJournal(lossy, testStream, testSubject, time.Hour)
-	intent := Record{State: StateIntent, Owner: "a", Progress: Progress{Attempt: 1}}
+	j := natsio.NewJetStreamJournal(lossy, testStream, testSubject, time.Hour)
+	intent := dedupe.Record{State: dedupe.StateIntent, Owner: "a", Progress: dedupe.Progress{Attempt: 1}}
 
 	lossy.after = nats.ErrTimeout
 	rev := mustWrite(t, j, "x", intent, 0)
 
 	lossy.after, lossy.before = nil, nats.ErrTimeout // never arrived
-	if _, err := j.Write(t.Context(), "x", Record{State: StateReady, Owner: "a"}, rev); !errors.Is(err, nats.ErrTimeout) || errors.Is(err, ErrLost) {
+	if _, err := j.Write(t.Context(), "x", dedupe.Record{State: dedupe.StateReady, Owner: "a"}, rev); !errors.Is(err, nats.ErrTimeout) || errors.Is(err, dedupe.ErrLost) {
 		t.Errorf("an unknown write: %v", err)
 	}
-	if _, err := j.Write(t.Context(), "x", Record{State: StateReady, Owner: "b"}, 0); !errors.Is(err, ErrLost) {
+	if _, err := j.Write(t.Context(), "x", dedupe.Record{State: dedupe.StateReady, Owner: "b"}, 0); !errors.Is(err, dedupe.ErrLost) {
 		t.Errorf("an unknown write over an old revision: %v", err)
 	}
 
@@ -247,9 +251,9 @@ func TestJetStreamLostReply(t *testing.T) {
 	// under way: it is tried again, not given up as another's.
 	inflight := &jetstream.APIError{ErrorCode: jetstream.JSErrCodeStreamWrongLastSequenceConstant}
 	lossy.before, lossy.times = inflight, 3
-	mustWrite(t, j, "x", Record{State: StateReady, Owner: "a"}, rev)
+	mustWrite(t, j, "x", dedupe.Record{State: dedupe.StateReady, Owner: "a"}, rev)
 	lossy.before, lossy.times = inflight, 1000
-	if _, err := j.Write(t.Context(), "y", intent, 0); !errors.Is(err, inflight) || errors.Is(err, ErrLost) {
+	if _, err := j.Write(t.Context(), "y", intent, 0); !errors.Is(err, inflight) || errors.Is(err, dedupe.ErrLost) {
 		t.Errorf("a write that stays under way: %v", err)
 	}
 }

@@ -57,7 +57,7 @@ func (k *evidence) judge() judgement {
 		return judgement{verdict: Waiting, left: e.Left}
 	case e.Owner != k.owner && e.Left > 0:
 		return judgement{verdict: Busy, left: e.Left}
-	case e.Owner != k.owner && otherAccount(e.Account, k.order.Account):
+	case e.Owner != k.owner && OtherAccount(e.Account, k.order.Account):
 		return k.foreign()
 	}
 	parked := e.State == StateReady && e.Owner == ""
@@ -89,7 +89,7 @@ func (k *evidence) byRecord() judgement {
 		return judgement{verdict: Conflict, usedWith: r.Fingerprint}
 	case r.State == StateFinal:
 		return judgement{verdict: Final}
-	case r.State == StateIntent && otherAccount(r.Account, k.order.Account):
+	case r.State == StateIntent && OtherAccount(r.Account, k.order.Account):
 		return judgement{verdict: Foreign}
 	case r.State == StateIntent:
 		return judgement{verdict: InDoubt, doubt: doubtOf(*r, k.cache.Doubt)}
@@ -183,9 +183,9 @@ func (k *evidence) foreign() judgement {
 	return judgement{askAgain: true}
 }
 
-// otherAccount reports whether theirs is another account than ours. Not known on
+// OtherAccount reports whether theirs is another account than ours. Not known on
 // either side, it is the same: there was one account before records had it.
-func otherAccount(theirs, ours string) bool {
+func OtherAccount(theirs, ours string) bool {
 	return theirs != "" && ours != "" && theirs != ours
 }
 

@@ -1,10 +1,13 @@
-package dedupe
+package dedupe_test
 
 import (
 	"errors"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"orderworker/dedupe"
+	"orderworker/dedupe/dedupetest"
 )
 
 var errNoReply = errors.New("no reply")
@@ -13,47 +16,51 @@ var errNoReply = errors.New("no reply")
 // caller repeats the act. The order's life must come out the same.
 func TestStoreRepeatsAfterALostReply(t *testing.T) {
 	acts := map[string]struct {
-		before func(b bench) *Claim
-		act    func(b bench, c *Claim) error
-		after  Verdict // of the next claim
-		state  State
+		before func(b bench) *dedupe.Claim
+		act    func(b bench, c *dedupe.Claim) error
+		after  dedupe.Verdict // of the next claim
+		state  dedupe.State
 	}{
-		"renew": {func(b bench) *Claim { return b.must(testOrder, false, Fresh) },
-			func(b bench, c *Claim) error { return b.Renew(b.ctx(), c) }, Busy, ""},
-		"intent": {func(b bench) *Claim { return b.must(testOrder, false, Fresh) },
-			func(b bench, c *Claim) error {
+		"renew": {func(b bench) *dedupe.Claim { return b.must(testOrder, false, dedupe.Fresh) },
+			func(b bench, c *dedupe.Claim) error { return b.Renew(b.ctx(), c) }, dedupe.Busy, ""},
+		"intent": {func(b bench) *dedupe.Claim { return b.must(testOrder, false, dedupe.Fresh) },
+			func(b bench, c *dedupe.Claim) error {
 				return b.Intent(b.ctx(), c, time.Now().Add(time.Second), time.Now().Add(time.Second))
-			}, Busy, StateIntent},
+			}, dedupe.Busy, dedupe.StateIntent},
 		"wait": {(bench).sent,
-			func(b bench, c *Claim) error { return b.Wait(b.ctx(), c, 1, soon) }, Ready, StateReady},
+			func(b bench, c *dedupe.Claim) error { return b.Wait(b.ctx(), c, 1, soon) }, dedupe.Ready, dedupe.StateReady},
 		"doubt": {(bench).sent,
-			func(b bench, c *Claim) error { return b.Doubt(b.ctx(), c, c.Doubt, soon) }, InDoubt, StateIntent},
+			func(b bench, c *dedupe.Claim) error { return b.Doubt(b.ctx(), c, c.Doubt, soon) }, dedupe.InDoubt, dedupe.StateIntent},
 		"bought": {(bench).sent,
-			func(b bench, c *Claim) error { d := c.Doubt; d.Bought = true; return b.Doubt(b.ctx(), c, d, soon) }, InDoubt, StateIntent},
+			func(b bench, c *dedupe.Claim) error {
+				d := c.Doubt
+				d.Bought = true
+				return b.Doubt(b.ctx(), c, d, soon)
+			}, dedupe.InDoubt, dedupe.StateIntent},
 		"disprove": {(bench).inDoubt,
-			func(b bench, c *Claim) error { return b.Disprove(b.ctx(), c) }, Busy, StateReady},
+			func(b bench, c *dedupe.Claim) error { return b.Disprove(b.ctx(), c) }, dedupe.Busy, dedupe.StateReady},
 		"succeeded": {(bench).sent,
-			func(b bench, c *Claim) error { _, err := b.Finish(b.ctx(), c, won, true); return err }, Busy, StateFinal},
+			func(b bench, c *dedupe.Claim) error { _, err := b.Finish(b.ctx(), c, won, true); return err }, dedupe.Busy, dedupe.StateFinal},
 		"failed": {(bench).sent,
-			func(b bench, c *Claim) error { _, err := b.Finish(b.ctx(), c, failed, false); return err }, Busy, StateFinal},
-		"remember": {(bench).sent, func(b bench, c *Claim) error {
+			func(b bench, c *dedupe.Claim) error { _, err := b.Finish(b.ctx(), c, failed, false); return err }, dedupe.Busy, dedupe.StateFinal},
+		"remember": {(bench).sent, func(b bench, c *dedupe.Claim) error {
 			if _, err := b.Finish(b.ctx(), c, won, true); err != nil {
 				return err
 			}
 			return b.Remember(b.ctx(), c, won)
-		}, Done, StateFinal},
-		"release": {func(b bench) *Claim { return b.must(testOrder, false, Fresh) },
-			func(b bench, c *Claim) error { return b.Release(b.ctx(), c) }, Ready, ""},
+		}, dedupe.Done, dedupe.StateFinal},
+		"release": {func(b bench) *dedupe.Claim { return b.must(testOrder, false, dedupe.Fresh) },
+			func(b bench, c *dedupe.Claim) error { return b.Release(b.ctx(), c) }, dedupe.Ready, ""},
 		"release after the intent": {(bench).sent,
-			func(b bench, c *Claim) error { return b.Release(b.ctx(), c) }, Ready, StateReady},
+			func(b bench, c *dedupe.Claim) error { return b.Release(b.ctx(), c) }, dedupe.Ready, dedupe.StateReady},
 	}
 	ops := []string{"renew", "park", "remember", "forget", "read", "write"}
 	for name, a := range acts {
 		for _, op := range ops {
 			for _, op := range []string{op, op + " done"} {
 				t.Run(name+"/"+op, func(t *testing.T) {
-					m := NewMemory()
-					b := bench{New(m, m, nil, Config{Lease: long, FinalTTL: long}), m.loseRecords, t}
+					m := dedupetest.NewMemory()
+					b := newBench(t, m, m, nil, dedupe.Config{Lease: long, FinalTTL: long}, m.LoseRecords)
 					c := a.before(b)
 					struck := strikeOnce(m, op)
 					err := a.act(b, c)
@@ -69,7 +76,7 @@ func TestStoreRepeatsAfterALostReply(t *testing.T) {
 					if r := b.record(); r.State != a.state {
 						t.Errorf("journal %+v, want %q", r, a.state)
 					}
-					if got := b.must(testOrder, true, a.after); got.Verdict == Ready && got.Waits != c.Waits && got.Waits != 1 {
+					if got := b.must(testOrder, true, a.after); got.Verdict == dedupe.Ready && got.Waits != c.Waits && got.Waits != 1 {
 						t.Errorf("waits %d", got.Waits)
 					}
 				})
@@ -78,20 +85,20 @@ func TestStoreRepeatsAfterALostReply(t *testing.T) {
 	}
 }
 
-func (b bench) sent() *Claim {
-	c := b.must(testOrder, false, Fresh)
+func (b bench) sent() *dedupe.Claim {
+	c := b.must(testOrder, false, dedupe.Fresh)
 	b.ok(b.Intent(b.ctx(), c, time.Now(), time.Now()))
 	return c
 }
 
-func (b bench) inDoubt() *Claim {
+func (b bench) inDoubt() *dedupe.Claim {
 	c := b.sent()
 	b.ok(b.Doubt(b.ctx(), c, c.Doubt, soon))
-	return b.must(testOrder, true, InDoubt)
+	return b.must(testOrder, true, dedupe.InDoubt)
 }
 
 // strikeOnce lets the next op fail, and tells whether it did.
-func strikeOnce(m *Memory, op string) *bool {
+func strikeOnce(m *dedupetest.Memory, op string) *bool {
 	struck := new(bool)
 	m.SetFault(func(got string) error {
 		if *struck || got != op {
@@ -106,29 +113,29 @@ func strikeOnce(m *Memory, op string) *bool {
 // A claim whose reply got lost is asked for again by the same owner, and gives
 // the verdict that it would have given.
 func TestStoreClaimAfterALostReply(t *testing.T) {
-	states := map[Verdict]func(b bench){
-		Fresh: func(bench) {},
-		Ready: func(b bench) { b.ok(b.Wait(b.ctx(), b.sent(), 1, soon)) },
-		InDoubt: func(b bench) {
+	states := map[dedupe.Verdict]func(b bench){
+		dedupe.Fresh: func(bench) {},
+		dedupe.Ready: func(b bench) { b.ok(b.Wait(b.ctx(), b.sent(), 1, soon)) },
+		dedupe.InDoubt: func(b bench) {
 			c := b.sent()
 			b.ok(b.Doubt(b.ctx(), c, c.Doubt, soon))
 		},
-		Waiting: func(b bench) { b.ok(b.Wait(b.ctx(), b.sent(), 1, long)); b.wipe() }, // by the journal
-		Busy:    func(b bench) { b.sent() },
-		Final: func(b bench) {
+		dedupe.Waiting: func(b bench) { b.ok(b.Wait(b.ctx(), b.sent(), 1, long)); b.wipe() }, // by the journal
+		dedupe.Busy:    func(b bench) { b.sent() },
+		dedupe.Final: func(b bench) {
 			c := b.sent()
 			_, err := b.Finish(b.ctx(), c, won, true)
 			b.ok(err)
 			b.wipe()
 		},
-		Done: func(b bench) {
+		dedupe.Done: func(b bench) {
 			c := b.sent()
 			_, err := b.Finish(b.ctx(), c, won, true)
 			b.ok(err)
 			b.ok(b.Remember(b.ctx(), c, won))
 		},
-		Conflict: func(b bench) {
-			c := b.must(otherF, false, Fresh)
+		dedupe.Conflict: func(b bench) {
+			c := b.must(otherF, false, dedupe.Fresh)
 			b.ok(b.Intent(b.ctx(), c, time.Now(), time.Now()))
 			b.wipe()
 		},
@@ -136,8 +143,8 @@ func TestStoreClaimAfterALostReply(t *testing.T) {
 	for want, prepare := range states {
 		for _, op := range []string{"claim", "claim done", "read", "read done", "park", "park done", "forget", "forget done"} {
 			t.Run(string(want)+"/"+op, func(t *testing.T) {
-				m := NewMemory()
-				b := bench{New(m, m, nil, Config{Lease: long, FinalTTL: long}), m.loseRecords, t}
+				m := dedupetest.NewMemory()
+				b := newBench(t, m, m, nil, dedupe.Config{Lease: long, FinalTTL: long}, m.LoseRecords)
 				prepare(b)
 				strikeOnce(m, op)
 				owner := b.NewOwner()
@@ -160,15 +167,15 @@ func TestStoreClaimAfterALostReply(t *testing.T) {
 // nobody: it makes a doubt, never a second send.
 func TestStoreIntentUnknownThenReleased(t *testing.T) {
 	for _, op := range []string{"write", "write done"} {
-		m := NewMemory()
-		b := bench{New(m, m, nil, Config{Lease: long}), m.loseRecords, t}
-		c := b.must(testOrder, false, Fresh)
+		m := dedupetest.NewMemory()
+		b := newBench(t, m, m, nil, dedupe.Config{Lease: long}, m.LoseRecords)
+		c := b.must(testOrder, false, dedupe.Fresh)
 		strikeOnce(m, op)
 		if err := b.Intent(b.ctx(), c, time.Now(), time.Now()); !errors.Is(err, errNoReply) {
 			t.Fatal(err)
 		}
 		b.ok(b.Release(b.ctx(), c)) // takes it back, whether it is there or not
-		b.must(testOrder, true, Ready)
+		b.must(testOrder, true, dedupe.Ready)
 	}
 }
 
@@ -176,11 +183,11 @@ func TestStoreIntentUnknownThenReleased(t *testing.T) {
 // the final's TTL was over. Redis knows only that somebody had begun.
 func TestFinalThatExpiredUnpublishedLeavesDoubt(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		m := NewMemory()
-		s := New(m, m, nil, Config{Lease: time.Minute, FinalTTL: 720 * time.Hour, JournalTTL: 24 * time.Hour})
-		o := Order{OutTradeNo: "A", Fingerprint: "f", Seq: 1, Stored: time.Now()}
+		m := dedupetest.NewMemory()
+		s := dedupe.New(m, m, nil, dedupe.Config{Lease: time.Minute, FinalTTL: 720 * time.Hour, JournalTTL: 24 * time.Hour})
+		o := dedupe.Order{OutTradeNo: "A", Fingerprint: "f", Seq: 1, Stored: time.Now()}
 		c, err := s.Claim(t.Context(), o, s.NewOwner(), false)
-		if err != nil || c.Verdict != Fresh {
+		if err != nil || c.Verdict != dedupe.Fresh {
 			t.Fatalf("claim: %+v, %v", c, err)
 		}
 		if err := s.Intent(t.Context(), c, time.Now().Add(time.Second), time.Now().Add(time.Second)); err != nil {
@@ -196,12 +203,12 @@ func TestFinalThatExpiredUnpublishedLeavesDoubt(t *testing.T) {
 				m.ForgetAll()
 			}
 			c, err = s.Claim(t.Context(), o, s.NewOwner(), true)
-			if err != nil || c.Verdict != InDoubt {
+			if err != nil || c.Verdict != dedupe.InDoubt {
 				t.Errorf("redelivered, with Redis %s: verdict %q, %v; want in doubt: it may have been bought", redis, c.Verdict, err)
 			}
 		}
-		other := Order{OutTradeNo: "B", Fingerprint: "f", Seq: 2, Stored: time.Now()}
-		if c, err = s.Claim(t.Context(), other, s.NewOwner(), true); err != nil || c.Verdict != Fresh {
+		other := dedupe.Order{OutTradeNo: "B", Fingerprint: "f", Seq: 2, Stored: time.Now()}
+		if c, err = s.Claim(t.Context(), other, s.NewOwner(), true); err != nil || c.Verdict != dedupe.Fresh {
 			t.Errorf("a young request: verdict %q, %v; want fresh", c.Verdict, err)
 		}
 	})

@@ -1,9 +1,12 @@
-package dedupe
+package dedupe_test
 
 import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"orderworker/dedupe"
+	"orderworker/dedupe/dedupetest"
 )
 
 // An order is claimed by a, parked, claimed by b, forgotten and finished, one
@@ -12,33 +15,36 @@ func TestMemoryFallsBack(t *testing.T) {
 	before := map[string]struct { // the fall
 		lose   int
 		since  time.Duration
-		want   State
+		want   dedupe.State
 		owner  string
 		enough bool
 	}{
-		"by nothing":              {0, long, StateFinal, "", true},
+		"by nothing":              {0, long, dedupe.StateFinal, "", true},
 		"before the final":        {1, 5 * time.Second, "", "", true},
-		"before it was forgotten": {2, 4 * time.Second, StateReady, "b", true},
-		"before b":                {3, 3 * time.Second, StateReady, "", true},
-		"before it was parked":    {4, 2 * time.Second, StateClaimed, "a", true},
+		"before it was forgotten": {2, 4 * time.Second, dedupe.StateReady, "b", true},
+		"before b":                {3, 3 * time.Second, dedupe.StateReady, "", true},
+		"before it was parked":    {4, 2 * time.Second, dedupe.StateClaimed, "a", true},
 		"before a":                {5, time.Second, "", "", true},
 		"before there was Redis":  {6, 0, "", "", false},
 	}
 	for name, fall := range before {
-		for way, lose := range map[string]func(m *Memory, begun time.Time) bool{
-			"by writes": func(m *Memory, _ time.Time) bool { return m.LoseWrites(fall.lose) },
-			"by time":   func(m *Memory, begun time.Time) bool { m.LoseSince(begun.Add(fall.since)); return fall.enough },
+		for way, lose := range map[string]func(m *dedupetest.Memory, begun time.Time) bool{
+			"by writes": func(m *dedupetest.Memory, _ time.Time) bool { return m.LoseWrites(fall.lose) },
+			"by time": func(m *dedupetest.Memory, begun time.Time) bool {
+				m.LoseSince(begun.Add(fall.since))
+				return fall.enough
+			},
 		} {
 			t.Run(name+", "+way, func(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
-					m, begun := NewMemory(), time.Now()
+					m, begun := dedupetest.NewMemory(), time.Now()
 					ctx, o := t.Context(), testOrder
 					later := func() { time.Sleep(time.Second) }
 					later()
 					time.Sleep(time.Millisecond)
 					mustHold(t, m, o, "a", long, holdNew)
 					later()
-					mustDo(t, m.Park(ctx, o, "a", Entry{State: StateReady}, 0), nil)
+					mustDo(t, m.Park(ctx, o, "a", dedupe.Entry{State: dedupe.StateReady}, 0), nil)
 					later()
 					mustHold(t, m, o, "b", long, holdParked)
 					later()

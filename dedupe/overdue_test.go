@@ -1,38 +1,41 @@
-package dedupe
+package dedupe_test
 
 import (
 	"errors"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"orderworker/dedupe"
+	"orderworker/dedupe/dedupetest"
 )
 
 // overdueBench is a store with a lease of a minute, in a bubble.
-func overdueBench(t *testing.T) (bench, *Memory) {
-	m := NewMemory()
-	return bench{New(m, m, nil, Config{Lease: time.Minute, FinalTTL: time.Hour, JournalTTL: time.Hour}), m.loseRecords, t}, m
+func overdueBench(t *testing.T) (bench, *dedupetest.Memory) {
+	m := dedupetest.NewMemory()
+	return newBench(t, m, m, nil, dedupe.Config{Lease: time.Minute, FinalTTL: time.Hour, JournalTTL: time.Hour}, m.LoseRecords), m
 }
 
 // N1: B stands still after its claim, A buys, publishes, and all that is known of
 // that expires. B's compare-and-set against "nothing there" would pass.
 func TestStoreStoodStillWhileAnotherBought(t *testing.T) {
-	for name, write := range map[string]func(b bench, c *Claim) error{
-		"intent": func(b bench, c *Claim) error { return b.Intent(b.ctx(), c, time.Now(), time.Now()) },
-		"wait":   func(b bench, c *Claim) error { return b.Wait(b.ctx(), c, 0, soon) },
-		"failed": func(b bench, c *Claim) error { _, err := b.Finish(b.ctx(), c, failed, false); return err },
+	for name, write := range map[string]func(b bench, c *dedupe.Claim) error{
+		"intent": func(b bench, c *dedupe.Claim) error { return b.Intent(b.ctx(), c, time.Now(), time.Now()) },
+		"wait":   func(b bench, c *dedupe.Claim) error { return b.Wait(b.ctx(), c, 0, soon) },
+		"failed": func(b bench, c *dedupe.Claim) error { _, err := b.Finish(b.ctx(), c, failed, false); return err },
 	} {
 		for _, released := range []bool{false, true} { // Fresh, and Ready with nothing in the journal
 			t.Run(name, func(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
 					b, m := overdueBench(t)
-					stands := b.must(testOrder, true, Fresh)
+					stands := b.must(testOrder, true, dedupe.Fresh)
 					if released {
 						b.ok(b.Release(b.ctx(), stands))
-						stands = b.must(testOrder, true, Ready)
+						stands = b.must(testOrder, true, dedupe.Ready)
 					}
 					time.Sleep(time.Minute)
 					m.ForgetAll()
-					a := b.must(testOrder, true, Fresh)
+					a := b.must(testOrder, true, dedupe.Fresh)
 					b.ok(b.Intent(b.ctx(), a, time.Now(), time.Now()))
 					_, err := b.Finish(b.ctx(), a, won, true)
 					b.ok(err)
@@ -64,14 +67,14 @@ func TestStoreLeaseByOwnClock(t *testing.T) {
 			})
 		}
 		slow("claim done", time.Minute, nil)
-		c := b.must(testOrder, false, Fresh)
+		c := b.must(testOrder, false, dedupe.Fresh)
 		b.lost(b.Intent(b.ctx(), c, time.Now(), time.Now()))
 		m.SetFault(nil)
 		if r := b.record(); r.State != "" {
 			t.Errorf("journal %+v", r)
 		}
 
-		c = b.must(testOrder, false, Fresh)
+		c = b.must(testOrder, false, dedupe.Fresh)
 		time.Sleep(40 * time.Second)
 		b.ok(b.Renew(b.ctx(), c))
 		time.Sleep(40 * time.Second)
@@ -84,7 +87,7 @@ func TestStoreLeaseByOwnClock(t *testing.T) {
 		time.Sleep(40 * time.Second)
 		_, err := b.Finish(b.ctx(), c, failed, false) // over its own intent
 		b.lost(err)
-		if r := b.record(); r.State != StateIntent {
+		if r := b.record(); r.State != dedupe.StateIntent {
 			t.Errorf("journal %+v", r)
 		}
 		b.ok(b.Renew(b.ctx(), c)) // nobody else came
@@ -97,11 +100,11 @@ func TestStoreLeaseByOwnClock(t *testing.T) {
 func TestStoreIntentOfAnOverdueClaim(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b, _ := overdueBench(t)
-		b.ok(b.Wait(b.ctx(), b.must(testOrder, false, Fresh), 1, 0))
-		c := b.must(testOrder, false, Ready)
+		b.ok(b.Wait(b.ctx(), b.must(testOrder, false, dedupe.Fresh), 1, 0))
+		c := b.must(testOrder, false, dedupe.Ready)
 		time.Sleep(time.Minute)
 		b.lost(b.Intent(b.ctx(), c, time.Now(), time.Now()))
-		if r := b.record(); r.State != StateReady {
+		if r := b.record(); r.State != dedupe.StateReady {
 			t.Errorf("journal %+v", r)
 		}
 	})
@@ -111,7 +114,7 @@ func TestStoreIntentOfAnOverdueClaim(t *testing.T) {
 func TestStoreSuccessOfAnOverdueClaim(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b, _ := overdueBench(t)
-		c := b.must(testOrder, false, Fresh)
+		c := b.must(testOrder, false, dedupe.Fresh)
 		b.ok(b.Intent(b.ctx(), c, time.Now(), time.Now()))
 		time.Sleep(time.Hour)
 		_, err := b.Finish(b.ctx(), c, won, true)
@@ -124,7 +127,7 @@ func TestStoreSuccessOfAnOverdueClaim(t *testing.T) {
 func TestStoreStoodStillInTheIntent(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b, m := overdueBench(t)
-		c := b.must(testOrder, false, Fresh)
+		c := b.must(testOrder, false, dedupe.Fresh)
 		m.SetFault(func(op string) error {
 			if op == "write" {
 				time.Sleep(time.Minute)
@@ -133,6 +136,6 @@ func TestStoreStoodStillInTheIntent(t *testing.T) {
 		})
 		b.lost(b.Intent(b.ctx(), c, time.Now(), time.Now()))
 		m.SetFault(nil)
-		b.must(testOrder, false, InDoubt)
+		b.must(testOrder, false, dedupe.InDoubt)
 	})
 }

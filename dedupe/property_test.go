@@ -1,4 +1,4 @@
-package dedupe
+package dedupe_test
 
 import (
 	"context"
@@ -9,6 +9,9 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"orderworker/dedupe"
+	"orderworker/dedupe/dedupetest"
 
 	"pgregory.net/rapid"
 )
@@ -31,7 +34,7 @@ var (
 )
 
 type model struct {
-	mem     *Memory
+	mem     *dedupetest.Memory
 	script  []byte
 	resend  bool // the policy: send again while in doubt
 	players []*player
@@ -68,13 +71,13 @@ func (m *model) flying() bool {
 // player is one goroutine that claims, and does what a worker does.
 type player struct {
 	*model
-	store *Store
-	order Order
+	store *dedupe.Store
+	order dedupe.Order
 	gate  chan error // what the operation that it waits for comes to
 	at    string     // that operation
 	dead  bool       // no operation of it is done any more
 	ended bool
-	saw   Verdict
+	saw   dedupe.Verdict
 }
 
 // pass waits for the player's turn.
@@ -93,7 +96,7 @@ func (p *player) pass(op string) error {
 
 // stepped gives every player its own way to the shared memory.
 type stepped struct {
-	*Memory
+	*dedupetest.Memory
 	p *player
 }
 
@@ -114,34 +117,34 @@ func step1(p *player, op string, act func() error) error {
 	return nil
 }
 
-func (s stepped) Claim(ctx context.Context, o Order, owner string, lease time.Duration) (e Entry, taken bool, err error) {
+func (s stepped) Claim(ctx context.Context, o dedupe.Order, owner string, lease time.Duration) (e dedupe.Entry, taken bool, err error) {
 	err = step1(s.p, "claim", func() error { e, taken, err = s.Memory.Claim(ctx, o, owner, lease); return err })
 	return e, taken, err
 }
 
-func (s stepped) Renew(ctx context.Context, o Order, owner string, rev uint64, lease time.Duration) error {
+func (s stepped) Renew(ctx context.Context, o dedupe.Order, owner string, rev uint64, lease time.Duration) error {
 	return step1(s.p, "renew", func() error { return s.Memory.Renew(ctx, o, owner, rev, lease) })
 }
 
-func (s stepped) Park(ctx context.Context, o Order, owner string, e Entry, delay time.Duration) error {
+func (s stepped) Park(ctx context.Context, o dedupe.Order, owner string, e dedupe.Entry, delay time.Duration) error {
 	return step1(s.p, "park", func() error { return s.Memory.Park(ctx, o, owner, e, delay) })
 }
 
-func (s stepped) Remember(ctx context.Context, o Order, result []byte, ttl time.Duration) error {
+func (s stepped) Remember(ctx context.Context, o dedupe.Order, result []byte, ttl time.Duration) error {
 	return step1(s.p, "remember", func() error { return s.Memory.Remember(ctx, o, result, ttl) })
 }
 
-func (s stepped) Forget(ctx context.Context, o Order, owner string) (d time.Duration, err error) {
+func (s stepped) Forget(ctx context.Context, o dedupe.Order, owner string) (d time.Duration, err error) {
 	err = step1(s.p, "forget", func() error { d, err = s.Memory.Forget(ctx, o, owner); return err })
 	return d, err
 }
 
-func (s stepped) Read(ctx context.Context, no string) (r Record, rev uint64, err error) {
+func (s stepped) Read(ctx context.Context, no string) (r dedupe.Record, rev uint64, err error) {
 	err = step1(s.p, "read", func() error { r, rev, err = s.Memory.Read(ctx, no); return err })
 	return r, rev, err
 }
 
-func (s stepped) Write(ctx context.Context, no string, r Record, rev uint64) (next uint64, err error) {
+func (s stepped) Write(ctx context.Context, no string, r dedupe.Record, rev uint64) (next uint64, err error) {
 	err = step1(s.p, "write", func() error { next, err = s.Memory.Write(ctx, no, r, rev); return err })
 	return next, err
 }
@@ -151,23 +154,23 @@ func (p *player) run() {
 	defer func() { p.ended = true }()
 	ctx := context.Background()
 	owner, redelivered := p.store.NewOwner(), p.healthy || p.roll(2) == 1
-	var c *Claim
+	var c *dedupe.Claim
 	if p.twice(func() (err error) { c, err = p.store.Claim(ctx, p.order, owner, redelivered); return err }) != nil {
 		return
 	}
 	p.saw = c.Verdict
 	switch c.Verdict {
-	case Final:
+	case dedupe.Final:
 		p.publish(c)
 		return
-	case Done:
+	case dedupe.Done:
 		p.result(c.Result)
 		return
-	case InDoubt:
+	case dedupe.InDoubt:
 		if !p.settle(c) {
 			return
 		}
-	case Fresh, Ready:
+	case dedupe.Fresh, dedupe.Ready:
 		if p.roll(8) == 1 {
 			p.finish(c, failed, false) // expired
 			return
@@ -194,9 +197,9 @@ func (p *player) run() {
 }
 
 // send is the granted attempt. It is live until it is known to have failed.
-func (p *player) send(c *Claim) {
+func (p *player) send(c *dedupe.Claim) {
 	ctx := context.Background()
-	if open := p.resend && c.Verdict == InDoubt; !open && (p.live > 0 || p.bought) {
+	if open := p.resend && c.Verdict == dedupe.InDoubt; !open && (p.live > 0 || p.bought) {
 		p.breaks("attempt %d (%s) may be sent while %d are live, bought: %v", c.Doubt.Attempt, c.Verdict, p.live, p.bought)
 	}
 	p.live++
@@ -217,7 +220,7 @@ func (p *player) send(c *Claim) {
 	case 2: // refused
 		p.live--
 		switch {
-		case c.Verdict == InDoubt:
+		case c.Verdict == dedupe.InDoubt:
 			_ = p.twice(func() error { return p.store.Doubt(ctx, c, c.Doubt, 0) })
 		case c.Refusals == 1:
 			p.finish(c, failed, false)
@@ -234,7 +237,7 @@ func (p *player) send(c *Claim) {
 
 // settle looks the order up. It reports whether the claim may send: it is
 // proved not bought, or the policy is to resend.
-func (p *player) settle(c *Claim) bool {
+func (p *player) settle(c *dedupe.Claim) bool {
 	ctx := context.Background()
 	if p.pass("lookup") != nil {
 		return false
@@ -254,7 +257,7 @@ func (p *player) settle(c *Claim) bool {
 	return p.twice(func() error { return p.store.Disprove(ctx, c) }) == nil
 }
 
-func (p *player) finish(c *Claim, result []byte, succeeded bool) {
+func (p *player) finish(c *dedupe.Claim, result []byte, succeeded bool) {
 	result = fmt.Appendf(nil, `{"is":%s,"by":%q}`, result, c.Owner) // no two are alike
 	err := p.twice(func() error { _, err := p.store.Finish(context.Background(), c, result, succeeded); return err })
 	if err == nil {
@@ -262,7 +265,7 @@ func (p *player) finish(c *Claim, result []byte, succeeded bool) {
 	}
 }
 
-func (p *player) publish(c *Claim) {
+func (p *player) publish(c *dedupe.Claim) {
 	p.result(c.Result)
 	_ = p.twice(func() error { return p.store.Remember(context.Background(), c, c.Result) })
 }
@@ -285,9 +288,9 @@ func (m *model) result(r []byte) {
 }
 
 // enter lets another delivery begin; one in eight is of a conflicting order.
-func (m *model) enter(o Order) *player {
+func (m *model) enter(o dedupe.Order) *player {
 	p := &player{model: m, order: o, gate: make(chan error)}
-	p.store = New(stepped{m.mem, p}, stepped{m.mem, p}, nil, Config{Lease: modelLease, FinalTTL: time.Hour})
+	p.store = dedupe.New(stepped{m.mem, p}, stepped{m.mem, p}, nil, dedupe.Config{Lease: modelLease, FinalTTL: time.Hour})
 	go p.run()
 	synctest.Wait()
 	return p
@@ -342,7 +345,7 @@ func (m *model) step() {
 func TestStoreProperties(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		script := rapid.SliceOfN(rapid.Byte(), 50, 600).Draw(rt, "script")
-		m := &model{mem: NewMemory(), script: script}
+		m := &model{mem: dedupetest.NewMemory(), script: script}
 		synctest.Test(t, func(*testing.T) { m.play() })
 		if m.broken != "" {
 			rt.Fatal(m.broken)
@@ -366,19 +369,19 @@ func (m *model) play() {
 		act()
 	}
 	m.players, m.late, m.healthy = nil, nil, true
-	var saw [2]Verdict
+	var saw [2]dedupe.Verdict
 	for range 20 {
-		for i, o := range []Order{testOrder, otherF} {
+		for i, o := range []dedupe.Order{testOrder, otherF} {
 			time.Sleep(modelLease)
 			saw[i] = m.enter(o).saw
 		}
-		if saw == [2]Verdict{Done, Conflict} || saw == [2]Verdict{Conflict, Done} {
+		if saw == [2]dedupe.Verdict{dedupe.Done, dedupe.Conflict} || saw == [2]dedupe.Verdict{dedupe.Conflict, dedupe.Done} {
 			break
 		}
 	}
 	switch {
 	case m.broken != "":
-	case saw[0] != Done && saw[1] != Done:
+	case saw[0] != dedupe.Done && saw[1] != dedupe.Done:
 		m.breaks("no result in the end: %q", saw)
 	case m.bought != strings.Contains(m.results[0], "succeeded"):
 		m.breaks("the result is %s, bought: %v", m.results[0], m.bought)

@@ -1,12 +1,16 @@
-package dedupe
+package dedupe_test
 
 import (
 	"context"
+	"strconv"
 	"testing"
 	"time"
 
-	"github.com/redis/go-redis/v9"
+	"orderworker/dedupe"
+	"orderworker/dedupe/dedupetest"
+	"orderworker/dedupe/redisstore"
 
+	"github.com/redis/go-redis/v9"
 	"orderworker/dedupe/storetest"
 )
 
@@ -18,32 +22,32 @@ func TestStoreRedisBackFromASnapshot(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			server := storetest.Redis(t)
 			client := notedRedis(t, server)
-			m := NewMemory()
+			m := dedupetest.NewMemory()
 			a := &asked{Journal: m, published: published{}}
-			b := bench{New(NewRedis(client, testDeployment), a, a, Config{Lease: long, FinalTTL: long, JournalTTL: long}), nil, t}
+			b := newBench(t, redisstore.NewCache(client, testDeployment), a, a, dedupe.Config{Lease: long, FinalTTL: long, JournalTTL: long}, nil)
 			other := testOrder
 			other.OutTradeNo = "other" // with it the mark is written, and complete
-			b.must(other, false, Fresh)
-			verdict := Fresh
+			b.must(other, false, dedupe.Fresh)
+			verdict := dedupe.Fresh
 			if parked {
-				b.ok(b.Release(b.ctx(), b.must(testOrder, false, Fresh)))
-				verdict = Ready
+				b.ok(b.Release(b.ctx(), b.must(testOrder, false, dedupe.Fresh)))
+				verdict = dedupe.Ready
 			}
 			mustDo(t, client.Save(t.Context()).Err(), nil)
 			c := b.must(testOrder, false, verdict)
 			b.ok(b.Intent(b.ctx(), c, time.Now(), time.Now()))
 			_, err := b.Finish(b.ctx(), c, won, true)
 			b.ok(err)
-			a.published[testOrder.OutTradeNo] = &FinalEvent{Result: won, Seq: testOrder.Seq}
+			a.published[testOrder.OutTradeNo] = &dedupe.FinalEvent{Result: won, Seq: testOrder.Seq}
 			b.ok(b.Remember(b.ctx(), c, won))
 			server.Kill(t)
 			server.Start(t)
 			m.ForgetJournal()
-			m.made = time.Time{}
+			m.SetJournalMade(time.Time{})
 			again := testOrder
 			again.Seq = 1000
-			b.Store = New(NewRedis(notedRedis(t, server), testDeployment), a, a, b.cfg)
-			if c := b.must(again, false, Done); string(c.Result) != string(won) || c.ResultSeq != testOrder.Seq {
+			b.Store = dedupe.New(redisstore.NewCache(notedRedis(t, server), testDeployment), a, a, b.cfg)
+			if c := b.must(again, false, dedupe.Done); string(c.Result) != string(won) || c.ResultSeq != testOrder.Seq {
 				t.Errorf("claim %+v", c)
 			}
 		})
@@ -54,12 +58,12 @@ func TestStoreRedisBackFromASnapshot(t *testing.T) {
 // tell which it is, and with no other connection. Where there is none, none is made.
 func TestNoteServer(t *testing.T) {
 	server := storetest.Redis(t)
-	plain, mark := server.Client(t), OrderKey(testDeployment, "")
+	plain, mark := server.Client(t), redisstore.OrderKey(testDeployment, "")
 	note := func(c redis.UniversalClient) string {
 		t.Helper()
 		conn := c.(*redis.Client).Conn()
 		defer conn.Close()
-		mustDo(t, NoteServer(t.Context(), conn, testDeployment), nil)
+		mustDo(t, redisstore.NoteServer(t.Context(), conn, testDeployment), nil)
 		return plain.HGet(t.Context(), mark, "born").Val()
 	}
 	if born := note(plain); born != "" {
@@ -71,7 +75,7 @@ func TestNoteServer(t *testing.T) {
 	}
 	mustDo(t, plain.HSet(t.Context(), mark, "run", "another").Err(), nil)
 	first := note(plain)
-	if at := bornAt(first); at.IsZero() || time.Since(at) > time.Minute {
+	if micros, err := strconv.ParseInt(first, 10, 64); err != nil || time.Since(time.UnixMicro(micros)).Abs() > time.Minute {
 		t.Errorf("another process, born %q", first)
 	}
 	if born := note(plain); born != first {
@@ -92,7 +96,9 @@ func TestNoteServerFails(t *testing.T) {
 	server := storetest.Redis(t)
 	mustDo(t, server.Client(t).Do(t.Context(), "acl", "setuser", "scriptless", "on", ">pw", "~*", "+@all", "-@scripting").Err(), nil)
 	client := redis.NewClient(&redis.Options{Addr: server.Addr, Username: "scriptless", Password: "pw", MaxRetries: -1,
-		OnConnect: func(ctx context.Context, conn *redis.Conn) error { return NoteServer(ctx, conn, testDeployment) }})
+		OnConnect: func(ctx context.Context, conn *redis.Conn) error {
+			return redisstore.NoteServer(ctx, conn, testDeployment)
+		}})
 	defer client.Close()
 	if err := client.Ping(t.Context()).Err(); err == nil || !redis.IsPermissionError(err) {
 		t.Errorf("ping: %v", err)

@@ -1,14 +1,18 @@
-package dedupe
+package dedupe_test
 
 import (
 	"context"
 	"testing"
 	"time"
 
+	"orderworker/dedupe"
+	"orderworker/dedupe/dedupetest"
+	"orderworker/dedupe/redisstore"
+	"orderworker/worker/natsio"
+
 	"github.com/alicebob/miniredis/v2"
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/redis/go-redis/v9"
-
 	"orderworker/dedupe/storetest"
 )
 
@@ -26,7 +30,9 @@ func realRedis(t testing.TB) redis.UniversalClient { return storetest.Redis(t).C
 // notedRedis is a client of s as the worker has it, with NoteServer.
 func notedRedis(t testing.TB, s *storetest.RedisServer) redis.UniversalClient {
 	client := redis.NewClient(&redis.Options{Addr: s.Addr, MaxRetries: -1, ContextTimeoutEnabled: true,
-		OnConnect: func(ctx context.Context, conn *redis.Conn) error { return NoteServer(ctx, conn, testDeployment) }})
+		OnConnect: func(ctx context.Context, conn *redis.Conn) error {
+			return redisstore.NoteServer(ctx, conn, testDeployment)
+		}})
 	t.Cleanup(func() { client.Close() })
 	return client
 }
@@ -47,11 +53,11 @@ func natsServer(t testing.TB) jetstream.JetStream {
 	return js
 }
 
-func realJournal(t testing.TB) (Journal, jetstream.JetStream) {
+func realJournal(t testing.TB) (dedupe.Journal, jetstream.JetStream) {
 	t.Helper()
 	js := natsServer(t)
 	makeJournal(t, js)
-	return NewJetStreamJournal(js, testStream, testSubject, time.Hour), js
+	return natsio.NewJetStreamJournal(js, testStream, testSubject, time.Hour), js
 }
 
 // makeJournal makes the journal's stream, as package natsio does.
@@ -67,8 +73,8 @@ func makeJournal(t testing.TB, js jetstream.JetStream) {
 // stores is one combination under test. wipe loses the records, as a Redis whose
 // replica had not got them yet when it took over: the birth mark stays.
 type stores struct {
-	records Cache
-	journal Journal
+	records dedupe.Cache
+	journal dedupe.Journal
 	wipe    func()
 }
 
@@ -76,37 +82,26 @@ type stores struct {
 // and the one for tests.
 var combinations = map[string]func(t testing.TB) stores{
 	"memory": func(testing.TB) stores {
-		m := NewMemory()
-		return stores{m, m, m.loseRecords}
+		m := dedupetest.NewMemory()
+		return stores{m, m, m.LoseRecords}
 	},
 	"miniredis and memory": func(t testing.TB) stores {
 		c := miniRedis(t)
-		return stores{NewRedis(c, testDeployment), NewMemory(), flushOrders(t, c)}
+		return stores{redisstore.NewCache(c, testDeployment), dedupetest.NewMemory(), flushOrders(t, c)}
 	},
 	"miniredis, journal in it": func(t testing.TB) stores {
 		c := miniRedis(t)
-		return stores{NewRedis(c, testDeployment), NewRedisJournal(c, testDeployment, time.Hour), flushOrders(t, c)}
+		return stores{redisstore.NewCache(c, testDeployment), redisstore.NewJournal(c, testDeployment, time.Hour), flushOrders(t, c)}
 	},
 	"redis, journal in it": func(t testing.TB) stores {
 		c := notedRedis(t, storetest.Redis(t))
-		return stores{NewRedis(c, testDeployment), NewRedisJournal(c, testDeployment, time.Hour), flushOrders(t, c)}
+		return stores{redisstore.NewCache(c, testDeployment), redisstore.NewJournal(c, testDeployment, time.Hour), flushOrders(t, c)}
 	},
 	"redis and jetstream": func(t testing.TB) stores {
 		c := notedRedis(t, storetest.Redis(t))
 		j, _ := realJournal(t)
-		return stores{NewRedis(c, testDeployment), j, flushOrders(t, c)}
+		return stores{redisstore.NewCache(c, testDeployment), j, flushOrders(t, c)}
 	},
-}
-
-// loseRecords is ForgetAll that keeps the birth mark.
-func (m *Memory) loseRecords() {
-	m.mu.Lock()
-	born, whole := m.born, m.whole
-	m.mu.Unlock()
-	m.ForgetAll()
-	m.mu.Lock()
-	m.born, m.whole = born, whole
-	m.mu.Unlock()
 }
 
 func flush(t testing.TB, c redis.UniversalClient) func() {
@@ -122,7 +117,7 @@ func flush(t testing.TB, c redis.UniversalClient) func() {
 func flushOrders(t testing.TB, c redis.UniversalClient) func() {
 	return func() {
 		for _, key := range c.Keys(context.Background(), "ORDERS:order:*").Val() {
-			if key == OrderKey(testDeployment, "") {
+			if key == redisstore.OrderKey(testDeployment, "") {
 				continue
 			}
 			if err := c.Del(context.Background(), key).Err(); err != nil {

@@ -1,4 +1,4 @@
-package dedupe
+package dedupe_test
 
 import (
 	"context"
@@ -10,14 +10,23 @@ import (
 	"testing"
 	"time"
 
+	"orderworker/dedupe"
+	"orderworker/dedupe/dedupetest"
 	"orderworker/dedupe/storetest"
 )
 
 // bench is a Store under test, with the tools to break it.
 type bench struct {
-	*Store
-	wipe func() // loses what Redis holds
-	t    *testing.T
+	*dedupe.Store
+	cache   dedupe.Cache
+	journal dedupe.Journal
+	cfg     dedupe.Config
+	wipe    func() // loses what the cache knows
+	t       *testing.T
+}
+
+func newBench(t *testing.T, c dedupe.Cache, j dedupe.Journal, r dedupe.Results, cfg dedupe.Config, wipe func()) bench {
+	return bench{dedupe.New(c, j, r, cfg), c, j, cfg, wipe, t}
 }
 
 // eachStore runs the suite over every combination of stores.
@@ -25,7 +34,7 @@ func eachStore(t *testing.T, test func(b bench)) {
 	for name, open := range combinations {
 		t.Run(name, func(t *testing.T) {
 			s := open(t)
-			test(bench{New(s.records, s.journal, nil, Config{Lease: long, FinalTTL: long}), s.wipe, t})
+			test(newBench(t, s.records, s.journal, nil, dedupe.Config{Lease: long, FinalTTL: long}, s.wipe))
 		})
 	}
 }
@@ -33,7 +42,7 @@ func eachStore(t *testing.T, test func(b bench)) {
 func (b bench) ctx() context.Context { return b.t.Context() }
 
 // must claims o anew and wants a verdict.
-func (b bench) must(o Order, redelivered bool, want Verdict) *Claim {
+func (b bench) must(o dedupe.Order, redelivered bool, want dedupe.Verdict) *dedupe.Claim {
 	b.t.Helper()
 	c, err := b.Claim(b.ctx(), o, b.NewOwner(), redelivered)
 	if err != nil {
@@ -54,7 +63,7 @@ func (b bench) ok(err error) {
 
 func (b bench) lost(err error) {
 	b.t.Helper()
-	if !errors.Is(err, ErrLost) {
+	if !errors.Is(err, dedupe.ErrLost) {
 		b.t.Fatalf("error %v, want ErrLost", err)
 	}
 }
@@ -62,27 +71,27 @@ func (b bench) lost(err error) {
 // misused wants an error that is not ErrLost: nothing was lost, the caller erred.
 func (b bench) misused(err error) {
 	b.t.Helper()
-	if err == nil || errors.Is(err, ErrLost) {
+	if err == nil || errors.Is(err, dedupe.ErrLost) {
 		b.t.Fatalf("error %v, want a refusal", err)
 	}
 }
 
 // dying claims with a lease that lapses at once: its owner is about to die. By its
 // own clock the lease goes on, so that nothing but the stores can stop it.
-func (b bench) dying(o Order, redelivered bool, want Verdict) *Claim {
+func (b bench) dying(o dedupe.Order, redelivered bool, want dedupe.Verdict) *dedupe.Claim {
 	b.t.Helper()
-	dying := bench{New(b.cache, b.journal, nil, Config{Lease: time.Millisecond, FinalTTL: long}), b.wipe, b.t}
+	dying := newBench(b.t, b.cache, b.journal, nil, dedupe.Config{Lease: time.Millisecond, FinalTTL: long}, b.wipe)
 	c := dying.must(o, redelivered, want)
 	storetest.Eventually(b.t, "the lease lapses", func() bool {
 		k, err := b.Look(b.ctx(), o.OutTradeNo)
 		b.ok(err)
 		return k.Cache == nil || k.Cache.Left == 0
 	})
-	c.leased(time.Now(), long)
+	c.LeaseFrom(time.Now(), long)
 	return c
 }
 
-func (b bench) record() Record {
+func (b bench) record() dedupe.Record {
 	b.t.Helper()
 	r, _, err := b.journal.Read(b.ctx(), testOrder.OutTradeNo)
 	b.ok(err)
@@ -97,20 +106,20 @@ var failed = []byte(`{"status":"failed"}`)
 
 func TestStoreCleanOrder(t *testing.T) {
 	eachStore(t, func(b bench) {
-		c := b.must(testOrder, false, Fresh)
-		b.must(testOrder, true, Busy)
+		c := b.must(testOrder, false, dedupe.Fresh)
+		b.must(testOrder, true, dedupe.Busy)
 		b.ok(b.Renew(b.ctx(), c))
 		b.ok(b.Intent(b.ctx(), c, time.Now().Add(time.Second), time.Now().Add(time.Second)))
 		if c.Doubt.Attempt != 1 || c.Doubt.SendBy.Before(time.Now()) || c.Doubt.Since.IsZero() {
 			t.Errorf("doubt after the intent: %+v", c.Doubt)
 		}
 		result, err := b.Finish(b.ctx(), c, []byte(` {"status": "succeeded"} `), true)
-		if err != nil || string(result) != string(won) || c.Verdict != Final {
+		if err != nil || string(result) != string(won) || c.Verdict != dedupe.Final {
 			t.Fatalf("finish = %s, %v", result, err)
 		}
 		b.ok(b.Remember(b.ctx(), c, result))
-		for _, o := range []Order{testOrder, {OutTradeNo: testOrder.OutTradeNo, Fingerprint: "f1", Seq: 99}} {
-			if c := b.must(o, false, Done); string(c.Result) != string(won) || c.ResultSeq != 7 {
+		for _, o := range []dedupe.Order{testOrder, {OutTradeNo: testOrder.OutTradeNo, Fingerprint: "f1", Seq: 99}} {
+			if c := b.must(o, false, dedupe.Done); string(c.Result) != string(won) || c.ResultSeq != 7 {
 				t.Errorf("done claim %+v", c)
 			}
 		}
@@ -122,21 +131,21 @@ func TestStoreSameOwnerSameVerdict(t *testing.T) {
 		owner := b.NewOwner()
 		for range 3 {
 			for _, redelivered := range []bool{false, true} {
-				if c, err := b.Claim(b.ctx(), testOrder, owner, redelivered); err != nil || c.Verdict != Fresh {
+				if c, err := b.Claim(b.ctx(), testOrder, owner, redelivered); err != nil || c.Verdict != dedupe.Fresh {
 					t.Fatalf("claim %+v, %v", c, err)
 				}
 			}
 		}
-		b.must(testOrder, false, Busy)
+		b.must(testOrder, false, dedupe.Busy)
 	})
 }
 
 func TestStoreRefusedWaitsAndGoesOn(t *testing.T) {
 	eachStore(t, func(b bench) {
 		for n := 1; n <= 3; n++ {
-			want := Ready
+			want := dedupe.Ready
 			if n == 1 {
-				want = Fresh
+				want = dedupe.Fresh
 			}
 			c := b.must(testOrder, n > 1, want)
 			if c.Refusals != n-1 || c.Waits != n-1 {
@@ -147,21 +156,21 @@ func TestStoreRefusedWaitsAndGoesOn(t *testing.T) {
 				t.Errorf("attempt %d, want %d", c.Doubt.Attempt, n)
 			}
 			b.ok(b.Wait(b.ctx(), c, n, soon))
-			if r := b.record(); r.State != StateReady || r.Refusals != n || r.Waits != n || r.Attempt != n {
+			if r := b.record(); r.State != dedupe.StateReady || r.Refusals != n || r.Waits != n || r.Attempt != n {
 				t.Errorf("journal %+v", r)
 			}
 		}
-		c := b.must(testOrder, true, Ready)
+		c := b.must(testOrder, true, dedupe.Ready)
 		b.ok(b.Wait(b.ctx(), c, c.Refusals, long))
-		if c := b.must(testOrder, true, Waiting); c.Left <= 0 || c.Left > long {
+		if c := b.must(testOrder, true, dedupe.Waiting); c.Left <= 0 || c.Left > long {
 			t.Errorf("left %v", c.Left)
 		}
 		// Redis lost: the journal knows how long to wait, and goes on counting.
 		b.wipe()
-		if c := b.must(testOrder, true, Waiting); c.Left <= 0 || c.Left > long {
+		if c := b.must(testOrder, true, dedupe.Waiting); c.Left <= 0 || c.Left > long {
 			t.Errorf("left %v by the journal", c.Left)
 		}
-		b.must(testOrder, true, Waiting)
+		b.must(testOrder, true, dedupe.Waiting)
 		k, err := b.Look(b.ctx(), testOrder.OutTradeNo)
 		if err != nil || k.Cache.Refusals != 3 || k.Cache.Waits != 4 || k.Journal.Refusals != 3 || k.JournalRev != k.Cache.Rev {
 			t.Errorf("known %+v, %v", k, err)
@@ -171,21 +180,21 @@ func TestStoreRefusedWaitsAndGoesOn(t *testing.T) {
 
 func TestStoreInDoubtIsSettledByTheLookup(t *testing.T) {
 	eachStore(t, func(b bench) {
-		c := b.must(testOrder, false, Fresh)
+		c := b.must(testOrder, false, dedupe.Fresh)
 		b.ok(b.Intent(b.ctx(), c, time.Now().Add(time.Hour), time.Now().Add(time.Hour)))
 		d := c.Doubt
 		d.Asked, d.Noticed = 2, true
 		c.Refusals, c.Waits = 4, 5
 		b.ok(b.Doubt(b.ctx(), c, d, long))
-		b.must(testOrder, true, Waiting)
+		b.must(testOrder, true, dedupe.Waiting)
 		b.wipe()
-		c = b.must(testOrder, true, InDoubt) // even though sendBy is still to come
+		c = b.must(testOrder, true, dedupe.InDoubt) // even though sendBy is still to come
 		if c.Doubt.Attempt != 1 || !c.Doubt.SendBy.Equal(d.SendBy) || !c.Doubt.Since.Equal(d.Since) || c.Doubt.Asked != 0 {
 			t.Errorf("doubt from the journal %+v, was %+v", c.Doubt, d)
 		}
 		c.Refusals, c.Waits = 4, 5
 		b.ok(b.Doubt(b.ctx(), c, d, soon))
-		c = b.must(testOrder, true, InDoubt)
+		c = b.must(testOrder, true, dedupe.InDoubt)
 		if c.Doubt != d || c.Refusals != 4 || c.Waits != 5 {
 			t.Errorf("claim %+v, want doubt %+v", c, d)
 		}
@@ -193,10 +202,10 @@ func TestStoreInDoubtIsSettledByTheLookup(t *testing.T) {
 		b.misused(err)
 		b.misused(b.Wait(b.ctx(), c, 1, soon))
 		b.ok(b.Disprove(b.ctx(), c))
-		if c.Verdict != Ready || c.Doubt != (Doubt{}) || c.Refusals != 4 {
+		if c.Verdict != dedupe.Ready || c.Doubt != (dedupe.Doubt{}) || c.Refusals != 4 {
 			t.Errorf("after the proof %+v", c)
 		}
-		b.must(testOrder, true, Busy)
+		b.must(testOrder, true, dedupe.Busy)
 		b.ok(b.Intent(b.ctx(), c, time.Now(), time.Now()))
 		if c.Doubt.Attempt != 2 {
 			t.Errorf("attempt %d, want 2", c.Doubt.Attempt)
@@ -208,12 +217,12 @@ func TestStoreInDoubtIsSettledByTheLookup(t *testing.T) {
 
 func TestStoreResendKeepsTheOldDoubt(t *testing.T) {
 	eachStore(t, func(b bench) {
-		c := b.must(testOrder, false, Fresh)
+		c := b.must(testOrder, false, dedupe.Fresh)
 		b.ok(b.Intent(b.ctx(), c, time.Now(), time.Now()))
 		d := c.Doubt
 		d.Missing, d.Asked, d.Noticed = true, 3, true
 		b.ok(b.Doubt(b.ctx(), c, d, soon))
-		c = b.must(testOrder, true, InDoubt)
+		c = b.must(testOrder, true, dedupe.InDoubt)
 		b.ok(b.Intent(b.ctx(), c, time.Now(), time.Now()))
 		if r := b.record(); !r.Open || r.Attempt != 2 || !r.Since.Equal(d.Since) {
 			t.Errorf("journal %+v", r)
@@ -223,14 +232,14 @@ func TestStoreResendKeepsTheOldDoubt(t *testing.T) {
 		_, err := b.Finish(b.ctx(), c, failed, false)
 		b.misused(err)
 		// The owner dies: Missing was about attempt 1 and proves nothing now.
-		dead := bench{New(b.cache, b.journal, nil, Config{Lease: time.Millisecond}), b.wipe, t}
+		dead := newBench(t, b.cache, b.journal, nil, dedupe.Config{Lease: time.Millisecond}, b.wipe)
 		b.ok(dead.Renew(b.ctx(), c))
 		storetest.Eventually(t, "the lease lapses", func() bool {
 			c, err = b.Claim(b.ctx(), testOrder, b.NewOwner(), true)
 			b.ok(err)
-			return c.Verdict != Busy
+			return c.Verdict != dedupe.Busy
 		})
-		if want := (Doubt{Attempt: 2, SendBy: c.Doubt.SendBy, Over: c.Doubt.Over, Since: d.Since, Noticed: true}); c.Verdict != InDoubt || c.Doubt != want {
+		if want := (dedupe.Doubt{Attempt: 2, SendBy: c.Doubt.SendBy, Over: c.Doubt.Over, Since: d.Since, Noticed: true}); c.Verdict != dedupe.InDoubt || c.Doubt != want {
 			t.Errorf("doubt %+v, want %+v", c.Doubt, want)
 		}
 	})
@@ -238,34 +247,34 @@ func TestStoreResendKeepsTheOldDoubt(t *testing.T) {
 
 func TestStoreBoughtSurvives(t *testing.T) {
 	eachStore(t, func(b bench) {
-		c := b.dying(testOrder, false, Fresh)
+		c := b.dying(testOrder, false, dedupe.Fresh)
 		b.ok(b.Intent(b.ctx(), c, time.Now(), time.Now()))
-		second := b.must(testOrder, true, InDoubt) // takes the first for dead, and resends
+		second := b.must(testOrder, true, dedupe.InDoubt) // takes the first for dead, and resends
 		b.ok(b.Intent(b.ctx(), second, time.Now().Add(time.Minute), time.Now().Add(time.Minute)))
 		d := c.Doubt
 		d.Bought = true
 		b.lost(b.Doubt(b.ctx(), c, d, soon)) // not its order any more, but a fact
 		r := b.record()
-		if r.State != StateIntent || !r.Bought || r.Attempt != 2 || r.SendBy.Before(time.Now()) {
+		if r.State != dedupe.StateIntent || !r.Bought || r.Attempt != 2 || r.SendBy.Before(time.Now()) {
 			t.Errorf("journal %+v", r)
 		}
-		b.ok(b.Doubt(b.ctx(), second, Doubt{Bought: true}, soon)) // over the first's fact
+		b.ok(b.Doubt(b.ctx(), second, dedupe.Doubt{Bought: true}, soon)) // over the first's fact
 		b.wipe()
-		c = b.must(testOrder, true, InDoubt)
+		c = b.must(testOrder, true, dedupe.InDoubt)
 		if !c.Doubt.Bought {
 			t.Errorf("doubt %+v", c.Doubt)
 		}
 		b.misused(b.Intent(b.ctx(), c, time.Now(), time.Now()))
 		b.misused(b.Disprove(b.ctx(), c))
 		b.ok(b.Doubt(b.ctx(), c, c.Doubt, soon))
-		c = b.must(testOrder, true, InDoubt)
+		c = b.must(testOrder, true, dedupe.InDoubt)
 		_, err := b.Finish(b.ctx(), c, won, true)
 		b.ok(err)
-		c2 := b.must(testOrder, true, Busy)
+		c2 := b.must(testOrder, true, dedupe.Busy)
 		b.misused(b.Renew(b.ctx(), c2))
-		second.bought = false
-		b.lost(b.Doubt(b.ctx(), second, Doubt{Attempt: 2, Bought: true}, soon)) // a final never changes
-		if r := b.record(); r.State != StateFinal {
+		second.ForgetBought()
+		b.lost(b.Doubt(b.ctx(), second, dedupe.Doubt{Attempt: 2, Bought: true}, soon)) // a final never changes
+		if r := b.record(); r.State != dedupe.StateFinal {
 			t.Errorf("journal %+v", r)
 		}
 	})
@@ -273,20 +282,20 @@ func TestStoreBoughtSurvives(t *testing.T) {
 
 func TestStoreDiedAfterEachStep(t *testing.T) {
 	steps := map[string]struct {
-		do   func(b bench, c *Claim)
-		want Verdict
+		do   func(b bench, c *dedupe.Claim)
+		want dedupe.Verdict
 	}{
-		"claim":  {func(bench, *Claim) {}, Fresh},
-		"intent": {func(b bench, c *Claim) { b.ok(b.Intent(b.ctx(), c, time.Now(), time.Now())) }, InDoubt},
-		"final": {func(b bench, c *Claim) {
+		"claim":  {func(bench, *dedupe.Claim) {}, dedupe.Fresh},
+		"intent": {func(b bench, c *dedupe.Claim) { b.ok(b.Intent(b.ctx(), c, time.Now(), time.Now())) }, dedupe.InDoubt},
+		"final": {func(b bench, c *dedupe.Claim) {
 			b.ok(b.Intent(b.ctx(), c, time.Now(), time.Now()))
 			_, err := b.Finish(b.ctx(), c, won, true)
 			b.ok(err)
-		}, Final},
-		"failed unsent": {func(b bench, c *Claim) {
+		}, dedupe.Final},
+		"failed unsent": {func(b bench, c *dedupe.Claim) {
 			_, err := b.Finish(b.ctx(), c, failed, false)
 			b.ok(err)
-		}, Final},
+		}, dedupe.Final},
 	}
 	for name, step := range steps {
 		t.Run(name, func(t *testing.T) {
@@ -294,15 +303,15 @@ func TestStoreDiedAfterEachStep(t *testing.T) {
 				for _, wiped := range []bool{false, true} {
 					o := testOrder
 					o.OutTradeNo += fmt.Sprint(wiped)
-					step.do(b, b.dying(o, false, Fresh))
+					step.do(b, b.dying(o, false, dedupe.Fresh))
 					if wiped {
 						b.wipe()
 					}
 					c := b.must(o, true, step.want)
-					if c.Verdict == Final && (c.Result == nil || c.ResultSeq != 7) {
+					if c.Verdict == dedupe.Final && (c.Result == nil || c.ResultSeq != 7) {
 						t.Errorf("final claim %+v", c)
 					}
-					b.must(o, true, Busy)
+					b.must(o, true, dedupe.Busy)
 				}
 			})
 		})
@@ -312,33 +321,33 @@ func TestStoreDiedAfterEachStep(t *testing.T) {
 // A message that Redis and its publisher think new, but the journal does not.
 func TestStoreFreshByMistake(t *testing.T) {
 	eachStore(t, func(b bench) {
-		c := b.must(testOrder, false, Fresh)
+		c := b.must(testOrder, false, dedupe.Fresh)
 		b.ok(b.Intent(b.ctx(), c, time.Now(), time.Now()))
 		b.wipe()
-		again := b.must(testOrder, false, Fresh)
+		again := b.must(testOrder, false, dedupe.Fresh)
 		b.lost(b.Intent(b.ctx(), again, time.Now(), time.Now()))
-		again = b.must(testOrder, false, InDoubt) // although not redelivered
+		again = b.must(testOrder, false, dedupe.InDoubt) // although not redelivered
 		b.lost(b.Wait(b.ctx(), c, 1, soon) /* Redis: not ours any more */)
 		b.lost(b.Disprove(b.ctx(), again) /* the first has written */)
-		b.must(testOrder, false, Ready)
+		b.must(testOrder, false, dedupe.Ready)
 		b.wipe()
-		expired := b.must(testOrder, false, Fresh)
+		expired := b.must(testOrder, false, dedupe.Fresh)
 		_, err := b.Finish(b.ctx(), expired, failed, false)
 		b.lost(err)
-		b.ok(b.Release(b.ctx(), b.must(testOrder, false, Ready)))
+		b.ok(b.Release(b.ctx(), b.must(testOrder, false, dedupe.Ready)))
 	})
 }
 
 func TestStoreStaleOwner(t *testing.T) {
 	eachStore(t, func(b bench) {
-		stale := b.dying(testOrder, false, Fresh)
+		stale := b.dying(testOrder, false, dedupe.Fresh)
 		b.ok(b.Intent(b.ctx(), stale, time.Now(), time.Now()))
-		c := b.must(testOrder, true, InDoubt)
+		c := b.must(testOrder, true, dedupe.InDoubt)
 		b.lost(b.Renew(b.ctx(), stale))
 		b.lost(b.Doubt(b.ctx(), stale, stale.Doubt, soon))
-		b.must(testOrder, true, Busy)
+		b.must(testOrder, true, dedupe.Busy)
 		b.ok(b.Disprove(b.ctx(), c))
-		stale.Verdict = Fresh
+		stale.Verdict = dedupe.Fresh
 		b.lost(b.Wait(b.ctx(), stale, 1, soon))
 		_, err := b.Finish(b.ctx(), stale, failed, false)
 		b.lost(err)
@@ -353,40 +362,40 @@ func TestStoreStaleOwner(t *testing.T) {
 		if got, err := b.Finish(b.ctx(), c, []byte(`{"other":1}`), true); err != nil || string(got) != string(won) {
 			t.Errorf("the final changed: %s, %v", got, err)
 		}
-		b.lost(b.Wait(b.ctx(), &Claim{Order: testOrder, Owner: "x", Verdict: Ready}, 1, soon))
+		b.lost(b.Wait(b.ctx(), &dedupe.Claim{Order: testOrder, Owner: "x", Verdict: dedupe.Ready}, 1, soon))
 	})
 }
 
 func TestStoreConflict(t *testing.T) {
 	eachStore(t, func(b bench) {
-		c := b.must(testOrder, false, Fresh)
-		b.must(otherF, false, Busy) // Redis knows, the journal does not yet
+		c := b.must(testOrder, false, dedupe.Fresh)
+		b.must(otherF, false, dedupe.Busy) // Redis knows, the journal does not yet
 		b.ok(b.Intent(b.ctx(), c, time.Now(), time.Now()))
-		b.must(otherF, false, Conflict)
+		b.must(otherF, false, dedupe.Conflict)
 		b.wipe()
-		b.must(otherF, true, Conflict) // by the journal
-		b.must(testOrder, true, InDoubt)
-		b.must(otherF, true, Conflict)
+		b.must(otherF, true, dedupe.Conflict) // by the journal
+		b.must(testOrder, true, dedupe.InDoubt)
+		b.must(otherF, true, dedupe.Conflict)
 		b.wipe()
 
 		// The wrong one is there first.
-		wrong := b.must(otherF, false, Fresh)
-		if busy := b.must(testOrder, true, Busy); busy.Left <= 0 || busy.Left > claimPause {
+		wrong := b.must(otherF, false, dedupe.Fresh)
+		if busy := b.must(testOrder, true, dedupe.Busy); busy.Left <= 0 || busy.Left > dedupe.ClaimPause {
 			t.Errorf("left %v", busy.Left)
 		}
 		b.lost(b.Intent(b.ctx(), wrong, time.Now(), time.Now()))
-		c = b.must(testOrder, true, InDoubt) // Redis was wrong, and is forgotten
-		b.must(otherF, true, Conflict)
+		c = b.must(testOrder, true, dedupe.InDoubt) // Redis was wrong, and is forgotten
+		b.must(otherF, true, dedupe.Conflict)
 		_, err := b.Finish(b.ctx(), c, won, true)
 		b.ok(err)
 		b.ok(b.Remember(b.ctx(), c, won))
-		b.must(otherF, true, Conflict)
-		b.must(testOrder, true, Done)
+		b.must(otherF, true, dedupe.Conflict)
+		b.must(testOrder, true, dedupe.Done)
 
 		// Redis remembers the wrong one as final.
 		b.wipe()
 		b.ok(b.cache.Remember(b.ctx(), otherF, failed, long))
-		if c := b.must(testOrder, false, Final); string(c.Result) != string(won) {
+		if c := b.must(testOrder, false, dedupe.Final); string(c.Result) != string(won) {
 			t.Errorf("result %s", c.Result)
 		}
 	})
@@ -396,61 +405,61 @@ func TestStoreConflict(t *testing.T) {
 // requests a conflict for good: the later one may have been rejected long ago.
 func TestStoreConflictOfTheEarlier(t *testing.T) {
 	eachStore(t, func(b bench) {
-		late := b.must(otherF, false, Fresh)
-		b.must(testOrder, true, Busy) // it may yet write its intent
+		late := b.must(otherF, false, dedupe.Fresh)
+		b.must(testOrder, true, dedupe.Busy) // it may yet write its intent
 		b.wipe()
-		b.dying(otherF, true, Fresh)
-		c := b.must(testOrder, true, Fresh)
+		b.dying(otherF, true, dedupe.Fresh)
+		c := b.must(testOrder, true, dedupe.Fresh)
 		b.ok(b.Intent(b.ctx(), c, time.Now(), time.Now()))
 		b.lost(b.Intent(b.ctx(), late, time.Now(), time.Now()))
-		b.must(otherF, true, Conflict)
+		b.must(otherF, true, dedupe.Conflict)
 
 		// Notes are more than a claim: the journal was lost, or its final is over.
-		for _, e := range []Entry{{State: StateInDoubt}, {State: StateReady, Rev: 5}, {State: StateClaimed, Rev: 5}, {State: StateClaimed, Progress: Progress{Attempt: 1}}} {
+		for _, e := range []dedupe.Entry{{State: dedupe.StateInDoubt}, {State: dedupe.StateReady, Rev: 5}, {State: dedupe.StateClaimed, Rev: 5}, {State: dedupe.StateClaimed, Progress: dedupe.Progress{Attempt: 1}}} {
 			b.wipe()
 			fresh := testOrder
 			fresh.OutTradeNo += string(e.State) + strconv.FormatUint(e.Rev, 10)
 			other := fresh
 			other.Fingerprint, other.Seq = otherF.Fingerprint, otherF.Seq
 			b.ok(b.cache.Park(b.ctx(), other, "gone", e, soon))
-			b.must(fresh, true, Conflict)
+			b.must(fresh, true, dedupe.Conflict)
 		}
 		b.wipe()
 		fresh := testOrder
-		b.ok(b.Remember(b.ctx(), &Claim{Order: Order{OutTradeNo: "final", Fingerprint: "f2", Seq: 8}, First: 8}, failed))
+		b.ok(b.Remember(b.ctx(), &dedupe.Claim{Order: dedupe.Order{OutTradeNo: "final", Fingerprint: "f2", Seq: 8}, First: 8}, failed))
 		fresh.OutTradeNo = "final"
-		b.must(fresh, true, Conflict)
+		b.must(fresh, true, dedupe.Conflict)
 	})
 }
 
 func TestStoreRelease(t *testing.T) {
 	eachStore(t, func(b bench) {
-		b.ok(b.Release(b.ctx(), b.must(testOrder, false, Fresh)))
-		c := b.must(testOrder, false, Ready)                     // the journal was asked
-		b.ok(b.Release(b.ctx(), b.must(testOrder, false, Busy))) // holds nothing, gives nothing
-		b.must(testOrder, false, Busy)
+		b.ok(b.Release(b.ctx(), b.must(testOrder, false, dedupe.Fresh)))
+		c := b.must(testOrder, false, dedupe.Ready)                     // the journal was asked
+		b.ok(b.Release(b.ctx(), b.must(testOrder, false, dedupe.Busy))) // holds nothing, gives nothing
+		b.must(testOrder, false, dedupe.Busy)
 		b.ok(b.Intent(b.ctx(), c, time.Now(), time.Now()))
 		b.misused(b.Intent(b.ctx(), c, time.Now(), time.Now())) // one per claim
 		b.ok(b.Release(b.ctx(), c))                             // nothing was sent: no doubt
-		c = b.must(testOrder, true, Ready)
+		c = b.must(testOrder, true, dedupe.Ready)
 		if c.Waits != 0 {
 			t.Errorf("waits %d", c.Waits)
 		}
 		b.ok(b.Release(b.ctx(), c))
-		c = b.must(testOrder, true, Ready)
+		c = b.must(testOrder, true, dedupe.Ready)
 		b.ok(b.Intent(b.ctx(), c, time.Now(), time.Now()))
 		if c.Doubt.Attempt != 2 {
 			t.Errorf("attempt %d, want 2", c.Doubt.Attempt)
 		}
 		b.ok(b.Doubt(b.ctx(), c, c.Doubt, soon))
-		b.ok(b.Release(b.ctx(), b.must(testOrder, true, InDoubt)))
-		c = b.must(testOrder, true, InDoubt)
+		b.ok(b.Release(b.ctx(), b.must(testOrder, true, dedupe.InDoubt)))
+		c = b.must(testOrder, true, dedupe.InDoubt)
 		_, err := b.Finish(b.ctx(), c, won, true)
 		b.ok(err)
 		b.ok(b.Release(b.ctx(), c)) // could not publish
-		c = b.must(testOrder, false, Final)
+		c = b.must(testOrder, false, dedupe.Final)
 		b.misused(b.Intent(b.ctx(), c, time.Now(), time.Now()))
-		b.misused(b.Doubt(b.ctx(), c, Doubt{}, soon))
+		b.misused(b.Doubt(b.ctx(), c, dedupe.Doubt{}, soon))
 		if got, err := b.Finish(b.ctx(), c, failed, false); err != nil || string(got) != string(won) {
 			t.Errorf("finish = %s, %v", got, err)
 		}
@@ -460,35 +469,35 @@ func TestStoreRelease(t *testing.T) {
 // The journal has nothing where Redis knows that it had: the final lived out
 // its TTL unpublished, or the journal was lost. Neither is "never sent".
 func TestStoreJournalLost(t *testing.T) {
-	for name, life := range map[string]func(b bench, c *Claim){
-		"parked in doubt": func(b bench, c *Claim) {
-			b.ok(b.Doubt(b.ctx(), c, Doubt{Asked: 3}, soon))
+	for name, life := range map[string]func(b bench, c *dedupe.Claim){
+		"parked in doubt": func(b bench, c *dedupe.Claim) {
+			b.ok(b.Doubt(b.ctx(), c, dedupe.Doubt{Asked: 3}, soon))
 		},
-		"died in doubt": func(b bench, c *Claim) {
-			b.ok(b.Doubt(b.ctx(), c, Doubt{Asked: 3, Missing: true}, soon))
-			b.dying(testOrder, true, InDoubt)
+		"died in doubt": func(b bench, c *dedupe.Claim) {
+			b.ok(b.Doubt(b.ctx(), c, dedupe.Doubt{Asked: 3, Missing: true}, soon))
+			b.dying(testOrder, true, dedupe.InDoubt)
 		},
-		"died after the heartbeat": func(b bench, c *Claim) {
+		"died after the heartbeat": func(b bench, c *dedupe.Claim) {
 			_, err := b.Finish(b.ctx(), c, won, true)
 			b.ok(err)
-			b.ok(bench{New(b.cache, b.journal, nil, Config{Lease: time.Nanosecond}), b.wipe, t}.Renew(b.ctx(), c))
+			b.ok(newBench(t, b.cache, b.journal, nil, dedupe.Config{Lease: time.Nanosecond}, b.wipe).Renew(b.ctx(), c))
 		},
-		"gave up publishing": func(b bench, c *Claim) {
+		"gave up publishing": func(b bench, c *dedupe.Claim) {
 			_, err := b.Finish(b.ctx(), c, won, true)
 			b.ok(err)
 			b.ok(b.Release(b.ctx(), c))
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			m := NewMemory()
-			b := bench{New(m, m, nil, Config{Lease: long, FinalTTL: long}), m.loseRecords, t}
+			m := dedupetest.NewMemory()
+			b := newBench(t, m, m, nil, dedupe.Config{Lease: long, FinalTTL: long}, m.LoseRecords)
 			life(b, b.sent())
 			m.ForgetJournal()
 			storetest.Eventually(t, "the lease lapses", func() bool {
 				e, _, err := m.Look(b.ctx(), testOrder.OutTradeNo)
 				return err == nil && e.Left == 0
 			})
-			if c := b.must(testOrder, true, InDoubt); c.Doubt.SendBy.IsZero() || c.Doubt.Since.IsZero() || c.Doubt.Missing {
+			if c := b.must(testOrder, true, dedupe.InDoubt); c.Doubt.SendBy.IsZero() || c.Doubt.Since.IsZero() || c.Doubt.Missing {
 				t.Errorf("doubt %+v", c.Doubt)
 			}
 		})
@@ -500,24 +509,24 @@ func TestStoreSettle(t *testing.T) {
 		no := testOrder.OutTradeNo
 		notInDoubt := func(result []byte) {
 			t.Helper()
-			if err := b.settle(no, result); !errors.Is(err, ErrNotInDoubt) {
+			if err := b.settle(no, result); !errors.Is(err, dedupe.ErrNotInDoubt) {
 				t.Fatalf("settle: %v, want ErrNotInDoubt", err)
 			}
 		}
 		notInDoubt(won)
-		c := b.must(testOrder, false, Fresh)
+		c := b.must(testOrder, false, dedupe.Fresh)
 		b.ok(b.Intent(b.ctx(), c, time.Now().Add(-time.Second), time.Now().Add(-time.Second)))
 		notInDoubt(won) // at work
 		b.ok(b.Doubt(b.ctx(), c, c.Doubt, soon))
-		c = b.must(testOrder, true, InDoubt)
+		c = b.must(testOrder, true, dedupe.InDoubt)
 		b.ok(b.settle(no, nil))
 		b.lost(b.Disprove(b.ctx(), c)) // the operator was faster
-		c = b.must(testOrder, true, Ready)
+		c = b.must(testOrder, true, dedupe.Ready)
 		notInDoubt(nil)
 		b.ok(b.Intent(b.ctx(), c, time.Now().Add(time.Hour), time.Now().Add(time.Hour)))
 		b.ok(b.Doubt(b.ctx(), c, c.Doubt, soon))
 		notInDoubt(won) // may still leave
-		c = b.must(testOrder, true, InDoubt)
+		c = b.must(testOrder, true, dedupe.InDoubt)
 		b.ok(b.Disprove(b.ctx(), c))
 		b.ok(b.Intent(b.ctx(), c, time.Now().Add(-time.Second), time.Now().Add(-time.Second)))
 		d := c.Doubt
@@ -528,41 +537,41 @@ func TestStoreSettle(t *testing.T) {
 			t.Error("half a result was written")
 		}
 		b.ok(b.settle(no, won))
-		if c := b.must(testOrder, true, Final); string(c.Result) != string(won) {
+		if c := b.must(testOrder, true, dedupe.Final); string(c.Result) != string(won) {
 			t.Errorf("result %s", c.Result)
 		}
 	})
 }
 
 func TestStoreSettleWithoutJournal(t *testing.T) {
-	m := NewMemory()
-	b := bench{New(m, m, nil, Config{Lease: long}), m.loseRecords, t}
-	c := b.must(testOrder, false, Fresh)
+	m := dedupetest.NewMemory()
+	b := newBench(t, m, m, nil, dedupe.Config{Lease: long}, m.LoseRecords)
+	c := b.must(testOrder, false, dedupe.Fresh)
 	b.ok(b.Intent(b.ctx(), c, time.Now().Add(-time.Second), time.Now().Add(-time.Second)))
 	b.ok(b.Doubt(b.ctx(), c, c.Doubt, long))
 	m.ForgetJournal()
 	b.ok(b.settle(testOrder.OutTradeNo, won))
-	if r := b.record(); r.State != StateFinal || r.Fingerprint != "f1" || r.Seq != 7 {
+	if r := b.record(); r.State != dedupe.StateFinal || r.Fingerprint != "f1" || r.Seq != 7 {
 		t.Errorf("journal %+v", r)
 	}
 }
 
 func TestStoreMisuse(t *testing.T) {
-	m := NewMemory()
-	b := bench{New(m, m, nil, Config{Lease: long}), m.loseRecords, t}
-	for _, c := range []*Claim{{Order: testOrder, Verdict: Busy}, {Order: testOrder, Verdict: Done}, {Order: testOrder, Verdict: Conflict}} {
+	m := dedupetest.NewMemory()
+	b := newBench(t, m, m, nil, dedupe.Config{Lease: long}, m.LoseRecords)
+	for _, c := range []*dedupe.Claim{{Order: testOrder, Verdict: dedupe.Busy}, {Order: testOrder, Verdict: dedupe.Done}, {Order: testOrder, Verdict: dedupe.Conflict}} {
 		_, err := b.Finish(b.ctx(), c, won, true)
 		b.misused(err)
 		b.misused(b.Intent(b.ctx(), c, time.Now(), time.Now()))
 		b.misused(b.Wait(b.ctx(), c, 0, 0))
 		b.misused(b.Disprove(b.ctx(), c))
-		b.misused(b.Doubt(b.ctx(), c, Doubt{}, 0))
+		b.misused(b.Doubt(b.ctx(), c, dedupe.Doubt{}, 0))
 		b.misused(b.Renew(b.ctx(), c))
 	}
 	if _, err := b.Claim(b.ctx(), testOrder, "", false); err == nil {
 		t.Error("a claim without an owner")
 	}
-	c := b.must(testOrder, false, Fresh)
+	c := b.must(testOrder, false, dedupe.Fresh)
 	if _, err := b.Finish(b.ctx(), c, []byte("{"), true); err == nil || !strings.Contains(err.Error(), testOrder.OutTradeNo) {
 		t.Errorf("half a result: %v", err)
 	}
@@ -579,7 +588,7 @@ func TestStoreMisuse(t *testing.T) {
 	if k, err := b.Look(b.ctx(), testOrder.OutTradeNo); err == nil || k.Cache != nil {
 		t.Errorf("look without Redis: %+v, %v", k, err)
 	}
-	if err := b.settle(testOrder.OutTradeNo, nil); err == nil || errors.Is(err, ErrNotInDoubt) {
+	if err := b.settle(testOrder.OutTradeNo, nil); err == nil || errors.Is(err, dedupe.ErrNotInDoubt) {
 		t.Errorf("settle without Redis: %v", err)
 	}
 	ctx, stop := context.WithCancel(b.ctx())
@@ -592,7 +601,7 @@ func TestStoreMisuse(t *testing.T) {
 // Renew may run beside everything else; the race detector watches.
 func TestStoreRenewBeside(t *testing.T) {
 	eachStore(t, func(b bench) {
-		c := b.must(testOrder, false, Fresh)
+		c := b.must(testOrder, false, dedupe.Fresh)
 		var beat sync.WaitGroup
 		for range 4 {
 			beat.Go(func() { _ = b.Renew(b.ctx(), c) })
@@ -602,7 +611,7 @@ func TestStoreRenewBeside(t *testing.T) {
 		b.ok(err)
 		b.ok(b.Remember(b.ctx(), c, won))
 		beat.Wait()
-		b.must(testOrder, true, Done)
+		b.must(testOrder, true, dedupe.Done)
 	})
 }
 
@@ -610,10 +619,10 @@ func BenchmarkClaim(b *testing.B) {
 	for name, open := range combinations {
 		b.Run(name, func(b *testing.B) {
 			s := open(b)
-			st := New(s.records, s.journal, nil, Config{Lease: long, FinalTTL: long})
+			st := dedupe.New(s.records, s.journal, nil, dedupe.Config{Lease: long, FinalTTL: long})
 			for i := 0; b.Loop(); i++ {
-				o := Order{OutTradeNo: fmt.Sprint(i), Fingerprint: "f1", Seq: uint64(i)}
-				if c, err := st.Claim(b.Context(), o, st.NewOwner(), false); err != nil || c.Verdict != Fresh {
+				o := dedupe.Order{OutTradeNo: fmt.Sprint(i), Fingerprint: "f1", Seq: uint64(i)}
+				if c, err := st.Claim(b.Context(), o, st.NewOwner(), false); err != nil || c.Verdict != dedupe.Fresh {
 					b.Fatalf("%+v, %v", c, err)
 				}
 			}

@@ -1,4 +1,4 @@
-package dedupe
+package dedupe_test
 
 import (
 	"context"
@@ -6,19 +6,22 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"orderworker/dedupe"
+	"orderworker/dedupe/dedupetest"
 )
 
 // published is a results stream; a nil event is one that cannot be read.
-type published map[string]*FinalEvent
+type published map[string]*dedupe.FinalEvent
 
 var errResultsAway = errors.New("the results stream is away")
 
-func (p published) Final(_ context.Context, outTradeNo string) (FinalEvent, bool, error) {
+func (p published) Final(_ context.Context, outTradeNo string) (dedupe.FinalEvent, bool, error) {
 	switch f, ok := p[outTradeNo]; {
 	case !ok:
-		return FinalEvent{}, false, nil
+		return dedupe.FinalEvent{}, false, nil
 	case f == nil:
-		return FinalEvent{}, false, errResultsAway
+		return dedupe.FinalEvent{}, false, errResultsAway
 	default:
 		return *f, true, nil
 	}
@@ -28,7 +31,7 @@ func (p published) Used(context.Context) (bool, error) { return len(p) > 0, nil 
 
 // withResults is b beside a results stream.
 func (b bench) withResults(p published) bench {
-	b.Store = New(b.cache, b.journal, p, b.cfg)
+	b.Store = dedupe.New(b.cache, b.journal, p, b.cfg)
 	return b
 }
 
@@ -38,28 +41,28 @@ func TestStoreFinalEventIsLooked(t *testing.T) {
 	eachStore(t, func(b bench) {
 		no := testOrder.OutTradeNo
 		b = b.withResults(published{no: {Result: failed, Seq: 5, Fingerprint: "f1"}})
-		b.must(otherF, true, Conflict) // by the event alone
+		b.must(otherF, true, dedupe.Conflict) // by the event alone
 		if k, err := b.Look(b.ctx(), no); err != nil || k.Cache != nil {
 			t.Errorf("a conflict left %+v, %v", k.Cache, err)
 		}
-		c := b.must(testOrder, true, Done)
+		c := b.must(testOrder, true, dedupe.Done)
 		if string(c.Result) != string(failed) || c.ResultSeq != 5 || c.First != 5 {
 			t.Errorf("claim %+v", c)
 		}
-		if k, err := b.Look(b.ctx(), no); err != nil || k.Cache == nil || k.Cache.State != StateFinal || k.Cache.Seq != 5 {
+		if k, err := b.Look(b.ctx(), no); err != nil || k.Cache == nil || k.Cache.State != dedupe.StateFinal || k.Cache.Seq != 5 {
 			t.Errorf("remembered %+v, %v", k.Cache, err)
 		}
 		b = b.withResults(nil)
-		b.must(testOrder, false, Done)
-		b.must(otherF, false, Conflict)
+		b.must(testOrder, false, dedupe.Done)
+		b.must(otherF, false, dedupe.Conflict)
 	})
 }
 
 // Where nothing says whose event it is, it is the request's that asks.
 func TestStoreFinalEventOfAnOldRelease(t *testing.T) {
-	m := NewMemory()
-	b := bench{New(m, m, published{testOrder.OutTradeNo: {Result: won}}, Config{Lease: long}), m.loseRecords, t}
-	if c := b.must(testOrder, true, Done); c.ResultSeq != testOrder.Seq {
+	m := dedupetest.NewMemory()
+	b := newBench(t, m, m, published{testOrder.OutTradeNo: {Result: won}}, dedupe.Config{Lease: long}, m.LoseRecords)
+	if c := b.must(testOrder, true, dedupe.Done); c.ResultSeq != testOrder.Seq {
 		t.Errorf("result of request %d", c.ResultSeq)
 	}
 }
@@ -67,13 +70,13 @@ func TestStoreFinalEventOfAnOldRelease(t *testing.T) {
 // The event is asked for before a doubt, and before another account's too; a
 // results stream that is away is no answer.
 func TestStoreFinalEventBeforeDoubt(t *testing.T) {
-	for o, without := range map[Order]Verdict{ofA: InDoubt, ofB: Foreign} {
-		m := NewMemory()
+	for o, without := range map[dedupe.Order]dedupe.Verdict{ofA: dedupe.InDoubt, ofB: dedupe.Foreign} {
+		m := dedupetest.NewMemory()
 		events := published{}
-		b := bench{New(m, m, events, Config{Lease: long}), m.loseRecords, t}
-		b.ok(b.Doubt(b.ctx(), b.sentBy(ofA), Doubt{}, soon))
+		b := newBench(t, m, m, events, dedupe.Config{Lease: long}, m.LoseRecords)
+		b.ok(b.Doubt(b.ctx(), b.sentBy(ofA), dedupe.Doubt{}, soon))
 		m.ForgetJournal()
-		if c := b.must(o, true, without); without == InDoubt {
+		if c := b.must(o, true, without); without == dedupe.InDoubt {
 			b.ok(b.Doubt(b.ctx(), c, c.Doubt, soon))
 		}
 		owner := b.NewOwner()
@@ -81,8 +84,8 @@ func TestStoreFinalEventBeforeDoubt(t *testing.T) {
 		if c, err := b.Claim(b.ctx(), o, owner, true); !errors.Is(err, errResultsAway) {
 			t.Errorf("claim %+v, %v", c, err)
 		}
-		events[o.OutTradeNo] = &FinalEvent{Result: won}
-		if c, err := b.Claim(b.ctx(), o, owner, true); err != nil || c.Verdict != Done || string(c.Result) != string(won) {
+		events[o.OutTradeNo] = &dedupe.FinalEvent{Result: won}
+		if c, err := b.Claim(b.ctx(), o, owner, true); err != nil || c.Verdict != dedupe.Done || string(c.Result) != string(won) {
 			t.Errorf("claim %+v, %v", c, err)
 		}
 	}
@@ -93,37 +96,37 @@ func TestStoreFinalEventBeforeDoubt(t *testing.T) {
 func TestStoreJournalMadeAnew(t *testing.T) {
 	for name, c := range map[string]struct {
 		lose bool
-		life func(b bench, c *Claim)
-		want Verdict
+		life func(b bench, c *dedupe.Claim)
+		want dedupe.Verdict
 	}{
-		"sending": {true, func(b bench, c *Claim) { b.ok(b.Intent(b.ctx(), c, time.Now(), time.Now())); b.dieQuietly(c) }, InDoubt},
-		"superseded": {true, func(b bench, c *Claim) {
+		"sending": {true, func(b bench, c *dedupe.Claim) { b.ok(b.Intent(b.ctx(), c, time.Now(), time.Now())); b.dieQuietly(c) }, dedupe.InDoubt},
+		"superseded": {true, func(b bench, c *dedupe.Claim) {
 			b.wipe()
-			again := b.must(c.Order, false, Fresh)
+			again := b.must(c.Order, false, dedupe.Fresh)
 			b.ok(b.Intent(b.ctx(), c, time.Now(), time.Now()))
 			b.lost(b.Intent(b.ctx(), again, time.Now(), time.Now()))
-		}, InDoubt},
-		"claimed":              {true, func(b bench, c *Claim) { b.dieQuietly(c) }, InDoubt},
-		"the journal is whole": {false, func(b bench, c *Claim) { b.dieQuietly(c) }, Fresh},
-		"released":             {true, func(b bench, c *Claim) { b.ok(b.Release(b.ctx(), c)) }, Ready},
+		}, dedupe.InDoubt},
+		"claimed":              {true, func(b bench, c *dedupe.Claim) { b.dieQuietly(c) }, dedupe.InDoubt},
+		"the journal is whole": {false, func(b bench, c *dedupe.Claim) { b.dieQuietly(c) }, dedupe.Fresh},
+		"released":             {true, func(b bench, c *dedupe.Claim) { b.ok(b.Release(b.ctx(), c)) }, dedupe.Ready},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				m := NewMemory()
-				b := bench{New(m, m, nil, Config{Lease: long}), m.loseRecords, t}
+				m := dedupetest.NewMemory()
+				b := newBench(t, m, m, nil, dedupe.Config{Lease: long}, m.LoseRecords)
 				o := testOrder
 				o.Stored = time.Now()
 				time.Sleep(time.Second)
-				c.life(b, b.must(o, false, Fresh))
+				c.life(b, b.must(o, false, dedupe.Fresh))
 				if c.lose {
 					m.ForgetJournal()
 				}
 				younger := o
 				younger.OutTradeNo, younger.Stored = "younger", time.Now()
-				b.dieQuietly(b.must(younger, false, Fresh))
-				b.must(younger, true, Fresh)
+				b.dieQuietly(b.must(younger, false, dedupe.Fresh))
+				b.must(younger, true, dedupe.Fresh)
 				got := b.must(o, true, c.want)
-				if got.Verdict == InDoubt && got.Doubt.SendBy.Before(time.Now().Add(-time.Second)) {
+				if got.Verdict == dedupe.InDoubt && got.Doubt.SendBy.Before(time.Now().Add(-time.Second)) {
 					t.Errorf("doubt %+v", got.Doubt)
 				}
 				m.SetFault(func(op string) error {
@@ -133,7 +136,7 @@ func TestStoreJournalMadeAnew(t *testing.T) {
 					return nil
 				})
 				b.dieQuietly(got)
-				if c, err := b.Claim(b.ctx(), o, b.NewOwner(), true); err == nil && c.Verdict == Fresh {
+				if c, err := b.Claim(b.ctx(), o, b.NewOwner(), true); err == nil && c.Verdict == dedupe.Fresh {
 					t.Error("fresh, though nobody knows how old the journal is")
 				}
 			})
@@ -142,9 +145,9 @@ func TestStoreJournalMadeAnew(t *testing.T) {
 }
 
 // dieQuietly ends the lease of c in a bubble.
-func (b bench) dieQuietly(c *Claim) {
+func (b bench) dieQuietly(c *dedupe.Claim) {
 	b.t.Helper()
-	b.ok(b.cache.Renew(b.ctx(), c.owned(), c.Owner, 0, time.Millisecond))
+	b.ok(b.cache.Renew(b.ctx(), c.Owned(), c.Owner, 0, time.Millisecond))
 	time.Sleep(2 * time.Millisecond)
 }
 
@@ -172,41 +175,51 @@ func TestJetStreamCreated(t *testing.T) {
 func TestStoreOldAndNeverSent(t *testing.T) {
 	ttl := time.Hour
 	for name, c := range map[string]struct {
-		life func(b bench, m *Memory, o Order)
-		want Verdict
+		life func(b bench, m *dedupetest.Memory, o dedupe.Order)
+		want dedupe.Verdict
 	}{
-		"released": {func(b bench, _ *Memory, o Order) { b.ok(b.Release(b.ctx(), b.must(o, false, Fresh))) }, Ready},
-		"released again": {func(b bench, _ *Memory, o Order) {
-			b.ok(b.Release(b.ctx(), b.must(o, false, Fresh)))
-			b.ok(b.Release(b.ctx(), b.must(o, true, Ready)))
-		}, Ready},
-		"redelivered":     {func(b bench, _ *Memory, o Order) { b.ok(b.Release(b.ctx(), b.must(o, true, Fresh))) }, Ready},
-		"ready":           {func(b bench, _ *Memory, o Order) { b.ok(b.Wait(b.ctx(), b.must(o, false, Fresh), 0, soon)); b.wipe() }, Ready},
-		"released, wiped": {func(b bench, _ *Memory, o Order) { b.ok(b.Release(b.ctx(), b.must(o, false, Fresh))); b.wipe() }, InDoubt},
-		"died":            {func(b bench, _ *Memory, o Order) { b.must(o, false, Fresh) }, InDoubt},
-		"never seen":      {func(bench, *Memory, Order) {}, InDoubt},
-		"another's is gone": {func(b bench, m *Memory, o Order) {
+		"released": {func(b bench, _ *dedupetest.Memory, o dedupe.Order) {
+			b.ok(b.Release(b.ctx(), b.must(o, false, dedupe.Fresh)))
+		}, dedupe.Ready},
+		"released again": {func(b bench, _ *dedupetest.Memory, o dedupe.Order) {
+			b.ok(b.Release(b.ctx(), b.must(o, false, dedupe.Fresh)))
+			b.ok(b.Release(b.ctx(), b.must(o, true, dedupe.Ready)))
+		}, dedupe.Ready},
+		"redelivered": {func(b bench, _ *dedupetest.Memory, o dedupe.Order) {
+			b.ok(b.Release(b.ctx(), b.must(o, true, dedupe.Fresh)))
+		}, dedupe.Ready},
+		"ready": {func(b bench, _ *dedupetest.Memory, o dedupe.Order) {
+			b.ok(b.Wait(b.ctx(), b.must(o, false, dedupe.Fresh), 0, soon))
+			b.wipe()
+		}, dedupe.Ready},
+		"released, wiped": {func(b bench, _ *dedupetest.Memory, o dedupe.Order) {
+			b.ok(b.Release(b.ctx(), b.must(o, false, dedupe.Fresh)))
+			b.wipe()
+		}, dedupe.InDoubt},
+		"died":       {func(b bench, _ *dedupetest.Memory, o dedupe.Order) { b.must(o, false, dedupe.Fresh) }, dedupe.InDoubt},
+		"never seen": {func(bench, *dedupetest.Memory, dedupe.Order) {}, dedupe.InDoubt},
+		"another's is gone": {func(b bench, m *dedupetest.Memory, o dedupe.Order) {
 			b.sentBy(o)
 			b.wipe()
-			b.lost(b.Intent(b.ctx(), b.must(o, false, Fresh), time.Now(), time.Now())) // a duplicate
-			m.ForgetJournal()                                                          // the record expires
-		}, InDoubt},
-		"another's was there": {func(b bench, m *Memory, o Order) {
+			b.lost(b.Intent(b.ctx(), b.must(o, false, dedupe.Fresh), time.Now(), time.Now())) // a duplicate
+			m.ForgetJournal()                                                                 // the record expires
+		}, dedupe.InDoubt},
+		"another's was there": {func(b bench, m *dedupetest.Memory, o dedupe.Order) {
 			b.sentBy(o)
 			b.wipe()
-			b.ok(b.Release(b.ctx(), b.must(o, false, Fresh))) // a duplicate
+			b.ok(b.Release(b.ctx(), b.must(o, false, dedupe.Fresh))) // a duplicate
 			m.ForgetJournal()
-		}, InDoubt},
+		}, dedupe.InDoubt},
 	} {
 		for _, redelivered := range []bool{false, true} {
 			synctest.Test(t, func(t *testing.T) {
-				m := NewMemory()
-				b := bench{New(m, m, nil, Config{Lease: time.Minute, FinalTTL: long, JournalTTL: ttl}), m.loseRecords, t}
+				m := dedupetest.NewMemory()
+				b := newBench(t, m, m, nil, dedupe.Config{Lease: time.Minute, FinalTTL: long, JournalTTL: ttl}, m.LoseRecords)
 				o := testOrder
 				o.Stored = time.Now()
 				c.life(b, m, o)
 				time.Sleep(ttl)
-				m.made = time.Time{}
+				m.SetJournalMade(time.Time{})
 				got, err := b.Claim(b.ctx(), o, b.NewOwner(), redelivered)
 				if err != nil || got.Verdict != c.want {
 					t.Errorf("%s (redelivered %v): %q, %v; want %q", name, redelivered, got.Verdict, err, c.want)
@@ -219,26 +232,26 @@ func TestStoreOldAndNeverSent(t *testing.T) {
 // N2: an order that was claimed unasked while it was young, and grew old in the
 // worker's hands, is claimed again before anything is written.
 func TestStoreGrewOldInHand(t *testing.T) {
-	for name, write := range map[string]func(b bench, c *Claim) error{
-		"intent": func(b bench, c *Claim) error { return b.Intent(b.ctx(), c, time.Now(), time.Now()) },
-		"wait":   func(b bench, c *Claim) error { return b.Wait(b.ctx(), c, 0, soon) },
-		"failed": func(b bench, c *Claim) error { _, err := b.Finish(b.ctx(), c, failed, false); return err },
+	for name, write := range map[string]func(b bench, c *dedupe.Claim) error{
+		"intent": func(b bench, c *dedupe.Claim) error { return b.Intent(b.ctx(), c, time.Now(), time.Now()) },
+		"wait":   func(b bench, c *dedupe.Claim) error { return b.Wait(b.ctx(), c, 0, soon) },
+		"failed": func(b bench, c *dedupe.Claim) error { _, err := b.Finish(b.ctx(), c, failed, false); return err },
 	} {
 		for _, asked := range []bool{false, true} {
 			t.Run(name, func(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
-					m := NewMemory()
-					b := bench{New(m, m, nil, Config{Lease: 3 * long, FinalTTL: long, JournalTTL: long}), m.loseRecords, t}
+					m := dedupetest.NewMemory()
+					b := newBench(t, m, m, nil, dedupe.Config{Lease: 3 * long, FinalTTL: long, JournalTTL: long}, m.LoseRecords)
 					o := testOrder
 					o.Stored = time.Now()
-					c := b.must(o, asked, Fresh)
+					c := b.must(o, asked, dedupe.Fresh)
 					time.Sleep(long)
 					if asked { // when it was young there was nothing, and it has been ours since
 						b.ok(write(b, c))
 						return
 					}
 					b.lost(write(b, c))
-					b.must(o, true, InDoubt)
+					b.must(o, true, dedupe.InDoubt)
 				})
 			})
 		}

@@ -1,10 +1,14 @@
-package dedupe
+package dedupe_test
 
 import (
 	"context"
 	"errors"
 	"strings"
 	"testing"
+
+	"orderworker/dedupe"
+	"orderworker/dedupe/dedupetest"
+	"orderworker/dedupe/redisstore"
 
 	"github.com/redis/go-redis/v9"
 )
@@ -13,20 +17,20 @@ import (
 // is known: its success is written all the same. Nothing else is.
 func TestUnreadableRecordTakesASuccess(t *testing.T) {
 	j, js := realJournal(t)
-	m := NewMemory()
-	b := bench{New(m, j, nil, Config{Lease: long, FinalTTL: long}), m.loseRecords, t}
+	m := dedupetest.NewMemory()
+	b := newBench(t, m, j, nil, dedupe.Config{Lease: long, FinalTTL: long}, m.LoseRecords)
 	c := b.sentBy(testOrder)
-	if _, err := js.Publish(t.Context(), testSubject+"."+SubjectToken(testOrder.OutTradeNo), []byte(`{"stream":"ORDERS","seq":5}`)); err != nil {
+	if _, err := js.Publish(t.Context(), testSubject+"."+dedupe.SubjectToken(testOrder.OutTradeNo), []byte(`{"stream":"ORDERS","seq":5}`)); err != nil {
 		t.Fatal(err)
 	}
 	_, failure := b.Finish(b.ctx(), c, failed, false)
 	for act, err := range map[string]error{"failed": failure, "wait": b.Wait(b.ctx(), c, 1, soon)} {
-		if !errors.Is(err, ErrBroken) || errors.Is(err, ErrLost) {
+		if !errors.Is(err, dedupe.ErrBroken) || errors.Is(err, dedupe.ErrLost) {
 			t.Errorf("%s: %v, want ErrBroken", act, err)
 		}
 	}
 	m.ForgetAll()
-	if _, err := b.Claim(b.ctx(), testOrder, b.NewOwner(), true); !errors.Is(err, ErrBroken) {
+	if _, err := b.Claim(b.ctx(), testOrder, b.NewOwner(), true); !errors.Is(err, dedupe.ErrBroken) {
 		t.Errorf("claim: %v, want ErrBroken", err)
 	}
 	for range 2 {
@@ -34,25 +38,25 @@ func TestUnreadableRecordTakesASuccess(t *testing.T) {
 			t.Fatalf("finish = %s, %v", got, err)
 		}
 	}
-	if r := b.record(); r.State != StateFinal {
+	if r := b.record(); r.State != dedupe.StateFinal {
 		t.Errorf("journal %+v", r)
 	}
 }
 
 // So are the facts that it was bought, and that it exists.
 func TestUnreadableRecordTakesAFact(t *testing.T) {
-	for name, d := range map[string]Doubt{"bought": {Bought: true}, "exists": {Exists: true}} {
+	for name, d := range map[string]dedupe.Doubt{"bought": {Bought: true}, "exists": {Exists: true}} {
 		t.Run(name, func(t *testing.T) {
 			j, js := realJournal(t)
-			m := NewMemory()
-			b := bench{New(m, j, nil, Config{Lease: long, FinalTTL: long}), m.loseRecords, t}
+			m := dedupetest.NewMemory()
+			b := newBench(t, m, j, nil, dedupe.Config{Lease: long, FinalTTL: long}, m.LoseRecords)
 			c := b.sentBy(testOrder)
-			if _, err := js.Publish(t.Context(), testSubject+"."+SubjectToken(testOrder.OutTradeNo), []byte("?")); err != nil {
+			if _, err := js.Publish(t.Context(), testSubject+"."+dedupe.SubjectToken(testOrder.OutTradeNo), []byte("?")); err != nil {
 				t.Fatal(err)
 			}
 			b.ok(b.Doubt(b.ctx(), c, d, soon))
 			b.wipe()
-			if c := b.must(testOrder, true, InDoubt); c.Doubt.Bought != d.Bought || c.Doubt.Exists != d.Exists || c.Doubt.Attempt != 1 {
+			if c := b.must(testOrder, true, dedupe.InDoubt); c.Doubt.Bought != d.Bought || c.Doubt.Exists != d.Exists || c.Doubt.Attempt != 1 {
 				t.Errorf("doubt %+v", c.Doubt)
 			}
 		})
@@ -61,7 +65,7 @@ func TestUnreadableRecordTakesAFact(t *testing.T) {
 
 // anothers answers every script with a reply that was meant for another claim.
 type anothers struct {
-	redis.Scripter
+	redis.UniversalClient
 	reply []any
 }
 
@@ -73,7 +77,7 @@ func (s anothers) EvalSha(ctx context.Context, _ string, _ []string, _ ...any) *
 func TestRedisReplyOfAnotherClaim(t *testing.T) {
 	full := []any{"z", int64(0), "claimed", "f1", "z", "", "", "", "", "", "", "", "", "", "", "", testKey}
 	for _, reply := range [][]any{{"z", "", "0"}, {"", "", "0"}, full} {
-		e, taken, err := redisCache{client: anothers{reply: reply}, deployment: testDeployment}.Claim(t.Context(), testOrder, "a", long)
+		e, taken, err := redisstore.NewCache(anothers{reply: reply}, testDeployment).Claim(t.Context(), testOrder, "a", long)
 		if err == nil || taken || !strings.Contains(err.Error(), "the reply is for") {
 			t.Errorf("%v: %+v, %v, %v", reply, e, taken, err)
 		}
@@ -85,7 +89,7 @@ func TestRedisReplyOfAnotherClaim(t *testing.T) {
 func TestRedisReplyAboutAnotherOrder(t *testing.T) {
 	for _, by := range []string{"a", ""} {
 		reply := []any{by, int64(1), "claimed", "f1", "a", "", "", "", "", "", "", "", "", "", "", "", "ORDERS:order:other"}
-		r := redisCache{client: anothers{reply: reply}, deployment: testDeployment}
+		r := redisstore.NewCache(anothers{reply: reply}, testDeployment)
 		_, taken, claim := r.Claim(t.Context(), testOrder, "a", long)
 		_, found, look := r.Look(t.Context(), testOrder.OutTradeNo)
 		for _, err := range []error{claim, look} {

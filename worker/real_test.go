@@ -20,6 +20,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"orderworker/dedupe"
+	"orderworker/dedupe/redisstore"
 	"orderworker/dedupe/storetest"
 	"orderworker/upstream"
 	"orderworker/upstream/sandbox"
@@ -117,12 +118,12 @@ func (w *world) start() (stop func() error) {
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	journal := dedupe.NewJetStreamJournal(w.js, "ORDER_JOURNAL", "orders.journal", time.Hour)
+	journal := natsio.NewJetStreamJournal(w.js, "ORDER_JOURNAL", "orders.journal", time.Hour)
 	registry := prometheus.NewRegistry()
 	run := worker.New(worker.Config{
 		Rules: w.rules, Account: w.account, Concurrency: w.size, ShutdownTimeout: 5 * time.Second,
 		Stream: stream,
-		Claims: dedupe.New(dedupe.NewRedis(w.rdb, "ORDERS"), journal, stream, dedupe.Config{Lease: w.wait, FinalTTL: time.Hour}),
+		Claims: dedupe.New(redisstore.NewCache(w.rdb, "ORDERS"), journal, stream, dedupe.Config{Lease: w.wait, FinalTTL: time.Hour}),
 		Connect: func(ctx context.Context) (worker.Line, error) {
 			line, err := vendor.Connect(ctx)
 			if err != nil {
@@ -373,8 +374,8 @@ func TestEventNamesTheAccountThatBought(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	journal := dedupe.NewJetStreamJournal(w.js, "ORDER_JOURNAL", "orders.journal", time.Hour)
-	store := dedupe.New(dedupe.NewRedis(w.rdb, "ORDERS"), journal, stream, dedupe.Config{Lease: time.Millisecond, FinalTTL: time.Hour})
+	journal := natsio.NewJetStreamJournal(w.js, "ORDER_JOURNAL", "orders.journal", time.Hour)
+	store := dedupe.New(redisstore.NewCache(w.rdb, "ORDERS"), journal, stream, dedupe.Config{Lease: time.Millisecond, FinalTTL: time.Hour})
 	c, err := store.Claim(t.Context(), dedupe.Order{OutTradeNo: "A", Fingerprint: order.Fingerprint(), Account: "old account", Seq: 1, Stored: time.Now()}, store.NewOwner(), false)
 	if err != nil {
 		t.Fatal(err)

@@ -12,7 +12,7 @@ import (
 	"testing"
 	"time"
 
-	"orderworker/dedupe"
+	"orderworker/dedupe/dedupetest"
 )
 
 // The simulation runs the real worker and the real dedupe.Store in a synctest
@@ -67,7 +67,7 @@ const (
 type simWorld struct {
 	simConfig
 	begun  time.Time
-	memory *dedupe.Memory
+	memory *dedupetest.Memory
 	orders []*simOrder
 
 	mu         sync.Mutex
@@ -125,7 +125,7 @@ func (e simEvent) String() string {
 // world runs at a time: the jitter of the waits comes from math/rand's own source.
 func simulate(c simConfig) *simWorld {
 	rand.Seed(int64(c.seed)) //nolint:staticcheck // SA1019: with the setting above it does what it says
-	w := &simWorld{simConfig: c, begun: time.Now(), memory: dedupe.NewMemory(), idle: make(chan struct{})}
+	w := &simWorld{simConfig: c, begun: time.Now(), memory: dedupetest.NewMemory(), idle: make(chan struct{})}
 	for i, spec := range c.orders {
 		o := &simOrder{simSpec: spec, index: i, no: fmt.Sprintf("%d-%d", c.seed%1e9, i), log: make([]simEvent, 0, 24)}
 		w.orders = append(w.orders, o)

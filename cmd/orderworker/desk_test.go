@@ -17,9 +17,11 @@ import (
 	"github.com/rs/zerolog"
 
 	"orderworker/dedupe"
+	"orderworker/dedupe/redisstore"
 	"orderworker/dedupe/storetest"
 	"orderworker/upstream/sandbox"
 	"orderworker/worker"
+	"orderworker/worker/natsio"
 )
 
 // desk is an operator's: real servers, the simulated vendor, and workers that
@@ -184,7 +186,7 @@ func (d *desk) store() *dedupe.Store {
 		d.t.Fatal(err)
 	}
 	d.t.Cleanup(v.close)
-	return dedupe.New(dedupe.NewRedis(v.rdb, "ORDERS"), dedupe.NewJetStreamJournal(v.js, "ORDER_JOURNAL", "orders.journal", time.Hour), nil, dedupe.Config{Lease: time.Hour, FinalTTL: time.Hour})
+	return dedupe.New(redisstore.NewCache(v.rdb, "ORDERS"), natsio.NewJetStreamJournal(v.js, "ORDER_JOURNAL", "orders.journal", time.Hour), nil, dedupe.Config{Lease: time.Hour, FinalTTL: time.Hour})
 }
 
 // claim takes the order as a worker does; seq 0 publishes its request first.

@@ -16,7 +16,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"orderworker/cmd/internal/doctor"
-	"orderworker/dedupe"
+	"orderworker/dedupe/redisstore"
 	"orderworker/upstream"
 	"orderworker/worker"
 )
@@ -95,7 +95,7 @@ func (c *doctorCmd) Run(soft context.Context, std *std) error {
 	codes, _, _ := c.codes() // checked before
 	d := doctor.Deployment{
 		Timeout: c.Timeout, Settings: c.notes(), NATS: c.nats(),
-		Redis: doctor.Redis{Client: rdb, Policy: evictionPolicy, Keys: []string{dedupe.OrderKey(c.OrdersStream, mayWrite), "quota:{orderworker asks whether it may write}"}},
+		Redis: doctor.Redis{Client: rdb, Policy: evictionPolicy, Keys: []string{redisstore.OrderKey(c.OrdersStream, mayWrite), "quota:{orderworker asks whether it may write}"}},
 		Vendor: doctor.Vendor{
 			Base: base, Codes: codes, States: states, Rate: c.UpstreamRate, Known: c.Known,
 			Quota:   upstream.NewQuota(rdb, upstream.AccountID(c.UpstreamAppkey, c.UpstreamURL), c.UpstreamRate, c.UpstreamJitter),

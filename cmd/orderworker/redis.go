@@ -9,7 +9,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
-	"orderworker/dedupe"
+	"orderworker/dedupe/redisstore"
 )
 
 const (
@@ -122,7 +122,7 @@ func checkRedis(ctx context.Context, a *redisAudit, deployment string) error {
 		return redisRefused("ping", err)
 	}
 	// Not in one script: there Redis 7.0 answers ERR instead of NOPERM.
-	key := dedupe.OrderKey(deployment, mayWrite)
+	key := redisstore.OrderKey(deployment, mayWrite)
 	if err := client.Set(ctx, key, 1, time.Second).Err(); err != nil {
 		if _, single := client.(*redis.Client); single && isMoved(err) { // a Cluster's client follows it
 			return fmt.Errorf("redis: write an order: %w: %w: look at REDIS_URL: it is a Cluster, and needs ?addr=HOST:PORT", errRefused, err)

@@ -17,6 +17,7 @@ import (
 	"go.opentelemetry.io/otel/trace"
 
 	"orderworker/dedupe"
+	"orderworker/dedupe/redisstore"
 	"orderworker/upstream"
 	"orderworker/worker"
 	"orderworker/worker/natsio"
@@ -67,7 +68,7 @@ func (c *runCmd) Run(soft context.Context, std *std) error {
 	defer nc.Close()
 	natsGate.open(natsAnswers(nc))
 	rdb, err := connectRedis(s, func(ctx context.Context, conn *redis.Conn) error {
-		return dedupe.NoteServer(ctx, conn, s.OrdersStream)
+		return redisstore.NoteServer(ctx, conn, s.OrdersStream)
 	})
 	if err != nil {
 		return err
@@ -155,9 +156,9 @@ func assemble(ctx context.Context, s *Settings, nc *nats.Conn, rdb redis.Univers
 	}
 	// With JOURNAL_TTL 0 the same records are in Redis, for those who accept what
 	// it can lose.
-	journal := dedupe.NewRedisJournal(rdb, s.OrdersStream, s.DedupeTTL)
+	journal := redisstore.NewJournal(rdb, s.OrdersStream, s.DedupeTTL)
 	if s.JournalTTL > 0 {
-		journal = dedupe.NewJetStreamJournal(js, s.JournalStream, s.JournalSubject, s.JournalTTL)
+		journal = natsio.NewJetStreamJournal(js, s.JournalStream, s.JournalSubject, s.JournalTTL)
 	}
 	states, err := s.lookupStates()
 	if err != nil {
@@ -174,7 +175,7 @@ func assemble(ctx context.Context, s *Settings, nc *nats.Conn, rdb redis.Univers
 		Account:     account,
 		Concurrency: s.Concurrency, ShutdownTimeout: s.ShutdownTimeout,
 		Stream: stream,
-		Claims: dedupe.New(dedupe.NewRedis(rdb, s.OrdersStream), journal, stream, dedupe.Config{Lease: stream.AckWait(), FinalTTL: s.DedupeTTL, JournalTTL: s.JournalTTL}),
+		Claims: dedupe.New(redisstore.NewCache(rdb, s.OrdersStream), journal, stream, dedupe.Config{Lease: stream.AckWait(), FinalTTL: s.DedupeTTL, JournalTTL: s.JournalTTL}),
 		Connect: func(ctx context.Context) (worker.Line, error) {
 			line, err := vendor.Connect(ctx)
 			if err != nil {

@@ -15,7 +15,9 @@ import (
 	"github.com/rs/zerolog"
 
 	"orderworker/dedupe"
+	"orderworker/dedupe/redisstore"
 	"orderworker/worker"
+	"orderworker/worker/natsio"
 )
 
 // orderCmd is what the commands about one order have in common.
@@ -92,11 +94,11 @@ func reachServers(ctx context.Context, s *Settings) (*servers, error) {
 		v.close()
 		return nil, err
 	}
-	journal := dedupe.NewJetStreamJournal(v.js, s.JournalStream, s.JournalSubject, s.JournalTTL)
+	journal := natsio.NewJetStreamJournal(v.js, s.JournalStream, s.JournalSubject, s.JournalTTL)
 	if s.JournalTTL == 0 {
-		journal = dedupe.NewRedisJournal(v.rdb, s.OrdersStream, s.DedupeTTL)
+		journal = redisstore.NewJournal(v.rdb, s.OrdersStream, s.DedupeTTL)
 	}
-	v.store = dedupe.New(dedupe.NewRedis(v.rdb, s.OrdersStream), journal, nil, dedupe.Config{FinalTTL: s.DedupeTTL})
+	v.store = dedupe.New(redisstore.NewCache(v.rdb, s.OrdersStream), journal, nil, dedupe.Config{FinalTTL: s.DedupeTTL})
 	return v, nil
 }
 

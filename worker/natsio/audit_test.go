@@ -535,7 +535,7 @@ func testBacklog(t *testing.T, change func(*jetstream.StreamConfig)) {
 			}
 			var at time.Time
 			if oldest > 0 {
-				m, found, err := j.read(t.Context(), "ORDERS", get{Seq: oldest})
+				m, found, err := readLeader(t.Context(), j.js, "ORDERS", get{Seq: oldest})
 				if err != nil || !found {
 					return false
 				}

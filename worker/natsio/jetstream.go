@@ -192,7 +192,7 @@ func (j *JetStream) oldest(ctx context.Context, found findings) (time.Time, erro
 	case orders.Config.Retention == jetstream.WorkQueuePolicy && slices.Equal(orders.Config.Subjects, []string{j.names.OrdersSubject}):
 		return orders.State.FirstTime, nil // what is finished was dropped, and nothing else is there
 	}
-	m, _, err := j.read(ctx, j.names.Orders, get{Seq: found.consumer.AckFloor.Stream + 1, NextFor: j.names.OrdersSubject})
+	m, _, err := readLeader(ctx, j.js, j.names.Orders, get{Seq: found.consumer.AckFloor.Stream + 1, NextFor: j.names.OrdersSubject})
 	return m.Time, err
 }
 

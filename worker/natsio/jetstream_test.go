@@ -56,3 +56,15 @@ func TestAlteredConsumerIsReported(t *testing.T) {
 		t.Errorf("with a delivery limit: %v, want an error that names max_deliver", err)
 	}
 }
+
+func TestAPIPrefix(t *testing.T) {
+	nc := newServer(t).Conn()
+	plain, err1 := jetstream.New(nc)
+	domain, err2 := jetstream.NewWithDomain(nc, "hub")
+	prefix, err3 := jetstream.NewWithAPIPrefix(nc, "acc.JS.API")
+	for want, js := range map[string]jetstream.JetStream{"$JS.API.": plain, "$JS.hub.API.": domain, "acc.JS.API.": prefix} {
+		if got := apiPrefix(js); got != want {
+			t.Errorf("prefix %q, want %q (%v, %v, %v)", got, want, err1, err2, err3)
+		}
+	}
+}

@@ -30,12 +30,12 @@ type get struct {
 	NextFor string `json:"next_by_subj,omitempty"` // the first message of these subjects
 }
 
-// read asks the leader of stream for one message; false: there is none. It asks
+// readLeader asks the leader of stream for one message; false: there is none. It asks
 // STREAM.MSG.GET itself, because nats.go goes the direct way where the stream
 // allows that, and a replica that is behind would say that an order has no result.
 //
 // Source: https://docs.nats.io/reference/reference-protocols/nats_api_reference.
-func (j *JetStream) read(ctx context.Context, stream string, what get) (storedMsg, bool, error) {
+func readLeader(ctx context.Context, js jetstream.JetStream, stream string, what get) (storedMsg, bool, error) {
 	if _, ok := ctx.Deadline(); !ok {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, readTimeout)
@@ -45,7 +45,7 @@ func (j *JetStream) read(ctx context.Context, stream string, what get) (storedMs
 	if err != nil {
 		return storedMsg{}, false, fmt.Errorf("read stream %s: %w", stream, err)
 	}
-	reply, err := j.js.Conn().RequestWithContext(ctx, apiPrefix(j.js)+"STREAM.MSG.GET."+stream, request)
+	reply, err := js.Conn().RequestWithContext(ctx, apiPrefix(js)+"STREAM.MSG.GET."+stream, request)
 	if err != nil {
 		return storedMsg{}, false, fmt.Errorf("read stream %s: %w", stream, err)
 	}

@@ -186,7 +186,7 @@ func (j *JetStream) Used(ctx context.Context) (bool, error) {
 // lastResult reads the last event of a subject. A stream that has gone is made
 // again: what it knew is lost, and orders must not wait for it for ever.
 func (j *JetStream) lastResult(ctx context.Context, subject string) (storedMsg, bool, error) {
-	m, found, err := j.read(ctx, j.names.Results, get{LastFor: subject})
+	m, found, err := readLeader(ctx, j.js, j.names.Results, get{LastFor: subject})
 	if errors.Is(err, jetstream.ErrStreamNotFound) {
 		err = j.ensureStream(ctx, j.names.resultsConfig())
 	}

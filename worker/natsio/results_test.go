@@ -319,7 +319,7 @@ func TestSold(t *testing.T) {
 		e.Account = account
 		publish(t, j, e)
 		publish(t, j, event(worker.Failed, "x"+no, "{}"), event(worker.Rejected, "y"+no, "{}"))
-		m, _, err := j.read(t.Context(), "ORDER_RESULTS", get{LastFor: j.names.ResultSubject("succeeded", no)})
+		m, _, err := readLeader(t.Context(), j.js, "ORDER_RESULTS", get{LastFor: j.names.ResultSubject("succeeded", no)})
 		if err != nil {
 			t.Fatal(err)
 		}

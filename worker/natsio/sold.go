@@ -68,7 +68,7 @@ func (s *soldSearch) read(ctx context.Context, what get) (storedMsg, bool, error
 	if s.left--; s.left < 0 {
 		return storedMsg{}, false, errSoldReads
 	}
-	return s.j.read(ctx, s.j.names.Results, what)
+	return readLeader(ctx, s.j.js, s.j.names.Results, what)
 }
 
 // newest returns the last succeeded event that was stored before that time, by

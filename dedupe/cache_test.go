@@ -1,4 +1,4 @@
-package dedupe
+package dedupe_test
 
 import (
 	"context"
@@ -7,21 +7,24 @@ import (
 	"testing"
 	"time"
 
+	"orderworker/dedupe"
+	"orderworker/dedupe/dedupetest"
+	"orderworker/dedupe/redisstore"
 	"orderworker/dedupe/storetest"
 )
 
 var (
-	testOrder = Order{OutTradeNo: "630000198311142676", Fingerprint: "f1", Seq: 7}
-	otherF    = Order{OutTradeNo: testOrder.OutTradeNo, Fingerprint: "f2", Seq: 8}
+	testOrder = dedupe.Order{OutTradeNo: "630000198311142676", Fingerprint: "f1", Seq: 7}
+	otherF    = dedupe.Order{OutTradeNo: testOrder.OutTradeNo, Fingerprint: "f2", Seq: 8}
 )
 
 const long = time.Hour // a lease or delay that no test outlives
 
 // eachCache runs the suite over every Records there is.
-func eachCache(t *testing.T, test func(t *testing.T, r Cache, wipe func())) {
-	t.Run("memory", func(t *testing.T) { m := NewMemory(); test(t, m, m.ForgetAll) })
-	t.Run("miniredis", func(t *testing.T) { c := miniRedis(t); test(t, NewRedis(c, testDeployment), flush(t, c)) })
-	t.Run("redis", func(t *testing.T) { c := realRedis(t); test(t, NewRedis(c, testDeployment), flush(t, c)) })
+func eachCache(t *testing.T, test func(t *testing.T, r dedupe.Cache, wipe func())) {
+	t.Run("memory", func(t *testing.T) { m := dedupetest.NewMemory(); test(t, m, m.ForgetAll) })
+	t.Run("miniredis", func(t *testing.T) { c := miniRedis(t); test(t, redisstore.NewCache(c, testDeployment), flush(t, c)) })
+	t.Run("redis", func(t *testing.T) { c := realRedis(t); test(t, redisstore.NewCache(c, testDeployment), flush(t, c)) })
 }
 
 // What a claim may find, in one word.
@@ -38,7 +41,7 @@ const (
 )
 
 // claim asks c, and says in one word what it found there.
-func claim(t *testing.T, c Cache, o Order, owner string, lease time.Duration) (string, Entry, error) {
+func claim(t *testing.T, c dedupe.Cache, o dedupe.Order, owner string, lease time.Duration) (string, dedupe.Entry, error) {
 	t.Helper()
 	before, taken, err := c.Claim(t.Context(), o, owner, lease)
 	switch e := before; {
@@ -54,7 +57,7 @@ func claim(t *testing.T, c Cache, o Order, owner string, lease time.Duration) (s
 		return holdParked, e, nil
 	case e.Fingerprint != o.Fingerprint:
 		return holdOther, e, nil
-	case e.State == StateFinal:
+	case e.State == dedupe.StateFinal:
 		return holdFinal, e, nil
 	case e.Left > 0 && e.Owner != "":
 		return holdBusy, e, nil
@@ -64,7 +67,7 @@ func claim(t *testing.T, c Cache, o Order, owner string, lease time.Duration) (s
 	return holdForeign, before, nil
 }
 
-func mustHold(t *testing.T, c Cache, o Order, owner string, lease time.Duration, want string) Entry {
+func mustHold(t *testing.T, c dedupe.Cache, o dedupe.Order, owner string, lease time.Duration, want string) dedupe.Entry {
 	t.Helper()
 	got, e, err := claim(t, c, o, owner, lease)
 	if err != nil || got != want {
@@ -73,7 +76,7 @@ func mustHold(t *testing.T, c Cache, o Order, owner string, lease time.Duration,
 	return e
 }
 
-func mustLook(t *testing.T, c Cache) Entry {
+func mustLook(t *testing.T, c dedupe.Cache) dedupe.Entry {
 	t.Helper()
 	e, ok, err := c.Look(t.Context(), testOrder.OutTradeNo)
 	if err != nil || !ok {
@@ -90,7 +93,7 @@ func mustDo(t *testing.T, err, want error) {
 }
 
 // untilHold claims again until the lease or the delay before is over.
-func untilHold(t *testing.T, r Cache, owner string, want string) (e Entry) {
+func untilHold(t *testing.T, r dedupe.Cache, owner string, want string) (e dedupe.Entry) {
 	t.Helper()
 	storetest.Eventually(t, "claim by "+owner+" finds "+want, func() bool {
 		hold, got, err := claim(t, r, testOrder, owner, long)
@@ -104,9 +107,9 @@ func untilHold(t *testing.T, r Cache, owner string, want string) (e Entry) {
 }
 
 func TestRecordsClaim(t *testing.T) {
-	eachCache(t, func(t *testing.T, r Cache, _ func()) {
+	eachCache(t, func(t *testing.T, r dedupe.Cache, _ func()) {
 		mustHold(t, r, testOrder, "a", long, holdNew)
-		if e := mustLook(t, r); e.State != StateClaimed || e.Owner != "a" || e.Fingerprint != "f1" || e.Seq != 7 || e.Left <= 0 || e.Left > long {
+		if e := mustLook(t, r); e.State != dedupe.StateClaimed || e.Owner != "a" || e.Fingerprint != "f1" || e.Seq != 7 || e.Left <= 0 || e.Left > long {
 			t.Errorf("new entry %+v", e)
 		}
 		mustHold(t, r, testOrder, "a", long, holdAgain)
@@ -118,14 +121,19 @@ func TestRecordsClaim(t *testing.T) {
 }
 
 func TestRecordsLeaseLapses(t *testing.T) {
-	eachCache(t, func(t *testing.T, r Cache, _ func()) {
+	eachCache(t, func(t *testing.T, r dedupe.Cache, _ func()) {
 		mustHold(t, r, testOrder, "a", time.Millisecond, holdNew)
-		if e := untilHold(t, r, "b", holdLapsed); e.State != StateClaimed || e.Owner != "a" {
+		storetest.Eventually(t, "the lease is over", func() bool { return mustLook(t, r).Left == 0 })
+		mustHold(t, r, otherF, "c", long, holdOther)
+		if e := mustLook(t, r); e.Owner != "a" {
+			t.Errorf("taken with another fingerprint: %+v", e)
+		}
+		if e := untilHold(t, r, "b", holdLapsed); e.State != dedupe.StateClaimed || e.Owner != "a" {
 			t.Errorf("entry %+v", e)
 		}
-		mustDo(t, r.Renew(t.Context(), testOrder, "a", 0, long), ErrLost)
-		mustDo(t, r.Park(t.Context(), testOrder, "a", Entry{State: StateReady, Rev: 99}, 0), ErrLost)
-		if e, ok, err := r.Look(t.Context(), testOrder.OutTradeNo); err != nil || !ok || e.Owner != "b" || e.State != StateClaimed || e.Rev != 0 {
+		mustDo(t, r.Renew(t.Context(), testOrder, "a", 0, long), dedupe.ErrLost)
+		mustDo(t, r.Park(t.Context(), testOrder, "a", dedupe.Entry{State: dedupe.StateReady, Rev: 99}, 0), dedupe.ErrLost)
+		if e, ok, err := r.Look(t.Context(), testOrder.OutTradeNo); err != nil || !ok || e.Owner != "b" || e.State != dedupe.StateClaimed || e.Rev != 0 {
 			t.Errorf("a stale owner wrote: %+v, %v, %v", e, ok, err)
 		}
 		mustDo(t, r.Renew(t.Context(), testOrder, "b", 12, long), nil)
@@ -136,7 +144,7 @@ func TestRecordsLeaseLapses(t *testing.T) {
 }
 
 func TestRecordsOwnLapsedLeaseIsStillOurs(t *testing.T) {
-	eachCache(t, func(t *testing.T, r Cache, _ func()) {
+	eachCache(t, func(t *testing.T, r dedupe.Cache, _ func()) {
 		mustHold(t, r, testOrder, "a", time.Millisecond, holdNew)
 		storetest.Eventually(t, "the lease lapses", func() bool {
 			e, _, err := r.Look(t.Context(), testOrder.OutTradeNo)
@@ -149,21 +157,21 @@ func TestRecordsOwnLapsedLeaseIsStillOurs(t *testing.T) {
 
 func TestRecordsPark(t *testing.T) {
 	since := time.Date(2026, 11, 23, 10, 0, 0, 5e6, time.UTC)
-	doubt := &Doubt{Attempt: 3, SendBy: since.Add(time.Second), Over: since.Add(time.Minute), Since: since, Bought: true, Exists: true, Asked: 4, Missing: true, Noticed: true}
-	for name, parked := range map[string]Entry{
-		"ready":   {State: StateReady, Progress: Progress{Attempt: 2, Refusals: 1, Waits: 2}, Rev: 1<<53 + 1},
-		"doubt":   {State: StateInDoubt, Progress: Progress{Attempt: 3, Refusals: 1, Waits: 1}, Rev: 5, Doubt: doubt},
-		"claimed": {State: StateClaimed},
+	doubt := &dedupe.Doubt{Attempt: 3, SendBy: since.Add(time.Second), Over: since.Add(time.Minute), Since: since, Bought: true, Exists: true, Asked: 4, Missing: true, Noticed: true}
+	for name, parked := range map[string]dedupe.Entry{
+		"ready":   {State: dedupe.StateReady, Progress: dedupe.Progress{Attempt: 2, Refusals: 1, Waits: 2}, Rev: 1<<53 + 1},
+		"doubt":   {State: dedupe.StateInDoubt, Progress: dedupe.Progress{Attempt: 3, Refusals: 1, Waits: 1}, Rev: 5, Doubt: doubt},
+		"claimed": {State: dedupe.StateClaimed},
 	} {
 		t.Run(name, func(t *testing.T) {
-			eachCache(t, func(t *testing.T, r Cache, _ func()) {
+			eachCache(t, func(t *testing.T, r dedupe.Cache, _ func()) {
 				mustHold(t, r, testOrder, "a", long, holdNew)
 				mustDo(t, r.Park(t.Context(), testOrder, "a", parked, long), nil)
 				if e := mustHold(t, r, testOrder, "b", long, holdEarly); e.Left <= 0 || e.Left > long {
 					t.Errorf("early entry %+v", e)
 				}
-				mustDo(t, r.Renew(t.Context(), testOrder, "a", 0, long), ErrLost)
-				mustDo(t, r.Park(t.Context(), testOrder, "b", Entry{State: StateReady}, 0), ErrLost)
+				mustDo(t, r.Renew(t.Context(), testOrder, "a", 0, long), dedupe.ErrLost)
+				mustDo(t, r.Park(t.Context(), testOrder, "b", dedupe.Entry{State: dedupe.StateReady}, 0), dedupe.ErrLost)
 				mustDo(t, r.Park(t.Context(), testOrder, "a", parked, time.Millisecond), nil) // repeated
 				e := untilHold(t, r, "c", holdParked)
 				want := parked
@@ -174,39 +182,39 @@ func TestRecordsPark(t *testing.T) {
 				if now := mustLook(t, r); now.Owner != "c" || now.Left <= 0 || now.State != parked.State {
 					t.Errorf("after the claim %+v", now)
 				}
-				mustDo(t, r.Park(t.Context(), testOrder, "a", parked, 0), ErrLost) // too late to repeat
+				mustDo(t, r.Park(t.Context(), testOrder, "a", parked, 0), dedupe.ErrLost) // too late to repeat
 			})
 		})
 	}
 }
 
 func TestRecordsRememberNeverChangesAFinal(t *testing.T) {
-	eachCache(t, func(t *testing.T, r Cache, _ func()) {
+	eachCache(t, func(t *testing.T, r dedupe.Cache, _ func()) {
 		mustHold(t, r, testOrder, "a", long, holdNew)
 		result := []byte(`{"status":"succeeded"}`)
 		mustDo(t, r.Remember(t.Context(), testOrder, result, long), nil)
 		mustDo(t, r.Remember(t.Context(), testOrder, []byte(`{}`), long), nil)
 		mustDo(t, r.Remember(t.Context(), otherF, []byte(`{}`), long), nil)
 		for _, owner := range []string{"a", "b"} {
-			if e := mustHold(t, r, testOrder, owner, long, holdFinal); string(e.Result) != string(result) || e.Seq != 7 || e.State != StateFinal || e.Owner != "" {
+			if e := mustHold(t, r, testOrder, owner, long, holdFinal); string(e.Result) != string(result) || e.Seq != 7 || e.State != dedupe.StateFinal || e.Owner != "" {
 				t.Errorf("final entry %+v", e)
 			}
 		}
 		mustHold(t, r, otherF, "b", long, holdOther)
-		mustDo(t, r.Renew(t.Context(), testOrder, "a", 0, long), ErrLost)
-		mustDo(t, r.Park(t.Context(), testOrder, "a", Entry{State: StateReady}, 0), ErrLost)
+		mustDo(t, r.Renew(t.Context(), testOrder, "a", 0, long), dedupe.ErrLost)
+		mustDo(t, r.Park(t.Context(), testOrder, "a", dedupe.Entry{State: dedupe.StateReady}, 0), dedupe.ErrLost)
 	})
 }
 
 func TestRecordsFinalsExpireOthersDoNot(t *testing.T) {
 	ctx := context.Background()
 	c := realRedis(t)
-	r := NewRedis(c, testDeployment)
+	r := redisstore.NewCache(c, testDeployment)
 	mustHold(t, r, testOrder, "a", long, holdNew)
 	if ttl := c.PTTL(ctx, testKey).Val(); ttl != -1 {
 		t.Errorf("a claimed order expires in %v", ttl)
 	}
-	mustDo(t, r.Park(ctx, testOrder, "a", Entry{State: StateInDoubt}, 0), nil)
+	mustDo(t, r.Park(ctx, testOrder, "a", dedupe.Entry{State: dedupe.StateInDoubt}, 0), nil)
 	if ttl := c.PTTL(ctx, testKey).Val(); ttl != -1 {
 		t.Errorf("an order in doubt expires in %v", ttl)
 	}
@@ -215,8 +223,8 @@ func TestRecordsFinalsExpireOthersDoNot(t *testing.T) {
 		t.Errorf("a final expires in %v, want %v", ttl, long)
 	}
 	t.Run("memory", func(t *testing.T) {
-		m, now := NewMemory(), time.Now()
-		r := Cache(m)
+		m, now := dedupetest.NewMemory(), time.Now()
+		r := dedupe.Cache(m)
 		m.SetClock(func() time.Time { return now })
 		mustDo(t, r.Remember(t.Context(), testOrder, nil, long), nil)
 		mustHold(t, r, testOrder, "a", long, holdFinal)
@@ -226,8 +234,8 @@ func TestRecordsFinalsExpireOthersDoNot(t *testing.T) {
 }
 
 func TestRecordsForget(t *testing.T) {
-	eachCache(t, func(t *testing.T, r Cache, wipe func()) {
-		forget := func(o Order, owner string, wantLeft bool) {
+	eachCache(t, func(t *testing.T, r dedupe.Cache, wipe func()) {
+		forget := func(o dedupe.Order, owner string, wantLeft bool) {
 			t.Helper()
 			left, err := r.Forget(t.Context(), o, owner)
 			if err != nil || (left > 0) != wantLeft {
@@ -241,7 +249,7 @@ func TestRecordsForget(t *testing.T) {
 		mustHold(t, r, testOrder, "b", long, holdBusy)
 		forget(testOrder, "a", false) // our own
 		mustHold(t, r, testOrder, "b", long, holdNew)
-		mustDo(t, r.Park(t.Context(), testOrder, "b", Entry{State: StateReady}, long), nil)
+		mustDo(t, r.Park(t.Context(), testOrder, "b", dedupe.Entry{State: dedupe.StateReady}, long), nil)
 		forget(testOrder, "a", false) // nobody's, and right
 		mustHold(t, r, testOrder, "c", long, holdEarly)
 		forget(otherF, "a", false) // nobody's, and wrong
@@ -254,7 +262,7 @@ func TestRecordsForget(t *testing.T) {
 }
 
 func TestRecordsWiped(t *testing.T) {
-	eachCache(t, func(t *testing.T, r Cache, wipe func()) {
+	eachCache(t, func(t *testing.T, r dedupe.Cache, wipe func()) {
 		mustHold(t, r, testOrder, "a", long, holdNew)
 		wipe()
 		if _, ok, err := r.Look(t.Context(), testOrder.OutTradeNo); ok || err != nil {
@@ -265,17 +273,17 @@ func TestRecordsWiped(t *testing.T) {
 			t.Errorf("entry %+v, want revision 3", e)
 		}
 		wipe()
-		mustDo(t, r.Park(t.Context(), testOrder, "a", Entry{State: StateInDoubt, Doubt: &Doubt{Attempt: 1}}, 0), nil)
-		if e := untilHold(t, r, "b", holdParked); e.State != StateInDoubt || e.Doubt == nil || e.Doubt.Attempt != 1 {
+		mustDo(t, r.Park(t.Context(), testOrder, "a", dedupe.Entry{State: dedupe.StateInDoubt, Doubt: &dedupe.Doubt{Attempt: 1}}, 0), nil)
+		if e := untilHold(t, r, "b", holdParked); e.State != dedupe.StateInDoubt || e.Doubt == nil || e.Doubt.Attempt != 1 {
 			t.Errorf("entry %+v", e)
 		}
 	})
 }
 
 func TestRecordsOddNumbers(t *testing.T) {
-	eachCache(t, func(t *testing.T, r Cache, _ func()) {
+	eachCache(t, func(t *testing.T, r dedupe.Cache, _ func()) {
 		for _, no := range []string{"*", "a>b", "{x}", "%", `"'\`, "x:y"} {
-			o := Order{OutTradeNo: no, Fingerprint: "f", Seq: 1}
+			o := dedupe.Order{OutTradeNo: no, Fingerprint: "f", Seq: 1}
 			mustHold(t, r, o, "a", long, holdNew)
 			mustHold(t, r, o, "b", long, holdBusy)
 		}
@@ -284,7 +292,7 @@ func TestRecordsOddNumbers(t *testing.T) {
 
 func TestRedisUnreadableIsReplaced(t *testing.T) {
 	c := realRedis(t)
-	r := NewRedis(c, testDeployment)
+	r := redisstore.NewCache(c, testDeployment)
 	for field, value := range map[string]string{"rev": "x", "attempts": "-1", "doubt": "{", "fingerprint": ""} {
 		mustHold(t, r, testOrder, "a", long, holdNew)
 		c.HSet(t.Context(), testKey, field, value, "seq", "x")
@@ -308,7 +316,7 @@ func TestRedisUnreadableIsReplaced(t *testing.T) {
 			return nil
 		},
 		"renew":    func() error { return r.Renew(t.Context(), testOrder, "a", 0, long) },
-		"park":     func() error { return r.Park(t.Context(), testOrder, "a", Entry{State: StateReady}, 0) },
+		"park":     func() error { return r.Park(t.Context(), testOrder, "a", dedupe.Entry{State: dedupe.StateReady}, 0) },
 		"remember": func() error { return r.Remember(t.Context(), testOrder, won, long) },
 	} {
 		c.Set(t.Context(), testKey, "x", 0)
@@ -325,30 +333,30 @@ func TestRedisUnreadableIsReplaced(t *testing.T) {
 	flush(t, c)()
 	c.Set(t.Context(), testKey, "x", 0)
 	j, _ := realJournal(t)
-	b := bench{New(r, j, nil, Config{Lease: long}), nil, t}
-	mustWrite(t, j, testOrder.OutTradeNo, Record{State: StateIntent, Owner: "dead", Fingerprint: "f1", Progress: Progress{Attempt: 1}}, 0)
-	if c := b.must(testOrder, false, InDoubt); c.Replaced == "" { // the journal decides
+	b := newBench(t, r, j, nil, dedupe.Config{Lease: long}, nil)
+	mustWrite(t, j, testOrder.OutTradeNo, dedupe.Record{State: dedupe.StateIntent, Owner: "dead", Fingerprint: "f1", Progress: dedupe.Progress{Attempt: 1}}, 0)
+	if c := b.must(testOrder, false, dedupe.InDoubt); c.Replaced == "" { // the journal decides
 		t.Errorf("claim %+v", c)
 	}
 }
 
 func TestRedisDownIsAnError(t *testing.T) {
 	c := miniRedis(t)
-	r, j := NewRedis(c, testDeployment), NewRedisJournal(c, testDeployment, long)
+	r, j := redisstore.NewCache(c, testDeployment), redisstore.NewJournal(c, testDeployment, long)
 	c.Close()
 	ctx := t.Context()
 	_, _, claim := r.Claim(ctx, testOrder, "a", long)
 	_, forget := r.Forget(ctx, testOrder, "a")
 	_, _, look := r.Look(ctx, testOrder.OutTradeNo)
 	_, _, read := j.Read(ctx, testOrder.OutTradeNo)
-	_, write := j.Write(ctx, testOrder.OutTradeNo, Record{State: StateReady}, 0)
+	_, write := j.Write(ctx, testOrder.OutTradeNo, dedupe.Record{State: dedupe.StateReady}, 0)
 	for op, err := range map[string]error{
 		"claim": claim, "forget": forget, "look": look, "read": read, "write": write,
 		"renew":    r.Renew(ctx, testOrder, "a", 0, long),
-		"park":     r.Park(ctx, testOrder, "a", Entry{}, 0),
+		"park":     r.Park(ctx, testOrder, "a", dedupe.Entry{}, 0),
 		"remember": r.Remember(ctx, testOrder, nil, 0),
 	} {
-		if err == nil || errors.Is(err, ErrLost) {
+		if err == nil || errors.Is(err, dedupe.ErrLost) {
 			t.Errorf("%s over a closed client: %v", op, err)
 		}
 	}

@@ -1,4 +1,4 @@
-package dedupe
+package dedupetest
 
 import (
 	"bytes"
@@ -8,6 +8,8 @@ import (
 	"reflect"
 	"sync"
 	"time"
+
+	"orderworker/dedupe"
 )
 
 // Memory is both stores in one process, for tests and the demo of others. It
@@ -28,7 +30,7 @@ type Memory struct {
 }
 
 type memoryRecord struct {
-	Entry
+	dedupe.Entry
 	parked  string    // the owner who gave it up last
 	until   time.Time // of the lease, or when it is due; see Entry.Left
 	expires time.Time // zero: never
@@ -41,13 +43,13 @@ type memoryWrite struct {
 }
 
 type memoryWritten struct {
-	record Record
+	record dedupe.Record
 	rev    uint64
 }
 
 var (
-	_ Cache   = (*Memory)(nil)
-	_ Journal = (*Memory)(nil)
+	_ dedupe.Cache   = (*Memory)(nil)
+	_ dedupe.Journal = (*Memory)(nil)
 )
 
 // NewMemory returns an empty Memory that goes by time.Now.
@@ -140,6 +142,23 @@ func (m *Memory) ForgetJournal() {
 	m.made = m.now()
 }
 
+// SetJournalMade says when the journal was made; zero: before everything.
+func (m *Memory) SetJournalMade(at time.Time) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.made = at
+}
+
+// LoseRecords is ForgetAll that keeps the birth mark, as a Redis whose replica had
+// not got the records yet when it took over.
+func (m *Memory) LoseRecords() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	old := m.records
+	m.records = map[string]*memoryRecord{}
+	m.writes = append(m.writes, memoryWrite{m.now(), func() { m.records = old }})
+}
+
 // do runs act under the lock, between the two questions to the fault switch.
 func (m *Memory) do(ctx context.Context, op string, act func(now time.Time) error) error {
 	if err := context.Cause(ctx); err != nil {
@@ -174,22 +193,22 @@ func (m *Memory) find(outTradeNo string, now time.Time) *memoryRecord {
 	return &r
 }
 
-func (m *Memory) Claim(ctx context.Context, o Order, owner string, lease time.Duration) (e Entry, taken bool, err error) {
+func (m *Memory) Claim(ctx context.Context, o dedupe.Order, owner string, lease time.Duration) (e dedupe.Entry, taken bool, err error) {
 	err = m.do(ctx, "claim", func(now time.Time) error {
 		r := m.find(o.OutTradeNo, now)
 		if r != nil {
 			e = r.Entry
 			again := r.Owner == owner
-			if r.Fingerprint != o.Fingerprint || r.State == StateFinal || !again && (r.Left > 0 || otherAccount(r.Account, o.Account)) {
+			if r.Fingerprint != o.Fingerprint || r.State == dedupe.StateFinal || !again && (r.Left > 0 || dedupe.OtherAccount(r.Account, o.Account)) {
 				return nil
 			}
 		} else {
-			r = &memoryRecord{Entry: Entry{State: StateClaimed, Fingerprint: o.Fingerprint, Account: o.Account, Seq: o.Seq, Expires: o.Expires}}
+			r = &memoryRecord{Entry: dedupe.Entry{State: dedupe.StateClaimed, Fingerprint: o.Fingerprint, Account: o.Account, Seq: o.Seq, Expires: o.Expires}}
 		}
 		taken = true
 		r.Owner, r.parked, r.until = owner, "", now.Add(lease)
 		m.put(o.OutTradeNo, r, now)
-		if e.State == "" || e.State == StateReady && e.Owner == "" && e.Rev == 0 {
+		if e.State == "" || e.State == dedupe.StateReady && e.Owner == "" && e.Rev == 0 {
 			e.Born = m.birth(now)
 		}
 		return nil
@@ -222,14 +241,14 @@ func (m *Memory) Complete(ctx context.Context, born time.Time) error {
 	})
 }
 
-func (m *Memory) Renew(ctx context.Context, o Order, owner string, rev uint64, lease time.Duration) error {
+func (m *Memory) Renew(ctx context.Context, o dedupe.Order, owner string, rev uint64, lease time.Duration) error {
 	return m.do(ctx, "renew", func(now time.Time) error {
 		r := m.find(o.OutTradeNo, now)
 		if r == nil {
-			r = &memoryRecord{Entry: Entry{State: StateClaimed, Fingerprint: o.Fingerprint, Account: o.Account, Seq: o.Seq, Expires: o.Expires, Owner: owner}}
+			r = &memoryRecord{Entry: dedupe.Entry{State: dedupe.StateClaimed, Fingerprint: o.Fingerprint, Account: o.Account, Seq: o.Seq, Expires: o.Expires, Owner: owner}}
 		}
 		if r.Owner != owner {
-			return ErrLost
+			return dedupe.ErrLost
 		}
 		r.until = now.Add(lease)
 		if rev != 0 {
@@ -240,11 +259,11 @@ func (m *Memory) Renew(ctx context.Context, o Order, owner string, rev uint64, l
 	})
 }
 
-func (m *Memory) Park(ctx context.Context, o Order, owner string, e Entry, delay time.Duration) error {
+func (m *Memory) Park(ctx context.Context, o dedupe.Order, owner string, e dedupe.Entry, delay time.Duration) error {
 	return m.do(ctx, "park", func(now time.Time) error {
 		r := m.find(o.OutTradeNo, now)
 		if r != nil && r.Owner != owner && !(r.Owner == "" && r.parked == owner) {
-			return ErrLost
+			return dedupe.ErrLost
 		}
 		e.Fingerprint, e.Account, e.Seq, e.Expires, e.Owner, e.Result = o.Fingerprint, o.Account, o.Seq, o.Expires, "", nil
 		if e.Doubt != nil {
@@ -256,12 +275,12 @@ func (m *Memory) Park(ctx context.Context, o Order, owner string, e Entry, delay
 	})
 }
 
-func (m *Memory) Remember(ctx context.Context, o Order, result []byte, ttl time.Duration) error {
+func (m *Memory) Remember(ctx context.Context, o dedupe.Order, result []byte, ttl time.Duration) error {
 	return m.do(ctx, "remember", func(now time.Time) error {
-		if r := m.find(o.OutTradeNo, now); r != nil && r.State == StateFinal {
+		if r := m.find(o.OutTradeNo, now); r != nil && r.State == dedupe.StateFinal {
 			return nil
 		}
-		r := &memoryRecord{Entry: Entry{State: StateFinal, Fingerprint: o.Fingerprint, Seq: o.Seq, Result: bytes.Clone(result)}}
+		r := &memoryRecord{Entry: dedupe.Entry{State: dedupe.StateFinal, Fingerprint: o.Fingerprint, Seq: o.Seq, Result: bytes.Clone(result)}}
 		if ttl > 0 {
 			r.expires = now.Add(ttl)
 		}
@@ -270,10 +289,10 @@ func (m *Memory) Remember(ctx context.Context, o Order, result []byte, ttl time.
 	})
 }
 
-func (m *Memory) Adopt(ctx context.Context, o Order, from string) error {
+func (m *Memory) Adopt(ctx context.Context, o dedupe.Order, from string) error {
 	return m.do(ctx, "adopt", func(now time.Time) error {
 		r := m.find(o.OutTradeNo, now)
-		if r == nil || r.State == StateFinal || r.Account != from || r.Left > 0 {
+		if r == nil || r.State == dedupe.StateFinal || r.Account != from || r.Left > 0 {
 			return nil
 		}
 		r.Account, r.Doubt = o.Account, nil
@@ -282,7 +301,7 @@ func (m *Memory) Adopt(ctx context.Context, o Order, from string) error {
 	})
 }
 
-func (m *Memory) Forget(ctx context.Context, o Order, owner string) (left time.Duration, err error) {
+func (m *Memory) Forget(ctx context.Context, o dedupe.Order, owner string) (left time.Duration, err error) {
 	err = m.do(ctx, "forget", func(now time.Time) error {
 		r := m.find(o.OutTradeNo, now)
 		switch {
@@ -297,7 +316,7 @@ func (m *Memory) Forget(ctx context.Context, o Order, owner string) (left time.D
 	return left, err
 }
 
-func (m *Memory) Look(ctx context.Context, outTradeNo string) (e Entry, ok bool, err error) {
+func (m *Memory) Look(ctx context.Context, outTradeNo string) (e dedupe.Entry, ok bool, err error) {
 	err = m.do(ctx, "look", func(now time.Time) error {
 		if r := m.find(outTradeNo, now); r != nil {
 			e, ok = r.Entry, true
@@ -307,7 +326,7 @@ func (m *Memory) Look(ctx context.Context, outTradeNo string) (e Entry, ok bool,
 	return e, ok, err
 }
 
-func (m *Memory) Read(ctx context.Context, outTradeNo string) (r Record, rev uint64, err error) {
+func (m *Memory) Read(ctx context.Context, outTradeNo string) (r dedupe.Record, rev uint64, err error) {
 	err = m.do(ctx, "read", func(time.Time) error {
 		if w := m.journal[outTradeNo]; w != nil {
 			r, rev = w.record, w.rev
@@ -327,9 +346,9 @@ func (m *Memory) Used(ctx context.Context) (used bool, err error) {
 	return used, err
 }
 
-func (m *Memory) Write(ctx context.Context, outTradeNo string, r Record, rev uint64) (next uint64, err error) {
+func (m *Memory) Write(ctx context.Context, outTradeNo string, r dedupe.Record, rev uint64) (next uint64, err error) {
 	if len(r.Result) > 0 && !json.Valid(r.Result) {
-		return 0, fmt.Errorf("write %s: %w: the result is not JSON", outTradeNo, ErrBroken)
+		return 0, fmt.Errorf("write %s: %w: the result is not JSON", outTradeNo, dedupe.ErrBroken)
 	}
 	r.Result = bytes.Clone(r.Result)
 	err = m.do(ctx, "write", func(time.Time) error {
@@ -338,7 +357,7 @@ func (m *Memory) Write(ctx context.Context, outTradeNo string, r Record, rev uin
 		case old != nil && old.record.State == r.State && old.record.Owner == r.Owner && reflect.DeepEqual(old.record, r):
 			next = old.rev
 		case old != nil && old.rev != rev, old == nil && rev != 0:
-			return ErrLost
+			return dedupe.ErrLost
 		default:
 			m.rev++ // over all orders, like a stream's: never used twice
 			next = m.rev

@@ -1,4 +1,4 @@
-package dedupe
+package redisstore
 
 import (
 	"context"
@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/redis/go-redis/v9"
+
+	"orderworker/dedupe"
 )
 
 // A record is the hash DEPLOYMENT:journal:NUMBER, see OrderKey: data (JSON) and rev (decimal).
@@ -28,52 +30,52 @@ if ARGV[3] == '0' then redis.call('PERSIST', KEYS[1]) else redis.call('PEXPIRE',
 return {1, rev}`)
 )
 
-type redisJournal struct {
+type journal struct {
 	client     redis.UniversalClient
 	deployment string
 	ttl        time.Duration
 }
 
-// NewRedisJournal keeps the journal of a deployment in Redis, beside the records and as easily
+// NewJournal keeps the journal of a deployment in Redis, beside the records and as easily
 // lost: for JOURNAL_TTL=0, those who accept that. A final record lives for ttl
-// (0: for ever), an open one until it is final. Safe to repeat as NewRedis says.
-func NewRedisJournal(client redis.UniversalClient, deployment string, ttl time.Duration) Journal {
-	return redisJournal{client, deployment, ttl}
+// (0: for ever), an open one until it is final. Safe to repeat as NewCache says.
+func NewJournal(client redis.UniversalClient, deployment string, ttl time.Duration) dedupe.Journal {
+	return journal{client, deployment, ttl}
 }
 
-func (j redisJournal) key(outTradeNo string) string {
-	return SubjectToken(j.deployment) + ":journal:" + SubjectToken(outTradeNo)
+func (j journal) key(outTradeNo string) string {
+	return dedupe.SubjectToken(j.deployment) + ":journal:" + dedupe.SubjectToken(outTradeNo)
 }
 
-func (j redisJournal) Read(ctx context.Context, outTradeNo string) (Record, uint64, error) {
+func (j journal) Read(ctx context.Context, outTradeNo string) (dedupe.Record, uint64, error) {
 	var h struct {
 		Rev  uint64 `redis:"rev"`
 		Data string `redis:"data"`
 	}
 	err := j.client.HMGet(ctx, j.key(outTradeNo), "rev", "data").Scan(&h)
 	if err != nil {
-		return Record{}, 0, fmt.Errorf("redis journal read: %w", err)
+		return dedupe.Record{}, 0, fmt.Errorf("redis journal read: %w", err)
 	}
 	if h.Rev == 0 {
-		return Record{}, 0, nil
+		return dedupe.Record{}, 0, nil
 	}
-	r, err := decode([]byte(h.Data))
+	r, err := dedupe.DecodeRecord([]byte(h.Data))
 	return r, h.Rev, err
 }
 
 // Created is never asked to matter: the journal is lost with the records.
-func (j redisJournal) Created(context.Context) (time.Time, error) { return time.Time{}, nil }
+func (j journal) Created(context.Context) (time.Time, error) { return time.Time{}, nil }
 
 // Used is never asked to matter: what the records have lost, the journal has too.
-func (j redisJournal) Used(context.Context) (bool, error) { return false, nil }
+func (j journal) Used(context.Context) (bool, error) { return false, nil }
 
-func (j redisJournal) Write(ctx context.Context, outTradeNo string, r Record, rev uint64) (uint64, error) {
-	data, err := encode(r)
+func (j journal) Write(ctx context.Context, outTradeNo string, r dedupe.Record, rev uint64) (uint64, error) {
+	data, err := r.Encode()
 	if err != nil {
 		return 0, err
 	}
 	var ttl int64
-	if r.State == StateFinal {
+	if r.State == dedupe.StateFinal {
 		ttl = millis(j.ttl)
 	}
 	v, err := luaWrite.Run(ctx, j.client, []string{j.key(outTradeNo)}, rev, data, ttl).Uint64Slice()
@@ -83,7 +85,7 @@ func (j redisJournal) Write(ctx context.Context, outTradeNo string, r Record, re
 	case len(v) != 2:
 		return 0, errors.New("redis journal write: unreadable reply")
 	case v[0] == 0:
-		return 0, ErrLost
+		return 0, dedupe.ErrLost
 	}
 	return v[1], nil
 }
