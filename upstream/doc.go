@@ -1,8 +1,8 @@
 // Package upstream is the vendor, as one order sees it: an open
 // connection (Client.Connect), on it one signed attempt to buy it (Line.Place) or
-// one question whether it was bought (Line.Lookup), and the account's right to send
-// either of them now (Quota.Wait). Whether the vendor serves the account at all
-// is the question of package pause.
+// one question whether it was bought (Line.Lookup). When either may be sent is the
+// question of package quota, whether the vendor serves the account at all that of
+// package pause.
 //
 // What an order may rely on:
 //
@@ -15,8 +15,6 @@
 //     not understood to the last byte is Ambiguous: "may have been bought".
 //   - A lookup calls an order missing only where the whole answer says so. An
 //     error of a lookup proves nothing.
-//   - No second, as the vendor sees it, holds more requests of the fleet than the
-//     account may send. Without Redis nothing is sent.
 //   - No error, and no message of the vendor, shows the secret or a signature.
 //
 // The package does not log, and does not decide what an order does next.
@@ -25,6 +23,5 @@
 // client.go and line.go (the door), account.go, request.go, sign.go and secret.go (what is sent), call.go
 // and attempt.go (how it is sent, and how it is stopped), conns.go with quiet_*.go
 // (on which connection), answer.go and reply.go (what the answer means), redactor.go (what of it may be shown), lookup.go;
-// then quota.go with quota_slot.go and quota_script.go, which stand alone. What is known of the
-// vendor is in upstream/VENDOR.md.
+// round.go. What is known of the vendor is in upstream/VENDOR.md.
 package upstream

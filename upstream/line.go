@@ -43,7 +43,7 @@ func (c *Client) Connect(ctx context.Context) (*Line, error) {
 }
 
 // Reconnect returns line where it is Ready; else it releases line, which may be
-// nil, and connects. It is what the ready of Quota.Wait does.
+// nil, and connects. It is what a ready function does.
 func (c *Client) Reconnect(ctx context.Context, line *Line) (*Line, error) {
 	if line.Ready() {
 		return line, nil

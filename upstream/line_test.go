@@ -9,6 +9,9 @@ import (
 	"time"
 )
 
+// errGivenUp is the cause of a context that a test cancels.
+var errGivenUp = errors.New("given up")
+
 // Whatever happened since Connect, nothing is written that is too late, given up
 // or bound for a connection that is over; and an unused line goes back.
 func TestLineThatMayNotBeUsed(t *testing.T) {
@@ -21,9 +24,9 @@ func TestLineThatMayNotBeUsed(t *testing.T) {
 			return time.Now().Add(-time.Nanosecond)
 		}, errTooLate, true},
 		"given up": {func(_ *testing.T, _ *Line, _ net.Conn, cancel context.CancelCauseFunc) time.Time {
-			cancel(errOrdersFirst)
+			cancel(errGivenUp)
 			return soon()
-		}, errOrdersFirst, true},
+		}, errGivenUp, true},
 		"closed by the vendor": {func(t *testing.T, l *Line, vendor net.Conn, _ context.CancelCauseFunc) time.Time {
 			_ = vendor.Close()
 			waitUntil(t, "the client can see it", func() bool { return !l.Ready() })

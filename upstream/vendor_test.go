@@ -285,9 +285,6 @@ func (c *Client) connectBy(ctx context.Context, sendBy time.Time) (*Line, error)
 	return c.Connect(ctx)
 }
 
-// connected is the ready of a caller that needs no connection.
-func connected(context.Context) error { return nil }
-
 func soon() time.Time { return time.Now().Add(30 * time.Second) }
 
 // mustError returns err as the *Error that every failed call must give.

@@ -21,7 +21,7 @@ type Line interface {
 	Release() // unused; after Place or Lookup it does nothing
 }
 
-// slots paces the requests of all workers: *upstream.Quota. Ready runs before a
+// slots paces the requests of all workers: *quota.Limiter. Ready runs before a
 // slot is taken, so that nothing slow lies between the slot and the wire.
 type slots interface {
 	Wait(ctx context.Context, ready func(context.Context) error) error       // for an order

@@ -5,6 +5,7 @@ var (
 	adapter = []string{"./worker/natsio"}
 	known   = []string{"./dedupe"}
 	vendor  = []string{"./upstream"}
+	limiter = []string{"./upstream/quota"}
 	rounds  = []string{"./upstream", "./worker", "-run", "Round|Lookup|TestSimStays|TestSimFirst|TestSimEach"}
 	account = []string{"./upstream/pause", "./worker", "-run", "."}
 	paused  = []string{"./worker", "-run", "TestSimPause"}
@@ -216,8 +217,8 @@ redis.call('DEL'`, `redis.call('DEL'`, known},
 		`[]upstream.Class{upstream.Refused, upstream.Account, upstream.Throttled}`, `[]upstream.Class{upstream.Refused}`, shell},
 	{"another account's attempt is shown as such", "cmd/orderworker/status.go",
 		`return account != "" && theirs != "" && theirs != account }`, `return false && theirs != account }`, shell},
-	{"slots are further apart than 1 s / rate", "upstream/quota.go",
-		`		hold:  time.Second + jitter,`, `		hold:  time.Second,`, vendor},
+	{"slots are further apart than 1 s / rate", "upstream/quota/limiter.go",
+		`		hold:  time.Second + jitter,`, `		hold:  time.Second,`, limiter},
 
 	// The vendor's answers, its lookups, the pause.
 	{"\"not found\" counts only with the control number seen", "upstream/round.go",

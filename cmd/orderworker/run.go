@@ -18,6 +18,7 @@ import (
 
 	"orderworker/dedupe"
 	"orderworker/upstream"
+	"orderworker/upstream/quota"
 	"orderworker/worker"
 	"orderworker/worker/natsio"
 )
@@ -182,7 +183,7 @@ func assemble(ctx context.Context, s *Settings, nc *nats.Conn, rdb redis.Univers
 			}
 			return line, nil
 		},
-		Slots:   upstream.NewQuota(rdb, account, s.UpstreamRate, s.UpstreamJitter),
+		Slots:   quota.New(rdb, account, s.UpstreamRate, s.UpstreamJitter),
 		Metrics: worker.NewMetrics(registry), Logger: log, Tracer: tracer,
 	})
 	return w, stream, nil

@@ -1,4 +1,4 @@
-package upstream
+package quota
 
 import (
 	"context"
@@ -12,7 +12,7 @@ import (
 )
 
 // The scripts answer with delays: all clocks of the fleet but Redis's are out
-// of it. What they keep stands in quota_script.go.
+// of it. What they keep stands in script.go.
 var (
 	reserve = redis.NewScript(reserveScript)
 	slow    = redis.NewScript(slowScript)
@@ -34,7 +34,9 @@ const (
 	// freshFor is how long before a slot that is far away the connection is looked
 	// at again: long enough to set up another one, and short enough for it to be
 	// still good when the slot comes.
-	freshFor = maxIdle / 2
+	freshFor = 2 * time.Second
+	// maxRetryAfter is the longest that one answer can delay the whole account.
+	maxRetryAfter = 5 * time.Minute
 	// keyTTL saves the cold start after a quiet hour, and cleans up after a day.
 	keyTTL = 24 * time.Hour
 	// ordersPerLookup is how many slots orders get, while they wait, for each one
@@ -51,13 +53,13 @@ const (
 	recoveryIn = 1800            // slots
 )
 
-// Quota spaces the requests of all workers of one account evenly, through
+// Limiter spaces the requests of all workers of one account evenly, through
 // Redis: no second as the vendor sees it holds more than the rate. It is safe
 // for concurrent use; orders are served in the order in which they ask, except
 // that one which has a connection does not wait for one that is still connecting.
 //
 // Source: design, section 7, "Slots" and "Throttled".
-type Quota struct {
+type Limiter struct {
 	rdb       redis.UniversalClient
 	key       string
 	spacing   time.Duration // at the whole rate; 0: no limit
@@ -75,17 +77,17 @@ type Quota struct {
 	gap   time.Duration // the spacing that Redis last told
 }
 
-// NewQuota returns the quota of an account (see Account): rate requests per
+// New returns the limiter of an account (see Account): rate requests per
 // second, whose way to the vendor, from the slot to the vendor's receipt, takes
 // up to jitter longer or shorter: half of it is this process's, see Over. Rate 0
 // means no limit: Wait never touches Redis, and returns as soon as it is ready
 // except after a Retry-After. A rate that is negative or not a number panics: it
 // must not end as no limit.
-func NewQuota(rdb redis.UniversalClient, account string, rate float64, jitter time.Duration) *Quota {
+func New(rdb redis.UniversalClient, account string, rate float64, jitter time.Duration) *Limiter {
 	if !(rate >= 0) || jitter < 0 {
-		panic(fmt.Sprintf("upstream: quota of rate %v, jitter %v", rate, jitter))
+		panic(fmt.Sprintf("quota: rate %v, jitter %v", rate, jitter))
 	}
-	q := &Quota{
+	q := &Limiter{
 		rdb:   rdb,
 		key:   "quota:{" + account + "}", // the braces are a cluster's hash tag
 		hold:  time.Second + jitter,
@@ -114,7 +116,7 @@ const maxSpacing = float64(365 * 24 * time.Hour / time.Microsecond)
 // again at the turn, before a slot is reserved, and when the slot has come: where
 // it took long at last, another slot is reserved. An error of ready ends the wait
 // and is returned as it is.
-func (q *Quota) Wait(ctx context.Context, ready func(context.Context) error) error {
+func (q *Limiter) Wait(ctx context.Context, ready func(context.Context) error) error {
 	if q.spacing == 0 {
 		return q.unlimited(ctx, ready)
 	}
@@ -129,7 +131,7 @@ func (q *Quota) Wait(ctx context.Context, ready func(context.Context) error) err
 // WaitAgain is Wait for an order whose slot was over before it could be sent. It
 // goes ahead of those that wait for their first: it has little time until its
 // sendBy, and behind them would not be sent at all.
-func (q *Quota) WaitAgain(ctx context.Context, ready func(context.Context) error) error {
+func (q *Limiter) WaitAgain(ctx context.Context, ready func(context.Context) error) error {
 	if q.spacing == 0 {
 		return q.unlimited(ctx, ready)
 	}
@@ -146,7 +148,7 @@ func (q *Quota) WaitAgain(ctx context.Context, ready func(context.Context) error
 
 // WaitLookup is Wait for a lookup, which lets orders go first: while orders of
 // any process wait, lookups get one slot in five.
-func (q *Quota) WaitLookup(ctx context.Context, ready func(context.Context) error) error {
+func (q *Limiter) WaitLookup(ctx context.Context, ready func(context.Context) error) error {
 	if q.spacing == 0 {
 		return q.unlimited(ctx, ready)
 	}
@@ -175,16 +177,16 @@ func (q *Quota) WaitLookup(ctx context.Context, ready func(context.Context) erro
 // is spent once: half of it is this process's (5 ms in Wait, the rest from Wait to
 // the wire), half is the network's. A jitter under 20 ms is too little to share:
 // then the process has 10 ms, and the network what is left.
-func (q *Quota) Over(slot time.Time) bool {
+func (q *Limiter) Over(slot time.Time) bool {
 	return q.spacing > 0 && time.Now().Round(0).Sub(slot.Round(0)) > q.mayTake()
 }
 
 // mayTake is how long it may take from Wait to the wire.
-func (q *Quota) mayTake() time.Duration { return max(maxLate, (q.hold-time.Second)/2-maxLate) }
+func (q *Limiter) mayTake() time.Duration { return max(maxLate, (q.hold-time.Second)/2-maxLate) }
 
 // queue waits until this order is next, and then holds ahead. A few orders wait
 // with an open connection; the others without, as the vendor would close it.
-func (q *Quota) queue(ctx context.Context, ready func(context.Context) error) error {
+func (q *Limiter) queue(ctx context.Context, ready func(context.Context) error) error {
 	if err := acquire(ctx, q.connected); err != nil {
 		return err
 	}
@@ -209,7 +211,7 @@ func acquire(ctx context.Context, places chan<- struct{}) error {
 }
 
 // unlimited waits for the end of the last Retry-After, and until it is ready.
-func (q *Quota) unlimited(ctx context.Context, ready func(context.Context) error) error {
+func (q *Limiter) unlimited(ctx context.Context, ready func(context.Context) error) error {
 	for {
 		q.mu.Lock()
 		held := q.held
@@ -233,7 +235,7 @@ func waitError(ctx context.Context, last error) error {
 }
 
 // args are the arguments of a script: the common ones, then its own.
-func (q *Quota) args(own ...any) []any {
+func (q *Limiter) args(own ...any) []any {
 	return append([]any{q.spacing.Microseconds(), q.hold.Microseconds(), q.recovery.Microseconds(), keyTTL.Milliseconds()}, own...)
 }
 
@@ -243,7 +245,7 @@ func (q *Quota) args(own ...any) []any {
 //
 // Without a limit there is no clock that the fleet shares: then it is this
 // process alone that waits for retryAfter.
-func (q *Quota) Slow(ctx context.Context, retryAfter time.Duration) error {
+func (q *Limiter) Slow(ctx context.Context, retryAfter time.Duration) error {
 	retryAfter = min(max(retryAfter, 0), maxRetryAfter)
 	q.mu.Lock()
 	if until := time.Now().Add(retryAfter); until.After(q.held) {
@@ -262,13 +264,13 @@ func (q *Quota) Slow(ctx context.Context, retryAfter time.Duration) error {
 }
 
 // void says that a slot was reserved before a Retry-After that it lies in.
-func (q *Quota) void(slot time.Time) bool {
+func (q *Limiter) void(slot time.Time) bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	return slot.Before(q.held)
 }
 
-func (q *Quota) spaced(micros int64) {
+func (q *Limiter) spaced(micros int64) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.gap = time.Duration(micros) * time.Microsecond
@@ -276,7 +278,7 @@ func (q *Quota) spaced(micros int64) {
 
 // Spacing is the time between two slots of the fleet, as this process last
 // heard; 0 where there is no limit.
-func (q *Quota) Spacing() time.Duration {
+func (q *Limiter) Spacing() time.Duration {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	return q.gap

@@ -1,4 +1,4 @@
-package upstream
+package quota
 
 // The account's clock is one hash in Redis, quota:{account}. What one process
 // writes in it, all obey. A missing field has the value of a quiet account.
@@ -16,14 +16,14 @@ package upstream
 // slot further ahead than that is good only while born is the same. A key that
 // is no hash is thrown away.
 
-// quotaScript is the beginning of both scripts.
+// commonScript is the beginning of both scripts.
 //
 //	KEYS[1]  quota:{account}
 //	ARGV[1]  spacing of slots at the whole rate, µs
 //	ARGV[2]  hold of a cold start, µs: as long as a second is at the vendor
 //	ARGV[3]  how long a share takes to grow from 0 to 1, µs
 //	ARGV[4]  how long the key outlives its last slot, ms
-const quotaScript = `
+const commonScript = `
 local time = redis.call('TIME')
 local now = time[1] * 1000000 + time[2]
 local spacing, hold, recovery, ttl = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
@@ -51,7 +51,7 @@ end
 //	         orders go first, minus the time after which to ask again
 //	returns  the spacing of slots now, µs
 //	returns  born
-const reserveScript = quotaScript + `
+const reserveScript = commonScript + `
 local gap = spacing / share
 local slot = math.max(free, now)
 if ARGV[5] == '1' then
@@ -76,7 +76,7 @@ return {slot - now, math.ceil(gap), born}
 //	ARGV[6]  the least share
 //	ARGV[7]  Retry-After, µs
 //	returns  the spacing of slots now, µs
-const slowScript = quotaScript + `
+const slowScript = commonScript + `
 local back = now + ARGV[7]
 if now >= since and now - cut >= hold then
 	share, since, cut = math.max(tonumber(ARGV[6]), share * ARGV[5]), now, math.max(now, free)

@@ -1,4 +1,4 @@
-package upstream
+package quota
 
 import (
 	"context"
@@ -14,7 +14,7 @@ var errOrdersFirst = errors.New("orders go first")
 
 // slot reserves slots until it is the time of one and ready. A lookup may be told
 // to ask again later instead, with errOrdersFirst.
-func (q *Quota) slot(ctx context.Context, lookup int, ready func(context.Context) error) (again time.Duration, err error) {
+func (q *Limiter) slot(ctx context.Context, lookup int, ready func(context.Context) error) (again time.Duration, err error) {
 	for {
 		if err := ready(ctx); err != nil {
 			return 0, err
@@ -47,7 +47,7 @@ func (q *Quota) slot(ctx context.Context, lookup int, ready func(context.Context
 
 // approach waits until a slot that is far away is near. It keeps the connection
 // fresh, and reports whether the slot still stands.
-func (q *Quota) approach(ctx context.Context, slot time.Time, r reservation, ready func(context.Context) error) (stands bool, err error) {
+func (q *Limiter) approach(ctx context.Context, slot time.Time, r reservation, ready func(context.Context) error) (stands bool, err error) {
 	if fresh := slot.Add(-freshFor); fresh.After(r.answered) {
 		if err := sleepUntil(ctx, fresh); err != nil {
 			return false, err
@@ -77,7 +77,7 @@ func sleepUntil(ctx context.Context, at time.Time) error {
 
 // stands says whether a slot that is as far ahead as a cold start holds is still
 // good: where the key was lost since, others may have been given it.
-func (q *Quota) stands(ctx context.Context, born int64) bool {
+func (q *Limiter) stands(ctx context.Context, born int64) bool {
 	is, err := q.rdb.HGet(ctx, q.key, "born").Int64()
 	return err == nil && is == born
 }
@@ -91,7 +91,7 @@ type reservation struct {
 }
 
 // reserve asks until Redis answers in good time.
-func (q *Quota) reserve(ctx context.Context, lookup int) (r reservation, err error) {
+func (q *Limiter) reserve(ctx context.Context, lookup int) (r reservation, err error) {
 	policy := backoff.NewExponentialBackOff(
 		backoff.WithInitialInterval(50*time.Millisecond),
 		backoff.WithMaxInterval(2*time.Second),
@@ -131,7 +131,7 @@ const slowReplies = slotsAhead + 1
 // later returns by how much a round trip to Redis took longer than usual. If it
 // is much (this process was frozen, say), the slot may be over before its delay
 // was read.
-func (q *Quota) later(took time.Duration) time.Duration {
+func (q *Limiter) later(took time.Duration) time.Duration {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if took-q.usual > maxLate { // the first ever is held to no time at all: that one can be slow as well

@@ -1,4 +1,4 @@
-package upstream
+package quota
 
 import (
 	"context"
@@ -14,7 +14,7 @@ type Load struct {
 	Ahead time.Duration // until the next free slot; 0: there is one now
 }
 
-// loadScript reads what the other scripts keep (see quotaScript), and writes nothing.
+// loadScript reads what the other scripts keep (see commonScript), and writes nothing.
 //
 //	KEYS[1]  quota:{account}
 //	ARGV[1]  how long a share takes to grow from 0 to 1, µs
@@ -33,7 +33,7 @@ var load = redis.NewScript(loadScript)
 
 // Load asks Redis how the quota stands. It takes no slot. Without a limit there is
 // nothing to ask, and the whole rate is used.
-func (q *Quota) Load(ctx context.Context) (Load, error) {
+func (q *Limiter) Load(ctx context.Context) (Load, error) {
 	if q.spacing == 0 {
 		return Load{Share: 1}, nil
 	}

@@ -1,4 +1,4 @@
-package upstream
+package quota
 
 import (
 	"context"
@@ -15,7 +15,7 @@ import (
 	lua "github.com/yuin/gopher-lua"
 )
 
-// The limiter's simulation: whole fleets of the real Quota, in simulated time,
+// The limiter's simulation: whole fleets of the real Limiter, in simulated time,
 // with the real scripts run by the Lua of miniredis on a Redis that is only a
 // clock and a hash.
 
@@ -113,7 +113,7 @@ func (r *simRedis) eval(args []any) (any, error) {
 
 // simPod is a process with its way to Redis.
 type simPod struct {
-	*Quota
+	*Limiter
 	fleet  *simFleet
 	frozen time.Time // until then nothing in it runs
 	served int
@@ -175,7 +175,7 @@ func newSimFleet(t *testing.T, pods int, rate float64, low, jitter time.Duration
 		rdb := redis.NewClient(&redis.Options{Addr: "127.0.0.1:1"})
 		rdb.AddHook(p)
 		t.Cleanup(func() { _ = rdb.Close() })
-		p.Quota = NewQuota(rdb, "sim", rate, jitter)
+		p.Limiter = New(rdb, "sim", rate, jitter)
 		f.way = jitter - maxLate - p.mayTake() - redisVaries
 		f.pods = append(f.pods, p)
 	}

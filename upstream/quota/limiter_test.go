@@ -1,4 +1,4 @@
-package upstream
+package quota
 
 import (
 	"context"
@@ -25,6 +25,9 @@ func redisClient(t *testing.T, opt *redis.Options) *redis.Client {
 	t.Cleanup(func() { _ = rdb.Close() })
 	return rdb
 }
+
+// connected is the ready of a caller that needs no connection.
+func connected(context.Context) error { return nil }
 
 // redises are the stores that every rule must hold on.
 func redises(t *testing.T) map[string]*redis.Client {
@@ -74,7 +77,7 @@ func eventually(t *testing.T, what string, holds func() bool) {
 }
 
 // delay reserves one slot, and returns the delay until it as Redis says it.
-func (q *Quota) delay(t *testing.T) time.Duration {
+func (q *Limiter) delay(t *testing.T) time.Duration {
 	t.Helper()
 	said, err := reserve.Run(t.Context(), q.rdb, []string{q.key}, q.args(0, ordersPerLookup)...).Int64Slice()
 	if err != nil {
@@ -89,10 +92,10 @@ func TestSlots(t *testing.T) {
 	now := time.Date(2026, 11, 23, 10, 0, 0, 123456000, time.UTC)
 	m.SetTime(now)
 	rdb := redisClient(t, &redis.Options{Addr: m.Addr()})
-	q := NewQuota(rdb, "000001", 10, 50*time.Millisecond)
-	other := NewQuota(rdb, "000002", 10, 50*time.Millisecond)
+	q := New(rdb, "000001", 10, 50*time.Millisecond)
+	other := New(rdb, "000002", 10, 50*time.Millisecond)
 	const hold, spacing = 1050 * time.Millisecond, 105 * time.Millisecond
-	want := func(what string, q *Quota, want time.Duration) {
+	want := func(what string, q *Limiter, want time.Duration) {
 		t.Helper()
 		if got := q.delay(t); got != want {
 			t.Errorf("%s: a delay of %v, want %v", what, got, want)
@@ -100,7 +103,7 @@ func TestSlots(t *testing.T) {
 	}
 	want("cold start", q, hold)
 	want("second", q, hold+spacing)
-	want("third", NewQuota(rdb, "000001", 10, 50*time.Millisecond), hold+2*spacing)
+	want("third", New(rdb, "000001", 10, 50*time.Millisecond), hold+2*spacing)
 	want("another account", other, hold)
 	now = now.Add(hold + 3*spacing - time.Microsecond)
 	m.SetTime(now)
@@ -130,7 +133,7 @@ func TestSlotsAreSharedFairly(t *testing.T) {
 			var mu sync.Mutex
 			var wg sync.WaitGroup
 			for range workers {
-				q := NewQuota(rdb, "shared", 0.01, 0)
+				q := New(rdb, "shared", 0.01, 0)
 				wg.Go(func() {
 					for range each {
 						d := q.delay(t)
@@ -166,7 +169,7 @@ func TestWaitKeepsTheRate(t *testing.T) {
 			left := atomic.Int64{}
 			left.Store(sends)
 			for range processes {
-				q := NewQuota(rdb, "rate", rate, jitter)
+				q := New(rdb, "rate", rate, jitter)
 				for range 4 {
 					wg.Go(func() {
 						for left.Add(-1) >= 0 {
@@ -200,19 +203,19 @@ func TestNoLimitNeedsNoRedis(t *testing.T) {
 	done, cancel := context.WithCancel(t.Context())
 	cancel()
 	for range 1000 {
-		if err := NewQuota(nil, "k", 0, time.Second).Wait(done, connected); err != nil {
+		if err := New(nil, "k", 0, time.Second).Wait(done, connected); err != nil {
 			t.Fatal(err)
 		}
 	}
 }
 
-func TestQuotaOfNoNumberPanics(t *testing.T) {
+func TestRateThatIsNoNumberPanics(t *testing.T) {
 	defer func() {
 		if recover() == nil {
 			t.Error("a negative rate went through as no limit")
 		}
 	}()
-	NewQuota(nil, "k", -1, 0)
+	New(nil, "k", -1, 0)
 }
 
 // While Redis is away nothing is sent and nothing fails.
@@ -226,7 +229,7 @@ func TestWaitOutlivesRedis(t *testing.T) {
 		}
 		return c, err
 	}})
-	q := NewQuota(rdb, "k", 1000, 0)
+	q := New(rdb, "k", 1000, 0)
 	m.Close()
 	done := make(chan error, 1)
 	go func() { done <- q.Wait(t.Context(), connected) }()
@@ -291,7 +294,7 @@ func (f *fakeRedis) client() *redis.Client {
 func TestProcessHoldsTwoSlotsAtMost(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := &fakeRedis{took: func(int64) time.Duration { return 0 }, delay: func(n int64) time.Duration { return time.Minute }}
-		q := NewQuota(f.client(), "k", 1, 0)
+		q := New(f.client(), "k", 1, 0)
 		defer q.rdb.Close()
 		var mu sync.Mutex
 		var order []int
@@ -339,7 +342,7 @@ func TestSlowAnswerIsDropped(t *testing.T) {
 					took:  func(n int64) time.Duration { return c.took[n-1] * time.Millisecond },
 					delay: func(int64) time.Duration { return 10 * time.Millisecond },
 				}
-				q := NewQuota(f.client(), "k", 1, 50*time.Millisecond)
+				q := New(f.client(), "k", 1, 50*time.Millisecond)
 				defer q.rdb.Close()
 				for i, want := range c.want {
 					if err := q.Wait(t.Context(), connected); err != nil {
@@ -358,7 +361,7 @@ func TestSlowAnswerIsDropped(t *testing.T) {
 // child of this test is such a process.
 func TestMissedSlotIsDropped(t *testing.T) {
 	if addr := os.Getenv("UPSTREAM_TEST_QUOTA"); addr != "" {
-		if err := NewQuota(redisClient(t, &redis.Options{Addr: addr}), "k", 1, 0).Wait(t.Context(), connected); err != nil {
+		if err := New(redisClient(t, &redis.Options{Addr: addr}), "k", 1, 0).Wait(t.Context(), connected); err != nil {
 			t.Fatal(err)
 		}
 		return
