@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"slices"
 	"time"
 
@@ -212,7 +213,7 @@ func (t *task) buy(hard context.Context, s *send, sendBy time.Time) (p upstream.
 
 // wait gives an order back that is certainly not bought, until its next attempt.
 func (t *task) wait(hard context.Context, attempts int, why error) outcome {
-	delay := t.rules.Backoff.Delay(t.claim.Waits)
+	delay := t.rules.Backoff.Delay(t.claim.Waits, rand.Float64())
 	if e := upstreamError(why); e != nil && e.RetryAfter > 0 {
 		delay = e.RetryAfter
 	} else if e != nil && e.Class == upstream.Account {
