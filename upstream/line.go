@@ -42,14 +42,23 @@ func (c *Client) Connect(ctx context.Context) (*Line, error) {
 	return nil, &Error{Class: Unreachable, Err: hide.err(fmt.Errorf("connect: %w", err))}
 }
 
-// Reconnect returns line where it is Ready; else it releases line, which may be
-// nil, and connects. It is what a ready function does.
-func (c *Client) Reconnect(ctx context.Context, line *Line) (*Line, error) {
-	if line.Ready() {
+// Reconnect returns line if it is ready. Otherwise it releases line, which is the
+// zero L before the first connection, and returns what connect returns. L is *Line,
+// or an interface that has its methods.
+func Reconnect[L interface {
+	comparable
+	Ready() bool
+	Release()
+}](ctx context.Context, line L, connect func(context.Context) (L, error)) (L, error) {
+	var none L
+	switch {
+	case line == none:
+	case line.Ready():
 		return line, nil
+	default:
+		line.Release()
 	}
-	line.Release()
-	return c.Connect(ctx)
+	return connect(ctx)
 }
 
 // Ready reports whether a request can be sent on the connection: the vendor has

@@ -97,11 +97,11 @@ func TestReservedLineGrowsOld(t *testing.T) {
 		if _, err := line.Place(t.Context(), testOrder, soon()); !errors.Is(err, errStale) {
 			t.Errorf("Place: %v, want %v", err, errStale)
 		}
-		line, err := client.Reconnect(t.Context(), line)
+		line, err := Reconnect(t.Context(), line, client.Connect)
 		if err != nil || v.dialed != 3 {
 			t.Errorf("Reconnect: %v with %d connections, want a new one", err, v.dialed)
 		}
-		if again, err := client.Reconnect(t.Context(), line); again != line || err != nil {
+		if again, err := Reconnect(t.Context(), line, client.Connect); again != line || err != nil {
 			t.Errorf("Reconnect: %v, want the line that is ready", err)
 		}
 		line.Release()

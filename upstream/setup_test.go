@@ -127,7 +127,7 @@ func connectFirst(ctx context.Context, c *Client, q *quota.Limiter) error {
 	var line *Line
 	defer func() { line.Release() }()
 	err := q.Wait(ctx, func(ctx context.Context) (err error) {
-		line, err = c.Reconnect(ctx, line)
+		line, err = Reconnect(ctx, line, c.Connect)
 		return err
 	})
 	if err != nil {

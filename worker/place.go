@@ -153,13 +153,7 @@ func (t *task) ready(ctx context.Context, s *send) (err error) {
 	if !s.permit.Valid() {
 		return errPaused
 	}
-	if s.line != nil && s.line.Ready() {
-		return nil
-	}
-	if s.line != nil {
-		s.line.Release()
-	}
-	s.line, err = t.connect(ctx)
+	s.line, err = upstream.Reconnect(ctx, s.line, t.connect)
 	return err
 }
 

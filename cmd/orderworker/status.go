@@ -370,7 +370,7 @@ func (v *servers) ask(ctx context.Context, s *Settings, outTradeNo string) (*ven
 func lookUp(ctx context.Context, client *upstream.Client, limiter *quota.Limiter, q upstream.Question) (upstream.Page, error) {
 	var line *upstream.Line
 	err := limiter.WaitLookup(ctx, func(ctx context.Context) (err error) {
-		line, err = client.Reconnect(ctx, line)
+		line, err = upstream.Reconnect(ctx, line, client.Connect)
 		return err
 	})
 	defer func() { line.Release() }()
