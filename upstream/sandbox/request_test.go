@@ -178,6 +178,7 @@ func TestTransportChecks(t *testing.T) {
 		"query":                {func(r *http.Request) { r.URL.RawQuery = "sign=1" }, CodeQuery},
 		"question mark":        {func(r *http.Request) { r.URL.ForceQuery = true }, CodeQuery},
 		"other path":           {func(r *http.Request) { r.URL.Path = "/api/v3/package/orderPackages" }, CodePath},
+		"unclean path":         {func(r *http.Request) { r.URL.Path = "/" + r.URL.Path }, CodePath},
 		"path with a slash on": {func(r *http.Request) { r.URL.Path += "/" }, CodePath},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -89,7 +89,10 @@ func TestAdmin(t *testing.T) {
 	text("POST", "/state?outTradeNo=A&state=3", "", 400)
 	text("POST", "/state?outTradeNo=A", "", 400)
 	text("GET", "/state?outTradeNo=A&state=2", "", 405)
-	text("DELETE", "/lookup-mode", "", 405)
+	if got := text("DELETE", "/lookup-mode", "", 405); got != "DELETE is not for /lookup-mode\n" {
+		t.Errorf("error = %q", got)
+	}
+	text("HEAD", "/book", "", 200)
 
 	text("DELETE", "/book", "", 405)
 	text("GET", "/reset", "", 405)

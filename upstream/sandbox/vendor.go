@@ -6,6 +6,7 @@ import (
 	"io"
 	"math/rand/v2"
 	"net/http"
+	"path"
 	"sync"
 	"time"
 )
@@ -24,6 +25,7 @@ const maxBodyBytes = 64 << 10
 // concurrent use.
 type Vendor struct {
 	cfg Config
+	mux *http.ServeMux
 	now func() time.Time // the clock; a test may put in another before the first call
 
 	closeOnce sync.Once
@@ -47,10 +49,15 @@ func New(cfg Config) *Vendor {
 	cfg.MaxAge = cmp.Or(cfg.MaxAge, 5*time.Minute)
 	cfg.ThrottleCode = cmp.Or(cfg.ThrottleCode, CodeThrottled)
 	cfg.LookupShape = cmp.Or(cfg.LookupShape, ShapeArray)
-	return &Vendor{
-		cfg: cfg, now: time.Now, closed: make(chan struct{}), mode: cfg.LookupMode,
+	v := &Vendor{
+		cfg: cfg, mux: http.NewServeMux(), now: time.Now, closed: make(chan struct{}), mode: cfg.LookupMode,
 		book: newBook(), rules: newRuleSet(cfg.Rules, cfg.Seed, time.Now()),
 	}
+	v.mux.HandleFunc(OrderPath, func(w http.ResponseWriter, r *http.Request) { v.serveCall(w, r, EndpointOrder) })
+	v.mux.HandleFunc(LookupPath, func(w http.ResponseWriter, r *http.Request) { v.serveCall(w, r, EndpointLookup) })
+	v.mux.HandleFunc("/", v.noSuchPath)
+	v.addAdmin(v.mux)
+	return v
 }
 
 // SetRules replaces the rules from the next call on. Counts of first, the clock
@@ -81,14 +88,16 @@ func (v *Vendor) Close() { v.closeOnce.Do(func() { close(v.closed) }) }
 
 // ServeHTTP answers a call of the API, or an admin request.
 func (v *Vendor) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	switch r.URL.Path {
-	case OrderPath:
-		v.serveCall(w, r, EndpointOrder)
-	case LookupPath:
-		v.serveCall(w, r, EndpointLookup)
-	default:
-		v.serveAdmin(w, r)
+	if path.Clean(r.URL.Path) != r.URL.Path { // ServeMux would redirect to the clean path
+		v.noSuchPath(w, r)
+		return
 	}
+	v.mux.ServeHTTP(w, r)
+}
+
+// noSuchPath refuses a path that has no handler, as the vendor would.
+func (v *Vendor) noSuchPath(w http.ResponseWriter, r *http.Request) {
+	v.refuse(w, refusef(CodePath, "no such interface: %s", r.URL.Path))
 }
 
 // serveCall is the way of a call: arrival, rate, checks, latency, rules, execution.
