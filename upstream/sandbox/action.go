@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 )
@@ -79,28 +78,6 @@ var argsOf = map[Kind][]string{
 	Pass:     nil, Reset: nil, Shut: nil, Cut: nil, Oversized: nil, NotJSON: nil, NoData: nil, NoNumber: nil, Numeric: nil,
 }
 
-// args lists the arguments that are set, in the order of the text form.
-func (a Action) args() []word {
-	var set wordList
-	waitName := string(Delay)
-	if a.Kind == Hang {
-		waitName = string(Hang)
-	}
-	set.value("status", strconv.Itoa(a.Status), a.Status != 0)
-	set.value(waitName, a.Wait.String(), a.Wait != 0)
-	set.value("number", a.Number, a.Number != "")
-	set.value("repeat", strconv.Itoa(a.Repeat), a.Repeat != 0)
-	set.value("deep", strconv.Itoa(a.Depth), a.Depth != 0)
-	set.value("code", a.Code, a.Code != "")
-	set.value("message", a.Message, a.Message != "")
-	set.flag("data", a.Data)
-	set.flag("html", a.HTML)
-	set.value("retry-after", a.RetryAfter.String(), a.RetryAfter != 0)
-	set.flag("date", a.Date)
-	set.value("to", a.To, a.To != "")
-	return append(set, a.Rows.words()...)
-}
-
 // validate reports every fault of a; each names field and value.
 func (a Action) validate() []error {
 	takes, known := argsOf[a.Kind]
@@ -108,7 +85,7 @@ func (a Action) validate() []error {
 		return []error{fmt.Errorf("action %q: must be one of %s", a.Kind, strings.Join(kindNames(), ", "))}
 	}
 	var found faults
-	for _, arg := range a.args() {
+	for _, arg := range wordsOf(a.arguments()) {
 		found.add(!slices.Contains(takes, arg.name), "%s: %s has no such argument", arg, a.Kind)
 	}
 	found.add(a.Kind == Status && (a.Status < 300 || a.Status > 599 || a.Status == http.StatusNotModified),

@@ -26,7 +26,7 @@
 //
 // Read the files in this order: config.go, vendor.go (the way of a call),
 // request.go, fields.go and sign.go (the checks), code.go, book.go, lookup.go and
-// mode.go, window.go (the rate), rule.go and action.go (faults), grammar.go and
-// word.go (their text form), help.go (the same for people), fault.go (how each is
+// mode.go, window.go (the rate), rule.go and action.go (faults), grammar.go,
+// value.go and word.go (their text form), help.go (the same for people), fault.go (how each is
 // made), admin.go, serve.go.
 package sandbox

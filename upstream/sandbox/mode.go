@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strconv"
 	"strings"
 )
 
@@ -33,10 +32,12 @@ func ParseLookupMode(text string) (LookupMode, error) {
 	}
 	var m LookupMode
 	for _, w := range words {
-		if known, err := m.set(w); err != nil {
-			return LookupMode{}, fmt.Errorf("lookup mode %q: %w", text, err)
-		} else if !known {
+		field, ok := find(m.settings(), w.name)
+		if !ok {
 			return LookupMode{}, fmt.Errorf("lookup mode %q: %s: no such word, must be one of %s", text, w, strings.Join(modeWords, ", "))
+		}
+		if err := field.parse(w); err != nil {
+			return LookupMode{}, fmt.Errorf("lookup mode %q: %w", text, err)
 		}
 	}
 	if err := m.Validate(); err != nil {
@@ -46,7 +47,7 @@ func ParseLookupMode(text string) (LookupMode, error) {
 }
 
 // String returns the text form, which ParseLookupMode reads back as the same mode.
-func (m LookupMode) String() string { return joinWords(m.words()) }
+func (m LookupMode) String() string { return joinWords(wordsOf(m.settings())) }
 
 // Validate reports every fault of m in one error, or nil.
 func (m LookupMode) Validate() error { return errors.Join(m.validate()...) }
@@ -63,46 +64,21 @@ func (m LookupMode) validate() []error {
 	return found
 }
 
-// modeWords are the words of a mode, in the order of its text form.
-var modeWords = []string{"hide", "omit", "packages", "strangers", "full", "miscount", "list"}
-
-// words lists what is set, in the order of modeWords.
-func (m LookupMode) words() []word {
-	var set wordList
-	set.value("hide", m.Hide, m.Hide != "")
-	set.value("omit", m.Omit, m.Omit != "")
-	set.value("packages", strconv.Itoa(m.Packages), m.Packages != 0)
-	set.value("strangers", strconv.Itoa(m.Strangers), m.Strangers != 0)
-	set.flag("full", m.Full)
-	set.value("miscount", strconv.Itoa(m.Miscount), m.Miscount != 0)
-	set.value("list", m.List, m.List != "")
-	return set
-}
-
-// set sets what w names; known is false for a word that no mode has.
-func (m *LookupMode) set(w word) (known bool, err error) {
-	switch w.name {
-	case "hide":
-		err = w.text(&m.Hide)
-	case "omit":
-		err = w.text(&m.Omit)
-	case "packages":
-		err = w.integer(&m.Packages)
-	case "strangers":
-		err = w.integer(&m.Strangers)
-	case "full":
-		err = w.flag(&m.Full)
-	case "miscount":
-		if m.Miscount, err = strconv.Atoi(w.value); err != nil || m.Miscount == 0 {
-			err = fmt.Errorf("%s: must be an integer other than 0", w)
-		}
-	case "list":
-		err = w.text(&m.List)
-	default:
-		return false, nil
+// fields are the words of a mode, in the order of its text form.
+func (m *LookupMode) settings() []setting {
+	return []setting{
+		bindText("hide", &m.Hide),
+		bindText("omit", &m.Omit),
+		bindCount("packages", &m.Packages),
+		bindCount("strangers", &m.Strangers),
+		bindFlag("full", &m.Full),
+		bindOffset("miscount", &m.Miscount),
+		bindText("list", &m.List),
 	}
-	return true, err
 }
+
+// modeWords are the names of those words.
+var modeWords = []string{"hide", "omit", "packages", "strangers", "full", "miscount", "list"}
 
 // SetLookupMode changes the mode of the lookup from the next answer on.
 func (v *Vendor) SetLookupMode(m LookupMode) error {

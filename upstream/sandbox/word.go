@@ -6,12 +6,11 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"time"
 	"unicode"
 	"unicode/utf8"
 )
 
-// word is one word of a rule's text: name, or name=value.
+// word is one word of the text of a rule or of a lookup mode: name, or name=value.
 type word struct {
 	name, value string
 	hasValue    bool
@@ -32,63 +31,6 @@ func (w word) String() string {
 func (w word) needsQuotes() bool {
 	odd := func(r rune) bool { return r == '"' || unicode.IsSpace(r) || !strconv.IsPrint(r) }
 	return w.value == "" || strings.HasSuffix(w.value, ":") || !utf8.ValidString(w.value) || strings.ContainsFunc(w.value, odd)
-}
-
-// wordList collects the words that are set.
-type wordList []word
-
-func (l *wordList) value(name, value string, isSet bool) {
-	if isSet {
-		*l = append(*l, word{name: name, value: value, hasValue: true})
-	}
-}
-
-func (l *wordList) flag(name string, isSet bool) {
-	if isSet {
-		*l = append(*l, word{name: name})
-	}
-}
-
-func (w word) flag(to *bool) error {
-	if w.hasValue {
-		return fmt.Errorf("%s: %s takes no value", w, w.name)
-	}
-	*to = true
-	return nil
-}
-
-func (w word) text(to *string) error {
-	if w.value == "" {
-		return fmt.Errorf("%s: needs a value", w)
-	}
-	*to = w.value
-	return nil
-}
-
-func (w word) state(to *string) error {
-	if _, err := stateOf(w.value); err != nil {
-		return fmt.Errorf("%s: must be 0 (waiting), 1 (in use) or 2 (finished)", w)
-	}
-	*to = w.value
-	return nil
-}
-
-func (w word) integer(to *int) error {
-	n, err := strconv.Atoi(w.value)
-	if err != nil || n < 1 {
-		return fmt.Errorf("%s: must be an integer of at least 1", w)
-	}
-	*to = n
-	return nil
-}
-
-func (w word) duration(to *time.Duration) error {
-	d, err := time.ParseDuration(w.value)
-	if err != nil || d <= 0 {
-		return fmt.Errorf("%s: must be a duration over 0, such as 300ms or 2s", w)
-	}
-	*to = d
-	return nil
 }
 
 // splitRule splits a rule at the first colon that ends a word, and both parts into words.
