@@ -65,19 +65,19 @@ func TestConnsAreKeptForAWhile(t *testing.T) {
 		if v.dialed != 3 || len(v.closed) != 1 {
 			t.Fatalf("%d connections for 3 calls at once, %d closed, want 3 and the one too many closed", v.dialed, len(v.closed))
 		}
-		time.Sleep(maxIdle - time.Second)
+		time.Sleep(idleTimeout - time.Second)
 		start := time.Now()
 		placeMany(t, client, 1)
 		if v.dialed != 3 {
 			t.Errorf("%d connections, want one of those that were kept to be used", v.dialed)
 		}
-		time.Sleep(10 * maxIdle)
+		time.Sleep(10 * idleTimeout)
 		synctest.Wait()
 		if len(v.closed) != 3 {
 			t.Fatalf("%d closed, want all", len(v.closed))
 		}
-		if unused, used := v.closed[1].Sub(start), v.closed[2].Sub(start); unused != time.Second || used != maxIdle {
-			t.Errorf("closed %v and %v later, want %v after their last use", unused, used, maxIdle)
+		if unused, used := v.closed[1].Sub(start), v.closed[2].Sub(start); unused != time.Second || used != idleTimeout {
+			t.Errorf("closed %v and %v later, want %v after their last use", unused, used, idleTimeout)
 		}
 		placeMany(t, client, 1)
 		if v.dialed != 4 {

@@ -90,9 +90,9 @@ func TestReservedLineGrowsOld(t *testing.T) {
 		if v.dialed != 2 || line.conn != want {
 			t.Errorf("%d connections, want that of 2 to be used which was used last", v.dialed)
 		}
-		time.Sleep(maxIdle)
+		time.Sleep(idleTimeout)
 		if line.Ready() {
-			t.Errorf("a line is ready after %v without use", maxIdle)
+			t.Errorf("a line is ready after %v without use", idleTimeout)
 		}
 		if _, err := line.Place(t.Context(), testOrder, soon()); !errors.Is(err, errStale) {
 			t.Errorf("Place: %v, want %v", err, errStale)

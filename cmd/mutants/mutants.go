@@ -73,8 +73,8 @@ var mutants = []mutant{
 	}
 `, `	_ = t.claims.Intent(hard, t.claim, sendBy, t.rules.over(sendBy))
 `, life},
-	{"no byte leaves after sendBy", "upstream/attempt.go",
-		`func (a *attempt) late() bool { return time.Now().Round(0).After(a.sendBy) }`, `func (a *attempt) late() bool { return false }`, vendor},
+	{"no byte leaves after sendBy", "upstream/exchange.go",
+		`func (x *exchange) late() bool { return time.Now().Round(0).After(x.sendBy) }`, `func (x *exchange) late() bool { return false }`, vendor},
 	{"a request is written once", "upstream/call.go",
 		`	if _, err = conn.Write(to.request(body)); err == nil {`, `	_, _ = conn.Write(to.request(body))
 	if _, err = conn.Write(to.request(body)); err == nil {`, vendor},
@@ -101,7 +101,7 @@ var mutants = []mutant{
 	{"HTTP 5xx is ambiguous", "upstream/answer.go",
 		`status >= 400 && status < 500 // an answer`, `status >= 400 && status < 600 // an answer`, vendor},
 	{"bytes that were written make it ambiguous", "upstream/call.go",
-		`	return a, at.wrote > 0, err`, `	return a, err == nil, err`, vendor},
+		`	return a, x.wrote > 0, err`, `	return a, err == nil, err`, vendor},
 	{"code 200 without an orderNumber may have been bought", "upstream/client.go",
 		`&Error{Class: Ambiguous, Code: p.Code,`, `&Error{Class: Refused, Code: p.Code,`, vendor},
 	{"what was bought without a number is never sent again", "dedupe/store.go",

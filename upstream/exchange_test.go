@@ -12,7 +12,7 @@ import (
 	"time"
 )
 
-func TestAttemptWritesOnlyInItsTime(t *testing.T) {
+func TestExchangeWritesOnlyInItsTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		client, server := net.Pipe()
 		defer client.Close()
@@ -24,18 +24,18 @@ func TestAttemptWritesOnlyInItsTime(t *testing.T) {
 				t.Errorf("Write = %d, %v, want %v", n, err, want)
 			}
 		}
-		write(nil) // the handshake: nobody's attempt
+		write(nil) // the handshake: no exchange
 
-		first := newAttempt(time.Now().Add(time.Second))
-		g.guard(first, soon())
+		first := newExchange(time.Now().Add(time.Second))
+		g.begin(first, soon())
 		first.finish()
-		write(errAttemptOver)
+		write(errExchangeOver)
 		if first.wrote != 0 {
 			t.Errorf("%d bytes were counted, want none: the handshake is nobody's", first.wrote)
 		}
 
-		second := newAttempt(time.Now().Add(time.Second))
-		g.guard(second, soon())
+		second := newExchange(time.Now().Add(time.Second))
+		g.begin(second, soon())
 		time.Sleep(time.Second - 1)
 		write(nil)
 		time.Sleep(2 * time.Nanosecond)
@@ -59,7 +59,7 @@ func TestGuardEndsABlockedWrite(t *testing.T) {
 				defer server.Close()
 				g := &guardedConn{Conn: client}
 				start := time.Now()
-				g.guard(newAttempt(start.Add(c.sendBy)), start.Add(c.until))
+				g.begin(newExchange(start.Add(c.sendBy)), start.Add(c.until))
 				if _, err := g.Write([]byte("x")); err == nil || time.Since(start) != time.Second {
 					t.Errorf("Write ended with %v after %v, want a time-out after 1s", err, time.Since(start))
 				}
