@@ -123,7 +123,7 @@ var mutants = []mutant{
 	{"a lookup that fails proves nothing", "worker/lookups.go",
 		`return l.report(round.Findings(false), control), err`, `return l.report(round.Findings(true), control), err`, life},
 	{"a full page of a lookup proves nothing about who is not on it", "upstream/round.go",
-		`order.partial || p.More`, `order.partial || false`, rounds},
+		`e.partial || p.More`, `e.partial || false`, rounds},
 	{"one \"not found\" is not enough", "worker/doubt.go",
 		`	case a.missing && d.Missing && `, `	case a.missing && `, life},
 	{"\"not found\" counts only after RECONCILE_DELAY", "worker/doubt.go",
@@ -222,7 +222,7 @@ redis.call('DEL'`, `redis.call('DEL'`, known},
 
 	// The vendor's answers, its lookups, the pause.
 	{"\"not found\" counts only with the control number seen", "upstream/round.go",
-		`	case !r.seen:
+		`	case !r.controlSeen:
 		return fmt`, `	case false:
 		return fmt`, rounds},
 	{"every state is asked", "upstream/round.go",
@@ -234,27 +234,27 @@ redis.call('DEL'`, `redis.call('DEL'`, known},
 `, `	case false:
 `, rounds},
 	{"a row without an outTradeNo is nobody's where several were asked for", "upstream/round.go",
-		`	case len(loose) > 0 && n > 1:
+		`	case unnamed && n > 1:
 `, `	case false:
 `, rounds},
 	{"a row without an outTradeNo says no more than that the order exists", "upstream/round.go",
-		`		r.orders[r.asked.numbers[0]].exists = true
+		`		r.orders[r.current.numbers[0]].exists = true
 	}`, `	}`, rounds},
 	{"the control number is seen beside each order", "upstream/round.go",
-		`		case !s.seen:
+		`		case !e.controlSeen:
 `, `		case false:
 `, rounds},
 	{"two orderNumbers of one order are a double purchase", "upstream/round.go",
-		`			if len(s.sold) > 1 {
-`, `			if false {
+		`	if len(sold) > 1 {
+`, `	if false {
 `, rounds},
 	{"a row without a valid orderNumber is a purchase", "upstream/round.go",
-		`		if p.OrderNumber == "" {
-			s.exists = true
-		} else`, `		if p.OrderNumber == "" {
-		} else`, rounds},
+		`	if p.OrderNumber == "" {
+		e.exists = true
+	} else`, `	if p.OrderNumber == "" {
+	} else`, rounds},
 	{"an empty list of something else proves nothing", "upstream/round.go",
-		`		if name != r.seenList {
+		`		if name != r.controlList {
 `, `		if false {
 `, vendor},
 	{"an ambiguous code is not a refusal", "upstream/answer.go",
