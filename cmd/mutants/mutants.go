@@ -322,13 +322,13 @@ redis.call('DEL'`, `redis.call('DEL'`, known},
 	{"a refusal while the account is not known to work spends no attempt", "upstream/pause/account.go",
 		`		return counts
 	}
-	return ask
+	return needsLookup
 `, `		return counts
 	}
 	return counts
 `, account},
 	{"a refusal of the lookup too pauses", "upstream/pause/account.go",
-		`	case saysNo(err) && a.cause == noPause:
+		`	case refusedLookup(err) && a.cause == noPause:
 `, `	case false:
 `, account},
 	{"a lookup without an answer decides nothing", "upstream/pause/account.go",
@@ -338,14 +338,14 @@ redis.call('DEL'`, `redis.call('DEL'`, known},
 	{"a refusal is not counted where the lookup is refused", "upstream/pause/account.go",
 		`a lookup is refused too: %v", err), refusal, now)
 	}
-	return notItsOwn
+	return doesNotCount
 `, `a lookup is refused too: %v", err), refusal, now)
 	}
 	return counts
 `, account},
 	{"a probe that is refused spends no attempt", "upstream/pause/account.go",
 		`	case probe, a.cause != noPause:
-		return notItsOwn
+		return doesNotCount
 `, `	case probe, a.cause != noPause:
 		return counts
 `, account},

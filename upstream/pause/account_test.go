@@ -38,7 +38,7 @@ func play(a *account, script string) string {
 	var got []string
 	ended := func(end string, probe bool) {
 		v := a.ended(ends[end], probe, now)
-		got = append(got, map[verdict]string{counts: "counts", notItsOwn: "-", ask: "ask"}[v])
+		got = append(got, map[ruling]string{counts: "counts", doesNotCount: "-", needsLookup: "ask"}[v])
 	}
 	for _, word := range strings.Fields(script) {
 		kind, arg, _ := strings.Cut(word, ":")
@@ -52,7 +52,7 @@ func play(a *account, script string) string {
 		case kind == "lookup":
 			a.lookedUp(lookups[arg], now)
 		case kind == "judged":
-			got = append(got, map[verdict]string{counts: "counts", notItsOwn: "-"}[a.judged(errUnlisted, lookups[arg], now)])
+			got = append(got, map[ruling]string{counts: "counts", doesNotCount: "-"}[a.ruleByLookup(errUnlisted, lookups[arg], now)])
 		case kind == "due":
 			got = append(got, fmt.Sprint(a.probeLookup(now)))
 		case kind == "probe":
@@ -115,12 +115,12 @@ func TestAccount(t *testing.T) {
 		"a sale ends it":                              {"forbidden +2s due +5s probe:sold order", "- true - goes"},
 		"a late sale ends it":                         {"forbidden sold", "- -"},
 		"a permanent code ends it":                    {"forbidden +2s due +5s probe:permanent order", "- true counts goes"},
-		"a probe spends no attempt":                   {"unlisted judged:no +2s due +5s probe:unlisted", "ask - true - refused"},
+		"a refused probe does not count":              {"unlisted judged:no +2s due +5s probe:unlisted", "ask - true - refused"},
 		"an unlisted code ends it where lookups work": {"forbidden +2s due lookup:ok probe:unlisted order", "- true - goes"},
 		"a lookup ends what a lookup began":           {"unlisted judged:no +2s due lookup:ok order", "ask - true goes"},
 		"a lookup does not end an account code":       {"forbidden lookup:ok order", "- is the probe account"},
-		"late refusals spend nothing":                 {"sold forbidden unlisted", "- - - account"},
-		"throttled is no end":                         {"forbidden +2s due +5s probe:toofast", "- true - account"},
+		"late refusals do not count":                  {"sold forbidden unlisted", "- - - account"},
+		"throttled does not end it":                   {"forbidden +2s due +5s probe:toofast", "- true - account"},
 	} {
 		if got := play(newAccount(), c.script); got != c.want {
 			t.Errorf("%s: %s\n got %q\nwant %q", name, c.script, got, c.want)
