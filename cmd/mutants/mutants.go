@@ -218,7 +218,7 @@ redis.call('DEL'`, `redis.call('DEL'`, known},
 	{"another account's attempt is shown as such", "cmd/orderworker/status.go",
 		`return account != "" && theirs != "" && theirs != account }`, `return false && theirs != account }`, shell},
 	{"slots are further apart than 1 s / rate", "upstream/quota/limiter.go",
-		`		hold:  time.Second + jitter,`, `		hold:  time.Second,`, limiter},
+		`		window: time.Second + jitter,`, `		window: time.Second,`, limiter},
 
 	// The vendor's answers, its lookups, the pause.
 	{"\"not found\" counts only with the control number seen", "upstream/round.go",

@@ -6,5 +6,6 @@
 // at which one request may leave. Without Redis nothing is sent.
 //
 // Read it in this order: script.go (what Redis keeps, and how), limiter.go (whose
-// turn it is), slot.go (how one slot is reserved and waited for), load.go.
+// turn it is), slot.go (how one slot is reserved and waited for), throttle.go (what
+// happens when the vendor says "too fast"), load.go.
 package quota

@@ -12,8 +12,8 @@ import (
 // errOrdersFirst says that a lookup must let orders go first.
 var errOrdersFirst = errors.New("orders go first")
 
-// slot reserves slots until it is the time of one and ready. A lookup may be told
-// to ask again later instead, with errOrdersFirst.
+// slot reserves a slot and waits for it, until one has come in time and ready. For a
+// lookup it may return errOrdersFirst, and how long to wait before asking again.
 func (q *Limiter) slot(ctx context.Context, lookup int, ready func(context.Context) error) (again time.Duration, err error) {
 	for {
 		if err := ready(ctx); err != nil {
@@ -27,9 +27,9 @@ func (q *Limiter) slot(ctx context.Context, lookup int, ready func(context.Conte
 			return -r.delay, errOrdersFirst
 		}
 		slot := r.answered.Add(r.delay)
-		if stands, err := q.approach(ctx, slot, r, ready); err != nil {
+		if valid, err := q.approach(ctx, slot, r, ready); err != nil {
 			return 0, err
-		} else if !stands {
+		} else if !valid {
 			continue
 		}
 		if err := sleepUntil(ctx, slot); err != nil {
@@ -38,16 +38,17 @@ func (q *Limiter) slot(ctx context.Context, lookup int, ready func(context.Conte
 		if err := ready(ctx); err != nil {
 			return 0, err
 		}
-		// By the wall clock: the monotonic one stands still in a suspended machine.
-		if late := time.Now().Round(0).Sub(slot.Round(0)); r.late+late <= maxLate && !q.void(slot) {
+		// By the wall clock: the monotonic one stands still while a machine is suspended.
+		if late := time.Now().Round(0).Sub(slot.Round(0)); r.late+late <= maxLate && !q.tooEarly(slot) {
 			return 0, nil
 		}
 	}
 }
 
-// approach waits until a slot that is far away is near. It keeps the connection
-// fresh, and reports whether the slot still stands.
-func (q *Limiter) approach(ctx context.Context, slot time.Time, r reservation, ready func(context.Context) error) (stands bool, err error) {
+// approach waits until a far slot is near. On the way it calls ready, because the
+// connection may have been idle for too long. It reports whether the slot is still
+// valid.
+func (q *Limiter) approach(ctx context.Context, slot time.Time, r reservation, ready func(context.Context) error) (valid bool, err error) {
 	if fresh := slot.Add(-freshFor); fresh.After(r.answered) {
 		if err := sleepUntil(ctx, fresh); err != nil {
 			return false, err
@@ -56,14 +57,15 @@ func (q *Limiter) approach(ctx context.Context, slot time.Time, r reservation, r
 			return false, err
 		}
 	}
-	sure := slot.Add(-max(q.hold-r.gap, q.hold/10))
-	if !sure.After(r.answered) {
+	// A slot that is nearer than the wait of a cold start is valid in any case.
+	check := slot.Add(-max(q.window-r.spacing, q.window/10))
+	if !check.After(r.answered) {
 		return true, nil
 	}
-	if err := sleepUntil(ctx, sure); err != nil {
+	if err := sleepUntil(ctx, check); err != nil {
 		return false, err
 	}
-	return q.stands(ctx, r.born), nil
+	return q.sameKey(ctx, r.born), nil
 }
 
 func sleepUntil(ctx context.Context, at time.Time) error {
@@ -75,46 +77,33 @@ func sleepUntil(ctx context.Context, at time.Time) error {
 	}
 }
 
-// stands says whether a slot that is as far ahead as a cold start holds is still
-// good: where the key was lost since, others may have been given it.
-func (q *Limiter) stands(ctx context.Context, born int64) bool {
+// sameKey reports whether the key is still the one that was born then. If it was lost
+// since, others may have been given the same slot.
+func (q *Limiter) sameKey(ctx context.Context, born int64) bool {
 	is, err := q.rdb.HGet(ctx, q.key, "born").Int64()
 	return err == nil && is == born
 }
 
-// reservation is what the script says, and when.
+// reservation is the reply of reserveScript, and when it came.
 type reservation struct {
-	delay, gap time.Duration
-	born       int64
-	answered   time.Time
-	late       time.Duration // by which the answer took longer than usual
+	delay    time.Duration // until the slot; below 0: how long a lookup must wait before it asks again
+	spacing  time.Duration
+	born     int64
+	answered time.Time
+	late     time.Duration // by which the reply took longer than usual
 }
 
-// reserve asks until Redis answers in good time.
+// reserve asks Redis for a slot until a reply comes in time.
 func (q *Limiter) reserve(ctx context.Context, lookup int) (r reservation, err error) {
 	policy := backoff.NewExponentialBackOff(
 		backoff.WithInitialInterval(50*time.Millisecond),
 		backoff.WithMaxInterval(2*time.Second),
-		backoff.WithMaxElapsedTime(0)) // until ctx is done
+		backoff.WithMaxElapsedTime(0)) // until ctx ends
 	var last error
 	err = backoff.Retry(func() error {
-		for {
-			asked := time.Now()
-			said, err := reserve.Run(ctx, q.rdb, []string{q.key}, q.args(lookup, ordersPerLookup)...).Int64Slice()
-			if err == nil && len(said) != 3 {
-				err = fmt.Errorf("%d numbers, want 3", len(said))
-			}
-			if err != nil {
-				last = err
-				return err
-			}
-			r = reservation{
-				delay: time.Duration(said[0]) * time.Microsecond, gap: time.Duration(said[1]) * time.Microsecond,
-				born: said[2], answered: time.Now(),
-			}
-			q.spaced(said[1])
-			if r.late = q.later(r.answered.Round(0).Sub(asked.Round(0))); r.late <= maxLate {
-				return nil
+		for { // a slow reply is not an error: ask again at once
+			if r, last = q.ask(ctx, lookup); last != nil || r.late <= maxLate {
+				return last
 			}
 		}
 	}, backoff.WithContext(policy, ctx))
@@ -124,24 +113,42 @@ func (q *Limiter) reserve(ctx context.Context, lookup int) (r reservation, err e
 	return r, nil
 }
 
-// slowReplies is how many slow replies in a row mean that Redis has become
-// slower: more than one freeze of this process can hold up.
-const slowReplies = slotsAhead + 1
+// ask runs reserveScript once.
+func (q *Limiter) ask(ctx context.Context, lookup int) (reservation, error) {
+	asked := time.Now()
+	reply, err := reserve.Run(ctx, q.rdb, []string{q.key}, q.args(lookup, ordersPerLookup)...).Int64Slice()
+	if err == nil && len(reply) != 3 {
+		err = fmt.Errorf("%d numbers, want 3", len(reply))
+	}
+	if err != nil {
+		return reservation{}, err
+	}
+	r := reservation{
+		delay: time.Duration(reply[0]) * time.Microsecond, spacing: time.Duration(reply[1]) * time.Microsecond,
+		born: reply[2], answered: time.Now(),
+	}
+	q.spaced(reply[1])
+	r.late = q.excess(r.answered.Round(0).Sub(asked.Round(0)))
+	return r, nil
+}
 
-// later returns by how much a round trip to Redis took longer than usual. If it
-// is much (this process was frozen, say), the slot may be over before its delay
-// was read.
-func (q *Limiter) later(took time.Duration) time.Duration {
+// maxSlow is how many slow replies in a row mean that Redis has become slower. One
+// freeze of this process delays at most slotsAhead replies.
+const maxSlow = slotsAhead + 1
+
+// excess returns by how much a round trip to Redis took longer than usual. If it is
+// much, because this process was frozen, say, the slot may be over already.
+func (q *Limiter) excess(took time.Duration) time.Duration {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if took-q.usual > maxLate { // the first ever is held to no time at all: that one can be slow as well
-		if q.slow++; q.slow == 1 || took < q.least {
-			q.least = took
+	if took-q.usual > maxLate { // the first reply ever is compared with 0, since it can be slow as well
+		if q.slow++; q.slow == 1 || took < q.leastSlow {
+			q.leastSlow = took
 		}
-		if q.slow < slowReplies {
+		if q.slow < maxSlow {
 			return took - q.usual
 		}
-		q.usual = q.least
+		q.usual = q.leastSlow
 	}
 	if q.usual == 0 || took < q.usual {
 		q.usual = took
