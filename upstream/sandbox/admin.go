@@ -8,7 +8,7 @@ import (
 	"strings"
 )
 
-// maxRulesBytes bounds the body of an admin request.
+// maxRulesBytes is the largest body of an admin request.
 const maxRulesBytes = 1 << 20
 
 // adminPaths are the paths of the admin pages.

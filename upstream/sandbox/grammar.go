@@ -6,8 +6,8 @@ import (
 	"strings"
 )
 
-// ParseRule reads the text form of a rule, which Help explains. A value with a
-// space, a quote or a final colon in it stands in double quotes, as in Go. The
+// ParseRule parses the text form of a rule, which Help explains. A value that contains
+// a space or a quote, or ends with a colon, must be a Go string in double quotes. The
 // error names the rule, the word and its value.
 func ParseRule(text string) (Rule, error) {
 	r, err := parseRule(text)
@@ -17,8 +17,8 @@ func ParseRule(text string) (Rule, error) {
 	return r, nil
 }
 
-// ParseRules reads one rule per line; empty lines and lines that start with "#"
-// are left out. The error reports every faulty line by its number.
+// ParseRules parses one rule per line. It skips empty lines and lines that begin with
+// "#". The error has every faulty line, with its number.
 func ParseRules(text string) ([]Rule, error) {
 	var rules []Rule
 	var errs []error
@@ -42,7 +42,7 @@ func ParseRules(text string) ([]Rule, error) {
 	return rules, nil
 }
 
-// conditions are what stands before the colon, in the order of the text form.
+// conditions returns the settings before the colon, in the order of the text form.
 func (r *Rule) conditions() []setting {
 	return []setting{
 		bindEndpoint("endpoint", &r.Endpoint),
@@ -54,12 +54,12 @@ func (r *Rule) conditions() []setting {
 		bindDuration("after", &r.After),
 		bindDuration("for", &r.For),
 		bindBuy("buy", &r.Buy, &r.BuyState),
-		bindFlag("always", new(bool)), // says only that there is no condition
+		bindFlag("always", new(bool)), // sets nothing: the rule has no condition
 	}
 }
 
-// arguments are what may follow the kind, in the order of the text form. One that
-// is called like the kind is the value of the kind itself.
+// arguments returns the settings after the colon, in the order of the text form. One
+// with the name of the kind is the value of the kind itself.
 func (a *Action) arguments() []setting {
 	wait := Delay
 	if a.Kind == Hang {
@@ -81,7 +81,7 @@ func (a *Action) arguments() []setting {
 	}, a.Rows.settings()...)
 }
 
-// String returns the text form, which ParseRule reads back as the same rule.
+// String returns the text form, which ParseRule parses into the same rule.
 func (r Rule) String() string {
 	head := joinWords(wordsOf(r.conditions()))
 	if head == "" {
@@ -135,8 +135,8 @@ func parseRule(text string) (Rule, error) {
 	return r, r.Validate()
 }
 
-// parse reads the words of an action: its kind, with a value or without, and its
-// arguments. It does not look at the arguments of an unknown kind.
+// parse parses the words of an action: its kind, with or without a value, and its
+// arguments. It skips the arguments of an unknown kind.
 func (a *Action) parse(words []word) error {
 	a.Kind = Kind(words[0].name)
 	if _, known := argsOf[a.Kind]; !known {

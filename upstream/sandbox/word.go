@@ -16,7 +16,7 @@ type word struct {
 	hasValue    bool
 }
 
-// String returns w as it stands in a rule.
+// String returns w as it is written in a rule.
 func (w word) String() string {
 	switch {
 	case !w.hasValue:
@@ -33,7 +33,8 @@ func (w word) needsQuotes() bool {
 	return w.value == "" || strings.HasSuffix(w.value, ":") || !utf8.ValidString(w.value) || strings.ContainsFunc(w.value, odd)
 }
 
-// splitRule splits a rule at the first colon that ends a word, and both parts into words.
+// splitRule splits a rule into the words before and after the first colon that ends a
+// word.
 func splitRule(text string) (head, tail []word, err error) {
 	head, rest, colon, err := readWords(text, true)
 	if err == nil && !colon {
@@ -51,8 +52,8 @@ func splitWords(text string) ([]word, error) {
 	return words, err
 }
 
-// readWords reads words, none of them twice, up to the end or, with inHead, to the
-// first colon that ends a word.
+// readWords reads words up to the end or, with inHead, up to the first colon that ends
+// a word. No word may occur twice.
 func readWords(text string, inHead bool) (words []word, rest string, colon bool, err error) {
 	for rest = strings.TrimLeftFunc(text, unicode.IsSpace); rest != "" && !colon; rest = strings.TrimLeftFunc(rest, unicode.IsSpace) {
 		var w word
@@ -70,7 +71,7 @@ func readWords(text string, inHead bool) (words []word, rest string, colon bool,
 	return words, rest, colon, nil
 }
 
-// nextWord takes one word off text, and with inHead the colon that ends it.
+// nextWord reads one word and, with inHead, the colon that ends it.
 func nextWord(text string, inHead bool) (w word, colon bool, rest string, err error) {
 	end := strings.IndexFunc(text, unicode.IsSpace)
 	if end < 0 {
@@ -81,7 +82,7 @@ func nextWord(text string, inHead bool) (w word, colon bool, rest string, err er
 	if hasValue && strings.HasPrefix(value, `"`) {
 		quoted, err := strconv.QuotedPrefix(text[len(name)+1:])
 		if err != nil {
-			return word{}, false, "", fmt.Errorf("%s: the value's quotes are not closed, or hold a wrong escape", bare)
+			return word{}, false, "", fmt.Errorf("%s: the value's quotes are not closed, or contain a wrong escape", bare)
 		}
 		rest = text[len(name)+1+len(quoted):]
 		if inHead {
