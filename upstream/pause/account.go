@@ -149,10 +149,7 @@ func (a *account) ended(err error, probe bool, now time.Time) ruling {
 		a.postpone(now)
 	}
 	if e == silent {
-		a.silentInRow++
-		if a.silentInRow >= maxSilent && a.cause == noPause {
-			a.start(vendorSilent, fmt.Sprintf("%d calls in a row ended without an answer that says what became of the order, the last: %v", a.silentInRow, err), err, now)
-		}
+		a.endedSilently(err, now)
 		return doesNotCount
 	}
 	a.unanswered, a.silentInRow = 0, 0
@@ -176,6 +173,14 @@ func (a *account) ended(err error, probe bool, now time.Time) ruling {
 		return a.ruleOnRefusal(probe, now)
 	}
 	return doesNotCount
+}
+
+// endedSilently notes a call without an answer.
+func (a *account) endedSilently(err error, now time.Time) {
+	a.silentInRow++
+	if a.silentInRow >= maxSilent && a.cause == noPause {
+		a.start(vendorSilent, fmt.Sprintf("%d calls in a row ended without an answer that says what became of the order, the last: %v", a.silentInRow, err), err, now)
+	}
 }
 
 // ruleOnRefusal rules on a refusal with a code that is in no list.

@@ -45,18 +45,7 @@ func (l rowList) MarshalJSON() ([]byte, error) {
 //
 // Source: upstream/VENDOR.md, "Batch lookup"; the shapes are its assumption.
 func (v *Vendor) lookup(req request, mode LookupMode) reply {
-	rows := []row{} // not nil: JSON has [] then
-	now := v.now()
-	for _, p := range v.book.asked(req) {
-		hidden := mode.Hide != "" && matches(mode.Hide, p.OutTradeNo)
-		if hidden || now.Sub(p.At) < v.cfg.LookupLag || req.state != nil && *req.state != int64(p.State) {
-			continue
-		}
-		for range max(mode.Packages, 1) {
-			rows = append(rows, row{p.OutTradeNo, p.OrderNumber, p.OrderID, p.ICCID, p.PackageCode, &p.State})
-		}
-	}
-
+	rows := v.rows(req, mode)
 	total := len(rows)
 	from := min(int64(total), (req.page-1)*req.pageSize)
 	to := min(int64(total), from+req.pageSize)
@@ -81,6 +70,22 @@ func (v *Vendor) lookup(req request, mode LookupMode) reply {
 		name = mode.List
 	}
 	return success(rowList{Total: total + mode.Miscount, Name: name, List: rows})
+}
+
+// rows returns the rows that a lookup shows, on all pages.
+func (v *Vendor) rows(req request, mode LookupMode) []row {
+	rows := []row{} // not nil: JSON has [] then
+	now := v.now()
+	for _, p := range v.book.asked(req) {
+		hidden := mode.Hide != "" && matches(mode.Hide, p.OutTradeNo)
+		if hidden || now.Sub(p.At) < v.cfg.LookupLag || req.state != nil && *req.state != int64(p.State) {
+			continue
+		}
+		for range max(mode.Packages, 1) {
+			rows = append(rows, row{p.OutTradeNo, p.OrderNumber, p.OrderID, p.ICCID, p.PackageCode, &p.State})
+		}
+	}
+	return rows
 }
 
 // stranger returns row n of an order that was never placed.

@@ -131,27 +131,16 @@ func (s *ruleSet) pick(req request, now time.Time) (Rule, bool) {
 	return Rule{}, false
 }
 
+// applies reports whether rule i applies to req now. For first and p it counts the call
+// under each number that the rule matches.
 func (s *ruleSet) applies(i int, r Rule, req request, now time.Time) bool {
-	age := now.Sub(s.setAt)
-	if age < r.After || r.For > 0 && age >= r.After+r.For {
+	matching := r.numbersOf(req)
+	if len(matching) == 0 || !r.active(now.Sub(s.setAt)) || !r.matchesCall(req) {
 		return false
 	}
-	if r.endpoint() != EndpointAny && r.endpoint() != req.endpoint || !matches(r.PackageCode, req.packageCode) {
-		return false
+	if r.First == 0 && r.Probability == 0 {
+		return true
 	}
-	if r.State != "" && (req.state == nil || r.State != strconv.FormatInt(*req.state, 10)) {
-		return false
-	}
-	var matching []string
-	for _, no := range req.numbers() {
-		if r.OutTradeNo == "" || len(req.orderNumbers) == 0 && matches(r.OutTradeNo, no) {
-			matching = append(matching, no)
-		}
-	}
-	if len(matching) == 0 || r.First == 0 && r.Probability == 0 {
-		return len(matching) > 0
-	}
-
 	fewest, turn := s.seen[i][matching[0]], s.seen[i][matching[0]]
 	for _, no := range matching {
 		fewest = min(fewest, s.seen[i][no])
@@ -161,6 +150,30 @@ func (s *ruleSet) applies(i int, r Rule, req request, now time.Time) bool {
 		return false
 	}
 	return r.Probability == 0 || s.chance(i, matching[0], turn) < r.Probability
+}
+
+// active reports whether r applies to calls so long after the rules were set.
+func (r Rule) active(age time.Duration) bool {
+	return age >= r.After && (r.For == 0 || age < r.After+r.For)
+}
+
+// matchesCall reports whether the conditions of r match that are not about time or
+// numbers.
+func (r Rule) matchesCall(req request) bool {
+	state := r.State == "" || req.state != nil && r.State == strconv.FormatInt(*req.state, 10)
+	endpoint := r.endpoint() == EndpointAny || r.endpoint() == req.endpoint
+	return state && endpoint && matches(r.PackageCode, req.packageCode)
+}
+
+// numbersOf returns the numbers of req that r matches. A rule with an outTradeNo matches
+// no lookup by orderNumber.
+func (r Rule) numbersOf(req request) (matching []string) {
+	for _, no := range req.numbers() {
+		if r.OutTradeNo == "" || len(req.orderNumbers) == 0 && matches(r.OutTradeNo, no) {
+			matching = append(matching, no)
+		}
+	}
+	return matching
 }
 
 // chance returns a number in [0, 1) that depends only on the seed, the position of the
