@@ -12,9 +12,9 @@ import (
 // errGivenUp is the cause of a context that a test cancels.
 var errGivenUp = errors.New("given up")
 
-// Whatever happened since Connect, nothing is written that is too late, given up
-// or bound for a connection that is over; and an unused line goes back.
-func TestLineThatMayNotBeUsed(t *testing.T) {
+// A request that is too late or was given up, or whose connection is broken, is not
+// written. A usable connection is kept.
+func TestPlaceOnAnUnusableLine(t *testing.T) {
 	for name, c := range map[string]struct {
 		before func(t *testing.T, l *Line, vendor net.Conn, cancel context.CancelCauseFunc) (sendBy time.Time)
 		want   error
@@ -66,9 +66,9 @@ func TestLineThatMayNotBeUsed(t *testing.T) {
 	}
 }
 
-// A line that waits for its slot grows old like a kept connection; one that is
-// given back is as old as its last use.
-func TestReservedLineGrowsOld(t *testing.T) {
+// The idle time-out applies to a line that waits for its slot, and a released line has
+// been idle since its last use.
+func TestReservedLineTimesOut(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		client := testClient(t, Config{BaseURL: "http://vendor"})
 		v := new(pipedVendor)

@@ -8,8 +8,8 @@ import (
 	"testing"
 )
 
-// seller is a vendor's lookup in a test of rounds: what it has sold, by state, and
-// how its answers are odd.
+// seller is the lookup of a vendor: what it has sold, by state, and what is wrong with
+// its answers.
 type seller struct {
 	rows     map[int64][]Row // by state
 	spoil    func(q Question, p *Page)
@@ -17,7 +17,7 @@ type seller struct {
 	anyState bool     // without a state it answers with all
 }
 
-// answer is what a well-behaved vendor says: the rows of the numbers asked for.
+// answer returns the rows of the numbers that q asks for, after spoil.
 func (s *seller) answer(q Question) Page {
 	var p Page
 	state := "-"
@@ -46,14 +46,14 @@ func (s *seller) answer(q Question) Page {
 
 func rowOf(no, number string) Row { return Row{no, Purchase{OrderNumber: number, Code: "200"}} }
 
-// nameless takes the outTradeNo out of all rows.
+// nameless removes the outTradeNo from all rows.
 func nameless(_ Question, p *Page) {
 	for i := range p.Rows {
 		p.Rows[i].OutTradeNo = ""
 	}
 }
 
-// spell is what a round found, in one line.
+// spell returns the findings of a round as one line.
 func spell(f Findings) string {
 	var b strings.Builder
 	for _, no := range slices.Sorted(maps.Keys(f.Found)) {
@@ -158,8 +158,8 @@ func TestRound(t *testing.T) {
 	}
 }
 
-// A full page is asked again in halves: nothing is missing only because there was
-// no room for it.
+// After a full page, its numbers are asked again in halves: an order may be missing
+// because the page had no room for it.
 func TestRoundSplitsAFullPage(t *testing.T) {
 	control := Control{OutTradeNo: "ctl", OrderNumber: "C1"}
 	rows := []Row{rowOf("ctl", "C1")}

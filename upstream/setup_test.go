@@ -61,7 +61,7 @@ func redisClient(t *testing.T, addr string) *redis.Client {
 // setUp is how long it takes to connect to farVendor.
 const setUp = 300 * time.Millisecond
 
-// farVendor is a vendor with TLS, far away. It notes when each request came.
+// farVendor is a distant vendor with TLS. It notes when each request arrived.
 type farVendor struct {
 	config  *tls.Config // of the server
 	behaves behaviour
@@ -100,8 +100,8 @@ func trust(c *Client, lender *httptest.Server) {
 	c.conns.tls.RootCAs = lender.Client().Transport.(*http.Transport).TLSClientConfig.RootCAs
 }
 
-// use returns the most requests in one second, and what part of the slots between
-// the first and the last request was used.
+// use returns the most requests in one second, and the share of the slots between the
+// first and the last request that were used.
 func (v *farVendor) use() (peak int, used float64) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
@@ -151,7 +151,7 @@ type process struct {
 	*quota.Limiter
 }
 
-// fill has processes send as much as the quota allows for so long.
+// fill makes processes send as much as the quota allows, for the given time.
 func fill(t *testing.T, length time.Duration, place placeOne, processes ...process) {
 	ctx, stop := context.WithTimeout(t.Context(), length)
 	defer stop()
@@ -170,8 +170,9 @@ func fill(t *testing.T, length time.Duration, place placeOne, processes ...proce
 	orders.Wait()
 }
 
-// The vendor sees the rate, however long connecting takes, and nearly all of it.
-func TestRateHoldsThoughConnectingTakesLong(t *testing.T) {
+// However long connecting takes, the vendor sees no more than the rate, and nearly all
+// of it.
+func TestRateIsKeptWhenConnectingTakesLong(t *testing.T) {
 	lender := newLender(t)
 	for name, c := range map[string]struct {
 		place   placeOne
@@ -196,7 +197,7 @@ func TestRateHoldsThoughConnectingTakesLong(t *testing.T) {
 						go (&rawVendor{behave: v.behaves}).serve(far, v.secure)
 						return near, nil
 					}
-					rdb := redisClient(t, "127.0.0.1:1") // an address, not a name: NewClient looks names up, which no bubble can hold
+					rdb := redisClient(t, "127.0.0.1:1") // an address, not a name: NewClient looks names up, which does not work in a bubble
 					rdb.AddHook(slots)
 					processes = append(processes, process{client, quota.New(rdb, "k", rate, jitter)})
 				}
@@ -215,9 +216,9 @@ func TestRateHoldsThoughConnectingTakesLong(t *testing.T) {
 	}
 }
 
-// The same on real sockets and the real clock, which a busy machine holds up: so
-// it may try again.
-func TestRateHoldsOnRealConnections(t *testing.T) {
+// The same with real sockets and the real clock. On a busy machine that may fail, so
+// the test tries again.
+func TestRateIsKeptOnRealConnections(t *testing.T) {
 	lender := newLender(t)
 	const tries = 4
 	for try := 1; ; try++ {

@@ -10,7 +10,7 @@ import (
 	"orderworker/upstream"
 )
 
-// The ends of calls, as a script has them.
+// The errors that calls end with.
 var (
 	errForbidden = &upstream.Error{Class: upstream.Account, Code: "502", Message: "ip"}
 	errUnlisted  = &upstream.Error{Class: upstream.Refused, Code: "77", Message: "no"}
@@ -23,11 +23,11 @@ var (
 	errTooFast   = &upstream.Error{Class: upstream.Throttled, Code: "501"}
 )
 
-// play plays a script on an account, a word at a time, and returns what each
-// word came to. Words:
+// play plays a script on an account, and returns the result of each word. The words
+// are:
 //
-//	sold, forbidden, unlisted, ...  a call for an order that ends so
-//	probe:END                       a call as the probe
+//	sold, forbidden, unlisted, ...  the end of a call for an order
+//	probe:END                       the end of a call that is the probe
 //	lookup:ok, lookup:no, lookup:-  a lookup that works, is refused, fails
 //	+1m                             time passes
 func play(a *account, script string) string {
@@ -128,8 +128,8 @@ func TestAccount(t *testing.T) {
 	}
 }
 
-// The probes of a pause grow from a second to a minute, and a new pause begins
-// with a second again.
+// The interval of probes grows from a second to a minute. The next pause begins with a
+// second again.
 func TestProbesGrow(t *testing.T) {
 	a, now := newAccount(), time.Now()
 	a.ended(errForbidden, false, now)
@@ -154,7 +154,7 @@ func TestProbesGrow(t *testing.T) {
 	}
 }
 
-// A vendor that falls silent is sent few more calls.
+// After a vendor has fallen silent, few more calls are made.
 func TestUnansweredCallsAreLimited(t *testing.T) {
 	a, now := newAccount(), time.Now()
 	for range maxUnanswered {

@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// enter fails where the call may not be made.
+// enter returns a permit, which must be valid.
 func enter(t *testing.T, p *Pause) *Permit {
 	t.Helper()
 	permit, err := p.Enter(t.Context())
@@ -58,8 +58,8 @@ func TestPauseNotifiesOfBeginAndEnd(t *testing.T) {
 	})
 }
 
-// While it is found out whether the account works no call begins, and the
-// refusals that came meanwhile share the answer.
+// While a lookup finds out whether the account works, no call begins. The refusals that
+// come meanwhile share its result.
 func TestRefusalsShareOneLookup(t *testing.T) {
 	for name, c := range map[string]struct {
 		lookup error

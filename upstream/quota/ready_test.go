@@ -27,7 +27,7 @@ func everySlot(gap time.Duration) *fakeRedis {
 	}}
 }
 
-// inBubble runs do in a bubble, with a quota of rate 10 whose slots are 105 ms apart.
+// inBubble runs do in a bubble, with a limiter whose slots are 105 ms apart.
 func inBubble(t *testing.T, do func(t *testing.T, f *fakeRedis, q *Limiter)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
@@ -36,7 +36,7 @@ func inBubble(t *testing.T, do func(t *testing.T, f *fakeRedis, q *Limiter)) {
 		defer q.rdb.Close()
 		do(t, f, q)
 		if len(q.connected) != 0 || len(q.turn) != 0 || len(q.ahead) != 0 {
-			t.Errorf("at the end %d, %d and %d places are held, want none", len(q.connected), len(q.turn), len(q.ahead))
+			t.Errorf("at the end %d, %d and %d places are taken, want none", len(q.connected), len(q.turn), len(q.ahead))
 		}
 	})
 }
@@ -65,7 +65,7 @@ func TestReadyComesBeforeTheSlotAndAtIt(t *testing.T) {
 	}
 }
 
-// What took long at the slot's time does not lie between a slot and the wire.
+// If ready takes long when the slot has come, another slot is reserved.
 func TestConnectionLostBeforeTheSlotCostsTheSlot(t *testing.T) {
 	for name, wait := range waits {
 		inBubble(t, func(t *testing.T, f *fakeRedis, q *Limiter) {
@@ -83,9 +83,9 @@ func TestConnectionLostBeforeTheSlotCostsTheSlot(t *testing.T) {
 	}
 }
 
-// Wait may be late once: what Redis's reply was late and what the connection took
-// at the slot are counted together.
-func TestLateReplyAndLateReadyAreOneLateness(t *testing.T) {
+// maxLate is the sum of both: how late Redis's reply was, and how long ready took when
+// the slot had come.
+func TestLatenessOfReplyAndReadyAddsUp(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		took := []time.Duration{1, 4, 1} // ms
 		f := &fakeRedis{
@@ -112,7 +112,7 @@ func TestLateReplyAndLateReadyAreOneLateness(t *testing.T) {
 	})
 }
 
-// A slot that is far away has its connection looked at shortly before.
+// Shortly before a far slot, ready is called again.
 func TestConnectionIsFreshAtAFarSlot(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := &fakeRedis{took: func(int64) time.Duration { return 0 }, delay: func(int64) time.Duration { return time.Minute }}
@@ -154,8 +154,8 @@ func TestFailingReadyBlocksNobody(t *testing.T) {
 	}
 }
 
-// An order that is still connecting holds up neither the others nor their slots.
-func TestConnectingHoldsNobodyUp(t *testing.T) {
+// An order that is still connecting delays neither the others nor their slots.
+func TestConnectingDelaysNobody(t *testing.T) {
 	inBubble(t, func(t *testing.T, _ *fakeRedis, q *Limiter) {
 		ctx, cancel := context.WithCancel(t.Context())
 		gone := make(chan error)
@@ -179,7 +179,7 @@ func TestConnectingHoldsNobodyUp(t *testing.T) {
 	})
 }
 
-// The vendor sees a few open connections of those that wait, and they are fresh.
+// Only few orders wait with an open connection, and not for long.
 func TestFewWaitWithAConnection(t *testing.T) {
 	inBubble(t, func(t *testing.T, _ *fakeRedis, q *Limiter) {
 		var connecting, most atomic.Int64
@@ -221,8 +221,8 @@ func TestFewWaitWithAConnection(t *testing.T) {
 	})
 }
 
-// Whatever a wait that is given up waits for, it gives back what it held.
-func TestWaitThatIsGivenUpHoldsNothing(t *testing.T) {
+// A wait that is cancelled at any time gives back its place in every semaphore.
+func TestCancelledWaitGivesBackItsPlaces(t *testing.T) {
 	for name, wait := range waits {
 		for after := time.Duration(0); after < 1500*time.Millisecond; after += 50 * time.Millisecond {
 			inBubble(t, func(t *testing.T, _ *fakeRedis, q *Limiter) {
@@ -248,8 +248,8 @@ func TestWaitThatIsGivenUpHoldsNothing(t *testing.T) {
 	}
 }
 
-// An order whose slot was over has little time left: it does not go to the end.
-func TestSecondSlotComesBeforeThoseThatWait(t *testing.T) {
+// An order whose slot was over has little time left, so it does not queue again.
+func TestWaitAgainGoesFirst(t *testing.T) {
 	inBubble(t, func(t *testing.T, _ *fakeRedis, q *Limiter) {
 		ctx, cancel := context.WithCancel(t.Context())
 		var all sync.WaitGroup

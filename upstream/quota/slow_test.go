@@ -10,7 +10,7 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// clock is a Redis whose clock stands still but for what the test adds to it.
+// clock returns a Redis, and a function that advances its clock.
 func clock(t *testing.T) (*miniredis.Miniredis, func(time.Duration)) {
 	m := miniredis.RunT(t)
 	now := time.Date(2026, 11, 23, 10, 0, 0, 0, time.UTC)
@@ -21,7 +21,7 @@ func clock(t *testing.T) (*miniredis.Miniredis, func(time.Duration)) {
 	}
 }
 
-// lookupDelay reserves a slot for a lookup; a delay below zero means "later".
+// lookupDelay reserves a slot for a lookup. A delay below 0 means that orders go first.
 func lookupDelay(t *testing.T, q *Limiter) time.Duration {
 	t.Helper()
 	said, err := reserve.Run(t.Context(), q.rdb, []string{q.key}, q.args(1, ordersPerLookup)...).Int64Slice()
@@ -138,8 +138,8 @@ func TestNoLimitWaitsOnlyForRetryAfter(t *testing.T) {
 	})
 }
 
-// The jitter is spent once: what this process may take of it, and the network's
-// half, are no more than the jitter together.
+// The share of this process and the share of the network are together no more than the
+// jitter.
 func TestSlotIsOverAfterTheProcessesShareOfTheJitter(t *testing.T) {
 	for _, c := range []struct{ jitter, mayTake time.Duration }{
 		{50 * time.Millisecond, 20 * time.Millisecond},
