@@ -116,7 +116,7 @@ func (r Rules) nextAsk(d dedupe.Doubt, now time.Time) time.Duration {
 	return max(next, time.Millisecond)
 }
 
-// Backoff is the exponential wait between two attempts.
+// Backoff is the wait between two attempts of an order. It grows exponentially.
 type Backoff struct {
 	Initial    time.Duration
 	Multiplier float64 // at least 1
