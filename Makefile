@@ -73,7 +73,7 @@ soak: tools
 
 # The vendor's bad days at full length, and the table of the limiter.
 badday: tools
-	BADDAY=1 go test -count=1 -v -timeout 30m -run 'BadDay|SimulatedFleet' ./upstream ./worker
+	BADDAY=1 go test -count=1 -v -timeout 30m -run 'BadDay|SimulatedFleet' ./upstream/quota ./worker
 
 # The alert rules' own tests; promtool comes with Debian's prometheus.
 alerts:

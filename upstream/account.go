@@ -7,17 +7,17 @@ import (
 	"strings"
 )
 
-// AccountID returns the name under which records, events and Redis keys know the
-// account of appKey at the vendor behind baseURL: 16 hex digits that do not show
-// either. Spellings of one base URL (case of scheme and host, the scheme's own
-// port, slashes at the end) give the same name.
+// AccountID returns the name of the account of appKey at the vendor behind baseURL,
+// as records, events and Redis keys have it: 16 hex digits, which show neither.
+// Base URLs that differ only in the case of scheme and host, in the scheme's own
+// port or in slashes at the end give the same name.
 func AccountID(appKey, baseURL string) string {
 	sum := sha256.Sum256([]byte(appKey + "\x00" + normalBase(baseURL)))
 	return hex.EncodeToString(sum[:8])
 }
 
-// normalBase returns one spelling of a base URL. One that NewClient would refuse
-// comes back as it is.
+// normalBase returns the canonical spelling of a base URL. A text that NewClient
+// would refuse is returned unchanged.
 func normalBase(text string) string {
 	u, err := parseBase(text)
 	if err != nil {

@@ -12,16 +12,16 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 )
 
-// answer is an HTTP answer that was read whole.
+// answer is an HTTP response that was read to its end.
 type answer struct {
 	status     int
 	retryAfter string // the header, as it came
-	body       []byte // one byte longer than maxBodyBytes where it was too long
+	body       []byte // at most maxBodyBytes, and one byte more if it was too large
 }
 
-// classify decides what an answer means; every rule about that is in this
-// function and in meaning. It returns the reply where both its code and its HTTP
-// status are 200, else an *Error with the meaning. It is pure.
+// classify decides what an answer means. It returns the reply if both the HTTP
+// status and the code are 200, and otherwise an *Error that says what the answer
+// means for the order. It is pure; every rule is here or in meaning.
 //
 // Source: contract, section 7.
 func classify(a answer, codes Codes, hide redactor, now time.Time) (reply, *Error) {
@@ -48,8 +48,8 @@ func classify(a answer, codes Codes, hide redactor, now time.Time) (reply, *Erro
 	return reply{}, e
 }
 
-// meaning returns what an answer other than a success means; the first case that
-// fits counts. broken is why the body could not be read, nil if it could be.
+// meaning returns what an answer means that is not a success: the first case that
+// applies. Broken says why the body could not be read; nil: it could be.
 //
 // Source: contract, section 7.
 func meaning(status int, r reply, broken error, codes Codes) *Error {
@@ -57,11 +57,11 @@ func meaning(status int, r reply, broken error, codes Codes) *Error {
 	listed, known := codes[r.code]
 	known = known && definite && broken == nil
 	switch {
-	case hasOrderNumber(r.data): // an orderNumber outweighs any code: there is an order
+	case hasOrderNumber(r.data): // whatever the code says, there is an order
 		return &Error{Class: Ambiguous, Bought: true, Err: fmt.Errorf("HTTP %d with an orderNumber beside another code", status)}
-	case r.code == codeOK && status != http.StatusOK: // also where the body is unreadable: its code says "bought"
+	case r.code == codeOK && status != http.StatusOK: // even if the rest of the body is unreadable
 		return &Error{Class: Ambiguous, Err: fmt.Errorf("HTTP %d with code 200", status)}
-	case errors.Is(broken, errTwice): // nobody can tell which of the two values is meant
+	case errors.Is(broken, errTwice): // nobody can tell which value is meant
 		return &Error{Class: Ambiguous}
 	case status == http.StatusRequestTimeout:
 		return &Error{Class: Ambiguous, Err: errors.New("HTTP 408")}
@@ -92,15 +92,16 @@ func meaning(status int, r reply, broken error, codes Codes) *Error {
 	}
 }
 
+// aboutAccount reports whether an HTTP status is about the account, not the order.
 func aboutAccount(status int) bool {
 	return status == http.StatusUnauthorized || status == http.StatusForbidden || status == http.StatusProxyAuthRequired
 }
 
-// hasOrderNumber says whether data names an order anywhere, by an orderNumber
-// that is neither null, nor empty, nor 0.
+// hasOrderNumber reports whether data has, at any depth, an orderNumber that is
+// neither null nor empty nor 0.
 func hasOrderNumber(data jsontext.Value) bool {
 	if !bytes.Contains(data, []byte("orderNumber")) && !bytes.Contains(data, []byte(`\`)) {
-		return false // the usual case; no need to parse
+		return false // the usual case, without parsing
 	}
 	dec := jsontext.NewDecoder(bytes.NewBuffer(data), jsontext.AllowInvalidUTF8(true))
 	for {
@@ -108,8 +109,10 @@ func hasOrderNumber(data jsontext.Value) bool {
 		if err != nil {
 			return false
 		}
-		name := token.Kind() == '"' && token.String() == "orderNumber"
-		if in, n := dec.StackIndex(dec.StackDepth()); !name || in != '{' || n%2 == 0 { // in an object every odd token is a name
+		if token.Kind() != '"' || token.String() != "orderNumber" {
+			continue
+		}
+		if in, n := dec.StackIndex(dec.StackDepth()); in != '{' || n%2 == 0 { // a value: in an object every odd token is a name
 			continue
 		}
 		switch value, _ := dec.ReadValue(); {
@@ -122,13 +125,14 @@ func hasOrderNumber(data jsontext.Value) bool {
 	}
 }
 
+// blank reports whether a JSON string has nothing but white space.
 func blank(text jsontext.Value) bool {
 	s, _ := stringText(text)
 	return strings.TrimSpace(s) == ""
 }
 
-// statusCode returns the HTTP status as a code, "" for 200: a status alone must
-// not read like a success.
+// statusCode returns the HTTP status as the code of an Error, and "" for 200, which
+// would read like a success.
 func statusCode(status int) string {
 	if status == http.StatusOK {
 		return ""
@@ -136,10 +140,11 @@ func statusCode(status int) string {
 	return strconv.Itoa(status)
 }
 
-// maxRetryAfter is the longest that one answer can delay the whole account.
+// maxRetryAfter is the longest time by which one answer can delay the whole account.
 const maxRetryAfter = 5 * time.Minute
 
-// retryAfter reads a Retry-After header, in seconds or as an HTTP date: 0..5m.
+// retryAfter returns the wait that a Retry-After header asks for, from 0 to
+// maxRetryAfter. The header has seconds or an HTTP date.
 //
 // Source: RFC 9110, section 10.2.3.
 func retryAfter(header string, now time.Time) time.Duration {

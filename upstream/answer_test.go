@@ -24,7 +24,7 @@ func TestRetryAfter(t *testing.T) {
 	}
 }
 
-func TestMessagesAreFitToBeShown(t *testing.T) {
+func TestMessagesAreRedactedAndCut(t *testing.T) {
 	hide := redactor{secret: testSecret, sign: strings.Repeat("A1", 20)}
 	for name, c := range map[string]struct{ in, want string }{
 		"plain":                {"insufficient balance 余额不足", "insufficient balance 余额不足"},
@@ -46,8 +46,8 @@ func TestMessagesAreFitToBeShown(t *testing.T) {
 	}
 }
 
-// FuzzClassify: any bytes at all never panic, and count as bought only where an
-// independent reader finds code 200 and an orderNumber.
+// FuzzClassify checks that no answer makes classify panic, and that it is a success
+// only if an independent parser finds code 200 and an orderNumber.
 func FuzzClassify(f *testing.F) {
 	for _, body := range []string{success, `{"code":200,"data":{"orderNumber":1}}`, `{"code":"1"}`, `{"code":"200","code":"1"}`,
 		`<html>`, ``, `{"code":2e2,"data":{"orderNumber":"x"}} x`, `{"code":" 200","data":{"orderNumber":"x"}}`} {

@@ -5,8 +5,8 @@ import (
 	"time"
 )
 
-// BenchmarkSign is the signature alone, from a map as the sandbox has it; the
-// client signs while it encodes: BenchmarkEncode.
+// BenchmarkSign measures Sign. The client does not use it: it signs while it encodes
+// (BenchmarkEncode).
 func BenchmarkSign(b *testing.B) {
 	params := map[string]string{
 		"appkey": "000001", "nonce": "24523", "timestamp": "1556595508",
@@ -20,7 +20,7 @@ func BenchmarkSign(b *testing.B) {
 	}
 }
 
-// BenchmarkClassify is what an answer means, and what was bought.
+// BenchmarkClassify measures classify, and purchase after a success.
 func BenchmarkClassify(b *testing.B) {
 	codes := DefaultCodes()
 	now := time.Now()

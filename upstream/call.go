@@ -14,12 +14,13 @@ import (
 	"time"
 )
 
-// maxBodyBytes is the most of an answer that is read: contract, section 7.
+// maxBodyBytes is the largest body of an answer that is read: contract, section 7.
 const maxBodyBytes = 1 << 20
 
-// call makes one request, and returns the reply where its code is "200".
+// call makes one signed request, and returns the reply if its code is "200". The
+// redactor hides the secret and this request's signature.
 func (l *Line) call(ctx context.Context, to endpoint, business []param, sendBy time.Time) (reply, redactor, *Error) {
-	defer l.Release() // where it was not used
+	defer l.Release() // does nothing after a round trip
 	c := l.client
 	secret := *c.secret.Load()
 	hide := redactor{secret: string(secret)}
@@ -29,7 +30,7 @@ func (l *Line) call(ctx context.Context, to endpoint, business []param, sendBy t
 	}
 	hide.sign = string(sign[:])
 
-	a, written, err := l.exchange(ctx, to, body, sendBy)
+	a, written, err := l.roundTrip(ctx, to, body, sendBy)
 	switch {
 	case !written:
 		return reply{}, hide, &Error{Class: Unreachable, Err: hide.err(err)}
@@ -40,55 +41,71 @@ func (l *Line) call(ctx context.Context, to endpoint, business []param, sendBy t
 	return r, hide, fail
 }
 
-// exchange sends body to to and reads the whole answer. Written says whether a
-// byte of the request left; if not, the line may not have ended. It follows no
-// redirect.
-func (l *Line) exchange(ctx context.Context, to endpoint, body []byte, sendBy time.Time) (a answer, written bool, err error) {
-	at := newAttempt(sendBy)
-	switch {
-	case l.conn == nil:
-		return answer{}, false, errLineEnded
-	case ctx.Err() != nil:
-		return answer{}, false, context.Cause(ctx)
-	case at.late():
-		return answer{}, false, errTooLate
-	case !l.Ready():
-		return answer{}, false, errStale
+// roundTrip sends body to an endpoint and reads the whole answer; it follows no
+// redirect. Written reports whether a byte of the request left.
+func (l *Line) roundTrip(ctx context.Context, to endpoint, body []byte, sendBy time.Time) (a answer, written bool, err error) {
+	x := newExchange(sendBy)
+	if err := l.usable(ctx, x); err != nil {
+		return answer{}, false, err
 	}
 	conn, until := l.end(), time.Now().Add(l.client.timeout)
 	_ = conn.SetReadDeadline(until)
-	conn.guarded.guard(at, until)
-	// After the deadlines, which it must not be overwritten by.
+	conn.guarded.begin(x, until)
+	// From here on no other deadline is set, which would overwrite this one.
 	stop := context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })
 	more := false
 	if _, err = conn.Write(to.request(body)); err == nil {
-		a, more, err = conn.answer()
+		a, more, err = conn.readAnswer()
 	}
-	at.finish()
+	x.finish()
 	switch completed := stop() && err == nil; {
 	case !completed:
 		conn.guarded.reset()
 	case more:
-		conn.used()
-		l.client.conns.keep(conn)
+		conn.touch()
+		l.client.conns.put(conn)
 	default:
 		_ = conn.Close()
 	}
-	switch {
-	case err == nil:
-	case ctx.Err() != nil:
-		err = context.Cause(ctx)
-	case errors.Is(err, os.ErrDeadlineExceeded) && time.Now().Before(until):
-		err = fmt.Errorf("%w: %w", errTooLate, err)
-	case errors.Is(err, os.ErrDeadlineExceeded):
-		err = fmt.Errorf("%w: %w", context.DeadlineExceeded, err)
+	if err != nil {
+		err = reason(ctx, err, until)
 	}
-	return a, at.wrote > 0, err
+	return a, x.wrote > 0, err
 }
 
-// endpoint is what all requests to one of the vendor's paths have in common.
+// usable returns why no request can be sent now, or nil.
+func (l *Line) usable(ctx context.Context, x *exchange) error {
+	switch {
+	case l.conn == nil:
+		return errLineEnded
+	case ctx.Err() != nil:
+		return context.Cause(ctx)
+	case x.late():
+		return errTooLate
+	case !l.Ready():
+		return errStale
+	}
+	return nil
+}
+
+// reason returns why an exchange failed: the cause of ctx if that has ended. A
+// deadline that passed before until, the end of the time-out, was sendBy.
+func reason(ctx context.Context, err error, until time.Time) error {
+	switch {
+	case ctx.Err() != nil:
+		return context.Cause(ctx)
+	case errors.Is(err, os.ErrDeadlineExceeded) && time.Now().Before(until):
+		return fmt.Errorf("%w: %w", errTooLate, err)
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return fmt.Errorf("%w: %w", context.DeadlineExceeded, err)
+	}
+	return err
+}
+
+// endpoint is the head that all requests to one path share. It is made once, by
+// net/http, and split where the value of Content-Length belongs.
 type endpoint struct {
-	before, after []byte // the value of Content-Length
+	before, after []byte
 }
 
 func newEndpoint(u *url.URL) endpoint {
@@ -105,13 +122,13 @@ func newEndpoint(u *url.URL) endpoint {
 		ContentLength: int64(len(body)),
 	}).Write(&b)
 	if err != nil {
-		panic(err) // it has a host and a body, and goes to memory: there is nothing to fail
+		panic(err) // cannot happen: the request has a host and a body, and is written to memory
 	}
 	before, after, _ := strings.Cut(strings.TrimSuffix(b.String(), body), length+"1")
 	return endpoint{before: []byte(before + length), after: []byte(after)}
 }
 
-// request is a request as it goes over the wire.
+// request returns the bytes of a request with this body.
 func (e endpoint) request(body []byte) []byte {
 	r := make([]byte, 0, len(e.before)+len("1234567890")+len(e.after)+len(body))
 	r = strconv.AppendInt(append(r, e.before...), int64(len(body)), 10)

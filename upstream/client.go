@@ -11,14 +11,14 @@ import (
 	"unicode"
 )
 
-// Config is what a Client needs to know.
+// Config has the settings of a Client.
 type Config struct {
 	BaseURL  string        // http(s) URL; a path prefix is kept; no query, no userinfo
 	AppKey   string        // the account
 	Secret   Secret        // signs every request, is never sent
-	Timeout  time.Duration // of Connect, and again from the request's first byte to the answer's last
+	Timeout  time.Duration // of Connect, and then of the call: from the first byte of the request to the last of the answer
 	Codes    Codes         // what body codes mean; nil: DefaultCodes
-	MaxConns int           // connections kept alive between calls; 0 means 64
+	MaxConns int           // the most idle connections that are kept; 0 means 64
 }
 
 // The paths of the two calls, below the base URL.
@@ -27,8 +27,8 @@ const (
 	lookupPath = "/api/v3/package/getOrderPackageDetails"
 )
 
-// Client makes single, signed calls to the vendor: it never repeats one, and it
-// does not know of quota or backoff. It is safe for concurrent use.
+// Client makes single, signed calls to the vendor. It never repeats a call, and
+// knows neither quota nor backoff. It is safe for concurrent use.
 type Client struct {
 	appKey  string
 	secret  atomic.Pointer[Secret]
@@ -39,8 +39,8 @@ type Client struct {
 	conns   *conns
 }
 
-// NewClient returns a client for cfg, or an error that names every fault of
-// cfg, and no secret. It does not connect.
+// NewClient returns a client for cfg. It does not connect. The error names every
+// fault of cfg, but no secret.
 func NewClient(cfg Config) (*Client, error) {
 	base, err := parseBase(cfg.BaseURL)
 	errs := []error{err}
@@ -74,11 +74,11 @@ func NewClient(cfg Config) (*Client, error) {
 	return c, nil
 }
 
-// SetSecret makes later calls be signed with s.
+// SetSecret makes the client sign later calls with s.
 func (c *Client) SetSecret(s Secret) { c.secret.Store(&s) }
 
-// parseBase reads a base URL. Its errors do not repeat the URL, which could
-// hold a password.
+// parseBase parses a base URL. Its errors do not repeat the URL, which may contain
+// a password.
 func parseBase(text string) (*url.URL, error) {
 	u, err := url.Parse(text)
 	switch {
@@ -107,13 +107,12 @@ func withPath(base *url.URL, path string) *url.URL {
 	return &u
 }
 
-// Place sends o to the vendor once, and returns what was bought. No byte of it
-// leaves after sendBy, by the wall clock. The line ends with it.
+// Place sends o to the vendor once, and returns what was bought. No byte leaves
+// after sendBy, by the wall clock. Place ends the line.
 //
-// The error is always an *Error: Refused, Throttled and Unreachable mean that
-// nothing was bought, Ambiguous that it may have been. A ctx that ends before
-// the first byte left is Unreachable, after it Ambiguous. A connection that the
-// vendor has closed since Connect is Unreachable.
+// The error is always an *Error. It is Unreachable if ctx ended before the first
+// byte left, or if the vendor closed the connection before, and Ambiguous if ctx
+// ended after the first byte.
 //
 // Source: upstream/VENDOR.md, "orderPackage"; the classes: contract, section 7, "Classes".
 func (l *Line) Place(ctx context.Context, o Order, sendBy time.Time) (Purchase, error) {
@@ -129,5 +128,5 @@ func (l *Line) Place(ctx context.Context, o Order, sendBy time.Time) (Purchase, 
 	return p, nil
 }
 
-// Close closes the connections that are kept alive. Calls in progress go on.
+// Close closes the idle connections. Calls in progress go on.
 func (c *Client) Close() { c.conns.close() }

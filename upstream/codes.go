@@ -6,14 +6,13 @@ import (
 	"unicode"
 )
 
-// List is a list of body codes that mean the same.
+// List is the name of a list of body codes that mean the same.
 type List string
 
-// The lists, in the order in which a code is looked for. A code is in one of
-// them at most; one that is in none is an ordinary refusal.
+// The lists. A code is in at most one of them. A code in none is an ordinary refusal.
 const (
 	AmbiguousCodes List = "ambiguous" // the order may have been bought
-	DuplicateCodes List = "duplicate" // this outTradeNo exists: only a lookup can tell as what
+	DuplicateCodes List = "duplicate" // this outTradeNo exists: the lookup says whether it was bought
 	AccountCodes   List = "account"   // about the account, not the order
 	ThrottleCodes  List = "throttle"  // too fast
 	PermanentCodes List = "permanent" // final at once: the same request is refused for ever
@@ -27,8 +26,8 @@ type KnownCode struct {
 	Source  string
 }
 
-// KnownCodes are the codes of the lists as they are by default. Codes of the
-// body only: what an HTTP status means is fixed (see classify).
+// KnownCodes are the codes that are in a list by default. They are codes of the
+// body: the meaning of an HTTP status is fixed (see meaning).
 var KnownCodes = []KnownCode{
 	{"500", AmbiguousCodes, "operation failed, try again later: it does not say that nothing was bought", "error table, 2084441m0.md"},
 	{"10000", AmbiguousCodes, "the same, of the platform's gateway", "contract, section 5"},
@@ -46,7 +45,7 @@ var KnownCodes = []KnownCode{
 	{"41050", PermanentCodes, "the package's product does not match the card", "error table, 2084441m0.md"},
 }
 
-// Codes says in which list a body code is; a code that is missing is in none.
+// Codes maps a body code to its list. A code that is missing is in no list.
 type Codes map[string]List
 
 // DefaultCodes returns KnownCodes as Codes.
@@ -58,7 +57,7 @@ func DefaultCodes() Codes {
 	return codes
 }
 
-// CodeError is a code that cannot stand in a list.
+// CodeError is a code that cannot be in its list, and the rule that says so.
 type CodeError struct {
 	List List
 	Code string
@@ -67,9 +66,9 @@ type CodeError struct {
 
 func (e CodeError) Error() string { return fmt.Sprintf("%s codes: %q %s", e.List, e.Code, e.Rule) }
 
-// NewCodes returns the codes of lists, and every code that cannot stand where it
-// is: an empty one, one with a space in it, "200" (every purchase would look like
-// something else), or one that is in two lists.
+// NewCodes returns the codes of lists, and an error for every code that cannot be in
+// its list: an empty code, one with a space in it, "200" (no purchase would be seen
+// as one), or a code that is in two lists.
 func NewCodes(lists map[List][]string) (Codes, []CodeError) {
 	codes := make(Codes)
 	var faults []CodeError

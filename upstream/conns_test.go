@@ -14,8 +14,8 @@ import (
 	"time"
 )
 
-// pipedVendor answers every request with a success, on pipes. It notes when
-// each of its connections was closed.
+// pipedVendor answers every request with a success, on net.Pipes. It notes when each
+// of its connections was closed.
 type pipedVendor struct {
 	mu     sync.Mutex
 	dialed int
@@ -37,7 +37,7 @@ func (v *pipedVendor) dial(context.Context, string, string) (net.Conn, error) {
 	return near, nil
 }
 
-// placeMany makes n calls at once, each of which has a connection of its own.
+// placeMany makes n calls at once, each on its own connection.
 func placeMany(t *testing.T, c *Client, n int) {
 	var calls sync.WaitGroup
 	for range n {
@@ -65,19 +65,19 @@ func TestConnsAreKeptForAWhile(t *testing.T) {
 		if v.dialed != 3 || len(v.closed) != 1 {
 			t.Fatalf("%d connections for 3 calls at once, %d closed, want 3 and the one too many closed", v.dialed, len(v.closed))
 		}
-		time.Sleep(maxIdle - time.Second)
+		time.Sleep(idleTimeout - time.Second)
 		start := time.Now()
 		placeMany(t, client, 1)
 		if v.dialed != 3 {
 			t.Errorf("%d connections, want one of those that were kept to be used", v.dialed)
 		}
-		time.Sleep(10 * maxIdle)
+		time.Sleep(10 * idleTimeout)
 		synctest.Wait()
 		if len(v.closed) != 3 {
 			t.Fatalf("%d closed, want all", len(v.closed))
 		}
-		if unused, used := v.closed[1].Sub(start), v.closed[2].Sub(start); unused != time.Second || used != maxIdle {
-			t.Errorf("closed %v and %v later, want %v after their last use", unused, used, maxIdle)
+		if unused, used := v.closed[1].Sub(start), v.closed[2].Sub(start); unused != time.Second || used != idleTimeout {
+			t.Errorf("closed %v and %v later, want %v after their last use", unused, used, idleTimeout)
 		}
 		placeMany(t, client, 1)
 		if v.dialed != 4 {
@@ -91,9 +91,9 @@ func TestConnsAreKeptForAWhile(t *testing.T) {
 	})
 }
 
-// What the vendor does to a connection that nobody uses is seen before the next
-// request goes out on it.
-func TestConnThatIsOverIsNotUsed(t *testing.T) {
+// What the vendor does to an idle connection is noticed before the next request is
+// sent on it.
+func TestBrokenConnIsNotUsed(t *testing.T) {
 	for name, last := range map[string]func(net.Conn){
 		"closed":        func(c net.Conn) { _ = c.Close() },
 		"reset":         func(c net.Conn) { _ = c.(*net.TCPConn).SetLinger(0); _ = c.Close() },
@@ -126,8 +126,8 @@ func TestConnThatIsOverIsNotUsed(t *testing.T) {
 	}
 }
 
-// Over TLS, what came in the same segment as an answer has left the kernel with it.
-func TestStrayAnswerOverTLSIsNobodys(t *testing.T) {
+// Over TLS, data that came in one segment with an answer is no longer in the kernel.
+func TestUnsolicitedAnswerOverTLSIsNotUsed(t *testing.T) {
 	for name, stray := range map[string]func(*tls.Conn){
 		"an answer": func(c *tls.Conn) { _, _ = io.WriteString(c, httpText(408, "")) },
 		"a goodbye": func(c *tls.Conn) { _ = c.CloseWrite() },
@@ -158,7 +158,7 @@ func TestStrayAnswerOverTLSIsNobodys(t *testing.T) {
 	}
 }
 
-// What is too large is not read to its end.
+// A body that is too large is not read to its end.
 func TestBodyTooLargeEndsTheCall(t *testing.T) {
 	v := newRawVendor(t, hangsAfter("HTTP/1.1 200 OK\r\nContent-Length: 100000000\r\n\r\n"+strings.Repeat(" ", maxBodyBytes+1)))
 	client := testClient(t, Config{BaseURL: v.URL}) // whose time-out the test does not live to see
@@ -172,9 +172,8 @@ func TestBodyTooLargeEndsTheCall(t *testing.T) {
 	}
 }
 
-// A call that was given up leaves no connection behind that another could meet
-// half read.
-func TestConnOfACallThatWasGivenUpIsClosed(t *testing.T) {
+// A call that was given up leaves no connection with half an answer on it.
+func TestConnOfACancelledCallIsClosed(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	v := newRawVendor(t, func(c net.Conn, _ seen) bool {
 		_, _ = io.WriteString(c, "HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n"+success)

@@ -1,30 +1,31 @@
-// Package upstream is the vendor, as one order sees it: an open
-// connection (Client.Connect), on it one signed attempt to buy it (Line.Place) or
-// one question whether it was bought (Line.Lookup), and the account's right to send
-// either of them now (Quota.Wait). Whether the vendor serves the account at all
-// is the question of package pause.
+// Package upstream makes single, signed calls to the vendor, and says what each
+// answer means for the order.
 //
-// What an order may rely on:
+// Client.Connect returns a Line. On it, one order is placed (Line.Place) or one
+// lookup is made (Line.Lookup). A Round makes a conclusion of several lookups. When
+// a call may be made is decided by package quota, and whether the vendor serves the
+// account at all by package pause.
 //
-//   - An attempt is one HTTP request at most. Nothing here sends it again, and
-//     nothing below does: it is written once, and no redirect is followed.
-//   - Not one byte of it leaves after its send-by time, nor after the call has
-//     returned, even if the process was frozen in between.
-//   - Its end is a Purchase, or an *Error whose Class says what it means for the
-//     order. Refused, Throttled and Unreachable mean "not bought". Whatever is
-//     not understood to the last byte is Ambiguous: "may have been bought".
-//   - A lookup calls an order missing only where the whole answer says so. An
-//     error of a lookup proves nothing.
-//   - No second, as the vendor sees it, holds more requests of the fleet than the
-//     account may send. Without Redis nothing is sent.
+// What a caller may rely on:
+//
+//   - A call sends one HTTP request at most. Neither this package nor anything
+//     below it repeats a request, and no redirect is followed.
+//   - Not one byte of a request leaves after its send-by time, nor after the call
+//     has returned, even if the process was frozen in between.
+//   - A call ends with a result or with an *Error, whose Class says what the end
+//     means for the order. Refused, Account, Throttled and Unreachable mean "not
+//     bought". Ambiguous means "may have been bought"; every answer that is not
+//     fully understood is ambiguous.
+//   - A round calls an order missing only if all answers together say so. The error
+//     of a lookup proves nothing.
 //   - No error, and no message of the vendor, shows the secret or a signature.
 //
-// The package does not log, and does not decide what an order does next.
+// The package does not log, and does not decide what happens to an order next.
 //
 // Read it in this order: order.go and error.go (what goes in and comes out),
-// client.go and line.go (the door), account.go, request.go, sign.go and secret.go (what is sent), call.go
-// and attempt.go (how it is sent, and how it is stopped), conns.go with quiet_*.go
-// (on which connection), answer.go and reply.go (what the answer means), redactor.go (what of it may be shown), lookup.go;
-// then quota.go with quota_slot.go and quota_script.go, which stand alone. What is known of the
+// client.go and line.go (the entry), account.go, request.go, sign.go and secret.go
+// (what is sent), call.go and exchange.go (how it is sent), conns.go and quiet_*.go
+// (on which connection), answer.go, codes.go and reply.go (what the answer means),
+// redactor.go (what may be shown of it), lookup.go, round.go. What is known of the
 // vendor is in upstream/VENDOR.md.
 package upstream

@@ -7,34 +7,34 @@ import (
 	"time"
 )
 
-// Class says what a failed call means for the order, not what broke.
+// Class says what a failed call means for the order, not why it failed.
 //
 // Source: contract, section 7.
 type Class string
 
-// The classes of a call that did not end in a success.
+// The classes of a failed call.
 const (
-	Refused     Class = "refused"     // the vendor said no; the order was not bought
-	Account     Class = "account"     // the vendor serves nobody of this account now; not bought, not an attempt
-	Throttled   Class = "throttled"   // too fast; not bought, not an attempt
-	Unreachable Class = "unreachable" // nothing was written; not bought
+	Refused     Class = "refused"     // the vendor refused the order; not bought
+	Account     Class = "account"     // the vendor refused the account; not bought, and not a refusal of the order
+	Throttled   Class = "throttled"   // the vendor said "too fast"; not bought, and not a refusal of the order
+	Unreachable Class = "unreachable" // no byte of the request left; not bought
 	Ambiguous   Class = "ambiguous"   // the order may have been bought: look it up before anything else
 )
 
-// Error is a call that did not end in a success. It never carries the secret,
-// the signature or more than the first 256 bytes of an unreadable reply.
+// Error is the end of a failed call. It never contains the secret, the signature or
+// more than the first 256 bytes of an unreadable reply.
 type Error struct {
 	Class      Class
-	Code       string        // the vendor's code, else the HTTP status; empty where neither came
-	Message    string        // the vendor's words, cut to 1,024 bytes
-	RetryAfter time.Duration // Throttled only: how long to wait; 0 where the vendor did not say; at most 5m
-	Permanent  bool          // Refused only: the code says that the same request is refused for ever
-	Bought     bool          // Ambiguous only: the vendor said that it was bought, but not by which orderNumber, or beside another code
+	Code       string        // the vendor's code, or else the HTTP status; empty if there was neither
+	Message    string        // the vendor's message, cut to 1,024 bytes
+	RetryAfter time.Duration // Throttled only: how long to wait, at most 5m; 0 if the vendor did not say
+	Permanent  bool          // Refused only: the vendor will always refuse this request
+	Bought     bool          // Ambiguous only: the vendor said "bought", but without an orderNumber or with a code other than 200
 	Exists     bool          // Ambiguous only: the vendor said that this outTradeNo exists
-	Err        error         // what broke, where something did
+	Err        error         // the cause; nil if the answer says it all
 }
 
-// Error names the class, then whatever is known.
+// Error returns the class, then the code, the message and the cause if there are any.
 func (e *Error) Error() string {
 	var b strings.Builder
 	b.WriteString(string(e.Class))
@@ -50,11 +50,11 @@ func (e *Error) Error() string {
 	return b.String()
 }
 
-// Unwrap returns what broke.
+// Unwrap returns the cause.
 func (e *Error) Unwrap() error { return e.Err }
 
-// ClassOf classifies any error. One it does not know is Ambiguous: with money
-// at stake, "it may have happened" is the safe guess.
+// ClassOf returns the class of err. An error that is no *Error is Ambiguous, which is
+// the safe assumption where money is at stake.
 func ClassOf(err error) Class {
 	if e, ok := errors.AsType[*Error](err); ok {
 		return e.Class

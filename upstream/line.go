@@ -6,8 +6,8 @@ import (
 	"fmt"
 )
 
-// Line is one open connection to the vendor, reserved for one request. It ends
-// with Place, Lookup or Release, and belongs to one goroutine.
+// Line is one connection to the vendor that is reserved for one request. It ends
+// with Place, Lookup or Release. It belongs to one goroutine.
 type Line struct {
 	client *Client
 	conn   *conn // nil: the line has ended
@@ -16,13 +16,13 @@ type Line struct {
 // errLineEnded says that a Line was used after its end.
 var errLineEnded = errors.New("the connection was used or released before")
 
-// errStale says that a connection was lost while it waited for its request.
+// errStale says that a connection was lost before its request was sent.
 var errStale = errors.New("the connection is not usable any more: the vendor closed it, sent unsolicited data, or it was idle for too long")
 
-// Connect returns an open connection to the vendor, its TLS handshake done: one
-// that was kept, or else a new one, for which it waits until ctx ends or the
-// client's time-out is over. Nothing slow is then left between a slot of the
-// quota and the wire.
+// Connect returns a line on a connection that was kept, or on a new one, whose TLS
+// handshake is then done. It waits for a new one until ctx ends or the client's
+// time-out has passed. Connect before waiting for a slot of the quota: then nothing
+// slow lies between the slot and the request.
 //
 // The error is always an *Error of class Unreachable.
 func (c *Client) Connect(ctx context.Context) (*Line, error) {
@@ -42,22 +42,33 @@ func (c *Client) Connect(ctx context.Context) (*Line, error) {
 	return nil, &Error{Class: Unreachable, Err: hide.err(fmt.Errorf("connect: %w", err))}
 }
 
-// Reconnect returns line where it is Ready; else it releases line, which may be
-// nil, and connects. It is what the ready of Quota.Wait does.
-func (c *Client) Reconnect(ctx context.Context, line *Line) (*Line, error) {
-	if line.Ready() {
+// Reconnect returns line if it is ready. Otherwise it releases line, which is the
+// zero L before the first connection, and returns what connect returns. L is *Line,
+// or an interface that has its methods.
+func Reconnect[L interface {
+	comparable
+	Ready() bool
+	Release()
+}](ctx context.Context, line L, connect func(context.Context) (L, error)) (L, error) {
+	var none L
+	switch {
+	case line == none:
+	case line.Ready():
 		return line, nil
+	default:
+		line.Release()
 	}
-	line.Release()
-	return c.Connect(ctx)
+	return connect(ctx)
 }
 
-// Ready reports whether a request can be sent on the connection: the vendor has
-// not closed it or sent anything unasked, and it was not idle for too long. If
-// not, Release it and connect again. It does not block.
+// Ready reports whether a request can be sent on the line: the vendor has not
+// closed the connection, it sent no unsolicited data, and the connection was not
+// idle for too long. If not, release the line and connect again. Ready does not
+// block.
 func (l *Line) Ready() bool { return l != nil && l.conn != nil && l.conn.ready() }
 
-// Release gives the connection back unused. After Place or Lookup it does nothing.
+// Release ends the line without a request, and keeps its connection for another.
+// After Place or Lookup it does nothing.
 func (l *Line) Release() {
 	if l == nil {
 		return
@@ -66,12 +77,13 @@ func (l *Line) Release() {
 	switch {
 	case conn == nil:
 	case conn.ready():
-		l.client.conns.keep(conn)
+		l.client.conns.put(conn)
 	default:
 		_ = conn.Close()
 	}
 }
 
+// end ends the line, and returns its connection; nil: it had ended before.
 func (l *Line) end() *conn {
 	conn := l.conn
 	l.conn = nil

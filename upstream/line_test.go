@@ -9,9 +9,12 @@ import (
 	"time"
 )
 
-// Whatever happened since Connect, nothing is written that is too late, given up
-// or bound for a connection that is over; and an unused line goes back.
-func TestLineThatMayNotBeUsed(t *testing.T) {
+// errGivenUp is the cause of a context that a test cancels.
+var errGivenUp = errors.New("given up")
+
+// A request that is too late or was given up, or whose connection is broken, is not
+// written. A usable connection is kept.
+func TestPlaceOnAnUnusableLine(t *testing.T) {
 	for name, c := range map[string]struct {
 		before func(t *testing.T, l *Line, vendor net.Conn, cancel context.CancelCauseFunc) (sendBy time.Time)
 		want   error
@@ -21,9 +24,9 @@ func TestLineThatMayNotBeUsed(t *testing.T) {
 			return time.Now().Add(-time.Nanosecond)
 		}, errTooLate, true},
 		"given up": {func(_ *testing.T, _ *Line, _ net.Conn, cancel context.CancelCauseFunc) time.Time {
-			cancel(errOrdersFirst)
+			cancel(errGivenUp)
 			return soon()
-		}, errOrdersFirst, true},
+		}, errGivenUp, true},
 		"closed by the vendor": {func(t *testing.T, l *Line, vendor net.Conn, _ context.CancelCauseFunc) time.Time {
 			_ = vendor.Close()
 			waitUntil(t, "the client can see it", func() bool { return !l.Ready() })
@@ -63,9 +66,9 @@ func TestLineThatMayNotBeUsed(t *testing.T) {
 	}
 }
 
-// A line that waits for its slot grows old like a kept connection; one that is
-// given back is as old as its last use.
-func TestReservedLineGrowsOld(t *testing.T) {
+// The idle time-out applies to a line that waits for its slot, and a released line has
+// been idle since its last use.
+func TestReservedLineTimesOut(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		client := testClient(t, Config{BaseURL: "http://vendor"})
 		v := new(pipedVendor)
@@ -87,18 +90,18 @@ func TestReservedLineGrowsOld(t *testing.T) {
 		if v.dialed != 2 || line.conn != want {
 			t.Errorf("%d connections, want that of 2 to be used which was used last", v.dialed)
 		}
-		time.Sleep(maxIdle)
+		time.Sleep(idleTimeout)
 		if line.Ready() {
-			t.Errorf("a line is ready after %v without use", maxIdle)
+			t.Errorf("a line is ready after %v without use", idleTimeout)
 		}
 		if _, err := line.Place(t.Context(), testOrder, soon()); !errors.Is(err, errStale) {
 			t.Errorf("Place: %v, want %v", err, errStale)
 		}
-		line, err := client.Reconnect(t.Context(), line)
+		line, err := Reconnect(t.Context(), line, client.Connect)
 		if err != nil || v.dialed != 3 {
 			t.Errorf("Reconnect: %v with %d connections, want a new one", err, v.dialed)
 		}
-		if again, err := client.Reconnect(t.Context(), line); again != line || err != nil {
+		if again, err := Reconnect(t.Context(), line, client.Connect); again != line || err != nil {
 			t.Errorf("Reconnect: %v, want the line that is ready", err)
 		}
 		line.Release()

@@ -10,38 +10,37 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 )
 
-// MaxNumbers is the most numbers that one lookup may ask for, the control number
-// included, and the most rows that it is asked to return.
+// MaxNumbers is the most numbers in one lookup, the control number included, and the
+// page size that it asks for.
 //
 // Source: upstream/VENDOR.md, "Batch lookup".
 const MaxNumbers = 50
 
-// Question is what one lookup asks: which orders of Numbers the vendor has sold
-// whose packages are in State.
+// Question is the content of one lookup: which orders among Numbers have packages in
+// State?
 type Question struct {
 	Numbers []string // outTradeNos, 1 to MaxNumbers
-	State   *int64   // nil: the parameter is left out, and what that means is not documented
-	Unpaged bool     // page and pageSize are left out; only the doctor asks so, to learn what that means
+	State   *int64   // nil: the parameter is left out; the vendor does not document what that means
+	Unpaged bool     // page and pageSize are left out; only the doctor does so, to learn what that means
 }
 
-// Page is the vendor's answer to a Question. It proves nothing by itself: see
-// Round.
+// Page is the vendor's answer to a Question. By itself it proves nothing: see Round.
 type Page struct {
 	Rows    []Row
-	List    string // the name of the field that the rows are in; "" for a bare list, or no data
-	More    bool   // something says that there are more rows: a full page, or a counter
-	Message string // the vendor's words
+	List    string // the name of the field with the rows; "" if the data is the list itself, or missing
+	More    bool   // there may be more rows: the page is full, or a counter says so
+	Message string // the vendor's message
 }
 
 // Row is one package that was sold.
 type Row struct {
-	OutTradeNo string // "" where the row has none
-	Purchase          // OrderNumber is "" where the row has none, or none that is valid
+	OutTradeNo string // "" if the row has none
+	Purchase          // OrderNumber is "" if the row has no valid one
 }
 
-// Lookup asks q once. No byte of the question leaves after sendBy, by the wall
-// clock. The line ends with it. The error is always an *Error, and whatever its
-// class, it proves nothing about any of the numbers.
+// Lookup makes one lookup. No byte leaves after sendBy, by the wall clock. Lookup ends
+// the line. The error is always an *Error; whatever its class, it proves nothing about
+// any order.
 //
 // Source: upstream/VENDOR.md, "Batch lookup".
 func (l *Line) Lookup(ctx context.Context, q Question, sendBy time.Time) (Page, error) {
@@ -76,73 +75,74 @@ func (q Question) check() error {
 	return nil
 }
 
-// readPage reads a lookup's reply with code "200": its data is an array of
-// objects, or an object that has one. No data means no rows.
+// readPage parses the reply to a lookup, with code "200". Its data is an array of
+// objects, or an object that contains one. No data means no rows.
 func readPage(r reply) (Page, error) {
 	var p Page
 	list, isArray := elements(r.data)
-	most := r.counters
+	counted := r.counters
 	switch kind := r.data.Kind(); {
 	case len(r.data) == 0, kind == 'n', isArray:
 	case kind == '{':
 		var err error
-		if p.List, list, err = listIn(r.data, &most); err != nil {
+		if p.List, list, err = listIn(r.data, &counted); err != nil {
 			return Page{}, err
 		}
 	default:
-		return Page{}, errors.New("a lookup whose data is neither a list nor an object")
+		return Page{}, errors.New("the data of a lookup is neither an array nor an object")
 	}
 	for _, element := range list {
 		if element.Kind() != '{' {
-			return Page{}, errors.New("a lookup with a row that is not an object")
+			return Page{}, errors.New("a row of a lookup is not an object")
 		}
 		row, err := readRow(element)
 		if err != nil {
-			return Page{}, fmt.Errorf("a lookup with an unreadable row: %w", err)
+			return Page{}, fmt.Errorf("a row of a lookup is unreadable: %w", err)
 		}
 		p.Rows = append(p.Rows, row)
 	}
-	p.More = len(p.Rows) >= MaxNumbers || most.more(len(p.Rows))
+	p.More = len(p.Rows) >= MaxNumbers || counted.more(len(p.Rows))
 	return p, nil
 }
 
-// listIn finds the one array of objects in a lookup's data, and its counters. Of
-// several arrays it must be the only one that speaks of an order.
-func listIn(data jsontext.Value, counted *counters) (name string, list []jsontext.Value, err error) {
+// listIn returns the array of rows in the data of a lookup, and reads its counters into c.
+// If there are several arrays of objects, it is the only one whose objects name an
+// order.
+func listIn(data jsontext.Value, c *counters) (name string, list []jsontext.Value, err error) {
 	type found struct {
 		name string
 		list []jsontext.Value
 	}
-	var lists, telling []found
+	var lists, naming []found
 	err = readObject(data, func(name string, value jsontext.Value) {
-		counted.read(name, value)
+		c.read(name, value)
 		all, ok := elements(value)
 		if !ok {
 			return
 		}
-		tells := false
+		namesOrder := false
 		for _, element := range all {
 			if element.Kind() != '{' {
 				return
 			}
 			_ = readObject(element, func(name string, _ jsontext.Value) {
-				tells = tells || name == "outTradeNo" || name == "orderNumber"
+				namesOrder = namesOrder || name == "outTradeNo" || name == "orderNumber"
 			})
 		}
 		lists = append(lists, found{name, all})
-		if tells {
-			telling = append(telling, found{name, all})
+		if namesOrder {
+			naming = append(naming, found{name, all})
 		}
 	})
 	switch {
 	case err != nil:
 		return "", nil, err
-	case len(telling) == 1:
-		return telling[0].name, telling[0].list, nil
-	case len(telling) == 0 && len(lists) == 1:
+	case len(naming) == 1:
+		return naming[0].name, naming[0].list, nil
+	case len(naming) == 0 && len(lists) == 1:
 		return lists[0].name, lists[0].list, nil
 	}
-	return "", nil, fmt.Errorf("a lookup with %d lists in its data", len(lists))
+	return "", nil, fmt.Errorf("the data of a lookup has %d arrays of rows", len(lists))
 }
 
 func readRow(element jsontext.Value) (r Row, err error) {
@@ -158,14 +158,14 @@ func readRow(element jsontext.Value) (r Row, err error) {
 	return r, err
 }
 
-// counters is what an answer says of how many rows and pages there are.
+// counters is what an answer says about the number of all rows and pages.
 type counters struct {
 	rows, pages float64
 	next        bool
 }
 
-// read takes a member of the reply or of its data, if it is a counter by one of
-// the names that such interfaces use.
+// read notes a member of the reply or of its data if it is a counter, by a name that
+// is usual for one.
 func (c *counters) read(name string, value jsontext.Value) {
 	switch strings.ToLower(name) {
 	case "total", "totalcount", "totalnum", "totalnumber", "totalrow", "totalrows", "totalrecord", "totalrecords", "totalsize",
@@ -178,5 +178,5 @@ func (c *counters) read(name string, value jsontext.Value) {
 	}
 }
 
-// more says whether there are more rows than the n that came.
+// more reports whether there are more rows than n.
 func (c counters) more(n int) bool { return c.next || c.pages > 1 || c.rows > float64(n) }

@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// sold are n rows of orders that nobody asked for.
+// sold returns n rows of orders that were not asked for.
 func sold(n int) string {
 	rows := make([]string, n)
 	for i := range rows {
@@ -16,7 +16,7 @@ func sold(n int) string {
 	return strings.Join(rows, ",")
 }
 
-// show spells a page: its rows, where they were, and whether there are more.
+// show returns a page as text: its rows, their list, and whether there are more.
 func show(p Page) string {
 	var b strings.Builder
 	b.WriteString(p.List + "[")
@@ -139,7 +139,7 @@ func TestLookupOnTheWire(t *testing.T) {
 	}
 }
 
-func TestLookupRefusesWhatItCannotAsk(t *testing.T) {
+func TestLookupRefusesInvalidQuestions(t *testing.T) {
 	v := newRawVendor(t, answers(200, `{"code":"200"}`))
 	client := testClient(t, Config{BaseURL: v.URL})
 	for name, asked := range map[string][]string{

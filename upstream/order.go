@@ -5,13 +5,13 @@ type Order struct {
 	OutTradeNo  string // the caller's unique order number, at most 32 characters
 	ICCID       string // the SIM card
 	PackageCode string
-	Renew       *int64 // passed through where set; the vendor does not document it
+	Renew       *int64 // sent unless nil; the vendor does not document it
 }
 
-// Purchase is what the vendor says it sold.
+// Purchase is what the vendor says that it sold.
 type Purchase struct {
 	OrderNumber string
-	OrderID     int64  // 0 where the vendor gave none
+	OrderID     int64  // 0 if the vendor gave none
 	Code        string // "200"
-	Message     string // the vendor's words, cut to 1,024 bytes
+	Message     string // the vendor's message, cut to 1,024 bytes
 }

@@ -15,7 +15,7 @@ import (
 	"time"
 )
 
-// outcome is what a call came to, as the caller decides on it.
+// outcome is the end of a call, as far as its caller looks at it.
 type outcome struct {
 	class  Class // empty: bought
 	code   string
@@ -34,8 +34,8 @@ func outcomeOf(p Purchase, e *Error) outcome {
 	return outcome{class: e.Class, code: e.Code, bought: e.Bought, exists: e.Exists, final: e.Permanent, wait: e.RetryAfter}
 }
 
-// The table of section 7 of the contract, each row against a vendor that really
-// behaves so.
+// Each row of the table in section 7 of the contract, against a vendor that behaves
+// so.
 func TestPlaceClasses(t *testing.T) {
 	const ok, number = http.StatusOK, "1611558040873b105b2678de34504a35"
 	ambiguous := func(code string) outcome { return outcome{class: Ambiguous, code: code} }
@@ -202,7 +202,7 @@ func TestPlaceClasses(t *testing.T) {
 	}
 }
 
-// Where nothing was written, nothing was bought.
+// A request of which nothing was written has bought nothing.
 func TestPlaceUnreachable(t *testing.T) {
 	closed, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -256,13 +256,13 @@ func TestPlaceUnreachable(t *testing.T) {
 			checkQuiet(t, e)
 		})
 	}
-	// One TLS hello, and the connection that the order which is no text waited on.
+	// One TLS hello, and the connection of the order that is not UTF-8.
 	if conns, n := notTLS.received(); len(notTLS.requests()) != 0 || conns > 2 {
 		t.Errorf("the vendor got %d connections, %d bytes, want two and a TLS hello", conns, n)
 	}
 }
 
-// A caller that goes away in mid-call does not know.
+// A call that is cancelled after writing is ambiguous.
 func TestPlaceCancelledAfterWriting(t *testing.T) {
 	ctx, cancel := canceledAt(t)
 	v := newRawVendor(t, func(c net.Conn, r seen) bool {
@@ -333,8 +333,8 @@ func TestRequestOnTheWire(t *testing.T) {
 	}
 }
 
-// Whatever a vendor does with kept connections, an order reaches it once at
-// most per call, and not at all if the call says unreachable.
+// Whatever the vendor does with kept connections, a call sends an order at most once,
+// and not at all if it returns Unreachable.
 func TestPlaceIsNeverRepeated(t *testing.T) {
 	const calls = 100
 	for name, last := range map[string]behaviour{

@@ -4,7 +4,8 @@ package upstream
 
 import "net"
 
-// looks: quiet cannot look at the wire here, so no connection is used twice.
-const looks = false
+// canPoll is false: quiet cannot look at the connection on this platform, so no
+// connection is used twice.
+const canPoll = false
 
 func quiet(net.Conn) bool { return true }

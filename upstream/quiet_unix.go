@@ -8,11 +8,11 @@ import (
 	"syscall"
 )
 
-// looks: quiet can look at the wire here.
-const looks = true
+// canPoll says that quiet can look at a connection on this platform.
+const canPoll = true
 
-// quiet reports whether conn is open and the kernel has no data that came on it. A
-// connection that cannot be asked counts as quiet.
+// quiet reports whether conn is open and the kernel has no unread data of it. A
+// connection without a file descriptor counts as quiet.
 func quiet(conn net.Conn) bool {
 	sys, ok := conn.(syscall.Conn)
 	if !ok {
@@ -23,7 +23,7 @@ func quiet(conn net.Conn) bool {
 		return false
 	}
 	open := false
-	err = raw.Control(func(fd uintptr) { // not Read, which asks the deadline of the last call
+	err = raw.Control(func(fd uintptr) { // not Read, which obeys the deadline of the last call
 		var one [1]byte
 		_, _, err := syscall.Recvfrom(int(fd), one[:], syscall.MSG_PEEK|syscall.MSG_DONTWAIT)
 		open = errors.Is(err, syscall.EAGAIN)

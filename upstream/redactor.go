@@ -14,11 +14,11 @@ const (
 	maxSnippetBytes = 256
 )
 
-// redactor takes one request's secret and signature out of whatever is shown of
-// its reply: a vendor may well echo what it was sent.
+// redactor removes the secret and the signature of one request from every text that
+// is shown of its answer, because a vendor may echo what it was sent.
 type redactor struct{ secret, sign string }
 
-// hide replaces the secret and the signature (in either case).
+// hide replaces the secret, and the signature in upper and in lower case.
 func (r redactor) hide(s string) string {
 	for _, word := range []string{r.sign, strings.ToLower(r.sign), r.secret} {
 		if word != "" {
@@ -28,8 +28,8 @@ func (r redactor) hide(s string) string {
 	return s
 }
 
-// text returns s fit to be shown: redacted, without control characters, valid
-// UTF-8, and cut to at most maxBytes at the end of a character.
+// text returns s as it may be shown: redacted, valid UTF-8 without control
+// characters, and cut to at most maxBytes after a whole character.
 func (r redactor) text(s string, maxBytes int) string {
 	s = strings.Map(func(c rune) rune {
 		if unicode.IsControl(c) {
@@ -40,15 +40,15 @@ func (r redactor) text(s string, maxBytes int) string {
 	return cut(s, maxBytes)
 }
 
-// snippet quotes the beginning of an unreadable reply. It hides before it cuts,
-// or half a signature could stay at the end.
+// snippet quotes the beginning of an unreadable reply. It redacts before it cuts:
+// otherwise half a signature could remain at the end.
 func (r redactor) snippet(body []byte) string {
 	s := r.hide(string(body))
 	return strconv.Quote(s[:min(len(s), maxSnippetBytes)])
 }
 
-// err returns err as it is where its text may be shown, else only what may be:
-// net/http puts unreadable replies into its errors.
+// err returns err unchanged if its text may be shown, and otherwise an error with
+// the redacted text: net/http puts unreadable replies into its errors.
 func (r redactor) err(err error) error {
 	if text := r.text(err.Error(), maxMessageBytes); text != err.Error() {
 		return errors.New(cut(text, maxSnippetBytes))
@@ -56,6 +56,7 @@ func (r redactor) err(err error) error {
 	return err
 }
 
+// cut returns the beginning of s, at most maxBytes long, with whole characters.
 func cut(s string, maxBytes int) string {
 	if len(s) <= maxBytes {
 		return s

@@ -16,23 +16,23 @@ import (
 // codeOK is the code of a success. Source: upstream/VENDOR.md, "Answers".
 const codeOK = "200"
 
-// reply is the vendor's envelope, the same for every call.
+// reply is the JSON object that the vendor answers every call with.
 type reply struct {
-	code    string         // empty where it is missing, null or neither text nor number
-	message string         // as it came: not to be shown before a redactor saw it
-	data    jsontext.Value // nil where it is missing
+	code    string         // empty if it is missing or neither a string nor a number
+	message string         // as it came: it may be shown only after a redactor
+	data    jsontext.Value // nil if it is missing
 
-	counters counters // of a lookup, which may stand beside the data
+	counters counters // of a lookup whose counters are beside the data
 }
 
 var (
 	errNotObject = errors.New("not a JSON object")
-	errTwice     = errors.New("a JSON name that stands twice")
+	errTwice     = errors.New("duplicate name in a JSON object")
 	errTrailing  = errors.New("bytes after the JSON")
 )
 
-// readReply reads a body that is one JSON object and nothing else. Beside an
-// error, the reply holds what was read so far.
+// readReply parses a body that is one JSON object and nothing else. With an error,
+// the reply has what was read before it.
 func readReply(body []byte) (reply, error) {
 	var r reply
 	err := readObject(body, func(name string, value jsontext.Value) {
@@ -50,28 +50,28 @@ func readReply(body []byte) (reply, error) {
 	return r, err
 }
 
-// purchase reads the data of a reply with code "200"; ok says whether it names
-// an order. A number is taken as its text.
+// purchase returns the purchase in the data of a reply with code "200". Ok reports
+// whether it has a valid orderNumber.
 func purchase(r reply, hide redactor) (p Purchase, ok bool) {
 	p = readPurchase(r.data)
 	p.Code, p.Message = codeOK, hide.text(r.message, maxMessageBytes)
 	return p, p.OrderNumber != ""
 }
 
-// maxOrderNumber is the most characters of an orderNumber that is believed: it
-// goes into events and onto terminals.
+// maxOrderNumber is the most characters of a valid orderNumber, which is shown in
+// events and on terminals.
 //
 // Source: contract, section 7.
 const maxOrderNumber = 128
 
-// validOrderNumber says whether s may be an orderNumber.
+// validOrderNumber reports whether s can be an orderNumber.
 func validOrderNumber(s string) bool {
 	return s != "" && utf8.RuneCountInString(s) <= maxOrderNumber &&
 		strings.IndexFunc(s, func(r rune) bool { return !unicode.IsPrint(r) || r == utf8.RuneError }) < 0
 }
 
-// readPurchase reads the two fields that name a purchase, where they are there
-// and valid.
+// readPurchase returns the orderNumber and the orderId of object, as far as they are
+// valid. An orderNumber that is a JSON number is taken as it is spelled.
 func readPurchase(object jsontext.Value) (p Purchase) {
 	_ = readObject(object, func(name string, value jsontext.Value) {
 		switch name {
@@ -92,9 +92,9 @@ func readPurchase(object jsontext.Value) (p Purchase) {
 	return p
 }
 
-// readObject calls field for each member of the JSON object v, which must be
-// all there is. Names are case-sensitive, and none may stand twice at any
-// depth; broken UTF-8 is read as U+FFFD. A value lives only until field returns.
+// readObject calls field for each member of v, which must be one JSON object and
+// nothing else. Names are case-sensitive, and none may occur twice in an object at
+// any depth. Invalid UTF-8 is read as U+FFFD. A value is valid until field returns.
 func readObject(v []byte, field func(name string, value jsontext.Value)) error {
 	// A bytes.Buffer, unlike other readers, is read without a copy.
 	dec := jsontext.NewDecoder(bytes.NewBuffer(v), jsontext.AllowInvalidUTF8(true))
@@ -107,7 +107,7 @@ func readObject(v []byte, field func(name string, value jsontext.Value)) error {
 		if name, err = dec.ReadToken(); err != nil {
 			break
 		}
-		text := name.String() // before the next read, which reuses its memory
+		text := name.String() // a copy: the next read reuses the memory
 		var value jsontext.Value
 		if value, err = dec.ReadValue(); err == nil {
 			field(text, value)
@@ -128,8 +128,7 @@ func readObject(v []byte, field func(name string, value jsontext.Value)) error {
 	return nil
 }
 
-// elements returns the elements of the JSON array v; ok is false for any other
-// value.
+// elements returns the elements of a JSON array; ok is false for any other value.
 func elements(v jsontext.Value) (all []jsontext.Value, ok bool) {
 	if v.Kind() != '[' {
 		return nil, false
@@ -145,8 +144,8 @@ func elements(v jsontext.Value) (all []jsontext.Value, ok bool) {
 	return all, err == nil
 }
 
-// codeText returns a code that is a string or a number as text: a number that
-// equals an integer as that integer (200, 200.0 and 2e2 are "200").
+// codeText returns a code, a JSON string or number, as text. A number that equals an
+// integer becomes that integer: 200, 200.0 and 2e2 are "200".
 func codeText(v jsontext.Value) string {
 	if text, ok := stringText(v); ok {
 		return strings.TrimSpace(text)
@@ -165,11 +164,12 @@ func stringText(v jsontext.Value) (string, bool) {
 	if v.Kind() != '"' {
 		return "", false
 	}
-	text, _ := jsontext.AppendUnquote([]byte(nil), v) // the error is about UTF-8, and is repaired
+	text, _ := jsontext.AppendUnquote([]byte(nil), v) // the error says that invalid UTF-8 was replaced
 	return string(text), true
 }
 
-// integer returns a JSON number that equals an integer, or a string of digits.
+// integer returns the value of a JSON number that equals an integer, or of a string
+// of digits.
 func integer(v jsontext.Value) (int64, bool) {
 	text := string(v)
 	switch v.Kind() {
@@ -193,8 +193,8 @@ func integer(v jsontext.Value) (int64, bool) {
 	return int64(f), true
 }
 
-// number returns a JSON number, or one in a string: +Inf where it is too
-// large for a float64, and 0 for any other value.
+// number returns the value of a JSON number or of a string that contains one: +Inf
+// if it is too large for a float64, and 0 for any other JSON value.
 func number(v jsontext.Value) float64 {
 	if n, ok := integer(v); ok {
 		return float64(n)

@@ -19,10 +19,10 @@ type param struct {
 	isInt bool
 }
 
-// maxParams is the most parameters a call has, sign not counted.
+// maxParams is the most parameters of a call, without sign.
 const maxParams = 7
 
-// placeParams are orderPackage's business parameters, sorted by name.
+// placeParams returns the business parameters of orderPackage, sorted by name.
 func placeParams(o Order) []param {
 	params := make([]param, 0, 4)
 	params = append(params,
@@ -35,7 +35,8 @@ func placeParams(o Order) []param {
 	return params
 }
 
-// lookupParams are getOrderPackageDetails' business parameters, sorted by name.
+// lookupParams returns the business parameters of getOrderPackageDetails, sorted by
+// name.
 func lookupParams(q Question) []param {
 	params := append(make([]param, 0, 4), param{name: "outTradeNoArrStr", text: strings.Join(q.Numbers, ",")})
 	if !q.Unpaged {
@@ -47,12 +48,12 @@ func lookupParams(q Question) []param {
 	return params
 }
 
-// nonce is five digits: 10000..99999.
+// nonce returns a random number of five digits.
 func nonce() int64 { return 10_000 + rand.Int64N(90_000) }
 
-// encode returns the JSON body of a request, and its signature. The body and
-// the signed text are made in one pass, so they cannot differ; business is
-// sorted by name. The error is about text that is not UTF-8.
+// encode returns the JSON body of a request and its signature. Body and signed text
+// are made in one pass, so that they cannot differ. Business is sorted by name. The
+// error names a parameter that is not UTF-8.
 func encode(appKey string, secret Secret, business []param, now time.Time, nonce int64) (body []byte, sign [signLen]byte, err error) {
 	var all [maxParams]param
 	params := append(all[:0],
@@ -62,12 +63,12 @@ func encode(appKey string, secret Secret, business []param, now time.Time, nonce
 	params = append(params, business...)
 	slices.SortFunc(params, func(a, b param) int { return strings.Compare(a.name, b.name) })
 
-	size := 128 // names, punctuation and the sign come on top of the texts
+	size := 128 // the system parameters and the sign
 	for _, p := range params {
 		size += len(p.name) + len(p.text) + 32
 	}
 	body = append(make([]byte, 0, size), '{')
-	text := make([]byte, 0, 512) // what is signed; 512 bytes fit on the stack
+	text := make([]byte, 0, 512) // the signed text; 512 bytes fit on the stack
 	for _, p := range params {
 		body = append(append(append(body, '"'), p.name...), `":`...)
 		switch {

@@ -13,9 +13,9 @@ import (
 	"time"
 )
 
-// A vendor that reads nothing for a while has the request lie in this machine's
-// kernel, behind other data. The call ends; then the vendor reads again. Not one
-// byte of the request may reach it.
+// While a vendor does not read, the request is in this machine's send buffer, behind
+// other data. The call ends, and then the vendor reads again. Not one byte of the
+// request may reach it.
 func TestRequestOfAnEndedCallIsNotDelivered(t *testing.T) {
 	lender := httptest.NewUnstartedServer(nil)
 	lender.StartTLS()
@@ -84,7 +84,7 @@ func TestRequestOfAnEndedCallIsNotDelivered(t *testing.T) {
 	}
 }
 
-// listenSmall listens with a receive window that is soon full.
+// listenSmall listens with a small receive window.
 func listenSmall(t *testing.T) net.Listener {
 	t.Helper()
 	config := net.ListenConfig{Control: func(_, _ string, raw syscall.RawConn) error {
@@ -99,7 +99,8 @@ func listenSmall(t *testing.T) net.Listener {
 	return ln
 }
 
-// What ended well is closed, or kept, in order: a vendor's load balancer counts resets.
+// A connection whose exchange ended well is closed or kept, and not reset: load balancers
+// count resets.
 func TestConnThatEndedWellIsNotReset(t *testing.T) {
 	for name, behave := range map[string]func(net.Conn, seen) bool{
 		"kept, then closed":   answers(http.StatusOK, success),

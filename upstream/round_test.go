@@ -8,8 +8,8 @@ import (
 	"testing"
 )
 
-// seller is a vendor's lookup in a test of rounds: what it has sold, by state, and
-// how its answers are odd.
+// seller is the lookup of a vendor: what it has sold, by state, and what is wrong with
+// its answers.
 type seller struct {
 	rows     map[int64][]Row // by state
 	spoil    func(q Question, p *Page)
@@ -17,7 +17,7 @@ type seller struct {
 	anyState bool     // without a state it answers with all
 }
 
-// answer is what a well-behaved vendor says: the rows of the numbers asked for.
+// answer returns the rows of the numbers that q asks for, after spoil.
 func (s *seller) answer(q Question) Page {
 	var p Page
 	state := "-"
@@ -46,14 +46,14 @@ func (s *seller) answer(q Question) Page {
 
 func rowOf(no, number string) Row { return Row{no, Purchase{OrderNumber: number, Code: "200"}} }
 
-// nameless takes the outTradeNo out of all rows.
+// nameless removes the outTradeNo from all rows.
 func nameless(_ Question, p *Page) {
 	for i := range p.Rows {
 		p.Rows[i].OutTradeNo = ""
 	}
 }
 
-// spell is what a round found, in one line.
+// spell returns the findings of a round as one line.
 func spell(f Findings) string {
 	var b strings.Builder
 	for _, no := range slices.Sorted(maps.Keys(f.Found)) {
@@ -105,7 +105,7 @@ func TestRound(t *testing.T) {
 		"no valid orderNumber":        {seller{rows: states([]Row{ctl, rowOf("a", "")}, nil, nil)}, false, usual, "exists a missing b", ""},
 		"and then a valid one":        {seller{rows: states([]Row{ctl, rowOf("a", ""), rowOf("a", "A1")}, nil, nil)}, false, usual, "found a=A1 missing b", ""},
 		"rows without outTradeNo":     {seller{rows: states([]Row{ctl, rowOf("a", "A1")}, nil, nil), spoil: nameless}, false, usual, "exists a missing b", "1?a,b,ctl 1?a,ctl 1?b,ctl 0?a,ctl 0?b,ctl 2?a,ctl 2?b,ctl"},
-		"two rows that name nobody":   {seller{rows: states([]Row{ctl, rowOf("a", "A1"), rowOf("a", "A2")}, nil, nil), spoil: nameless}, false, usual, "exists a missing b", ""},
+		"two rows that name no order": {seller{rows: states([]Row{ctl, rowOf("a", "A1"), rowOf("a", "A2")}, nil, nil), spoil: nameless}, false, usual, "exists a missing b", ""},
 		"nameless without a control":  {seller{rows: states([]Row{rowOf("a", "A1")}, nil, nil), spoil: nameless}, true, usual, "exists a", ""},
 		"nameless, control elsewhere": {seller{rows: states([]Row{rowOf("a", "A1")}, nil, []Row{ctl}), spoil: nameless}, false, usual, "exists a missing b", ""},
 		"asked alone, the control shown to another only": {seller{rows: states([]Row{ctl, rowOf("a", "A1")}, nil, nil), spoil: func(q Question, p *Page) {
@@ -149,7 +149,7 @@ func TestRound(t *testing.T) {
 				t.Errorf("found %q (%s), want %q", got, f.Why, c.want)
 			}
 			if proven := len(f.Found) + len(f.Exists) + len(f.Missing); proven < 2 && f.Why == "" {
-				t.Error("it does not say why an order is open")
+				t.Error("it does not say why nothing is known of an order")
 			}
 			if got := strings.Join(c.seller.asked, " "); c.asked != "" && got != c.asked {
 				t.Errorf("asked %q, want %q", got, c.asked)
@@ -158,8 +158,8 @@ func TestRound(t *testing.T) {
 	}
 }
 
-// A full page is asked again in halves: nothing is missing only because there was
-// no room for it.
+// After a full page, its numbers are asked again in halves: an order may be missing
+// because the page had no room for it.
 func TestRoundSplitsAFullPage(t *testing.T) {
 	control := Control{OutTradeNo: "ctl", OrderNumber: "C1"}
 	rows := []Row{rowOf("ctl", "C1")}
@@ -182,7 +182,7 @@ func TestRoundSplitsAFullPage(t *testing.T) {
 	}
 }
 
-// What was found before a lookup failed stays found, and nothing else is proven.
+// What was found before a lookup failed stays found, and nothing else is known.
 func TestRoundCutShort(t *testing.T) {
 	s := seller{rows: map[int64][]Row{1: {rowOf("a", "A1"), rowOf("ctl", "C1")}}}
 	r := NewRound([]string{"a", "b"}, Control{"ctl", "C1"}, []int64{1, 0, 2})

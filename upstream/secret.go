@@ -7,21 +7,21 @@ import (
 
 const redacted = "[redacted]"
 
-// Secret is the account's signing key. However it is printed, logged or
-// encoded, it says [redacted]; string(s) is the only way to the text.
+// Secret is the account's signing key. Printed, logged or encoded in any way, it is
+// [redacted]; only the conversion string(s) gives the key.
 type Secret string
 
-// String says [redacted].
+// String returns [redacted].
 func (Secret) String() string { return redacted }
 
-// GoString says [redacted].
+// GoString returns [redacted].
 func (Secret) GoString() string { return redacted }
 
-// Format says [redacted], whatever the verb: %x and %q would go past String.
+// Format writes [redacted] for every verb: %x and %q would not use String.
 func (Secret) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, redacted) }
 
-// MarshalText says [redacted].
+// MarshalText returns [redacted].
 func (Secret) MarshalText() ([]byte, error) { return []byte(redacted), nil }
 
-// MarshalJSON says "[redacted]".
+// MarshalJSON returns "[redacted]".
 func (Secret) MarshalJSON() ([]byte, error) { return []byte(`"` + redacted + `"`), nil }

@@ -6,12 +6,12 @@ import (
 	"slices"
 )
 
-// Sign returns the vendor's signature of params, as 40 upper-case hex digits:
-// all parameters but "sign" and the empty ones, sorted by name in ASCII byte
-// order, joined as name=value with &, then &secret=SECRET, through SHA-1.
+// Sign returns the vendor's signature of params, 40 upper-case hex digits: the SHA-1
+// of all parameters but "sign" and the empty ones, sorted by name in ASCII byte
+// order, joined as name=value with &, and followed by &secret=SECRET.
 //
-// The values are already formatted as they are signed: integers in decimal,
-// booleans as 1 or 0, strings as they are.
+// The values must be formatted as they are signed: integers in decimal, booleans as
+// 1 or 0, strings unchanged.
 //
 // Source: upstream/VENDOR.md, "Signing" and "Value formatting".
 func Sign(params map[string]string, secret Secret) string {
@@ -31,7 +31,7 @@ func Sign(params map[string]string, secret Secret) string {
 // signLen is the length of a signature.
 const signLen = 2 * sha1.Size
 
-// signature signs text, which is name=value& for each parameter, in order.
+// signature signs text, which is name=value& for each parameter, sorted by name.
 func signature(text []byte, secret Secret) (sign [signLen]byte) {
 	text = append(text, "secret="...)
 	text = append(text, secret...)

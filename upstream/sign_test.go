@@ -23,7 +23,7 @@ func TestSignPublishedVector(t *testing.T) {
 	}
 }
 
-// naiveSign follows the vendor's words, one after the other.
+// naiveSign signs as the vendor's documentation says, step by step.
 func naiveSign(params map[string]string, secret string) string {
 	var parts []string
 	names := make([]string, 0)
@@ -52,8 +52,7 @@ func FuzzSign(f *testing.F) {
 	})
 }
 
-// FuzzEncode checks that the body, read back, carries the signature that Sign
-// gives to what it says.
+// FuzzEncode checks that a body has the signature that Sign returns for its parameters.
 func FuzzEncode(f *testing.F) {
 	f.Add("630000198311142676", "8988308650100524999", "CN-5M", int64(0), "000001", "s")
 	f.Add("<&>\u2028", "\"\\\x00/", "流量包", int64(-1), "a", "s&=")
@@ -100,7 +99,7 @@ func checkSigned(t *testing.T, body []byte, secret string) map[string]any {
 	return fields
 }
 
-func TestEncodeLeavesRenewOutUnlessSet(t *testing.T) {
+func TestEncodeOmitsNilRenew(t *testing.T) {
 	zero := int64(0)
 	for name, c := range map[string]struct {
 		renew *int64

@@ -26,7 +26,7 @@ const (
 
 var testOrder = Order{OutTradeNo: "630000198311142676", ICCID: "8988308650100524999", PackageCode: "CN-5M-7D-C-US-20230103AC4BF927"}
 
-// seen is one request as it came over the wire.
+// seen is one request as the vendor received it.
 type seen struct {
 	head string
 	path string
@@ -42,12 +42,11 @@ func (s seen) sign() string {
 	return fields.Sign
 }
 
-// behaviour answers one request on the raw connection. It returns whether the
-// connection lives on.
+// behaviour answers one request on the raw connection. It reports whether the
+// connection stays open.
 type behaviour func(c net.Conn, r seen) bool
 
-// rawVendor is a vendor that misbehaves on the level of bytes. It counts what
-// reaches it.
+// rawVendor is a vendor that can misbehave below HTTP. It counts what it receives.
 type rawVendor struct {
 	URL    string
 	behave behaviour
@@ -57,7 +56,7 @@ type rawVendor struct {
 	conns []*countedConn
 }
 
-// countedConn counts what the client sent.
+// countedConn counts the bytes that the client sent.
 type countedConn struct {
 	net.Conn
 	v    *rawVendor
@@ -77,8 +76,8 @@ func newRawVendor(t *testing.T, behave behaviour) *rawVendor {
 	return serveRaw(t, "http", behave, func(c net.Conn) net.Conn { return c })
 }
 
-// newTLSVendor serves HTTPS with the certificate of httptest, which only
-// trusted clients accept. It shakes hands after wait was closed.
+// newTLSVendor serves HTTPS with the certificate of httptest. It does the handshake
+// after wait was closed.
 func newTLSVendor(t *testing.T, behave behaviour, wait <-chan struct{}) (*rawVendor, *tls.Config) {
 	lender := httptest.NewUnstartedServer(nil)
 	lender.StartTLS()
@@ -149,14 +148,14 @@ func (v *rawVendor) serve(raw net.Conn, wrap func(net.Conn) net.Conn) {
 	}
 }
 
-// requests are the requests that were read whole.
+// requests returns the requests that were received whole.
 func (v *rawVendor) requests() []seen {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	return append([]seen(nil), v.seen...)
 }
 
-// received is how many connections came, and how many bytes on them all.
+// received returns the number of connections, and of the bytes on all of them.
 func (v *rawVendor) received() (conns, count int) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
@@ -176,7 +175,7 @@ func raw(text string) behaviour {
 	}
 }
 
-// answers answers with an HTTP status, a body and headers, and lives on.
+// answers answers with an HTTP status, a body and headers, and keeps the connection open.
 func answers(status int, body string, headers ...string) behaviour {
 	return func(c net.Conn, _ seen) bool {
 		_, err := io.WriteString(c, httpText(status, body, headers...))
@@ -189,7 +188,7 @@ func httpText(status int, body string, headers ...string) string {
 	return strings.Join(lines, "\r\n") + "\r\n\r\n" + body
 }
 
-// hangsAfter sends text and then nothing, until the client goes.
+// hangsAfter sends text, and then nothing until the client closes the connection.
 func hangsAfter(text string) behaviour {
 	return func(c net.Conn, _ seen) bool {
 		_, _ = io.WriteString(c, text)
@@ -198,13 +197,13 @@ func hangsAfter(text string) behaviour {
 	}
 }
 
-// resets throws the connection away.
+// resets resets the connection.
 func resets(c net.Conn, _ seen) bool {
 	_ = c.(*net.TCPConn).SetLinger(0)
 	return false
 }
 
-// echoes puts everything it was sent, and the secret, into the answer.
+// echoes answers with the signature and the secret.
 func echoes(format string) behaviour {
 	return func(c net.Conn, r seen) bool {
 		quoted, _ := json.Marshal("sign " + r.sign() + " " + strings.ToLower(r.sign()) + " secret " + testSecret)
@@ -237,7 +236,7 @@ func (c *corkedConn) uncork() {
 	c.kept = nil
 }
 
-// waitUntil waits for ok, which comes with what the other side does.
+// waitUntil polls ok until it is true.
 func waitUntil(t *testing.T, what string, ok func() bool) {
 	t.Helper()
 	for end := time.Now().Add(30 * time.Second); !ok(); runtime.Gosched() {
@@ -261,7 +260,7 @@ func testClient(t *testing.T, cfg Config) *Client {
 	return c
 }
 
-// Place connects, and places on that connection.
+// Place connects, and places o on that line.
 func (c *Client) Place(ctx context.Context, o Order, sendBy time.Time) (Purchase, error) {
 	line, err := c.connectBy(ctx, sendBy)
 	if err != nil {
@@ -270,7 +269,7 @@ func (c *Client) Place(ctx context.Context, o Order, sendBy time.Time) (Purchase
 	return line.Place(ctx, o, sendBy)
 }
 
-// Lookup connects, and looks up on that connection.
+// Lookup connects, and makes a lookup on that line.
 func (c *Client) Lookup(ctx context.Context, q Question, sendBy time.Time) (Page, error) {
 	line, err := c.connectBy(ctx, sendBy)
 	if err != nil {
@@ -284,9 +283,6 @@ func (c *Client) connectBy(ctx context.Context, sendBy time.Time) (*Line, error)
 	defer cancel()
 	return c.Connect(ctx)
 }
-
-// connected is the ready of a caller that needs no connection.
-func connected(context.Context) error { return nil }
 
 func soon() time.Time { return time.Now().Add(30 * time.Second) }
 

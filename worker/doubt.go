@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"time"
 
 	"orderworker/dedupe"
@@ -123,7 +124,7 @@ func (t *task) nextLook(d dedupe.Doubt, now time.Time) time.Duration {
 	case t.rules.Reconcile == Hold:
 		return holdPoll
 	case t.rules.resends(d):
-		return max(t.rules.certainlyOver(d).Sub(now), t.rules.Backoff.Delay(d.Asked))
+		return max(t.rules.certainlyOver(d).Sub(now), t.rules.Backoff.Delay(d.Asked, rand.Float64()))
 	}
 	return t.rules.nextAsk(d, now)
 }

@@ -13,7 +13,7 @@ import (
 
 // TestImportsPointOneWay keeps the house plan: cmd -> worker -> upstream,
 // dedupe; NATS is known to the package worker/natsio and to the journal, never to
-// package worker; Redis to one door of dedupe and to the quota. cmd wires, and may know everything. Leaves
+// package worker; Redis to one door of dedupe and to upstream/quota. cmd wires, and may know everything. Leaves
 // do not log.
 func TestImportsPointOneWay(t *testing.T) {
 	const (
@@ -28,7 +28,8 @@ func TestImportsPointOneWay(t *testing.T) {
 		project []string
 		files   map[string][]string
 	}{
-		"upstream":         {nil, map[string][]string{redis: {"quota.go", "quota_load.go"}}},
+		"upstream":         {nil, nil},
+		"upstream/quota":   {nil, map[string][]string{redis: {every}}},
 		"upstream/sandbox": {nil, nil},
 		"dedupe":           {nil, map[string][]string{redis: {"redis.go", "redisjournal.go", "redisserver.go"}, nats: {"jetstream.go"}}},
 		"upstream/pause":   {[]string{"orderworker/upstream"}, nil},

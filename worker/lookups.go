@@ -242,13 +242,7 @@ func (l *lookups) call(ctx context.Context, q upstream.Question, wait func(conte
 	}()
 	begun := time.Now()
 	err = wait(ctx, func(ctx context.Context) (err error) {
-		if line != nil && line.Ready() {
-			return nil
-		}
-		if line != nil {
-			line.Release()
-		}
-		line, err = l.connect(ctx)
+		line, err = upstream.Reconnect(ctx, line, l.connect)
 		return err
 	})
 	if err == nil {

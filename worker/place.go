@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"slices"
 	"time"
 
@@ -21,7 +22,7 @@ type Line interface {
 	Release() // unused; after Place or Lookup it does nothing
 }
 
-// slots paces the requests of all workers: *upstream.Quota. Ready runs before a
+// slots paces the requests of all workers: *quota.Limiter. Ready runs before a
 // slot is taken, so that nothing slow lies between the slot and the wire.
 type slots interface {
 	Wait(ctx context.Context, ready func(context.Context) error) error       // for an order
@@ -152,13 +153,7 @@ func (t *task) ready(ctx context.Context, s *send) (err error) {
 	if !s.permit.Valid() {
 		return errPaused
 	}
-	if s.line != nil && s.line.Ready() {
-		return nil
-	}
-	if s.line != nil {
-		s.line.Release()
-	}
-	s.line, err = t.connect(ctx)
+	s.line, err = upstream.Reconnect(ctx, s.line, t.connect)
 	return err
 }
 
@@ -212,7 +207,7 @@ func (t *task) buy(hard context.Context, s *send, sendBy time.Time) (p upstream.
 
 // wait gives an order back that is certainly not bought, until its next attempt.
 func (t *task) wait(hard context.Context, attempts int, why error) outcome {
-	delay := t.rules.Backoff.Delay(t.claim.Waits)
+	delay := t.rules.Backoff.Delay(t.claim.Waits, rand.Float64())
 	if e := upstreamError(why); e != nil && e.RetryAfter > 0 {
 		delay = e.RetryAfter
 	} else if e != nil && e.Class == upstream.Account {

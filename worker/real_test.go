@@ -23,6 +23,7 @@ import (
 	"orderworker/dedupe/redisstore"
 	"orderworker/dedupe/storetest"
 	"orderworker/upstream"
+	"orderworker/upstream/quota"
 	"orderworker/upstream/sandbox"
 	"orderworker/worker"
 	"orderworker/worker/natsio"
@@ -131,7 +132,7 @@ func (w *world) start() (stop func() error) {
 			}
 			return line, nil
 		},
-		Slots:   upstream.NewQuota(w.rdb, upstream.AccountID(appkey, w.url), w.rate, w.jitter),
+		Slots:   quota.New(w.rdb, upstream.AccountID(appkey, w.url), w.rate, w.jitter),
 		Metrics: worker.NewMetrics(registry), Logger: zerolog.New(w.log).Level(zerolog.WarnLevel),
 	})
 	w.workers = append(w.workers, started{run, vendor, registry})

@@ -12,7 +12,8 @@ import (
 	"orderworker/dedupe"
 )
 
-// storeBackoff paces a repeated call to a store: 50 ms growing to 2 s, for ever.
+// storeBackoff returns the waits between the tries of a call to a store: 50 ms growing
+// to 2 s, for ever.
 func storeBackoff() *backoff.ExponentialBackOff {
 	return backoff.NewExponentialBackOff(
 		backoff.WithInitialInterval(50*time.Millisecond),
@@ -20,16 +21,16 @@ func storeBackoff() *backoff.ExponentialBackOff {
 		backoff.WithMaxElapsedTime(0))
 }
 
-// retry calls op until it succeeds, fails in a way that trying again does not
-// heal, or ctx ends. An order in flight so keeps its place while a store is
-// unavailable: nothing else is pulled, nothing is sent, and nothing fails.
-func (u *unavailable) retry(ctx context.Context, what string, op func() error) error {
-	var pace *backoff.ExponentialBackOff // made when it is needed: mostly it is not
+// retry calls do, the operation named op, until it succeeds, fails in a way that trying
+// again does not heal, or ctx ends. So while a store is unavailable, an order in flight
+// keeps its slot: nothing else is pulled, nothing is sent, and nothing fails.
+func (u *unavailable) retry(ctx context.Context, op string, do func() error) error {
+	var pace *backoff.ExponentialBackOff // nil until the first try has failed
 	for {
-		err := op()
+		err := do()
 		answered := err == nil || errors.Is(err, dedupe.ErrLost) || unhealable(err)
 		if pace != nil && (answered || ctx.Err() != nil) {
-			u.leave(what, answered)
+			u.leave(op, answered)
 		}
 		switch {
 		case answered:
@@ -38,9 +39,9 @@ func (u *unavailable) retry(ctx context.Context, what string, op func() error) e
 			return errors.Join(context.Cause(ctx), err)
 		case pace == nil:
 			pace = storeBackoff()
-			u.enter(what, err)
+			u.enter(op, err)
 		}
-		u.logger.Debug().Err(err).Str("op", what).Msg("retrying")
+		u.logger.Debug().Err(err).Str("op", op).Msg("retrying")
 		select {
 		case <-time.After(pace.NextBackOff()):
 		case <-ctx.Done():
@@ -48,8 +49,8 @@ func (u *unavailable) retry(ctx context.Context, what string, op func() error) e
 	}
 }
 
-// retryClaims is claims that retries what writes, each call until its context
-// ends. Renew is left as it is: the heartbeat comes again anyway.
+// retryClaims is claims, but retries each call until its context ends. It does not
+// retry Renew, which the next heartbeat repeats anyway.
 type retryClaims struct {
 	claims
 	*unavailable
@@ -95,7 +96,7 @@ func (r retryClaims) Release(ctx context.Context, c *dedupe.Claim) error {
 	return r.retry(ctx, "release", func() error { return r.claims.Release(ctx, c) })
 }
 
-// retryPublisher is publisher that retries, each call until its context ends.
+// retryPublisher is publisher, but retries each call until its context ends.
 type retryPublisher struct {
 	publisher
 	*unavailable
@@ -109,9 +110,9 @@ func (r retryPublisher) Bury(ctx context.Context, l DeadLetter) error {
 	return r.retry(ctx, "dead_letter", func() error { return r.publisher.Bury(ctx, l) })
 }
 
-// unavailable is what waits for a store: orders in flight, by the operation, and
-// the heartbeat of all of them. However many there are of a kind, the log has one
-// line when the first begins to wait and one when none waits any more.
+// unavailable counts what waits for a store, by operation: orders in flight, and their
+// heartbeat. However many wait for an operation, the log has one line when the first
+// begins to wait, and one when none waits any more.
 type unavailable struct {
 	logger zerolog.Logger
 
@@ -119,13 +120,13 @@ type unavailable struct {
 	waits map[string]*storeWait
 }
 
-// storeWait is the wait for one kind of operation.
+// storeWait is the wait of all orders for one operation.
 type storeWait struct {
 	orders int
 	since  time.Time
 }
 
-// enter begins the wait of an order: the operation, and why it failed.
+// enter begins the wait of an order for op, which failed with err.
 func (u *unavailable) enter(op string, err error) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
@@ -139,7 +140,7 @@ func (u *unavailable) enter(op string, err error) {
 	u.waits[op].orders++
 }
 
-// leave ends it; answered: the store has answered.
+// leave ends the wait of an order. Answered says whether the store has answered.
 func (u *unavailable) leave(op string, answered bool) {
 	u.mu.Lock()
 	defer u.mu.Unlock()

@@ -60,30 +60,32 @@ func TestWhatExistsIsNotSentAgain(t *testing.T) {
 	}
 }
 
-func TestBackoffGrowsToItsMaximum(t *testing.T) {
-	b := Backoff{Initial: time.Second, Multiplier: 2, Max: time.Minute}
-	for n, want := range []time.Duration{1, 2, 4, 8, 16, 32, 60, 60} {
-		if got := b.Delay(n); got != want*time.Second {
-			t.Errorf("delay %d is %v, want %v", n, got, want*time.Second)
+func TestBackoffDelay(t *testing.T) {
+	plain := Backoff{Initial: time.Second, Multiplier: 2, Max: time.Minute}
+	jittered := Backoff{Initial: time.Second, Multiplier: 3, Max: time.Minute, Jitter: 0.5}
+	const almostOne = 1 - 1e-9
+	for name, c := range map[string]struct {
+		b      Backoff
+		waits  int
+		random float64
+		want   time.Duration
+	}{
+		"first":                    {plain, 0, 0, time.Second},
+		"no jitter, whatever":      {plain, 1, 0.9, 2 * time.Second},
+		"grows":                    {plain, 5, 0, 32 * time.Second},
+		"at most Max":              {plain, 6, 0, time.Minute},
+		"after very many waits":    {plain, 1 << 40, 0, time.Minute},
+		"does not grow":            {Backoff{Initial: time.Second, Multiplier: 1, Max: time.Minute}, 1 << 40, 0, time.Second},
+		"shortest":                 {jittered, 1, 0, 1500 * time.Millisecond},
+		"middle":                   {jittered, 1, 0.5, 3 * time.Second},
+		"longest":                  {jittered, 1, almostOne, 4500 * time.Millisecond},
+		"jitter goes beyond Max":   {jittered, 9, almostOne, 90 * time.Second},
+		"jitter 1, none at all":    {Backoff{Initial: time.Second, Multiplier: 2, Max: time.Minute, Jitter: 1}, 0, 0, 0},
+		"jitter 1, twice the wait": {Backoff{Initial: time.Second, Multiplier: 2, Max: time.Minute, Jitter: 1}, 0, almostOne, 2 * time.Second},
+	} {
+		if got := c.b.Delay(c.waits, c.random); (got - c.want).Abs() > time.Microsecond {
+			t.Errorf("%s: %v, want %v", name, got, c.want)
 		}
-	}
-	if got := b.Delay(1 << 40); got != time.Minute {
-		t.Errorf("delay after very many waits is %v, want %v", got, time.Minute)
-	}
-}
-
-func TestBackoffJitterStaysInItsRange(t *testing.T) {
-	b := Backoff{Initial: time.Second, Multiplier: 3, Max: time.Minute, Jitter: 0.5}
-	least, most := time.Hour, time.Duration(0)
-	for range 2000 {
-		d := b.Delay(1)
-		least, most = min(least, d), max(most, d)
-	}
-	if least < 1500*time.Millisecond || most > 4500*time.Millisecond+1 {
-		t.Errorf("delays from %v to %v, want within 3s ± 50%%", least, most)
-	}
-	if most-least < 2*time.Second {
-		t.Errorf("delays from %v to %v: hardly any jitter", least, most)
 	}
 }
 

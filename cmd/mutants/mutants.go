@@ -5,6 +5,7 @@ var (
 	adapter = []string{"./worker/natsio"}
 	known   = []string{"./dedupe"}
 	vendor  = []string{"./upstream"}
+	limiter = []string{"./upstream/quota"}
 	rounds  = []string{"./upstream", "./worker", "-run", "Round|Lookup|TestSimStays|TestSimFirst|TestSimEach"}
 	account = []string{"./upstream/pause", "./worker", "-run", "."}
 	paused  = []string{"./worker", "-run", "TestSimPause"}
@@ -70,8 +71,8 @@ var mutants = []mutant{
 	}
 `, `	_ = t.claims.Intent(hard, t.claim, sendBy, t.rules.over(sendBy))
 `, life},
-	{"no byte leaves after sendBy", "upstream/attempt.go",
-		`func (a *attempt) late() bool { return time.Now().Round(0).After(a.sendBy) }`, `func (a *attempt) late() bool { return false }`, vendor},
+	{"no byte leaves after sendBy", "upstream/exchange.go",
+		`func (x *exchange) late() bool { return time.Now().Round(0).After(x.sendBy) }`, `func (x *exchange) late() bool { return false }`, vendor},
 	{"a request is written once", "upstream/call.go",
 		`	if _, err = conn.Write(to.request(body)); err == nil {`, `	_, _ = conn.Write(to.request(body))
 	if _, err = conn.Write(to.request(body)); err == nil {`, vendor},
@@ -98,7 +99,7 @@ var mutants = []mutant{
 	{"HTTP 5xx is ambiguous", "upstream/answer.go",
 		`status >= 400 && status < 500 // an answer`, `status >= 400 && status < 600 // an answer`, vendor},
 	{"bytes that were written make it ambiguous", "upstream/call.go",
-		`	return a, at.wrote > 0, err`, `	return a, err == nil, err`, vendor},
+		`	return a, x.wrote > 0, err`, `	return a, err == nil, err`, vendor},
 	{"code 200 without an orderNumber may have been bought", "upstream/client.go",
 		`&Error{Class: Ambiguous, Code: p.Code,`, `&Error{Class: Refused, Code: p.Code,`, vendor},
 	{"what was bought without a number is never sent again", "dedupe/store.go",
@@ -120,7 +121,7 @@ var mutants = []mutant{
 	{"a lookup that fails proves nothing", "worker/lookups.go",
 		`return l.report(round.Findings(false), control), err`, `return l.report(round.Findings(true), control), err`, life},
 	{"a full page of a lookup proves nothing about who is not on it", "upstream/round.go",
-		`order.partial || p.More`, `order.partial || false`, rounds},
+		`e.partial || p.More`, `e.partial || false`, rounds},
 	{"one \"not found\" is not enough", "worker/doubt.go",
 		`	case a.missing && d.Missing && `, `	case a.missing && `, life},
 	{"\"not found\" counts only after RECONCILE_DELAY", "worker/doubt.go",
@@ -214,12 +215,12 @@ redis.call('DEL'`, `redis.call('DEL'`, known},
 		`[]upstream.Class{upstream.Refused, upstream.Account, upstream.Throttled}`, `[]upstream.Class{upstream.Refused}`, shell},
 	{"another account's attempt is shown as such", "cmd/orderworker/status.go",
 		`return account != "" && theirs != "" && theirs != account }`, `return false && theirs != account }`, shell},
-	{"slots are further apart than 1 s / rate", "upstream/quota.go",
-		`		hold:  time.Second + jitter,`, `		hold:  time.Second,`, vendor},
+	{"slots are further apart than 1 s / rate", "upstream/quota/limiter.go",
+		`		window: time.Second + jitter,`, `		window: time.Second,`, limiter},
 
 	// The vendor's answers, its lookups, the pause.
 	{"\"not found\" counts only with the control number seen", "upstream/round.go",
-		`	case !r.seen:
+		`	case !r.controlSeen:
 		return fmt`, `	case false:
 		return fmt`, rounds},
 	{"every state is asked", "upstream/round.go",
@@ -231,27 +232,27 @@ redis.call('DEL'`, `redis.call('DEL'`, known},
 `, `	case false:
 `, rounds},
 	{"a row without an outTradeNo is nobody's where several were asked for", "upstream/round.go",
-		`	case len(loose) > 0 && n > 1:
+		`	case unnamed && n > 1:
 `, `	case false:
 `, rounds},
 	{"a row without an outTradeNo says no more than that the order exists", "upstream/round.go",
-		`		r.orders[r.asked.numbers[0]].exists = true
+		`		r.orders[r.current.numbers[0]].exists = true
 	}`, `	}`, rounds},
 	{"the control number is seen beside each order", "upstream/round.go",
-		`		case !s.seen:
+		`		case !e.controlSeen:
 `, `		case false:
 `, rounds},
 	{"two orderNumbers of one order are a double purchase", "upstream/round.go",
-		`			if len(s.sold) > 1 {
-`, `			if false {
+		`	if len(sold) > 1 {
+`, `	if false {
 `, rounds},
 	{"a row without a valid orderNumber is a purchase", "upstream/round.go",
-		`		if p.OrderNumber == "" {
-			s.exists = true
-		} else`, `		if p.OrderNumber == "" {
-		} else`, rounds},
+		`	if p.OrderNumber == "" {
+		e.exists = true
+	} else`, `	if p.OrderNumber == "" {
+	} else`, rounds},
 	{"an empty list of something else proves nothing", "upstream/round.go",
-		`		if name != r.seenList {
+		`		if name != r.controlList {
 `, `		if false {
 `, vendor},
 	{"an ambiguous code is not a refusal", "upstream/answer.go",
@@ -319,13 +320,13 @@ redis.call('DEL'`, `redis.call('DEL'`, known},
 	{"a refusal while the account is not known to work spends no attempt", "upstream/pause/account.go",
 		`		return counts
 	}
-	return ask
+	return needsLookup
 `, `		return counts
 	}
 	return counts
 `, account},
 	{"a refusal of the lookup too pauses", "upstream/pause/account.go",
-		`	case saysNo(err) && a.cause == noPause:
+		`	case refusedLookup(err) && a.cause == noPause:
 `, `	case false:
 `, account},
 	{"a lookup without an answer decides nothing", "upstream/pause/account.go",
@@ -335,14 +336,14 @@ redis.call('DEL'`, `redis.call('DEL'`, known},
 	{"a refusal is not counted where the lookup is refused", "upstream/pause/account.go",
 		`a lookup is refused too: %v", err), refusal, now)
 	}
-	return notItsOwn
+	return doesNotCount
 `, `a lookup is refused too: %v", err), refusal, now)
 	}
 	return counts
 `, account},
 	{"a probe that is refused spends no attempt", "upstream/pause/account.go",
 		`	case probe, a.cause != noPause:
-		return notItsOwn
+		return doesNotCount
 `, `	case probe, a.cause != noPause:
 		return counts
 `, account},

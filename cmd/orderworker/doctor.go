@@ -18,6 +18,7 @@ import (
 	"orderworker/cmd/internal/doctor"
 	"orderworker/dedupe/redisstore"
 	"orderworker/upstream"
+	"orderworker/upstream/quota"
 	"orderworker/worker"
 )
 
@@ -98,7 +99,7 @@ func (c *doctorCmd) Run(soft context.Context, std *std) error {
 		Redis: doctor.Redis{Client: rdb, Policy: evictionPolicy, Keys: []string{redisstore.OrderKey(c.OrdersStream, mayWrite), "quota:{orderworker asks whether it may write}"}},
 		Vendor: doctor.Vendor{
 			Base: base, Codes: codes, States: states, Rate: c.UpstreamRate, Known: c.Known,
-			Quota:   upstream.NewQuota(rdb, upstream.AccountID(c.UpstreamAppkey, c.UpstreamURL), c.UpstreamRate, c.UpstreamJitter),
+			Quota:   quota.New(rdb, upstream.AccountID(c.UpstreamAppkey, c.UpstreamURL), c.UpstreamRate, c.UpstreamJitter),
 			Connect: asking(right),
 		},
 	}

@@ -22,6 +22,7 @@ import (
 	"orderworker/cmd/internal/doctor"
 	"orderworker/dedupe/storetest"
 	"orderworker/upstream"
+	"orderworker/upstream/quota"
 	"orderworker/upstream/sandbox"
 )
 
@@ -376,8 +377,8 @@ func TestDoctorAccount(t *testing.T) {
 func TestDoctorHeadroom(t *testing.T) {
 	s := newSurgery(t, map[string]string{"UPSTREAM_RATE": "10"})
 	set := s.settings()
-	quota := upstream.NewQuota(s.rdb, upstream.AccountID(set.UpstreamAppkey, s.env["UPSTREAM_URL"]), set.UpstreamRate, set.UpstreamJitter)
-	s.ok(quota.Slow(t.Context(), 0))
+	limiter := quota.New(s.rdb, upstream.AccountID(set.UpstreamAppkey, s.env["UPSTREAM_URL"]), set.UpstreamRate, set.UpstreamJitter)
+	s.ok(limiter.Slow(t.Context(), 0))
 	if _, _, found := s.examine(); found["rate headroom"].Result != doctor.Warning || !strings.Contains(found["rate headroom"].Detail, "67 %") {
 		t.Errorf("got %+v", found["rate headroom"])
 	}

@@ -19,6 +19,7 @@ import (
 	"orderworker/dedupe"
 	"orderworker/dedupe/redisstore"
 	"orderworker/upstream"
+	"orderworker/upstream/quota"
 	"orderworker/worker"
 	"orderworker/worker/natsio"
 )
@@ -183,7 +184,7 @@ func assemble(ctx context.Context, s *Settings, nc *nats.Conn, rdb redis.Univers
 			}
 			return line, nil
 		},
-		Slots:   upstream.NewQuota(rdb, account, s.UpstreamRate, s.UpstreamJitter),
+		Slots:   quota.New(rdb, account, s.UpstreamRate, s.UpstreamJitter),
 		Metrics: worker.NewMetrics(registry), Logger: log, Tracer: tracer,
 	})
 	return w, stream, nil

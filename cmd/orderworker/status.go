@@ -13,6 +13,7 @@ import (
 
 	"orderworker/dedupe"
 	"orderworker/upstream"
+	"orderworker/upstream/quota"
 	"orderworker/worker"
 )
 
@@ -341,14 +342,14 @@ func (v *servers) ask(ctx context.Context, s *Settings, outTradeNo string) (*ven
 		return nil, err
 	}
 	defer client.Close()
-	quota := upstream.NewQuota(v.rdb, upstream.AccountID(s.UpstreamAppkey, s.UpstreamURL), s.UpstreamRate, s.UpstreamJitter)
+	limiter := quota.New(v.rdb, upstream.AccountID(s.UpstreamAppkey, s.UpstreamURL), s.UpstreamRate, s.UpstreamJitter)
 	states, err := s.lookupStates()
 	if err != nil {
 		return nil, err
 	}
 	round := upstream.NewRound([]string{outTradeNo}, upstream.Control{}, states)
 	for q, more := round.Next(); more; q, more = round.Next() {
-		page, err := lookUp(ctx, client, quota, q)
+		page, err := lookUp(ctx, client, limiter, q)
 		if err != nil {
 			return nil, fmt.Errorf("ask the vendor: %w", err)
 		}
@@ -366,10 +367,10 @@ func (v *servers) ask(ctx context.Context, s *Settings, outTradeNo string) (*ven
 }
 
 // lookUp makes one lookup within the account's quota.
-func lookUp(ctx context.Context, client *upstream.Client, quota *upstream.Quota, q upstream.Question) (upstream.Page, error) {
+func lookUp(ctx context.Context, client *upstream.Client, limiter *quota.Limiter, q upstream.Question) (upstream.Page, error) {
 	var line *upstream.Line
-	err := quota.WaitLookup(ctx, func(ctx context.Context) (err error) {
-		line, err = client.Reconnect(ctx, line)
+	err := limiter.WaitLookup(ctx, func(ctx context.Context) (err error) {
+		line, err = upstream.Reconnect(ctx, line, client.Connect)
 		return err
 	})
 	defer func() { line.Release() }()
@@ -378,7 +379,7 @@ func lookUp(ctx context.Context, client *upstream.Client, quota *upstream.Quota,
 	}
 	page, err := line.Lookup(ctx, q, time.Now().Add(3*time.Second))
 	if e, ok := errors.AsType[*upstream.Error](err); ok && e.Class == upstream.Throttled {
-		err = errors.Join(err, quota.Slow(ctx, e.RetryAfter)) // the workers obey too
+		err = errors.Join(err, limiter.Slow(ctx, e.RetryAfter)) // the workers obey too
 	}
 	return page, err
 }

@@ -11,43 +11,43 @@ import (
 )
 
 const (
-	// maxSilent is how many calls in a row may end without an answer that says
-	// what became of the order.
+	// maxSilent is how many calls in a row without an answer begin a pause. An
+	// answer is one that says what became of the order.
 	maxSilent = 5
-	// maxUnanswered is how many calls may have begun, or be about to, since the
-	// last answer: what a vendor that falls silent can still be sent.
+	// maxUnanswered is how many permits are given until there is an answer: as many
+	// calls can be sent to a vendor that has just fallen silent.
 	maxUnanswered = 10
-	// knownFor is how long a sale or an answered lookup shows that the account
+	// knownFor is for how long a sale or an answered lookup shows that the account
 	// works.
 	knownFor = time.Minute
-	// MaxReturn is the longest that an order is handed back for.
+	// MaxReturn is the longest time for which an order is handed back.
 	MaxReturn = 5 * time.Second
 	minReturn = 100 * time.Millisecond
 )
 
-// cause is what a pause is about.
+// cause is why a pause began: the values of Status.Cause.
 type cause string
 
 const (
 	noPause        cause = ""
 	accountRefused cause = "account"   // a code or status about the account
-	allRefused     cause = "refused"   // an unlisted code, and a lookup is refused too
+	allRefused     cause = "refused"   // an order was refused with an unlisted code, and then a lookup too
 	vendorSilent   cause = "no_answer" // calls end without an answer
 )
 
-// end is how a call for an order ended, as far as the account goes.
+// end is what the end of a call for an order says about the account.
 type end int
 
 const (
 	sold      end = iota // bought
-	about                // an answer about this order alone
-	refused              // an unlisted code: the order's own, or the account's
-	forbidden            // about the account
-	tooFast              // throttled
-	silent               // no answer that says what became of the order
+	answered             // the answer is about this order alone
+	refused              // with an unlisted code: the order, or the account
+	forbidden            // the answer is about the account
+	throttled            // the answer says "too fast"
+	silent               // no answer
 )
 
-// endOf reads what Place returned.
+// endOf returns the end of a call for which Place returned err.
 func endOf(err error) end {
 	e, ok := errors.AsType[*upstream.Error](err)
 	switch {
@@ -58,43 +58,43 @@ func endOf(err error) end {
 	case e.Bought:
 		return sold
 	case e.Exists, e.Class == upstream.Refused && e.Permanent:
-		return about
+		return answered
 	case e.Class == upstream.Refused:
 		return refused
 	case e.Class == upstream.Account:
 		return forbidden
 	case e.Class == upstream.Throttled:
-		return tooFast
+		return throttled
 	default:
 		return silent
 	}
 }
 
-// verdict says whether a refusal is one of the order's attempts.
-type verdict int
+// ruling says whether a refusal counts against MAX_ATTEMPTS.
+type ruling int
 
 const (
-	counts    verdict = iota // it is the order's own
-	notItsOwn                // it is not, or nobody knows
-	ask                      // a lookup must say
+	counts       ruling = iota // it is about the order
+	doesNotCount               // it is about the account, or nobody knows
+	needsLookup                // a lookup must decide
 )
 
-// account is what the ends of calls say about the account. It is pure but for
-// the chance in the interval of probes: the time is passed in.
+// account collects what the ends of calls say about the account, and decides when
+// orders are paused. The time is passed in; only the interval of probes is random.
 type account struct {
-	unanswered  int // calls that were let through since the last answer
-	silentInRow int // ends without an answer, in a row
-	worked      time.Time
+	unanswered  int       // permits given since the last answer
+	silentInRow int       // calls in a row that ended without an answer
+	worked      time.Time // the last sale or answered lookup
 
 	cause        cause
-	why          string // it began, or ended
-	code         string // of the answer that began it; "" where there was none
+	why          string // why the pause began, or ended
+	code         string // of the answer that began it; "" if there was none
 	message      string
 	since        time.Time
 	due          time.Time // of the next probe
 	interval     *backoff.ExponentialBackOff
-	probing      bool // an order is the probe
-	lookupWorked bool // the last lookup since the pause began
+	probing      bool // an order is being sent as the probe
+	lookupWorked bool // the last lookup since the pause began was answered
 	lookupNext   bool // the next probe is a lookup
 	probes       int
 }
@@ -108,9 +108,9 @@ func newAccount() *account {
 		backoff.WithMaxElapsedTime(0))}
 }
 
-// admit says whether an order may be sent, as the probe or not. If not, it is to
-// be handed back for a while, or where that is 0 to wait until somebody's call
-// ends.
+// admit reports whether an order may be sent, and whether it is then the probe. If
+// not, the order is handed back for that time, or waits until a call has ended if
+// the time is 0.
 func (a *account) admit(now time.Time) (ok, probe bool, handBack time.Duration) {
 	switch {
 	case a.cause == noPause && a.unanswered < maxUnanswered:
@@ -127,12 +127,12 @@ func (a *account) admit(now time.Time) (ok, probe bool, handBack time.Duration) 
 	return true, true, 0
 }
 
-// giveBack takes back the leave for a call that was not made, or that says
-// nothing about the vendor.
+// giveBack takes back a permit whose call was not made, or says nothing about the
+// vendor.
 func (a *account) giveBack(probe bool) {
 	a.unanswered = max(0, a.unanswered-1)
 	if probe {
-		a.probing = false // due as it was: the next order takes its place
+		a.probing = false // the probe stays due: the next order is it
 	}
 }
 
@@ -140,19 +140,17 @@ func (a *account) knownToWork(now time.Time) bool {
 	return !a.worked.IsZero() && now.Sub(a.worked) < knownFor
 }
 
-// ended takes the end of a call for an order in: err is what Place returned.
-func (a *account) ended(err error, probe bool, now time.Time) verdict {
+// ended notes the end of a call for an order, for which Place returned err, and rules
+// on the refusal if it is one.
+func (a *account) ended(err error, probe bool, now time.Time) ruling {
 	e := endOf(err)
 	if probe {
 		a.probing = false
-		a.later(now)
+		a.postpone(now)
 	}
 	if e == silent {
-		a.silentInRow++
-		if a.silentInRow >= maxSilent && a.cause == noPause {
-			a.start(vendorSilent, fmt.Sprintf("%d calls in a row ended without an answer that says what became of the order, the last: %v", a.silentInRow, err), err, now)
-		}
-		return notItsOwn
+		a.endedSilently(err, now)
+		return doesNotCount
 	}
 	a.unanswered, a.silentInRow = 0, 0
 	if a.cause == vendorSilent && e != forbidden {
@@ -162,8 +160,8 @@ func (a *account) ended(err error, probe bool, now time.Time) verdict {
 	case sold:
 		a.worked = now
 		a.stop("an order was sold")
-	case about:
-		if probe && a.cause != noPause { // its interval stays: nothing shows that the account works
+	case answered:
+		if probe && a.cause != noPause { // the interval is not reset: nothing shows that the account works
 			a.cause, a.why = noPause, "an order was answered for its own sake"
 		}
 		return counts
@@ -174,43 +172,51 @@ func (a *account) ended(err error, probe bool, now time.Time) verdict {
 	case refused:
 		return a.ruleOnRefusal(probe, now)
 	}
-	return notItsOwn
+	return doesNotCount
 }
 
-// ruleOnRefusal decides whether a refusal with a code that is in no list counts.
-func (a *account) ruleOnRefusal(probe bool, now time.Time) verdict {
+// endedSilently notes a call without an answer.
+func (a *account) endedSilently(err error, now time.Time) {
+	a.silentInRow++
+	if a.silentInRow >= maxSilent && a.cause == noPause {
+		a.start(vendorSilent, fmt.Sprintf("%d calls in a row ended without an answer that says what became of the order, the last: %v", a.silentInRow, err), err, now)
+	}
+}
+
+// ruleOnRefusal rules on a refusal with a code that is in no list.
+func (a *account) ruleOnRefusal(probe bool, now time.Time) ruling {
 	switch {
 	case probe && a.lookupWorked: // the account works, as the lookup shows: such refusals are the orders' own
 		a.stop("lookups work, so refusals are the orders' own")
-		return notItsOwn
+		return doesNotCount
 	case probe, a.cause != noPause:
-		return notItsOwn
+		return doesNotCount
 	case a.knownToWork(now):
 		return counts
 	}
-	return ask
+	return needsLookup
 }
 
-// judged takes in what the lookup said that was made because of a refusal: err
-// is what it returned.
-func (a *account) judged(refusal, err error, now time.Time) verdict {
+// ruleByLookup rules on a refusal by the lookup that was made because of it, which
+// returned err.
+func (a *account) ruleByLookup(refusal, err error, now time.Time) ruling {
 	a.lookedUp(err, now)
 	switch {
 	case err == nil:
 		return counts
-	case saysNo(err) && a.cause == noPause:
+	case refusedLookup(err) && a.cause == noPause:
 		a.start(allRefused, fmt.Sprintf("an order was refused with a code that is in no list, and a lookup is refused too: %v", err), refusal, now)
 	}
-	return notItsOwn
+	return doesNotCount
 }
 
-// saysNo tells a lookup that was refused from one that got no clear answer.
-func saysNo(err error) bool {
+// refusedLookup reports whether a lookup was refused, and not just unanswered.
+func refusedLookup(err error) bool {
 	class := upstream.ClassOf(err)
 	return class == upstream.Refused || class == upstream.Account
 }
 
-// lookedUp takes the end of any lookup in. Failing lookups never start a pause.
+// lookedUp notes the end of any lookup. Failing lookups never start a pause.
 func (a *account) lookedUp(err error, now time.Time) {
 	if err != nil {
 		a.lookupWorked = false
@@ -222,28 +228,29 @@ func (a *account) lookedUp(err error, now time.Time) {
 		a.stop("a lookup works again")
 	case a.cause != noPause && !a.lookupWorked:
 		a.lookupNext = false
-		a.due = now // an order may show at once what the lookup cannot
+		a.due = now // an order is the next probe, at once: it may show what the lookup cannot
 	}
 	a.lookupWorked = a.cause != noPause
 }
 
-// probeLookup says whether a lookup is to be made as the probe now.
+// probeLookup reports whether a lookup is to be made now as the probe.
 func (a *account) probeLookup(now time.Time) bool {
 	if a.cause == noPause || !a.lookupNext || now.Before(a.due) {
 		return false
 	}
 	a.probes++
-	a.later(now)
+	a.postpone(now)
 	return true
 }
 
-// later puts the next probe off. Lookups and orders take turns, but orders alone
-// go on where the last lookup worked.
-func (a *account) later(now time.Time) {
+// postpone sets when the next probe is due, and what it is: a lookup and an order in
+// turn, and always an order while the last lookup was answered.
+func (a *account) postpone(now time.Time) {
 	a.due = now.Add(a.interval.NextBackOff())
 	a.lookupNext = !a.lookupNext && !a.lookupWorked
 }
 
+// start begins a pause, or changes the cause of one.
 func (a *account) start(c cause, why string, because error, now time.Time) {
 	if a.cause == noPause {
 		a.since, a.probes = now, 0
@@ -254,10 +261,11 @@ func (a *account) start(c cause, why string, because error, now time.Time) {
 		a.code, a.message = e.Code, e.Message
 	}
 	a.lookupNext = false
-	a.later(now)
+	a.postpone(now)
 }
 
-// stop ends a pause. The next one is probed after a second again.
+// stop ends a pause, if there is one. It resets the interval: the first probe of the
+// next pause comes after a second.
 func (a *account) stop(why string) {
 	if a.cause != noPause {
 		a.cause, a.why, a.unanswered = noPause, why, 0

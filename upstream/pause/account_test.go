@@ -10,7 +10,7 @@ import (
 	"orderworker/upstream"
 )
 
-// The ends of calls, as a script has them.
+// The errors that calls end with.
 var (
 	errForbidden = &upstream.Error{Class: upstream.Account, Code: "502", Message: "ip"}
 	errUnlisted  = &upstream.Error{Class: upstream.Refused, Code: "77", Message: "no"}
@@ -23,11 +23,11 @@ var (
 	errTooFast   = &upstream.Error{Class: upstream.Throttled, Code: "501"}
 )
 
-// play plays a script on an account, a word at a time, and returns what each
-// word came to. Words:
+// play plays a script on an account, and returns the result of each word. The words
+// are:
 //
-//	sold, forbidden, unlisted, ...  a call for an order that ends so
-//	probe:END                       a call as the probe
+//	sold, forbidden, unlisted, ...  the end of a call for an order
+//	probe:END                       the end of a call that is the probe
 //	lookup:ok, lookup:no, lookup:-  a lookup that works, is refused, fails
 //	+1m                             time passes
 func play(a *account, script string) string {
@@ -38,7 +38,7 @@ func play(a *account, script string) string {
 	var got []string
 	ended := func(end string, probe bool) {
 		v := a.ended(ends[end], probe, now)
-		got = append(got, map[verdict]string{counts: "counts", notItsOwn: "-", ask: "ask"}[v])
+		got = append(got, map[ruling]string{counts: "counts", doesNotCount: "-", needsLookup: "ask"}[v])
 	}
 	for _, word := range strings.Fields(script) {
 		kind, arg, _ := strings.Cut(word, ":")
@@ -52,7 +52,7 @@ func play(a *account, script string) string {
 		case kind == "lookup":
 			a.lookedUp(lookups[arg], now)
 		case kind == "judged":
-			got = append(got, map[verdict]string{counts: "counts", notItsOwn: "-"}[a.judged(errUnlisted, lookups[arg], now)])
+			got = append(got, map[ruling]string{counts: "counts", doesNotCount: "-"}[a.ruleByLookup(errUnlisted, lookups[arg], now)])
 		case kind == "due":
 			got = append(got, fmt.Sprint(a.probeLookup(now)))
 		case kind == "probe":
@@ -115,12 +115,12 @@ func TestAccount(t *testing.T) {
 		"a sale ends it":                              {"forbidden +2s due +5s probe:sold order", "- true - goes"},
 		"a late sale ends it":                         {"forbidden sold", "- -"},
 		"a permanent code ends it":                    {"forbidden +2s due +5s probe:permanent order", "- true counts goes"},
-		"a probe spends no attempt":                   {"unlisted judged:no +2s due +5s probe:unlisted", "ask - true - refused"},
+		"a refused probe does not count":              {"unlisted judged:no +2s due +5s probe:unlisted", "ask - true - refused"},
 		"an unlisted code ends it where lookups work": {"forbidden +2s due lookup:ok probe:unlisted order", "- true - goes"},
 		"a lookup ends what a lookup began":           {"unlisted judged:no +2s due lookup:ok order", "ask - true goes"},
 		"a lookup does not end an account code":       {"forbidden lookup:ok order", "- is the probe account"},
-		"late refusals spend nothing":                 {"sold forbidden unlisted", "- - - account"},
-		"throttled is no end":                         {"forbidden +2s due +5s probe:toofast", "- true - account"},
+		"late refusals do not count":                  {"sold forbidden unlisted", "- - - account"},
+		"throttled does not end it":                   {"forbidden +2s due +5s probe:toofast", "- true - account"},
 	} {
 		if got := play(newAccount(), c.script); got != c.want {
 			t.Errorf("%s: %s\n got %q\nwant %q", name, c.script, got, c.want)
@@ -128,8 +128,8 @@ func TestAccount(t *testing.T) {
 	}
 }
 
-// The probes of a pause grow from a second to a minute, and a new pause begins
-// with a second again.
+// The interval of probes grows from a second to a minute. The next pause begins with a
+// second again.
 func TestProbesGrow(t *testing.T) {
 	a, now := newAccount(), time.Now()
 	a.ended(errForbidden, false, now)
@@ -154,7 +154,7 @@ func TestProbesGrow(t *testing.T) {
 	}
 }
 
-// A vendor that falls silent is sent few more calls.
+// After a vendor has fallen silent, few more calls are made.
 func TestUnansweredCallsAreLimited(t *testing.T) {
 	a, now := newAccount(), time.Now()
 	for range maxUnanswered {

@@ -11,8 +11,8 @@ import (
 type Status struct {
 	Paused    bool
 	Cause     string // "account", "refused" or "no_answer"
-	Why       string // it began, or ended
-	Code      string // of the answer that began it, and its message; "" where there was none
+	Why       string // why the pause began, or ended
+	Code      string // of the answer that began the pause, with its message; "" if there was none
 	Message   string
 	Since     time.Time
 	NextProbe time.Time
@@ -21,33 +21,33 @@ type Status struct {
 
 // Pause stops and restarts the sending of orders. It is safe for concurrent use.
 type Pause struct {
-	tell func(Status)
-	due  chan struct{} // a lookup is due as the probe
+	notify func(Status)
+	due    chan struct{} // has a value when a lookup is due as the probe
 
-	mu      sync.Mutex
-	ended   *sync.Cond // somebody's call has ended
-	account *account
-	timer   *time.Timer
-	number  string // an order that was refused: what a probe asks for
-	told    time.Time
+	mu       sync.Mutex
+	ended    *sync.Cond // a call has ended
+	account  *account
+	timer    *time.Timer
+	number   string // of an order whose call failed: the lookup of a probe asks for it
+	notified time.Time
 
 	deciding int           // refusals that wait for a lookup to decide whether they count
 	lookup   chan struct{} // a semaphore of one: at most one such lookup is made at a time
-	asked    time.Time     // when the last such lookup ended
-	verdict  verdict       // what it decided
+	decided  time.Time     // when the last such lookup ended
+	ruling   ruling        // what it decided
 }
 
-// New returns a Pause that does not pause. Tell gets each change and, while a
-// pause lasts, the same again each minute (see Remind); it must not call p.
-func New(tell func(Status)) *Pause {
-	p := &Pause{tell: tell, due: make(chan struct{}, 1), lookup: make(chan struct{}, 1), account: newAccount()}
+// New returns a Pause that is not paused. It calls notify when a pause begins or ends
+// and, while one lasts, each minute (see Remind). Notify must not call p.
+func New(notify func(Status)) *Pause {
+	p := &Pause{notify: notify, due: make(chan struct{}, 1), lookup: make(chan struct{}, 1), account: newAccount()}
 	p.ended = sync.NewCond(&p.mu)
 	p.timer = time.AfterFunc(time.Hour, p.signalDue)
 	p.timer.Stop()
 	return p
 }
 
-// Error says that orders are paused.
+// Error says that orders are paused, and why.
 type Error struct {
 	For time.Duration // how long to hand the order back for
 	Why string
@@ -55,15 +55,15 @@ type Error struct {
 
 func (e *Error) Error() string { return "orders are paused: " + e.Why }
 
-// Permit is the leave for one call. It ends with End or GiveBack.
+// Permit allows one call for an order. It ends with End or GiveBack.
 type Permit struct {
 	pause       *Pause
 	probe, over bool
 }
 
-// Enter waits until a call for an order may be made: while many calls are
-// unanswered, and while a lookup finds out whether the account works. The error
-// is an *Error where orders are paused, else ctx's cause.
+// Enter returns a permit. It waits while too many calls are unanswered, and while a
+// lookup finds out whether the account works. The error is an *Error if orders are
+// paused, and otherwise wraps the cause of ctx.
 func (p *Pause) Enter(ctx context.Context) (*Permit, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -85,16 +85,16 @@ func (p *Pause) Enter(ctx context.Context) (*Permit, error) {
 	return nil, fmt.Errorf("wait for the vendor: %w", context.Cause(ctx))
 }
 
-// Valid reports whether the call may still be made; a pause may have begun since
-// Enter. Call it before connecting, and last before the intent.
+// Valid reports whether the call may still be made: a pause may have begun since
+// Enter. Call it before connecting, and again before the intent is written.
 func (t *Permit) Valid() bool {
 	t.pause.mu.Lock()
 	defer t.pause.mu.Unlock()
 	return t.probe || t.pause.account.cause == noPause && t.pause.deciding == 0
 }
 
-// GiveBack returns a permit whose call was not made, or says nothing about the
-// vendor. After End it does nothing.
+// GiveBack ends a permit whose call was not made, or says nothing about the vendor.
+// After End it does nothing.
 func (t *Permit) GiveBack() {
 	if !t.over {
 		t.over = true
@@ -102,62 +102,62 @@ func (t *Permit) GiveBack() {
 	}
 }
 
-// End takes in how the call ended: err is what Place returned. It says whether a
-// refusal is one of the order's attempts. Where nothing shows that the account
-// works, it makes a lookup to find out, with lookUp; while that is under way no
-// other call begins, and other refusals wait for its answer.
-func (t *Permit) End(outTradeNo string, err error, lookUp func() error) (attempt bool) {
+// End ends a permit whose call was made: Place returned err. It reports whether a
+// refusal counts against MAX_ATTEMPTS. If nothing shows that the account works, End
+// calls lookUp to find out. Until that has returned, no other call begins, and other
+// refusals wait for its result.
+func (t *Permit) End(outTradeNo string, err error, lookUp func() error) (refusalCounts bool) {
 	if t.over {
 		return false
 	}
 	t.over = true
-	p, v := t.pause, notItsOwn
+	p, v := t.pause, doesNotCount
 	p.change(func(a *account, now time.Time) {
 		if err != nil {
 			p.number = outTradeNo
 		}
-		if v = a.ended(err, t.probe, now); v == ask {
+		if v = a.ended(err, t.probe, now); v == needsLookup {
 			p.deciding++
 		}
 	})
-	if v == ask {
-		v = p.judge(time.Now(), err, lookUp)
+	if v == needsLookup {
+		v = p.decide(time.Now(), err, lookUp)
 	}
 	return v == counts
 }
 
-// judge says what a refusal that came at ended means. Refusals that come while a
-// lookup is under way share its answer.
-func (p *Pause) judge(ended time.Time, refusal error, lookUp func() error) (v verdict) {
+// decide rules on a refusal that came at ended. Refusals that come while a lookup is
+// being made share its result.
+func (p *Pause) decide(ended time.Time, refusal error, lookUp func() error) (v ruling) {
 	p.lookup <- struct{}{}
 	defer func() { <-p.lookup }()
-	if v = p.verdict; ended.After(p.asked) {
+	if v = p.ruling; ended.After(p.decided) {
 		err := lookUp()
-		p.change(func(a *account, now time.Time) { v = a.judged(refusal, err, now) })
-		p.verdict, p.asked = v, time.Now()
+		p.change(func(a *account, now time.Time) { v = a.ruleByLookup(refusal, err, now) })
+		p.ruling, p.decided = v, time.Now()
 	}
 	p.change(func(*account, time.Time) { p.deciding-- })
 	return v
 }
 
-// LookedUp takes the end of any lookup in.
+// LookedUp notes the end of any lookup, which returned err.
 func (p *Pause) LookedUp(err error) {
 	p.change(func(a *account, now time.Time) { a.lookedUp(err, now) })
 }
 
-// Due has a value when a lookup is to be made as the probe: take it, then call
-// Probe.
+// Due returns a channel that has a value when a lookup is to be made as the probe.
+// Receive it, then call Probe.
 func (p *Pause) Due() <-chan struct{} { return p.due }
 
-// Probe returns the number to look up, where a lookup is due as the probe. Tell
-// LookedUp how it ended.
+// Probe returns the number to look up; false: no lookup is due. Call LookedUp when the
+// lookup has ended.
 func (p *Pause) Probe() (outTradeNo string, ok bool) {
 	p.change(func(a *account, now time.Time) { outTradeNo, ok = p.number, a.probeLookup(now) })
 	return outTradeNo, ok
 }
 
-// ProbeNow makes a lookup due at once: something has changed that may end the
-// pause, such as the account's secret.
+// ProbeNow makes a lookup due at once. Call it when something has changed that may end
+// the pause, such as the account's secret.
 func (p *Pause) ProbeNow() {
 	p.change(func(a *account, now time.Time) {
 		a.due, a.lookupNext, a.lookupWorked = now, true, false
@@ -165,13 +165,13 @@ func (p *Pause) ProbeNow() {
 	})
 }
 
-// Remind tells again of a pause that was told of a minute ago.
+// Remind notifies of a pause again if the last notification was a minute ago.
 func (p *Pause) Remind(now time.Time) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.account.cause != noPause && now.Sub(p.told) >= time.Minute {
-		p.told = now
-		p.tell(p.status())
+	if p.account.cause != noPause && now.Sub(p.notified) >= time.Minute {
+		p.notified = now
+		p.notify(p.status())
 	}
 }
 
@@ -191,8 +191,8 @@ func (p *Pause) status() Status {
 	return s
 }
 
-// change changes the account, tells of a pause that begins or ends, lets as many
-// go on as may, and sets the timer of the next lookup.
+// change changes the account, notifies of a pause that begins or ends, wakes those
+// that wait in Enter, and sets the timer of the next lookup.
 func (p *Pause) change(do func(a *account, now time.Time)) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -200,8 +200,8 @@ func (p *Pause) change(do func(a *account, now time.Time)) {
 	was := a.cause
 	do(a, now)
 	if a.cause != was {
-		p.told = now
-		p.tell(p.status())
+		p.notified = now
+		p.notify(p.status())
 	}
 	switch {
 	case a.cause == noPause:
@@ -210,7 +210,7 @@ func (p *Pause) change(do func(a *account, now time.Time)) {
 		}
 		p.timer.Stop()
 	case a.lookupNext:
-		p.ended.Broadcast() // whoever waits is to be handed back
+		p.ended.Broadcast() // those that wait are handed back
 		p.timer.Reset(max(a.due.Sub(now), 0))
 	default:
 		p.ended.Broadcast()
@@ -218,7 +218,7 @@ func (p *Pause) change(do func(a *account, now time.Time)) {
 	}
 }
 
-// signalDue makes Due ready, unless it already is.
+// signalDue puts a value into Due, unless there is one.
 func (p *Pause) signalDue() {
 	select {
 	case p.due <- struct{}{}:

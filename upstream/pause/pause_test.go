@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// enter fails where the call may not be made.
+// enter returns a permit, which must be valid.
 func enter(t *testing.T, p *Pause) *Permit {
 	t.Helper()
 	permit, err := p.Enter(t.Context())
@@ -19,7 +19,7 @@ func enter(t *testing.T, p *Pause) *Permit {
 	return permit
 }
 
-func TestPauseTellsOfItsBeginAndEnd(t *testing.T) {
+func TestPauseNotifiesOfBeginAndEnd(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var told []Status
 		p := New(func(s Status) { told = append(told, s) })
@@ -44,7 +44,7 @@ func TestPauseTellsOfItsBeginAndEnd(t *testing.T) {
 		p.LookedUp(nil)
 		enter(t, p).End("B", nil, nil)
 		if len(told) != 3 || !told[0].Paused || !told[1].Paused || told[2].Paused {
-			t.Fatalf("told %+v, want a begin, a reminder and an end", told)
+			t.Fatalf("told %+v, want the begin, a reminder and the end", told)
 		}
 		if s := told[0]; s.Cause != "account" || s.Why == "" || s.Code != "502" || s.Message != "ip" || !s.NextProbe.After(s.Since) {
 			t.Errorf("told %+v", s)
@@ -58,9 +58,9 @@ func TestPauseTellsOfItsBeginAndEnd(t *testing.T) {
 	})
 }
 
-// While it is found out whether the account works no call begins, and the
-// refusals that came meanwhile share the answer.
-func TestOneLookupJudgesTheRefusals(t *testing.T) {
+// While a lookup finds out whether the account works, no call begins. The refusals that
+// come meanwhile share its result.
+func TestRefusalsShareOneLookup(t *testing.T) {
 	for name, c := range map[string]struct {
 		lookup error
 		want   bool // they count
@@ -84,7 +84,7 @@ func TestOneLookupJudgesTheRefusals(t *testing.T) {
 				for _, permit := range []*Permit{one, two} {
 					all.Go(func() {
 						if got := permit.End("A", errUnlisted, lookUp); got != c.want {
-							t.Errorf("an attempt: %v, want %v", got, c.want)
+							t.Errorf("the refusal counts: %v, want %v", got, c.want)
 						}
 					})
 				}

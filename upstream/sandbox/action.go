@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 )
@@ -12,60 +11,60 @@ import (
 // Kind is what an Action does. Help has the table of kinds and arguments.
 type Kind string
 
-// The kinds. Those marked with a star answer code "200", so an order they are
-// done to is bought, with Rule.Buy or without; so does Delay, unless the vendor is
-// closed meanwhile. All others buy only with Rule.Buy.
+// The kinds. A kind with a star answers code "200", so it buys the order with or
+// without Rule.Buy. So does Delay, unless the vendor is closed before it ends. All
+// others buy only with Rule.Buy.
 const (
 	Pass      Kind = "pass"      // * the usual answer, so that no later rule decides
 	Refuse    Kind = "refuse"    // HTTP 200 with another code
 	Status    Kind = "status"    // an HTTP status from 300 up, with a JSON body or an HTML page
 	Throttle  Kind = "throttle"  // HTTP 429, with Retry-After in seconds or as a date
 	Hang      Kind = "hang"      // no answer until the caller gives up
-	Delay     Kind = "delay"     // the usual answer, later; goes on when the caller has given up
+	Delay     Kind = "delay"     // the usual answer, later, even if the caller has given up
 	Reset     Kind = "reset"     // a TCP reset in place of the answer
 	Shut      Kind = "close"     // an orderly close in place of the answer
 	Cut       Kind = "cut"       // the connection is closed in the middle of the body
 	Oversized Kind = "oversized" // a valid body of more than 2 MiB
-	Deep      Kind = "deep"      // a valid body with arrays in arrays, deeper than a reader may allow
-	Rows      Kind = "rows"      // the rows of a lookup in a mode of the rule's own
+	Deep      Kind = "deep"      // a valid body with nested arrays, deeper than many decoders allow
+	Rows      Kind = "rows"      // the rows of a lookup, in the rule's own mode
 	NotJSON   Kind = "notjson"   // HTTP 200 with an HTML page
-	NoData    Kind = "nodata"    // * code "200" and no data; to a lookup it means that none was found
+	NoData    Kind = "nodata"    // * code "200" and no data; for a lookup it means that nothing was found
 	NoNumber  Kind = "nonumber"  // * code "200", and data without orderNumber
-	Number    Kind = "number"    // * code "200", with a text of the rule's in place of every orderNumber
+	Number    Kind = "number"    // * code "200", with the rule's text as every orderNumber
 	Numeric   Kind = "numeric"   // * the usual answer, with code as a number
 	Redirect  Kind = "redirect"  // HTTP 302
 )
 
-// Action is what is done to a call in place of the usual answer. A field that the
-// Kind has no use for must be zero.
+// Action is what a rule does to a call instead of the usual answer. A field that the
+// Kind does not use must be zero.
 type Action struct {
 	Kind       Kind
 	Status     int           // Status: required
 	Wait       time.Duration // Delay: required; Hang: at most this long, default MaxHang
 	Code       string        // Refuse: default CodeRefused; Throttle: default CodeThrottled; Status: default none at all
 	Message    string        // Refuse, Throttle, Status
-	Data       bool          // Refuse, Status: the data of a purchase, its orderNumber included, stands beside the code; with Rule.Buy
-	HTML       bool          // Status: a page instead of JSON, with neither code nor message
+	Data       bool          // Refuse, Status: the answer has the data of a purchase too, with its orderNumber; only with Rule.Buy
+	HTML       bool          // Status: an HTML page instead of JSON, without code and message
 	RetryAfter time.Duration // Throttle: rounded up to seconds; 0 = no such header
 	Date       bool          // Throttle: RetryAfter as an HTTP date
-	To         string        // Redirect: the Location; default "/moved", where nothing is
+	To         string        // Redirect: the Location; default "/moved", which does not exist
 	Number     string        // Number: required
-	Repeat     int           // Number: so many times Number; 0 stands for 1
+	Repeat     int           // Number: how many times in a row; 0 means once
 	Depth      int           // Deep: default DefaultDepth
-	Rows       LookupMode    // Rows: in place of the vendor's mode
+	Rows       LookupMode    // Rows: instead of the vendor's mode
 }
 
-// DefaultDepth is over the 10,000 levels that Go's readers of JSON allow.
+// DefaultDepth is more than the 10,000 levels that encoding/json allows.
 const DefaultDepth = 20_000
 
-// maxHostileBytes bounds what Number and Deep put into an answer.
+// maxHostileBytes is the most bytes that Number or Deep adds to an answer.
 const maxHostileBytes = 16 << 20
 
-// MaxHang is how long a Hang without a time of its own lasts at most.
+// MaxHang is the longest time of a Hang without a Wait.
 const MaxHang = time.Minute
 
-// argsOf are the arguments that each kind takes. One called like the kind is the
-// value of the kind itself.
+// argsOf has the arguments that each kind takes. An argument with the name of the kind
+// is the value of the kind itself.
 var argsOf = map[Kind][]string{
 	Refuse:   {"code", "message", "data"},
 	Status:   {"status", "code", "message", "data", "html"},
@@ -79,36 +78,14 @@ var argsOf = map[Kind][]string{
 	Pass:     nil, Reset: nil, Shut: nil, Cut: nil, Oversized: nil, NotJSON: nil, NoData: nil, NoNumber: nil, Numeric: nil,
 }
 
-// args lists the arguments that are set, in the order of the text form.
-func (a Action) args() []word {
-	var set wordList
-	waitName := string(Delay)
-	if a.Kind == Hang {
-		waitName = string(Hang)
-	}
-	set.value("status", strconv.Itoa(a.Status), a.Status != 0)
-	set.value(waitName, a.Wait.String(), a.Wait != 0)
-	set.value("number", a.Number, a.Number != "")
-	set.value("repeat", strconv.Itoa(a.Repeat), a.Repeat != 0)
-	set.value("deep", strconv.Itoa(a.Depth), a.Depth != 0)
-	set.value("code", a.Code, a.Code != "")
-	set.value("message", a.Message, a.Message != "")
-	set.flag("data", a.Data)
-	set.flag("html", a.HTML)
-	set.value("retry-after", a.RetryAfter.String(), a.RetryAfter != 0)
-	set.flag("date", a.Date)
-	set.value("to", a.To, a.To != "")
-	return append(set, a.Rows.words()...)
-}
-
-// validate reports every fault of a; each names field and value.
+// validate returns every fault of a, with the field and its value.
 func (a Action) validate() []error {
 	takes, known := argsOf[a.Kind]
 	if !known {
 		return []error{fmt.Errorf("action %q: must be one of %s", a.Kind, strings.Join(kindNames(), ", "))}
 	}
 	var found faults
-	for _, arg := range a.args() {
+	for _, arg := range wordsOf(a.arguments()) {
 		found.add(!slices.Contains(takes, arg.name), "%s: %s has no such argument", arg, a.Kind)
 	}
 	found.add(a.Kind == Status && (a.Status < 300 || a.Status > 599 || a.Status == http.StatusNotModified),

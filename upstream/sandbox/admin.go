@@ -4,20 +4,19 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"slices"
 	"strconv"
 	"strings"
 )
 
-// maxRulesBytes bounds the body of an admin request.
+// maxRulesBytes is the largest body of an admin request.
 const maxRulesBytes = 1 << 20
 
-// adminPaths are the addresses that serveAdmin answers.
+// adminPaths are the paths of the admin pages.
 var adminPaths = []string{"/healthz", "/book", "/rules", "/down", "/lookup-mode", "/state", "/reset"}
 
-// serveAdmin answers what is not part of the vendor's API and never counts as a
-// call. Errors are answered as text, with HTTP 400 or 405; any other path is
-// refused as the vendor would, with CodePath.
+// addAdmin adds the admin pages to mux. They are not part of the vendor's API and
+// never count as calls. An error is answered as text: HTTP 400, or 405 for a method
+// that the page does not have.
 //
 //	GET /healthz         200
 //	GET /book            the Book as JSON; /book?totals the Totals alone
@@ -28,41 +27,40 @@ var adminPaths = []string{"/healthz", "/book", "/rules", "/down", "/lookup-mode"
 //	PUT, POST /lookup-mode   replace them; an empty body is the honest mode
 //	PUT, POST /state?outTradeNo=X&state=2   Vendor.SetState
 //	POST /reset          Vendor.Reset
-func (v *Vendor) serveAdmin(w http.ResponseWriter, r *http.Request) {
-	get := r.Method == http.MethodGet || r.Method == http.MethodHead
-	set := r.Method == http.MethodPut || r.Method == http.MethodPost
-	var err error
-	switch path := r.URL.Path; {
-	case path == "/healthz" && get:
-		_, _ = io.WriteString(w, "ok\n")
-	case path == "/book" && get && r.URL.Query().Has("totals"):
-		writeJSON(w, http.StatusOK, v.Totals())
-	case path == "/book" && get:
-		writeJSON(w, http.StatusOK, v.Book())
-	case path == "/rules" && get:
+func (v *Vendor) addAdmin(mux *http.ServeMux) {
+	for _, path := range adminPaths { // a pattern with a method goes before one without
+		mux.HandleFunc(path, func(w http.ResponseWriter, r *http.Request) {
+			http.Error(w, r.Method+" is not for "+path, http.StatusMethodNotAllowed)
+		})
+	}
+	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "ok\n") })
+	mux.HandleFunc("GET /book", v.writeBook)
+	mux.HandleFunc("GET /rules", func(w http.ResponseWriter, _ *http.Request) {
 		for _, rule := range v.Totals().Rules {
 			_, _ = fmt.Fprintln(w, rule.Rule)
 		}
-	case path == "/rules" && set:
-		err = v.readRules(w, r)
-	case path == "/down" && set:
-		err = v.readDown(w, r)
-	case path == "/lookup-mode" && get:
-		_, _ = fmt.Fprintln(w, v.LookupMode())
-	case path == "/lookup-mode" && set:
-		err = v.readLookupMode(w, r)
-	case path == "/state" && set:
-		err = v.readState(w, r)
-	case path == "/reset" && r.Method == http.MethodPost:
-		v.Reset()
-	case slices.Contains(adminPaths, path):
-		http.Error(w, r.Method+" is not for "+path, http.StatusMethodNotAllowed)
-	default:
-		v.refuse(w, refusef(CodePath, "no such interface: %s", path))
+	})
+	mux.HandleFunc("GET /lookup-mode", func(w http.ResponseWriter, _ *http.Request) { _, _ = fmt.Fprintln(w, v.LookupMode()) })
+	mux.HandleFunc("POST /reset", func(http.ResponseWriter, *http.Request) { v.Reset() })
+	for path, set := range map[string]func(http.ResponseWriter, *http.Request) error{
+		"/rules": v.readRules, "/down": v.readDown, "/lookup-mode": v.readLookupMode, "/state": v.readState,
+	} {
+		handle := func(w http.ResponseWriter, r *http.Request) {
+			if err := set(w, r); err != nil {
+				http.Error(w, err.Error(), http.StatusBadRequest)
+			}
+		}
+		mux.HandleFunc("PUT "+path, handle)
+		mux.HandleFunc("POST "+path, handle)
 	}
-	if err != nil {
-		http.Error(w, err.Error(), http.StatusBadRequest)
+}
+
+func (v *Vendor) writeBook(w http.ResponseWriter, r *http.Request) {
+	if r.URL.Query().Has("totals") {
+		writeJSON(w, http.StatusOK, v.Totals())
+		return
 	}
+	writeJSON(w, http.StatusOK, v.Book())
 }
 
 func (v *Vendor) readRules(w http.ResponseWriter, r *http.Request) error {

@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// State is what has become of a package. Source: upstream/VENDOR.md, "Package states".
+// State is the state of a package. Source: upstream/VENDOR.md, "Package states".
 type State int64
 
 // The states.
@@ -19,7 +19,7 @@ const (
 	Finished State = 2 // used up, refunded and so on
 )
 
-// stateOf reads a state, 0, 1 or 2.
+// stateOf parses a state: 0, 1 or 2.
 func stateOf(text string) (State, error) {
 	n, err := strconv.Atoi(text)
 	if state := State(n); err == nil && state >= Waiting && state <= Finished && text == strconv.Itoa(n) {
@@ -28,49 +28,49 @@ func stateOf(text string) (State, error) {
 	return 0, fmt.Errorf("state %q: must be 0 (waiting), 1 (in use) or 2 (finished)", text)
 }
 
-// Purchase is one line of the book.
+// Purchase is one entry of the book.
 type Purchase struct {
 	OutTradeNo  string    `json:"outTradeNo"`
 	ICCID       string    `json:"iccid"`
 	PackageCode string    `json:"packageCode"`
-	Renew       *int64    `json:"renew,omitempty"` // nil when the call had none
-	OrderNumber string    `json:"orderNumber"`     // 32 hex digits, never twice
-	OrderID     int64     `json:"orderId"`         // never twice
+	Renew       *int64    `json:"renew,omitempty"` // nil if the call had none
+	OrderNumber string    `json:"orderNumber"`     // 32 hex digits, unique
+	OrderID     int64     `json:"orderId"`         // unique
 	State       State     `json:"state"`
 	At          time.Time `json:"at"`
-	Call        int       `json:"call"` // which call bought it, counted from 1 over both endpoints
+	Call        int       `json:"call"` // the number of the call that bought it, from 1, over both endpoints
 }
 
-// Totals are the vendor's counters since it was made or reset.
+// Totals are the counters since the vendor was made or reset.
 type Totals struct {
 	Bought            int              `json:"bought"`            // purchases
-	Calls             map[Endpoint]int `json:"calls"`             // arrivals per endpoint, whatever became of them
+	Calls             map[Endpoint]int `json:"calls"`             // calls that arrived, per endpoint
 	PeakPerSecond     int              `json:"peakPerSecond"`     // the largest number of arrivals in any sliding second
-	Throttled         int              `json:"throttled"`         // over Config.Rate
+	Throttled         int              `json:"throttled"`         // calls over Config.Rate
 	Refused           map[string]int   `json:"refused"`           // failed checks and refused repeats, by code
-	RefusedSignatures int              `json:"refusedSignatures"` // those with CodeSign
+	RefusedSignatures int              `json:"refusedSignatures"` // those of Refused with CodeSign
 	Faults            map[string]int   `json:"faults"`            // faults made, by kind of action, and "down"
-	Rules             []RuleHits       `json:"rules"`             // in the order of the rules, since they were set
-	Waiting           int              `json:"waiting"`           // calls that hang or are delayed now
+	Rules             []RuleHits       `json:"rules"`             // in the order of the rules; since the rules were set
+	Waiting           int              `json:"waiting"`           // calls that are now hanging or delayed
 	Down              bool             `json:"down"`              // see Vendor.SetDown
 }
 
-// RuleHits is how often a rule decided a call.
+// RuleHits is a rule, and how many calls it decided.
 type RuleHits struct {
-	Rule string `json:"rule"` // its text form
+	Rule string `json:"rule"` // in its text form
 	Hits int    `json:"hits"`
 }
 
-// Book is a copy of everything the vendor knows, taken at one moment.
+// Book is a copy of everything that the vendor knows at one moment.
 type Book struct {
 	Totals
-	Purchases     []Purchase     `json:"purchases"`     // in the order they were made
-	PerOutTradeNo map[string]int `json:"perOutTradeNo"` // purchases of each
-	Doubles       []string       `json:"doubles"`       // every outTradeNo bought more than once, sorted
+	Purchases     []Purchase     `json:"purchases"`     // oldest first
+	PerOutTradeNo map[string]int `json:"perOutTradeNo"` // the number of purchases of each
+	Doubles       []string       `json:"doubles"`       // every outTradeNo that was bought more than once, sorted
 }
 
-// Book returns a copy of the whole book. Its cost grows with the purchases; see
-// Totals for a look at the counters.
+// Book returns a copy of the whole book. Its cost grows with the number of purchases;
+// Totals is cheaper.
 func (v *Vendor) Book() Book {
 	v.mu.Lock()
 	defer v.mu.Unlock()
@@ -90,7 +90,7 @@ func (v *Vendor) Book() Book {
 	return b
 }
 
-// Totals returns the counters alone.
+// Totals returns only the counters.
 func (v *Vendor) Totals() Totals {
 	v.mu.Lock()
 	defer v.mu.Unlock()
@@ -108,8 +108,8 @@ func (v *Vendor) Purchases(outTradeNo string) []Purchase {
 	return found
 }
 
-// SetState puts every purchase under outTradeNo into state, as the vendor does
-// when a package takes effect, is used up or refunded. It returns their number.
+// SetState sets the state of every purchase under outTradeNo, as the vendor does when
+// a package takes effect, is used up or is refunded. It returns their number.
 func (v *Vendor) SetState(outTradeNo string, state State) int {
 	v.mu.Lock()
 	defer v.mu.Unlock()
@@ -120,8 +120,8 @@ func (v *Vendor) SetState(outTradeNo string, state State) int {
 	return len(at)
 }
 
-// Reset forgets every purchase and every count, and starts the rules anew; the
-// lookup's mode stays. Calls in progress are entered in the new book.
+// Reset deletes all purchases and counters, and starts the rules again; the lookup's
+// mode stays. Calls in progress are entered in the new book.
 func (v *Vendor) Reset() {
 	v.mu.Lock()
 	defer v.mu.Unlock()
@@ -140,7 +140,7 @@ func (v *Vendor) totals() Totals {
 	}
 }
 
-// book is the vendor's memory; Vendor.mu guards it.
+// book is what the vendor remembers. Vendor.mu guards it.
 type book struct {
 	purchases     []Purchase
 	byOutTradeNo  map[string][]int // indexes into purchases
@@ -159,8 +159,8 @@ func newBook() book {
 	}
 }
 
-// arrive enters a call that makes inLastSecond of them in the second that ends
-// with it, and returns its number.
+// arrive enters a call, and returns its number. inLastSecond is how many calls arrived
+// in the second that ends with it.
 func (b *book) arrive(endpoint Endpoint, inLastSecond int) int {
 	b.calls[endpoint]++
 	b.call++
@@ -168,12 +168,12 @@ func (b *book) arrive(endpoint Endpoint, inLastSecond int) int {
 	return b.call
 }
 
-// firstOrderID is the number in the reference's example.
+// firstOrderID is the orderId of the reference's example.
 const firstOrderID = 101106255
 
-// buy enters a purchase. Its numbers are made like those of the reference's
-// example: Unix milliseconds, then hex digits; here the first eight of these are
-// the running number, so that none comes twice.
+// buy enters a purchase. Its orderNumber looks like the one in the reference's
+// example: Unix milliseconds, then hex digits. The first eight of these digits count
+// the purchases, so that every orderNumber is unique.
 func (b *book) buy(req request, state State, call int, now time.Time) Purchase {
 	n := len(b.purchases)
 	p := Purchase{
@@ -187,7 +187,7 @@ func (b *book) buy(req request, state State, call int, now time.Time) Purchase {
 	return p
 }
 
-// asked returns the purchases that a lookup names, in the order of its numbers.
+// asked returns the purchases that a lookup asks for, in the order of its numbers.
 func (b *book) asked(req request) (found []Purchase) {
 	for _, no := range req.outTradeNos {
 		for _, at := range b.byOutTradeNo[no] {

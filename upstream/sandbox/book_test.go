@@ -15,7 +15,7 @@ import (
 )
 
 func TestPurchaseIsAnsweredAndEntered(t *testing.T) {
-	r := newRig(t, Config{})
+	r := newTestEnv(t, Config{})
 	r.wantCode(r.send(aLookup("other")), CodeSuccess)
 	a := r.send(anOrder("T-1").with(call{"renew": 2}))
 	r.wantCode(a, CodeSuccess)
@@ -46,7 +46,7 @@ func TestPurchaseIsAnsweredAndEntered(t *testing.T) {
 }
 
 func TestRepeatIsBoughtAgain(t *testing.T) {
-	r := newRig(t, Config{})
+	r := newTestEnv(t, Config{})
 	for _, no := range []string{"T-1", "T-2", "T-1"} {
 		r.wantCode(r.send(anOrder(no)), CodeSuccess)
 	}
@@ -60,7 +60,7 @@ func TestRepeatIsBoughtAgain(t *testing.T) {
 }
 
 func TestRepeatIsRefused(t *testing.T) {
-	r := newRig(t, Config{RefuseRepeats: "2005"})
+	r := newTestEnv(t, Config{RefuseRepeats: "2005"})
 	r.wantCode(r.send(anOrder("T-1")), CodeSuccess)
 	r.wantCode(r.send(anOrder("T-1")), "2005")
 	r.rules("buy: nodata")
@@ -75,8 +75,8 @@ func TestRepeatIsRefused(t *testing.T) {
 	}
 }
 
-// rows reads the rows of a lookup in either shape, each as its JSON text.
-func (r *rig) rows(a answered) (rows []string, total int) {
+// rows returns the rows of a lookup in either shape, each as its JSON text.
+func (r *testEnv) rows(a answered) (rows []string, total int) {
 	r.t.Helper()
 	r.wantCode(a, CodeSuccess)
 	var raw []json.RawMessage
@@ -108,7 +108,7 @@ func rowText(p Purchase) string {
 func TestLookup(t *testing.T) {
 	for _, shape := range []string{ShapeArray, ShapeObject} {
 		t.Run(shape, func(t *testing.T) {
-			r := newRig(t, Config{LookupShape: shape})
+			r := newTestEnv(t, Config{LookupShape: shape})
 			none := map[string]string{
 				ShapeArray:  `{"code":"200","message":"success","data":[]}`,
 				ShapeObject: `{"code":"200","message":"success","data":{"total":0,"list":[]}}`,
@@ -154,7 +154,7 @@ func TestLookup(t *testing.T) {
 }
 
 func TestLookupLag(t *testing.T) {
-	r := newRig(t, Config{LookupLag: time.Minute})
+	r := newTestEnv(t, Config{LookupLag: time.Minute})
 	c := r.freeze()
 	r.send(anOrder("T-1"))
 	for _, step := range []struct {
@@ -169,7 +169,7 @@ func TestLookupLag(t *testing.T) {
 }
 
 func TestRateIsASlidingSecond(t *testing.T) {
-	r := newRig(t, Config{Rate: 2, RetryAfter: 1500 * time.Millisecond, ThrottleCode: "4029"})
+	r := newTestEnv(t, Config{Rate: 2, RetryAfter: 1500 * time.Millisecond, ThrottleCode: "4029"})
 	c := r.freeze()
 	throttled := func(a answered) bool { return a.status == http.StatusTooManyRequests }
 	for i, step := range []struct {
@@ -203,7 +203,7 @@ func TestRateIsASlidingSecond(t *testing.T) {
 	}
 }
 
-func TestWindowHoldsOneSecondOnly(t *testing.T) {
+func TestWindowForgetsAfterASecond(t *testing.T) {
 	var w window
 	start := time.Now()
 	for i := range 100_000 {
@@ -217,7 +217,7 @@ func TestWindowHoldsOneSecondOnly(t *testing.T) {
 }
 
 func TestManyAtOnce(t *testing.T) {
-	r := newRig(t, Config{Latency: time.Microsecond, Jitter: time.Millisecond, Seed: 1, Rules: []Rule{
+	r := newTestEnv(t, Config{Latency: time.Microsecond, Jitter: time.Millisecond, Seed: 1, Rules: []Rule{
 		{Probability: 0.2, Buy: true, Action: Action{Kind: Status, Status: 503}},
 	}})
 	var wg sync.WaitGroup
@@ -247,8 +247,8 @@ func TestManyAtOnce(t *testing.T) {
 	}
 }
 
-// About 75 us on a shared core, the recorder included: more calls a second than a
-// load test makes.
+// A call takes about 75 µs on a shared core, with the recorder: the sandbox is faster
+// than a load test.
 func BenchmarkOrder(b *testing.B) {
 	v := New(Config{AppKey: testKey, Secret: testSecret})
 	body := anOrder("T-1").signed(time.Now())

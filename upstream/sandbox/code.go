@@ -3,8 +3,8 @@ package sandbox
 // CodeSuccess is the code of a success. Source: upstream/VENDOR.md, "Answers".
 const CodeSuccess = "200"
 
-// Codes that the vendor documents. A refused check uses those of the card and of
-// the package, the rest come from settings and rules. Source: upstream/VENDOR.md, "Codes".
+// Codes that the vendor documents. The checks use those of the card and of the
+// package; the others come from settings and rules. Source: upstream/VENDOR.md, "Codes".
 const (
 	CodePermission       = "403"    // account: no permission
 	CodeFailed           = "500"    // operation failed, try again later; it does not say that nothing was bought
@@ -21,9 +21,9 @@ const (
 	CodeDuplicate        = "503016" // duplicate order number, query the order; documented for esim/purchase
 )
 
-// Codes of the sandbox's own checks, answered with HTTP 200. The vendor does not
-// document what it answers there: these are invented, stand in no documented
-// list, and so are unlisted codes to a client, which must not depend on them.
+// Codes of the sandbox's own checks, answered with HTTP 200. They are invented, because
+// the vendor does not document its own. A client must not depend on them: for it they
+// are in no list.
 const (
 	CodeSign        = "1001" // sign is wrong, or is not 40 upper-case hex digits
 	CodeAppKey      = "1002" // no such appkey
@@ -32,12 +32,12 @@ const (
 	CodeBody        = "1005" // the body is not one JSON object in UTF-8, or is over 64 KiB
 	CodeMethod      = "1006" // not POST
 	CodePath        = "1007" // neither an API path nor an admin path
-	CodeQuery       = "1008" // something stands in the query string
+	CodeQuery       = "1008" // the query string is not empty
 	CodeContentType = "1009" // not application/json in UTF-8
-	CodeRefused     = "3000" // what a refuse rule without a code answers
+	CodeRefused     = "3000" // the answer of a refuse rule without a code
 )
 
-// messages are what a rule with a documented code says without a message of its own.
+// messages has the message of each documented code, for rules without a message.
 var messages = map[string]string{
 	CodePermission:       "no permission",
 	CodeFailed:           "operation failed, try again later",
@@ -54,8 +54,8 @@ var messages = map[string]string{
 	CodeDuplicate:        "duplicate order number",
 }
 
-// reply is the envelope of every answer of the API. Code is a string, or a number
-// where a rule asks for that; Data is left out when nil.
+// reply is the JSON object of every answer of the API. Code is a string, or a number
+// if a rule says so. Data is omitted if it is nil.
 type reply struct {
 	Code    any    `json:"code"`
 	Message string `json:"message"`

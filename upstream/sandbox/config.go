@@ -12,14 +12,14 @@ const (
 	ShapeObject = "object" // {"total": n, "list": [row, ...]}
 )
 
-// What a lookup without a state asks for, for Config.LookupWithoutState.
+// What a lookup without a state means, for Config.LookupWithoutState.
 const (
 	StateAll   = "all"   // every state
-	StateZero  = "0"     // the packages that wait
-	StateError = "error" // nothing: it is refused with CodeField
+	StateZero  = "0"     // the waiting packages
+	StateError = "error" // it is refused with CodeField
 )
 
-// How a call over the rate is answered, for Config.ThrottleAs.
+// How a call over the rate is answered: Config.ThrottleAs.
 const (
 	ThrottleAsHTTP = "http" // HTTP 429
 	ThrottleAsCode = "code" // HTTP 200, as upstream/VENDOR.md, "Answers", infers for every failure
@@ -28,31 +28,31 @@ const (
 // Config says how the vendor behaves. The zero value of every field but AppKey
 // and Secret is a well-behaved vendor.
 type Config struct {
-	AppKey string // required; the one account there is
-	Secret string // required; signs that account's calls
+	AppKey string // required; the only account
+	Secret string // required; the account's signing key
 
-	MaxAge time.Duration // how far timestamp may be from now, both ways; default 5m
+	MaxAge time.Duration // how far timestamp may be from now, before or after; default 5m
 
-	Rate         int           // calls per sliding second over both endpoints; 0 = no limit. A call that is over it does not use it up
+	Rate         int           // calls per sliding second over both endpoints; 0 = no limit. Calls over it do not count
 	ThrottleAs   string        // ThrottleAsHTTP (default) or ThrottleAsCode
-	ThrottleCode string        // code in the body of the answer when over the rate; default CodeThrottled
-	RetryAfter   time.Duration // Retry-After of HTTP 429 when over the rate, rounded up to seconds; 0 = no such header
+	ThrottleCode string        // the code of that answer; default CodeThrottled
+	RetryAfter   time.Duration // Retry-After of its HTTP 429, rounded up to seconds; 0 = no such header
 
 	Latency time.Duration // from the arrival of a call to its execution
-	Jitter  time.Duration // up to this much more, evenly spread
+	Jitter  time.Duration // at most this much is added to Latency, evenly distributed
 
-	RefuseRepeats string // the code a repeated outTradeNo is refused with; empty: it is bought again, so that buying twice shows
+	RefuseRepeats string // the code that refuses a repeated outTradeNo; empty: it is bought again, so that the book shows it
 
-	LookupLag          time.Duration // a purchase shows in the lookup only when it is this old
+	LookupLag          time.Duration // the lookup shows a purchase only when it is this old
 	LookupShape        string        // ShapeArray (default) or ShapeObject
-	LookupWithoutState string        // what a lookup without a state asks for: StateAll (default), StateZero or StateError
-	LookupMode         LookupMode    // how the lookup's rows differ from honest ones, until Vendor.SetLookupMode
+	LookupWithoutState string        // what a lookup without a state means: StateAll (default), StateZero or StateError
+	LookupMode         LookupMode    // how the rows of a lookup differ from honest ones; see Vendor.SetLookupMode
 
 	Rules []Rule // faults; the first rule that applies to a call decides it
-	Seed  uint64 // decides which calls a rule with a probability picks
+	Seed  uint64 // decides to which calls a rule with a probability applies
 }
 
-// Validate reports every fault of c in one error, or nil.
+// Validate returns one error with every fault of c, or nil.
 func (c Config) Validate() error {
 	var found faults
 	found.add(c.AppKey == "", "AppKey is required")

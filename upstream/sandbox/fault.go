@@ -12,11 +12,11 @@ import (
 	"time"
 )
 
-// oversizedBytes is the padding of an Oversized answer; the client's limit is 1 MiB.
+// oversizedBytes is the padding of an Oversized answer. The client's limit is 1 MiB.
 const oversizedBytes = 2 << 20
 
-// fail makes the fault that rule asks for. answer carries the call out, as if
-// there were no fault, and is called once at most: before the fault for Rule.Buy.
+// fail makes the fault of a rule. Answer executes the call as if there were no fault;
+// fail calls it once at most, and before the fault if the rule says buy.
 func (v *Vendor) fail(w http.ResponseWriter, r *http.Request, rule Rule, answer func() reply) {
 	answer = sync.OnceValue(answer)
 	if rule.Buy {
@@ -28,7 +28,7 @@ func (v *Vendor) fail(w http.ResponseWriter, r *http.Request, rule Rule, answer 
 		v.refuseBy(w, r, a, answer)
 	case Hang:
 		v.wait(cmp.Or(a.Wait, MaxHang), r.Context().Done())
-		panic(http.ErrAbortHandler) // net/http closes the connection, and logs nothing
+		panic(http.ErrAbortHandler) // net/http closes the connection, and does not log
 	case Delay:
 		if !v.wait(a.Wait, nil) {
 			panic(http.ErrAbortHandler)
@@ -39,7 +39,7 @@ func (v *Vendor) fail(w http.ResponseWriter, r *http.Request, rule Rule, answer 
 	case Shut:
 		hangUp(w, false)
 	case Cut, Oversized, Deep:
-		// A body that the fault spoils may tell what is true, and only that.
+		// The client may be able to read the spoiled body, so it must be true.
 		spoiled := reply{Code: CodeFailed, Message: messages[CodeFailed]}
 		if rule.Buy || r.URL.Path == LookupPath {
 			spoiled = answer()
@@ -50,8 +50,8 @@ func (v *Vendor) fail(w http.ResponseWriter, r *http.Request, rule Rule, answer 
 	}
 }
 
-// refuseBy answers by a code or an HTTP status that is no success. answer is
-// called for its data alone, where a asks for that.
+// refuseBy answers with a code or an HTTP status that is no success. It calls answer
+// only if the action has data.
 func (v *Vendor) refuseBy(w http.ResponseWriter, r *http.Request, a Action, answer func() reply) {
 	var data any
 	if a.Data {
@@ -76,8 +76,8 @@ func (v *Vendor) refuseBy(w http.ResponseWriter, r *http.Request, a Action, answ
 	}
 }
 
-// changed is the usual answer with the change that a makes to it; Pass and Rows
-// make none here.
+// changed returns the usual answer with the change of an action. Pass and Rows change
+// nothing here.
 func changed(a Action, usual reply) reply {
 	switch a.Kind {
 	case NoData:
@@ -101,7 +101,7 @@ func (v *Vendor) throttle(w http.ResponseWriter) {
 	writeThrottled(w, v.cfg.ThrottleCode, messages[CodeThrottled], retryAfterSeconds(v.cfg.RetryAfter))
 }
 
-// withData changes the data of a success, and leaves a refusal (of a repeat) as it is.
+// withData changes the data of a success. A refusal (of a repeat) stays as it is.
 func withData(a reply, change func(any) any) reply {
 	if a.Code == CodeSuccess {
 		a.Data = change(a.Data)
@@ -109,7 +109,7 @@ func withData(a reply, change func(any) any) reply {
 	return a
 }
 
-// numeric makes the code a number where it can be one.
+// numeric makes the code a number if it can be one.
 func numeric(a reply) reply {
 	if n, err := strconv.Atoi(fmt.Sprint(a.Code)); err == nil {
 		a.Code = n
@@ -117,7 +117,7 @@ func numeric(a reply) reply {
 	return a
 }
 
-// writeJSON answers with a value that can always be encoded.
+// writeJSON answers with a value. It panics if the value cannot be encoded.
 func writeJSON(w http.ResponseWriter, status int, value any) {
 	body, err := json.Marshal(value)
 	if err != nil {
@@ -126,7 +126,7 @@ func writeJSON(w http.ResponseWriter, status int, value any) {
 	w.Header().Set("Content-Type", "application/json;charset=utf-8")
 	w.Header().Set("Content-Length", strconv.Itoa(len(body)))
 	w.WriteHeader(status)
-	_, _ = w.Write(body) // a caller that has gone needs no answer
+	_, _ = w.Write(body) // the caller may have closed the connection
 }
 
 func writeHTML(w http.ResponseWriter, status int) {
@@ -135,8 +135,8 @@ func writeHTML(w http.ResponseWriter, status int) {
 	_, _ = fmt.Fprintf(w, "<html><head><title>%[1]d %[2]s</title></head><body><h1>%[1]d %[2]s</h1></body></html>\n", status, http.StatusText(status))
 }
 
-// writeStatus answers with the HTTP status of a Status action. Without a code of
-// its own the body has none, as from a proxy.
+// writeStatus answers with the HTTP status of a Status action. If the action has no
+// code, the body has none, like that of a proxy.
 func writeStatus(w http.ResponseWriter, a Action, data any) {
 	if a.HTML {
 		writeHTML(w, a.Status)
@@ -149,7 +149,7 @@ func writeStatus(w http.ResponseWriter, a Action, data any) {
 	}{a.Code, cmp.Or(a.Message, http.StatusText(a.Status)), data})
 }
 
-// writeThrottled answers HTTP 429; retryAfter is the header's value, empty for none.
+// writeThrottled answers HTTP 429. An empty retryAfter means no such header.
 func writeThrottled(w http.ResponseWriter, code, message, retryAfter string) {
 	if retryAfter != "" {
 		w.Header().Set("Retry-After", retryAfter)
@@ -157,7 +157,8 @@ func writeThrottled(w http.ResponseWriter, code, message, retryAfter string) {
 	writeJSON(w, http.StatusTooManyRequests, reply{Code: code, Message: message})
 }
 
-// retryAfterSeconds spells d as a whole number of seconds, rounded up; empty for 0.
+// retryAfterSeconds returns d as a whole number of seconds, rounded up; "" for 0.
+//
 // Source: RFC 9110, section 10.2.3.
 func retryAfterSeconds(d time.Duration) string {
 	if d == 0 {
@@ -166,12 +167,12 @@ func retryAfterSeconds(d time.Duration) string {
 	return strconv.FormatInt(int64((d+time.Second-1)/time.Second), 10)
 }
 
-// retryAfterDate spells the moment that is d from now as an HTTP date, rounded up.
+// retryAfterDate returns the time that is d from now as an HTTP date, rounded up.
 func (v *Vendor) retryAfterDate(d time.Duration) string {
 	return v.now().Add(d + time.Second - 1).UTC().Format(http.TimeFormat)
 }
 
-// writeSpoiled answers with a body that cannot be read, or that should not be.
+// writeSpoiled answers with a body that a client cannot read, or should not.
 func writeSpoiled(w http.ResponseWriter, a Action, answer reply) {
 	switch a.Kind {
 	case Cut:
@@ -186,8 +187,8 @@ func writeSpoiled(w http.ResponseWriter, a Action, answer reply) {
 	}
 }
 
-// writeDeep puts arrays in arrays in front of the answer. It is written by hand:
-// encoding/json refuses what is too deep.
+// writeDeep answers with nested arrays before the usual fields. It does not encode
+// them with encoding/json, which refuses to nest so deep.
 func writeDeep(w http.ResponseWriter, answer reply, depth int) {
 	body, err := json.Marshal(answer)
 	if err != nil {
@@ -197,7 +198,7 @@ func writeDeep(w http.ResponseWriter, answer reply, depth int) {
 	_, _ = fmt.Fprintf(w, `{"padding":%s%s,%s`, strings.Repeat("[", depth), strings.Repeat("]", depth), body[1:])
 }
 
-// writeCut announces the whole body and sends half of it.
+// writeCut announces the whole body, and sends half of it.
 func writeCut(w http.ResponseWriter, a reply) {
 	body, err := json.Marshal(a)
 	if err != nil {
@@ -210,9 +211,9 @@ func writeCut(w http.ResponseWriter, a reply) {
 	panic(http.ErrAbortHandler)
 }
 
-// hangUp closes the connection without an answer; with reset the other side sees
-// a TCP RST instead of an orderly end. Where the connection cannot be had (HTTP/2,
-// a recorder), the handler is aborted, the nearest thing.
+// hangUp closes the connection without an answer. With reset the other side sees a TCP
+// RST instead of a FIN. If the connection cannot be hijacked (HTTP/2, a recorder),
+// hangUp aborts the handler, which is the nearest to it.
 func hangUp(w http.ResponseWriter, reset bool) {
 	conn, _, err := http.NewResponseController(w).Hijack()
 	if err != nil {

@@ -12,8 +12,8 @@ import (
 	"time"
 )
 
-// Every action that answers at once, on an order before and after the purchase,
-// and on a lookup of one purchase.
+// Every action that answers at once: for an order without and with buy, and for a
+// lookup of one purchase.
 func TestActions(t *testing.T) {
 	now := time.Now()
 	isErr := func(want error) func(answered) bool {
@@ -107,7 +107,7 @@ func TestActions(t *testing.T) {
 			{"any", "endpoint=any", aLookup("old"), test.lookup, false},
 		} {
 			t.Run(action+" "+variant.name, func(t *testing.T) {
-				r := newRig(t, Config{})
+				r := newTestEnv(t, Config{})
 				r.vendor.now = func() time.Time { return now.Truncate(time.Second) }
 				r.wantCode(r.send(anOrder("old")), CodeSuccess)
 				text := variant.head + ": " + action
@@ -138,9 +138,9 @@ func actionWord(action string) string {
 	return action[:len(action)-len(strings.TrimLeft(action, "abcdefghijklmnopqrstuvwxyz"))]
 }
 
-// A spoiled body tells nothing that is not true.
+// A spoiled body does not say "bought" if nothing was bought.
 func TestOversizedDoesNotClaimAPurchase(t *testing.T) {
-	r := newRig(t, Config{})
+	r := newTestEnv(t, Config{})
 	r.rules("outTradeNo=A: oversized", "buy: oversized")
 	r.wantCode(r.send(anOrder("A")), CodeFailed)
 	r.wantCode(r.send(anOrder("B")), CodeSuccess)
@@ -151,7 +151,7 @@ func TestOversizedDoesNotClaimAPurchase(t *testing.T) {
 func TestHangEndsWhenTheCallerGivesUp(t *testing.T) {
 	for head, want := range map[string]int{"always": 0, "buy": 1} {
 		t.Run(head, func(t *testing.T) {
-			r := newRig(t, Config{})
+			r := newTestEnv(t, Config{})
 			r.rules(head + ": hang")
 			ctx, giveUp := context.WithCancel(t.Context())
 			done := make(chan answered)
@@ -170,9 +170,9 @@ func TestHangEndsWhenTheCallerGivesUp(t *testing.T) {
 	}
 }
 
-// The vendor executes what it has read, whether or not anybody waits for it.
+// The vendor executes what it has read, even if the caller has given up.
 func TestDelayBuysAfterTheCallerHasGone(t *testing.T) {
-	r := newRig(t, Config{})
+	r := newTestEnv(t, Config{})
 	const delay = 200 * time.Millisecond
 	r.rules("always: delay=" + delay.String())
 	start := time.Now()
@@ -193,7 +193,7 @@ func TestDelayBuysAfterTheCallerHasGone(t *testing.T) {
 }
 
 func TestDelayAfterThePurchase(t *testing.T) {
-	r := newRig(t, Config{})
+	r := newTestEnv(t, Config{})
 	r.rules("buy: delay=1h")
 	done := make(chan answered)
 	go func() { done <- r.send(anOrder("T-1")) }()
@@ -205,7 +205,7 @@ func TestDelayAfterThePurchase(t *testing.T) {
 }
 
 func TestLatency(t *testing.T) {
-	r := newRig(t, Config{Latency: 50 * time.Millisecond, Jitter: 10 * time.Millisecond})
+	r := newTestEnv(t, Config{Latency: 50 * time.Millisecond, Jitter: 10 * time.Millisecond})
 	start := time.Now()
 	r.wantCode(r.send(anOrder("T-1")), CodeSuccess)
 	if took := time.Since(start); took < 50*time.Millisecond {
@@ -219,7 +219,7 @@ func TestLatency(t *testing.T) {
 }
 
 func TestDown(t *testing.T) {
-	r := newRig(t, Config{})
+	r := newTestEnv(t, Config{})
 	r.vendor.SetDown(true)
 	for _, c := range []call{anOrder("T-1"), aLookup("T-1"), anOrder("T-1").with(call{"sign": "x"})} {
 		if a := r.send(c); a.status != http.StatusServiceUnavailable || json.Valid(a.body) {

@@ -13,18 +13,18 @@ import (
 const (
 	maxOutTradeNoChars = 32
 	maxLookupNumbers   = 50
-	maxLookupPageSize  = 50 // assumed: as many as can be asked for
+	maxLookupPageSize  = 50 // assumed: as many as there can be numbers
 	maxLookupPage      = 1 << 20
 )
 
-// system are the parameters that every call has.
+// system has the parameters of every call.
 type system struct {
 	appKey, sign     string
 	timestamp, nonce int64
 }
 
-// checkFields takes every field out of f, and refuses the first one that is
-// missing, wrong or, last of all, unknown.
+// checkFields returns the fields of a call, or the refusal of the first one that is
+// missing or wrong, and last of one that is unknown.
 func checkFields(endpoint Endpoint, f fields) (system, request, *refusal) {
 	t := taker{left: maps.Clone(f)}
 	s := system{
@@ -52,8 +52,8 @@ func checkFields(endpoint Endpoint, f fields) (system, request, *refusal) {
 	return s, req, t.first
 }
 
-// taker takes fields one by one and remembers the first refusal, so that a list of
-// fields reads as a list.
+// taker takes one field after another out of left, and keeps the first refusal. So
+// the code that reads the fields is a list without error handling.
 type taker struct {
 	left  fields
 	first *refusal
@@ -65,7 +65,7 @@ func (t *taker) refuse(format string, args ...any) {
 	}
 }
 
-// text takes a string that must be there and not be empty.
+// text takes a string that must not be missing or empty.
 func (t *taker) text(name string) string {
 	value, ok := t.left[name]
 	delete(t.left, name)
@@ -81,8 +81,8 @@ func (t *taker) text(name string) string {
 	return s
 }
 
-// documented takes a string for whose faults the vendor has codes: empty where it
-// is missing or empty, wrong where it is no string or not well-formed.
+// documented takes a string whose faults have codes of the vendor: empty if it is
+// missing or empty, and wrong if it is no string or has a wrong format.
 func (t *taker) documented(name, empty, wrong string, wellFormed func(string) bool) string {
 	value := t.left[name]
 	delete(t.left, name)
@@ -97,7 +97,7 @@ func (t *taker) documented(name, empty, wrong string, wellFormed func(string) bo
 	return s
 }
 
-// integer takes an integer that must be there and within low..high.
+// integer takes an integer within low..high that must not be missing.
 func (t *taker) integer(name string, low, high int64) int64 {
 	n := t.optionalInteger(name, low, high)
 	if n == nil {
@@ -107,7 +107,7 @@ func (t *taker) integer(name string, low, high int64) int64 {
 	return *n
 }
 
-// optionalInteger takes an integer within low..high; nil when it is not there.
+// optionalInteger takes an integer within low..high; nil: it is missing.
 func (t *taker) optionalInteger(name string, low, high int64) *int64 {
 	value, ok := t.left[name]
 	if !ok {
@@ -124,7 +124,7 @@ func (t *taker) optionalInteger(name string, low, high int64) *int64 {
 	return &n
 }
 
-// unknown refuses what nothing has taken.
+// unknown refuses the fields that were not taken.
 func (t *taker) unknown() {
 	if len(t.left) > 0 {
 		t.refuse("unknown fields: %s", strings.Join(slices.Sorted(maps.Keys(t.left)), ", "))
@@ -153,7 +153,7 @@ func (t *taker) lookup(req *request) {
 	}
 }
 
-// numbers takes a list of 1..50 comma-joined numbers and returns each once.
+// numbers takes a comma-separated list of 1 to 50 numbers, and returns each once.
 func (t *taker) numbers(name string) []string {
 	listed := strings.Split(t.text(name), ",")
 	if len(listed) > maxLookupNumbers {
@@ -172,15 +172,15 @@ func (t *taker) numbers(name string) []string {
 	return once
 }
 
-// isICCID says whether s has the form of a card's number: 15 to 22 letters or
+// isICCID reports whether s has the format of a card's number: 15 to 22 letters or
 // digits. Source: contract, section 2.
 func isICCID(s string) bool {
 	letter := func(r rune) bool { return r >= '0' && r <= '9' || r >= 'A' && r <= 'Z' || r >= 'a' && r <= 'z' }
 	return len(s) >= 15 && len(s) <= 22 && !strings.ContainsFunc(s, func(r rune) bool { return !letter(r) })
 }
 
-// isPackageCode says whether s has the form of a package's code: up to 128
-// printable characters, no space. Source: contract, section 2.
+// isPackageCode reports whether s has the format of a package's code: up to 128
+// printable characters, without spaces. Source: contract, section 2.
 func isPackageCode(s string) bool {
 	return utf8.RuneCountInString(s) <= 128 && !strings.ContainsFunc(s, func(r rune) bool { return r == ' ' || !unicode.IsPrint(r) })
 }

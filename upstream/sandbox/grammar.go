@@ -3,12 +3,11 @@ package sandbox
 import (
 	"errors"
 	"fmt"
-	"strconv"
 	"strings"
 )
 
-// ParseRule reads the text form of a rule, which Help explains. A value with a
-// space, a quote or a final colon in it stands in double quotes, as in Go. The
+// ParseRule parses the text form of a rule, which Help explains. A value that contains
+// a space or a quote, or ends with a colon, must be a Go string in double quotes. The
 // error names the rule, the word and its value.
 func ParseRule(text string) (Rule, error) {
 	r, err := parseRule(text)
@@ -18,8 +17,8 @@ func ParseRule(text string) (Rule, error) {
 	return r, nil
 }
 
-// ParseRules reads one rule per line; empty lines and lines that start with "#"
-// are left out. The error reports every faulty line by its number.
+// ParseRules parses one rule per line. It skips empty lines and lines that begin with
+// "#". The error has every faulty line, with its number.
 func ParseRules(text string) ([]Rule, error) {
 	var rules []Rule
 	var errs []error
@@ -43,21 +42,65 @@ func ParseRules(text string) ([]Rule, error) {
 	return rules, nil
 }
 
-// String returns the text form, which ParseRule reads back as the same rule.
+// conditions returns the settings before the colon, in the order of the text form.
+func (r *Rule) conditions() []setting {
+	return []setting{
+		bindEndpoint("endpoint", &r.Endpoint),
+		bindText("packageCode", &r.PackageCode),
+		bindText("outTradeNo", &r.OutTradeNo),
+		bindState("state", &r.State),
+		bindProbability("p", &r.Probability),
+		bindCount("first", &r.First),
+		bindDuration("after", &r.After),
+		bindDuration("for", &r.For),
+		bindBuy("buy", &r.Buy, &r.BuyState),
+		bindFlag("always", new(bool)), // sets nothing: the rule has no condition
+	}
+}
+
+// arguments returns the settings after the colon, in the order of the text form. One
+// with the name of the kind is the value of the kind itself.
+func (a *Action) arguments() []setting {
+	wait := Delay
+	if a.Kind == Hang {
+		wait = Hang
+	}
+	return append([]setting{
+		bindCount("status", &a.Status),
+		bindDuration(string(wait), &a.Wait),
+		bindText("number", &a.Number),
+		bindCount("repeat", &a.Repeat),
+		bindCount("deep", &a.Depth),
+		bindText("code", &a.Code),
+		bindText("message", &a.Message),
+		bindFlag("data", &a.Data),
+		bindFlag("html", &a.HTML),
+		bindDuration("retry-after", &a.RetryAfter),
+		bindFlag("date", &a.Date),
+		bindText("to", &a.To),
+	}, a.Rows.settings()...)
+}
+
+// String returns the text form, which ParseRule parses into the same rule.
 func (r Rule) String() string {
-	var head wordList
-	head.value("endpoint", endpointWords[r.Endpoint], r.Endpoint != "")
-	head.value("packageCode", r.PackageCode, r.PackageCode != "")
-	head.value("outTradeNo", r.OutTradeNo, r.OutTradeNo != "")
-	head.value("state", r.State, r.State != "")
-	head.value("p", strconv.FormatFloat(r.Probability, 'g', -1, 64), r.Probability != 0)
-	head.value("first", strconv.Itoa(r.First), r.First != 0)
-	head.value("after", r.After.String(), r.After != 0)
-	head.value("for", r.For.String(), r.For != 0)
-	head.flag("buy", r.Buy && r.BuyState == "")
-	head.value("buy", r.BuyState, r.BuyState != "")
-	head.flag("always", len(head) == 0)
-	return joinWords(head) + ": " + r.Action.String()
+	head := joinWords(wordsOf(r.conditions()))
+	if head == "" {
+		head = "always"
+	}
+	return head + ": " + r.Action.String()
+}
+
+// String returns the part of a rule's text that follows the colon.
+func (a Action) String() string {
+	words := []word{{name: string(a.Kind)}}
+	for _, arg := range wordsOf(a.arguments()) {
+		if arg.name == string(a.Kind) {
+			words[0] = arg
+		} else {
+			words = append(words, arg)
+		}
+	}
+	return joinWords(words)
 }
 
 func joinWords(words []word) string {
@@ -68,19 +111,6 @@ func joinWords(words []word) string {
 	return strings.Join(texts, " ")
 }
 
-// String returns the part of a rule's text that follows the colon.
-func (a Action) String() string {
-	words := []word{{name: string(a.Kind)}}
-	for _, arg := range a.args() {
-		if arg.name == string(a.Kind) {
-			words[0] = arg
-		} else {
-			words = append(words, arg)
-		}
-	}
-	return joinWords(words)
-}
-
 func parseRule(text string) (Rule, error) {
 	head, tail, err := splitRule(text)
 	if err != nil {
@@ -88,109 +118,44 @@ func parseRule(text string) (Rule, error) {
 	}
 	var r Rule
 	for _, w := range head {
-		if err := r.set(w); err != nil {
+		condition, ok := find(r.conditions(), w.name)
+		if !ok {
+			return Rule{}, fmt.Errorf("%s: no such condition", w)
+		}
+		if err := condition.parse(w); err != nil {
 			return Rule{}, err
 		}
 	}
 	if len(tail) == 0 {
 		return Rule{}, errors.New("no action after the colon")
 	}
-	r.Action.Kind = Kind(tail[0].name)
-	if _, known := argsOf[r.Action.Kind]; known {
-		err = r.Action.setAll(tail)
-	}
-	if err != nil {
+	if err := r.Action.parse(tail); err != nil {
 		return Rule{}, err
 	}
 	return r, r.Validate()
 }
 
-// set sets the condition that w names.
-func (r *Rule) set(w word) (err error) {
-	switch w.name {
-	case "always":
-		err = w.flag(new(bool))
-	case "buy":
-		r.Buy = true
-		if w.hasValue {
-			err = w.state(&r.BuyState)
-		}
-	case "state":
-		err = w.state(&r.State)
-	case "endpoint":
-		var ok bool
-		if r.Endpoint, ok = endpointOf(w.value); !ok {
-			err = fmt.Errorf("%s: must be order, lookup or any", w)
-		}
-	case "packageCode":
-		err = w.text(&r.PackageCode)
-	case "outTradeNo":
-		err = w.text(&r.OutTradeNo)
-	case "p":
-		r.Probability, err = strconv.ParseFloat(w.value, 64)
-		if err != nil || !(r.Probability > 0 && r.Probability <= 1) {
-			err = fmt.Errorf("%s: must be a number over 0 and at most 1", w)
-		}
-	case "first":
-		err = w.integer(&r.First)
-	case "after":
-		err = w.duration(&r.After)
-	case "for":
-		err = w.duration(&r.For)
-	default:
-		err = fmt.Errorf("%s: no such condition", w)
+// parse parses the words of an action: its kind, with or without a value, and its
+// arguments. It skips the arguments of an unknown kind.
+func (a *Action) parse(words []word) error {
+	a.Kind = Kind(words[0].name)
+	if _, known := argsOf[a.Kind]; !known {
+		return nil // Validate reports it
 	}
-	return err
-}
-
-// setAll sets every argument; the first word may be the kind with a value or without.
-func (a *Action) setAll(words []word) error {
 	if !words[0].hasValue {
 		words = words[1:]
 	}
 	for _, w := range words {
-		if err := a.set(w); err != nil {
+		arg, ok := find(a.arguments(), w.name)
+		switch {
+		case !ok && (w.name == string(Hang) || w.name == string(Delay)):
+			return fmt.Errorf("%s: %s has no such argument", w, a.Kind)
+		case !ok:
+			return fmt.Errorf("%s: no such argument", w)
+		}
+		if err := arg.parse(w); err != nil {
 			return err
 		}
 	}
 	return nil
-}
-
-// set sets the argument that w names.
-func (a *Action) set(w word) (err error) {
-	switch w.name {
-	case "status":
-		err = w.integer(&a.Status)
-	case "number":
-		err = w.text(&a.Number)
-	case "repeat":
-		err = w.integer(&a.Repeat)
-	case "deep":
-		err = w.integer(&a.Depth)
-	case "hang", "delay":
-		if w.name != string(a.Kind) {
-			return fmt.Errorf("%s: %s has no such argument", w, a.Kind)
-		}
-		err = w.duration(&a.Wait)
-	case "code":
-		err = w.text(&a.Code)
-	case "message":
-		err = w.text(&a.Message)
-	case "data":
-		err = w.flag(&a.Data)
-	case "html":
-		err = w.flag(&a.HTML)
-	case "retry-after":
-		err = w.duration(&a.RetryAfter)
-	case "date":
-		err = w.flag(&a.Date)
-	case "to":
-		err = w.text(&a.To)
-	default:
-		var known bool
-		if known, err = a.Rows.set(w); !known {
-			err = fmt.Errorf("%s: no such argument", w)
-		}
-	}
-	return err
 }

@@ -159,7 +159,7 @@ func TestParseRules(t *testing.T) {
 	}
 }
 
-// Whatever can be parsed has a text form that is read back as the same rule.
+// Every rule that was parsed has a text form, which is parsed into the same rule.
 func FuzzParseRule(f *testing.F) {
 	for _, text := range []string{
 		`packageCode=BAD-*: refuse code=3001 message="no such package"`, `outTradeNo=T-* first=1 buy: hang=5s`,

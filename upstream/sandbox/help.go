@@ -1,8 +1,7 @@
 package sandbox
 
-// Help explains rules, lookup modes and run-time addresses, for people and for
-// the readers of this package. Every rule, mode, command and address in it works
-// as it stands.
+// Help explains rules, lookup modes and admin pages to users and to readers of this
+// package. Every rule, mode, command and address in it works as it is.
 const Help = `A rule is a fault on request: conditions, ":", an action. The first rule that fits a call decides it; all its conditions must fit.
 
 Conditions, and examples of rules with them:

@@ -12,7 +12,7 @@ import (
 // columns splits a line of a table in Help.
 var columns = regexp.MustCompile(` {2,}`)
 
-// Every example works as it stands, and nothing that can be said is left out.
+// Every example in Help works as it is, and no condition, action or mode is left out.
 func TestHelp(t *testing.T) {
 	explained, rules, modes := map[string]bool{}, 0, 0
 	isTable := regexp.MustCompile(`(?m)^    .*$`)
@@ -66,9 +66,9 @@ func TestHelp(t *testing.T) {
 	}
 }
 
-// The calls of run-time addresses work as they stand, and none is left out.
+// Every call of an admin page in Help works as it is, and no page is left out.
 func TestHelpAddresses(t *testing.T) {
-	r := newRig(t, Config{})
+	r := newTestEnv(t, Config{})
 	r.wantCode(r.send(anOrder("T-1")), CodeSuccess)
 	seen := map[string]bool{}
 	calls := regexp.MustCompile(`(?m)^    curl(?: -X (PUT|POST))?(?: -d ('[^']*'|\S+))? '?http://127\.0\.0\.1:8480([^'\n]+)'?$`).FindAllStringSubmatch(Help, -1)

@@ -6,7 +6,7 @@ import (
 	"strings"
 )
 
-// row is one package in the lookup's answer.
+// row is one package in the answer to a lookup.
 type row struct {
 	OutTradeNo  string `json:"outTradeNo,omitempty"`
 	OrderNumber string `json:"orderNumber,omitempty"`
@@ -16,10 +16,10 @@ type row struct {
 	State       *State `json:"state,omitempty"`
 }
 
-// rowList is the lookup's data where it is an object.
+// rowList is the data of an answer whose data is an object.
 type rowList struct {
-	Total int    // rows on all pages
-	Name  string // of the list
+	Total int    // the number of rows on all pages
+	Name  string // the name of the list
 	List  []row
 }
 
@@ -39,24 +39,13 @@ func (l rowList) MarshalJSON() ([]byte, error) {
 	return fmt.Appendf(nil, `{"%s":%d,%s:%s}`, totalField, l.Total, name, list), nil
 }
 
-// lookup answers a lookup: the rows in the order of the numbers asked for, each
-// number once, a purchase only when it is older than Config.LookupLag and in the
-// state that was asked for; then what mode does to them. The caller holds v.mu.
+// lookup answers a lookup. It returns the rows of the purchases that are older than
+// Config.LookupLag and in the state that was asked for, in the order of the numbers,
+// with the changes of mode. The caller must hold v.mu.
 //
 // Source: upstream/VENDOR.md, "Batch lookup"; the shapes are its assumption.
 func (v *Vendor) lookup(req request, mode LookupMode) reply {
-	rows := []row{} // not nil: JSON has [] then
-	now := v.now()
-	for _, p := range v.book.asked(req) {
-		hidden := mode.Hide != "" && matches(mode.Hide, p.OutTradeNo)
-		if hidden || now.Sub(p.At) < v.cfg.LookupLag || req.state != nil && *req.state != int64(p.State) {
-			continue
-		}
-		for range max(mode.Packages, 1) {
-			rows = append(rows, row{p.OutTradeNo, p.OrderNumber, p.OrderID, p.ICCID, p.PackageCode, &p.State})
-		}
-	}
-
+	rows := v.rows(req, mode)
 	total := len(rows)
 	from := min(int64(total), (req.page-1)*req.pageSize)
 	to := min(int64(total), from+req.pageSize)
@@ -83,14 +72,30 @@ func (v *Vendor) lookup(req request, mode LookupMode) reply {
 	return success(rowList{Total: total + mode.Miscount, Name: name, List: rows})
 }
 
-// stranger returns row n of an order that nobody has placed.
+// rows returns the rows that a lookup shows, on all pages.
+func (v *Vendor) rows(req request, mode LookupMode) []row {
+	rows := []row{} // not nil: JSON has [] then
+	now := v.now()
+	for _, p := range v.book.asked(req) {
+		hidden := mode.Hide != "" && matches(mode.Hide, p.OutTradeNo)
+		if hidden || now.Sub(p.At) < v.cfg.LookupLag || req.state != nil && *req.state != int64(p.State) {
+			continue
+		}
+		for range max(mode.Packages, 1) {
+			rows = append(rows, row{p.OutTradeNo, p.OrderNumber, p.OrderID, p.ICCID, p.PackageCode, &p.State})
+		}
+	}
+	return rows
+}
+
+// stranger returns row n of an order that was never placed.
 func stranger(n int) row {
 	state := InUse
 	return row{fmt.Sprintf("STRANGER-%d", n), fmt.Sprintf("%032x", n+1), int64(n + 1), "8988308650100520000", "STRANGER", &state}
 }
 
-// fill returns one more row for a page: the first of them again, so that a full
-// page alone shows nothing that nobody asked for.
+// fill returns one more row for a page: the first row again, so that a full page has
+// no row of an order that was not asked for.
 func fill(rows []row) row {
 	if len(rows) == 0 {
 		return stranger(0)
@@ -98,7 +103,7 @@ func fill(rows []row) row {
 	return rows[0]
 }
 
-// omit takes the fields that names lists out of every row.
+// omit removes fields from every row. Names is their comma-separated list.
 func omit(rows []row, names string) []row {
 	for name := range strings.SplitSeq(names, ",") {
 		for i := range rows {
@@ -122,8 +127,8 @@ func omit(rows []row, names string) []row {
 	return rows
 }
 
-// withNumber returns the data of a success with number in place of every
-// orderNumber; an empty one is left out.
+// withNumber returns the data of a success with number as every orderNumber. An empty
+// number is omitted.
 func withNumber(data any, number string) any {
 	in := func(rows []row) []row {
 		for i := range rows {

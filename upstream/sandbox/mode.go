@@ -4,28 +4,27 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strconv"
 	"strings"
 )
 
-// LookupMode is how the rows of a lookup differ from an honest answer; the zero
-// value is honest. The vendor as a whole has one (Config.LookupMode,
-// Vendor.SetLookupMode), and a rule whose action is Rows has its own.
+// LookupMode says how the rows of a lookup differ from honest ones; the zero value is
+// honest. The vendor has one mode for all lookups (Config.LookupMode,
+// Vendor.SetLookupMode). A rule whose action is Rows has its own.
 type LookupMode struct {
-	Hide      string // a pattern as in path.Match: orders whose outTradeNo fits are not shown; "*" makes the lookup blind
-	Omit      string // names of fields, comma-separated, that no row has
-	Packages  int    // rows per purchase, all with its numbers; 0 stands for 1
-	Strangers int    // so many rows of orders that nobody asked for, behind the others on every page
-	Full      bool   // every page is full, whatever its number: pages never end
-	Miscount  int    // the counter is wrong by so many; makes the data an object
-	List      string // the name of the array of rows, in place of "list"; makes the data an object
+	Hide      string // a pattern as in path.Match: orders whose outTradeNo matches are not shown; "*" makes the lookup blind
+	Omit      string // the comma-separated names of fields that no row has
+	Packages  int    // rows per purchase, all with the same numbers; 0 means 1
+	Strangers int    // rows of orders that were not asked for, after the others on every page
+	Full      bool   // every page is full: pages never end
+	Miscount  int    // added to the counter; makes the data an object
+	List      string // the name of the array of rows, instead of "list"; makes the data an object
 }
 
-// maxRows bounds Packages and Strangers.
+// maxRows is the largest value of Packages and of Strangers.
 const maxRows = 10_000
 
-// ParseLookupMode reads the text form of a mode, words as in a rule's text; Help
-// has the list. No word at all is the honest mode.
+// ParseLookupMode parses the text form of a mode, which Help explains. An empty text is
+// the honest mode.
 func ParseLookupMode(text string) (LookupMode, error) {
 	words, err := splitWords(text)
 	if err != nil {
@@ -33,10 +32,12 @@ func ParseLookupMode(text string) (LookupMode, error) {
 	}
 	var m LookupMode
 	for _, w := range words {
-		if known, err := m.set(w); err != nil {
-			return LookupMode{}, fmt.Errorf("lookup mode %q: %w", text, err)
-		} else if !known {
+		field, ok := find(m.settings(), w.name)
+		if !ok {
 			return LookupMode{}, fmt.Errorf("lookup mode %q: %s: no such word, must be one of %s", text, w, strings.Join(modeWords, ", "))
+		}
+		if err := field.parse(w); err != nil {
+			return LookupMode{}, fmt.Errorf("lookup mode %q: %w", text, err)
 		}
 	}
 	if err := m.Validate(); err != nil {
@@ -45,10 +46,10 @@ func ParseLookupMode(text string) (LookupMode, error) {
 	return m, nil
 }
 
-// String returns the text form, which ParseLookupMode reads back as the same mode.
-func (m LookupMode) String() string { return joinWords(m.words()) }
+// String returns the text form, which ParseLookupMode parses into the same mode.
+func (m LookupMode) String() string { return joinWords(wordsOf(m.settings())) }
 
-// Validate reports every fault of m in one error, or nil.
+// Validate returns one error with every fault of m, or nil.
 func (m LookupMode) Validate() error { return errors.Join(m.validate()...) }
 
 func (m LookupMode) validate() []error {
@@ -63,48 +64,23 @@ func (m LookupMode) validate() []error {
 	return found
 }
 
-// modeWords are the words of a mode, in the order of its text form.
+// settings returns the settings of a mode, in the order of the text form.
+func (m *LookupMode) settings() []setting {
+	return []setting{
+		bindText("hide", &m.Hide),
+		bindText("omit", &m.Omit),
+		bindCount("packages", &m.Packages),
+		bindCount("strangers", &m.Strangers),
+		bindFlag("full", &m.Full),
+		bindOffset("miscount", &m.Miscount),
+		bindText("list", &m.List),
+	}
+}
+
+// modeWords has the names of those settings.
 var modeWords = []string{"hide", "omit", "packages", "strangers", "full", "miscount", "list"}
 
-// words lists what is set, in the order of modeWords.
-func (m LookupMode) words() []word {
-	var set wordList
-	set.value("hide", m.Hide, m.Hide != "")
-	set.value("omit", m.Omit, m.Omit != "")
-	set.value("packages", strconv.Itoa(m.Packages), m.Packages != 0)
-	set.value("strangers", strconv.Itoa(m.Strangers), m.Strangers != 0)
-	set.flag("full", m.Full)
-	set.value("miscount", strconv.Itoa(m.Miscount), m.Miscount != 0)
-	set.value("list", m.List, m.List != "")
-	return set
-}
-
-// set sets what w names; known is false for a word that no mode has.
-func (m *LookupMode) set(w word) (known bool, err error) {
-	switch w.name {
-	case "hide":
-		err = w.text(&m.Hide)
-	case "omit":
-		err = w.text(&m.Omit)
-	case "packages":
-		err = w.integer(&m.Packages)
-	case "strangers":
-		err = w.integer(&m.Strangers)
-	case "full":
-		err = w.flag(&m.Full)
-	case "miscount":
-		if m.Miscount, err = strconv.Atoi(w.value); err != nil || m.Miscount == 0 {
-			err = fmt.Errorf("%s: must be an integer other than 0", w)
-		}
-	case "list":
-		err = w.text(&m.List)
-	default:
-		return false, nil
-	}
-	return true, err
-}
-
-// SetLookupMode changes the mode of the lookup from the next answer on.
+// SetLookupMode sets the mode of all lookups from the next answer on.
 func (v *Vendor) SetLookupMode(m LookupMode) error {
 	if err := m.Validate(); err != nil {
 		return fmt.Errorf("lookup mode: %w", err)
@@ -115,12 +91,12 @@ func (v *Vendor) SetLookupMode(m LookupMode) error {
 	return nil
 }
 
-// LookupMode returns the mode of the lookup as it is now.
+// LookupMode returns the mode of all lookups.
 func (v *Vendor) LookupMode() LookupMode {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	return v.mode
 }
 
-// rowFields are the names of a row's fields, which omit knows.
+// rowFields has the names of a row's fields.
 var rowFields = []string{"outTradeNo", "orderNumber", "orderId", "iccid", "packageCode", "state"}

@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// Every word of a mode, as the vendor's mode and as a rule's.
+// Every word of a mode, as the mode of the vendor and of a rule.
 func TestLookupModes(t *testing.T) {
 	const envelope = `{"code":"200","message":"success","data":`
 	for mode, want := range map[string]func(a, b string) string{ // of the rows of A and B to the whole body
@@ -34,7 +34,7 @@ func TestLookupModes(t *testing.T) {
 				if way == "config" {
 					cfg.LookupMode = parsed
 				}
-				r := newRig(t, cfg)
+				r := newTestEnv(t, cfg)
 				r.wantCode(r.send(anOrder("A")), CodeSuccess)
 				r.wantCode(r.send(anOrder("B")), CodeSuccess)
 				switch way {
@@ -59,16 +59,16 @@ func TestLookupModes(t *testing.T) {
 	}
 }
 
-// without takes a field, which is not the last, out of a row's text.
+// without removes a field from the text of a row. It must not be the last field.
 func without(row, field string) string {
 	at := strings.Index(row, `"`+field+`"`)
 	end := strings.Index(row[at:], `,"`)
 	return row[:at] + row[at+end+1:]
 }
 
-// Pages of packages come to an end, full ones never do.
+// Pages end after the last package; with the mode full they never do.
 func TestPages(t *testing.T) {
-	r := newRig(t, Config{LookupShape: ShapeObject, LookupMode: LookupMode{Packages: 120}})
+	r := newTestEnv(t, Config{LookupShape: ShapeObject, LookupMode: LookupMode{Packages: 120}})
 	r.send(anOrder("A"))
 	row := rowText(r.vendor.Purchases("A")[0])
 	page := func(n int) call { return aLookup("A").with(call{"page": n, "state": 1}) }
@@ -89,9 +89,9 @@ func TestPages(t *testing.T) {
 	}
 }
 
-// The book has both purchases of a number, and so has the lookup.
+// The book and the lookup show both purchases of a number.
 func TestDoublePurchaseShows(t *testing.T) {
-	r := newRig(t, Config{})
+	r := newTestEnv(t, Config{})
 	r.send(anOrder("A"))
 	r.send(anOrder("A"))
 	r.vendor.SetState("A", Finished)

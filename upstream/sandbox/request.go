@@ -20,7 +20,7 @@ type request struct {
 
 	// An order.
 	outTradeNo, iccid, packageCode string
-	renew                          *int64 // nil when absent
+	renew                          *int64 // nil: missing
 
 	// A lookup: one of the two lists is set.
 	outTradeNos, orderNumbers []string
@@ -35,9 +35,8 @@ func refusef(code, format string, args ...any) *refusal {
 	return &refusal{code: code, message: fmt.Sprintf(format, args...)}
 }
 
-// check makes every check of a call, in the order of the codes it may be refused
-// with: transport, body, fields, appkey, sign, timestamp. bodyErr is the error of
-// reading body.
+// check checks a call: transport, body, fields, appkey, sign and timestamp, in this
+// order. It returns the first refusal. bodyErr is the error of reading body.
 func (v *Vendor) check(endpoint Endpoint, r *http.Request, body []byte, bodyErr error) (request, *refusal) {
 	if refusal := checkTransport(r); refusal != nil {
 		return request{}, refusal
@@ -66,8 +65,7 @@ func (v *Vendor) check(endpoint Endpoint, r *http.Request, body []byte, bodyErr 
 	return v.checkState(req)
 }
 
-// checkState puts what Config.LookupWithoutState says in the place of a state that
-// a lookup does not have.
+// checkState gives a lookup without a state the meaning of Config.LookupWithoutState.
 func (v *Vendor) checkState(req request) (request, *refusal) {
 	if req.endpoint != EndpointLookup || req.state != nil {
 		return req, nil
@@ -81,7 +79,7 @@ func (v *Vendor) checkState(req request) (request, *refusal) {
 	return req, nil
 }
 
-// checkTransport checks what the SDK fixes about the HTTP request itself.
+// checkTransport checks the HTTP request: method, query string and content type.
 func checkTransport(r *http.Request) *refusal {
 	if r.Method != http.MethodPost {
 		return refusef(CodeMethod, "method %s: only POST", r.Method)
@@ -100,9 +98,8 @@ func checkTransport(r *http.Request) *refusal {
 // fields are the parameters of a call: each value is a string or an int64.
 type fields map[string]any
 
-// parseFields reads one JSON object whose values are strings or integers. No name
-// may be repeated: which of two values the vendor would sign and which it would
-// obey is anyone's guess.
+// parseFields parses one JSON object whose values are strings or integers. No name may
+// occur twice: nobody can tell which of the two values the vendor would use.
 func parseFields(body []byte) (fields, *refusal) {
 	if !utf8.Valid(body) {
 		return nil, refusef(CodeBody, "the body is not UTF-8")
@@ -122,7 +119,7 @@ func parseFields(body []byte) (fields, *refusal) {
 		if err != nil {
 			return nil, refusef(CodeBody, "the body is not JSON: %v", err)
 		}
-		key := name.(string) // the decoder accepts nothing else before a colon
+		key := name.(string) // the decoder accepts nothing else here
 		if _, ok := all[key]; ok {
 			return nil, refusef(CodeField, "%s is there twice", key)
 		}
@@ -139,7 +136,7 @@ func parseFields(body []byte) (fields, *refusal) {
 	return all, nil
 }
 
-// fieldValue accepts a string, or an integer as it is written in decimal.
+// fieldValue returns a string, or an integer in its usual decimal spelling.
 func fieldValue(value any) (any, error) {
 	switch value := value.(type) {
 	case string:
@@ -155,7 +152,7 @@ func fieldValue(value any) (any, error) {
 	}
 }
 
-// signed spells the fields as the signature does.
+// signed returns the fields as the signature spells them.
 func (f fields) signed() map[string]string {
 	spelled := make(map[string]string, len(f))
 	for name, value := range f {

@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// The vector that the vendor publishes; see upstream/VENDOR.md, "Signing test vector".
+// The test vector that the vendor published: see upstream/VENDOR.md, "Signing test vector".
 func TestSignatureVector(t *testing.T) {
 	fields := map[string]string{
 		"appkey": "000001", "timestamp": "1556595508", "nonce": "24523",
@@ -83,7 +83,7 @@ func TestFieldChecks(t *testing.T) {
 		"lookup, sign over other data": {lookup.with(call{"sign": strings.Repeat("0", 40)}), CodeSign},
 	} {
 		t.Run(name, func(t *testing.T) {
-			r := newRig(t, Config{})
+			r := newTestEnv(t, Config{})
 			r.wantCode(r.send(test.call), test.want)
 			b := r.vendor.Book()
 			if test.want != CodeSuccess && (b.Bought != 0 || b.Refused[test.want] != 1) {
@@ -96,9 +96,9 @@ func TestFieldChecks(t *testing.T) {
 	}
 }
 
-// A change to any field after signing must show.
+// A change of any field after signing is noticed.
 func TestSignatureCoversEveryField(t *testing.T) {
-	r := newRig(t, Config{})
+	r := newTestEnv(t, Config{})
 	body := string(anOrder("T-1").with(call{"renew": 7}).signed(time.Now()))
 	for old, other := range map[string]string{
 		`T-1`: `T-2`, `8988308650100524999`: `8988308650100524998`, `CN-5M`: `CN-6M`, `81537`: `81538`, `"renew":7`: `"renew":8`,
@@ -127,7 +127,7 @@ func TestTimestampAge(t *testing.T) {
 		"an hour ahead": {-time.Hour, CodeTimestamp},
 	} {
 		t.Run(name, func(t *testing.T) {
-			r := newRig(t, Config{MaxAge: time.Minute})
+			r := newTestEnv(t, Config{MaxAge: time.Minute})
 			c := r.freeze()
 			c.now = c.now.Truncate(time.Second)
 			body := anOrder("T-1").signed(c.Now().Add(-test.age))
@@ -157,7 +157,7 @@ func TestBodyChecks(t *testing.T) {
 		"good":           {good + "\n", CodeSuccess},
 	} {
 		t.Run(name, func(t *testing.T) {
-			r := newRig(t, Config{})
+			r := newTestEnv(t, Config{})
 			r.wantCode(r.do(r.request(http.MethodPost, OrderPath, []byte(test.body))), test.want)
 		})
 	}
@@ -178,10 +178,11 @@ func TestTransportChecks(t *testing.T) {
 		"query":                {func(r *http.Request) { r.URL.RawQuery = "sign=1" }, CodeQuery},
 		"question mark":        {func(r *http.Request) { r.URL.ForceQuery = true }, CodeQuery},
 		"other path":           {func(r *http.Request) { r.URL.Path = "/api/v3/package/orderPackages" }, CodePath},
+		"unclean path":         {func(r *http.Request) { r.URL.Path = "/" + r.URL.Path }, CodePath},
 		"path with a slash on": {func(r *http.Request) { r.URL.Path += "/" }, CodePath},
 	} {
 		t.Run(name, func(t *testing.T) {
-			r := newRig(t, Config{})
+			r := newTestEnv(t, Config{})
 			req := r.request(http.MethodPost, OrderPath, anOrder("T-1").signed(time.Now()))
 			test.change(req)
 			r.wantCode(r.do(req), test.want)

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"hash/fnv"
-	"maps"
 	"math/rand/v2"
 	"path"
 	"slices"
@@ -16,30 +15,30 @@ import (
 // Endpoint is one of the vendor's two calls; in a rule it may also be EndpointAny.
 type Endpoint string
 
-// The endpoints. The book uses these names, rules have short ones in their text.
+// The endpoints. The book uses these names; the text of a rule has short ones.
 const (
 	EndpointOrder  Endpoint = "orderPackage"
 	EndpointLookup Endpoint = "getOrderPackageDetails"
 	EndpointAny    Endpoint = "any" // rules only: both
 )
 
-// Rule is a fault on request. It applies to a call that passed every check and
-// that all its conditions fit; the zero value of a condition fits everything.
+// Rule is a fault that the sandbox is told to make. It applies to a call that passed
+// every check, if all its conditions match; the zero value of a condition always does.
 type Rule struct {
 	Endpoint    Endpoint      // default EndpointOrder
 	PackageCode string        // a pattern as in path.Match, where "*" also spans "/"; orders only
-	OutTradeNo  string        // the same; a lookup fits when one of the outTradeNos it asks for does
+	OutTradeNo  string        // the same; a lookup matches if one of its outTradeNos does
 	State       string        // the state that a lookup asks for, "0", "1" or "2"; lookups only
-	Probability float64       // over 0 and at most 1; 0 stands for 1. Decided by Config.Seed, the outTradeNo and how often it came
-	First       int           // only the first so many fitting calls of each outTradeNo; 0 = all
-	After       time.Duration // not before this long after the rules were set
-	For         time.Duration // not later than this long after After; 0 = without end
-	Buy         bool          // enter the purchase in the book first, then act; orders only
+	Probability float64       // over 0 and at most 1; 0 means 1. Whether it applies depends on Config.Seed, the outTradeNo and its number of calls
+	First       int           // only to the first so many matching calls of each outTradeNo; 0 = all
+	After       time.Duration // only from this long after the rules were set
+	For         time.Duration // only for this long from then on; 0 = without end
+	Buy         bool          // enter the purchase in the book before the action; orders only
 	BuyState    string        // with Buy: the state of the purchase, "0", "1" or "2"; default "1"
 	Action      Action
 }
 
-// Validate reports every fault of r in one error that names field and value, or nil.
+// Validate returns one error with every fault of r, or nil. Each names field and value.
 func (r Rule) Validate() error {
 	var found faults
 	orders := r.endpoint() == EndpointOrder
@@ -62,7 +61,7 @@ func (r Rule) Validate() error {
 	return errors.Join(append(found, r.Action.validate()...)...)
 }
 
-// faults collects what is wrong with a setting.
+// faults collects the faults of a configuration.
 type faults []error
 
 func (f *faults) add(bad bool, format string, args ...any) {
@@ -71,13 +70,13 @@ func (f *faults) add(bad bool, format string, args ...any) {
 	}
 }
 
-// state adds a fault where text, which may be empty, is no state.
+// state adds a fault if text is neither empty nor a state.
 func (f *faults) state(name, text string) {
 	_, err := stateOf(text)
 	f.add(text != "" && err != nil, "%s=%s: must be 0 (waiting), 1 (in use) or 2 (finished)", name, text)
 }
 
-// bought is the state of what is bought under r, or under no rule.
+// bought returns the state of a purchase under r; the zero Rule means no rule.
 func (r Rule) bought() State {
 	if state, err := stateOf(r.BuyState); err == nil {
 		return state
@@ -85,7 +84,7 @@ func (r Rule) bought() State {
 	return InUse
 }
 
-// endpoint is r.Endpoint with its default.
+// endpoint returns r.Endpoint, or its default.
 func (r Rule) endpoint() Endpoint {
 	if r.Endpoint == "" {
 		return EndpointOrder
@@ -93,7 +92,7 @@ func (r Rule) endpoint() Endpoint {
 	return r.Endpoint
 }
 
-// validateRules reports every faulty rule, by its place and text.
+// validateRules returns the faults of all rules, each with its position and text.
 func validateRules(rules []Rule) error {
 	var errs []error
 	for i, r := range rules {
@@ -104,13 +103,13 @@ func validateRules(rules []Rule) error {
 	return errors.Join(errs...)
 }
 
-// ruleSet is the rules since they were set; Vendor.mu guards it.
+// ruleSet has the rules, and their counters since they were set. Vendor.mu guards it.
 type ruleSet struct {
 	rules []Rule
 	seed  uint64
 	setAt time.Time
 	hits  []int            // per rule
-	seen  []map[string]int // per rule with p or first: fitting calls per outTradeNo
+	seen  []map[string]int // per rule with p or first: matching calls per outTradeNo
 }
 
 func newRuleSet(rules []Rule, seed uint64, now time.Time) *ruleSet {
@@ -132,40 +131,53 @@ func (s *ruleSet) pick(req request, now time.Time) (Rule, bool) {
 	return Rule{}, false
 }
 
+// applies reports whether rule i applies to req now. For first and p it counts the call
+// under each number that the rule matches.
 func (s *ruleSet) applies(i int, r Rule, req request, now time.Time) bool {
-	age := now.Sub(s.setAt)
-	if age < r.After || r.For > 0 && age >= r.After+r.For {
+	matching := r.numbersOf(req)
+	if len(matching) == 0 || !r.active(now.Sub(s.setAt)) || !r.matchesCall(req) {
 		return false
 	}
-	if r.endpoint() != EndpointAny && r.endpoint() != req.endpoint || !matches(r.PackageCode, req.packageCode) {
-		return false
+	if r.First == 0 && r.Probability == 0 {
+		return true
 	}
-	if r.State != "" && (req.state == nil || r.State != strconv.FormatInt(*req.state, 10)) {
-		return false
-	}
-	var fitting []string
-	for _, no := range req.numbers() {
-		if r.OutTradeNo == "" || len(req.orderNumbers) == 0 && matches(r.OutTradeNo, no) {
-			fitting = append(fitting, no)
-		}
-	}
-	if len(fitting) == 0 || r.First == 0 && r.Probability == 0 {
-		return len(fitting) > 0
-	}
-
-	fewest, turn := s.seen[i][fitting[0]], s.seen[i][fitting[0]]
-	for _, no := range fitting {
+	fewest, turn := s.seen[i][matching[0]], s.seen[i][matching[0]]
+	for _, no := range matching {
 		fewest = min(fewest, s.seen[i][no])
 		s.seen[i][no]++
 	}
 	if r.First > 0 && fewest >= r.First {
 		return false
 	}
-	return r.Probability == 0 || s.chance(i, fitting[0], turn) < r.Probability
+	return r.Probability == 0 || s.chance(i, matching[0], turn) < r.Probability
 }
 
-// chance is a number in [0, 1) that depends on nothing but the seed, the rule's
-// place, the outTradeNo and its turn: not on the order in which calls arrive.
+// active reports whether r applies to calls so long after the rules were set.
+func (r Rule) active(age time.Duration) bool {
+	return age >= r.After && (r.For == 0 || age < r.After+r.For)
+}
+
+// matchesCall reports whether the conditions of r match that are not about time or
+// numbers.
+func (r Rule) matchesCall(req request) bool {
+	state := r.State == "" || req.state != nil && r.State == strconv.FormatInt(*req.state, 10)
+	endpoint := r.endpoint() == EndpointAny || r.endpoint() == req.endpoint
+	return state && endpoint && matches(r.PackageCode, req.packageCode)
+}
+
+// numbersOf returns the numbers of req that r matches. A rule with an outTradeNo matches
+// no lookup by orderNumber.
+func (r Rule) numbersOf(req request) (matching []string) {
+	for _, no := range req.numbers() {
+		if r.OutTradeNo == "" || len(req.orderNumbers) == 0 && matches(r.OutTradeNo, no) {
+			matching = append(matching, no)
+		}
+	}
+	return matching
+}
+
+// chance returns a number in [0, 1) that depends only on the seed, the position of the
+// rule, the outTradeNo and its turn, and not on the order in which calls arrive.
 func (s *ruleSet) chance(i int, outTradeNo string, turn int) float64 {
 	h := fnv.New64a()
 	fmt.Fprintf(h, "%d %d %s", i, turn, outTradeNo)
@@ -180,7 +192,7 @@ func (s *ruleSet) hitsPerRule() []RuleHits {
 	return all
 }
 
-// numbers are what req is about: its outTradeNo, or the numbers a lookup asks for.
+// numbers returns the outTradeNo of an order, or the numbers that a lookup asks for.
 func (req request) numbers() []string {
 	switch {
 	case req.endpoint == EndpointOrder:
@@ -192,13 +204,13 @@ func (req request) numbers() []string {
 	}
 }
 
-// matches is path.Match with an empty pattern that fits everything, and no
-// character that "*" stops at.
+// matches is path.Match, but an empty pattern matches everything, and "*" also
+// matches "/".
 func matches(pattern, s string) bool {
 	if pattern == "" {
 		return true
 	}
-	ok, _ := path.Match(noSlash(pattern), noSlash(s)) // patterns were validated
+	ok, _ := path.Match(noSlash(pattern), noSlash(s)) // the pattern was validated
 	return ok
 }
 
@@ -207,16 +219,16 @@ func badPattern(pattern string) bool {
 	return err != nil
 }
 
-// noSlash puts a character that no number holds in the place of "/".
+// noSlash replaces "/" by a character that is in no number.
 func noSlash(s string) string { return strings.ReplaceAll(s, "/", "\x00") }
 
-// endpointWords are the names of endpoints in the text of a rule.
+// endpointWords has the short names of endpoints.
 var endpointWords = map[Endpoint]string{EndpointOrder: "order", EndpointLookup: "lookup", EndpointAny: "any"}
 
-// endpointOf finds the endpoint for its name in the text of a rule.
+// endpointOf returns the endpoint with a short name.
 func endpointOf(word string) (Endpoint, bool) {
-	for endpoint := range maps.Keys(endpointWords) {
-		if endpointWords[endpoint] == word {
+	for endpoint, short := range endpointWords {
+		if short == word {
 			return endpoint, true
 		}
 	}

@@ -43,7 +43,7 @@ func TestRuleMatches(t *testing.T) {
 }
 
 func TestFirstRuleDecides(t *testing.T) {
-	r := newRig(t, Config{})
+	r := newTestEnv(t, Config{})
 	r.rules("outTradeNo=A: refuse code=1", "outTradeNo=A*: refuse code=2", "first=1: refuse code=3")
 	for _, step := range []struct{ no, want string }{{"A", "1"}, {"AB", "2"}, {"B", "3"}, {"B", CodeSuccess}, {"A", "1"}} {
 		r.wantCode(r.send(anOrder(step.no)), step.want)
@@ -55,7 +55,7 @@ func TestFirstRuleDecides(t *testing.T) {
 }
 
 func TestFirstCountsPerOutTradeNo(t *testing.T) {
-	r := newRig(t, Config{})
+	r := newTestEnv(t, Config{})
 	r.rules("first=2 outTradeNo=T*: refuse code=1", "endpoint=lookup first=1: refuse code=2")
 	for _, step := range []struct {
 		call call
@@ -72,7 +72,7 @@ func TestFirstCountsPerOutTradeNo(t *testing.T) {
 }
 
 func TestTimeWindowOfARule(t *testing.T) {
-	r := newRig(t, Config{})
+	r := newTestEnv(t, Config{})
 	c := r.freeze()
 	r.rules("after=10s for=20s: refuse code=1", "after=60s: refuse code=2")
 	for i, step := range []struct {
@@ -87,7 +87,7 @@ func TestTimeWindowOfARule(t *testing.T) {
 	}
 }
 
-// With one seed the same calls are picked, in whatever order they arrive.
+// With the same seed a rule applies to the same calls, in whatever order they arrive.
 func TestProbabilityIsReproducible(t *testing.T) {
 	rules := []Rule{{Probability: 0.3, Action: Action{Kind: Reset}}}
 	picks := func(seed uint64, backwards bool) string {
@@ -156,7 +156,7 @@ func TestConfigValidateNamesEveryFault(t *testing.T) {
 }
 
 func TestNewPanicsAndSetRulesRefuses(t *testing.T) {
-	r := newRig(t, Config{})
+	r := newTestEnv(t, Config{})
 	r.rules("always: refuse code=1")
 	if err := r.vendor.SetRules([]Rule{{Action: Action{Kind: Delay}}}); err == nil {
 		t.Error("SetRules took a delay without a time")

@@ -14,19 +14,19 @@ import (
 
 // Times of Serve.
 const (
-	readHeaderTimeout = 10 * time.Second // no limit for the whole request: it would cut Hang and Delay short
-	closeTimeout      = 5 * time.Second  // for answers in progress when ctx ends
+	readHeaderTimeout = 10 * time.Second // there is no limit for the whole request, which would end Hang and Delay
+	closeTimeout      = 5 * time.Second  // for answers in progress after ctx has ended
 )
 
-// Serve answers calls on l until ctx ends. Then it closes l and the vendor (see
-// Close: what hangs is ended), lets answers in progress be finished within 5 s, and
-// returns nil. It returns an error when l fails, or when that time was not enough.
+// Serve serves the vendor on l until ctx ends. Then it closes l and the vendor (see
+// Close), and waits up to 5 s for answers in progress. It returns an error if l fails,
+// or if that time was not enough.
 func (v *Vendor) Serve(ctx context.Context, l net.Listener) error {
-	var unused sync.Map // net.Conn: those that have not sent a byte
+	var unused sync.Map // the connections (net.Conn) that have not sent a byte
 	server := &http.Server{
 		Handler:           v,
 		ReadHeaderTimeout: readHeaderTimeout,
-		ErrorLog:          log.New(io.Discard, "", 0), // broken connections are what it is for
+		ErrorLog:          log.New(io.Discard, "", 0), // a sandbox breaks connections on purpose
 		ConnState: func(conn net.Conn, state http.ConnState) {
 			switch {
 			case state != http.StateNew:
@@ -48,7 +48,7 @@ func (v *Vendor) Serve(ctx context.Context, l net.Listener) error {
 	case <-ctx.Done():
 	}
 	v.Close()
-	// Shutdown would wait 5 s for these, which http.Transport makes in its haste.
+	// Shutdown would wait 5 s for the connections that http.Transport opens in advance.
 	unused.Range(func(conn, _ any) bool {
 		_ = conn.(net.Conn).Close()
 		return true

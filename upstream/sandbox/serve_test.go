@@ -13,7 +13,7 @@ import (
 )
 
 func TestAdmin(t *testing.T) {
-	r := newRig(t, Config{})
+	r := newTestEnv(t, Config{})
 	text := func(method, path, body string, want int) string {
 		t.Helper()
 		a := r.do(r.request(method, path, []byte(body)))
@@ -89,7 +89,10 @@ func TestAdmin(t *testing.T) {
 	text("POST", "/state?outTradeNo=A&state=3", "", 400)
 	text("POST", "/state?outTradeNo=A", "", 400)
 	text("GET", "/state?outTradeNo=A&state=2", "", 405)
-	text("DELETE", "/lookup-mode", "", 405)
+	if got := text("DELETE", "/lookup-mode", "", 405); got != "DELETE is not for /lookup-mode\n" {
+		t.Errorf("error = %q", got)
+	}
+	text("HEAD", "/book", "", 200)
 
 	text("DELETE", "/book", "", 405)
 	text("GET", "/reset", "", 405)
@@ -104,7 +107,7 @@ func TestAdmin(t *testing.T) {
 }
 
 func TestServeEndsWhatHangs(t *testing.T) {
-	r := newRig(t, Config{})
+	r := newTestEnv(t, Config{})
 	r.rules("outTradeNo=A buy: hang", "outTradeNo=B: delay=1h", "outTradeNo=C buy: delay=1h")
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	r.must(err)
@@ -145,7 +148,7 @@ func TestServeEndsWhatHangs(t *testing.T) {
 }
 
 func TestServeReportsABrokenListener(t *testing.T) {
-	r := newRig(t, Config{})
+	r := newTestEnv(t, Config{})
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	r.must(err)
 	r.must(listener.Close())
@@ -154,12 +157,12 @@ func TestServeReportsABrokenListener(t *testing.T) {
 	}
 }
 
-// Over TLS, and where there is no connection to take, a hang-up is still one.
+// hangUp works over TLS too, and if the connection cannot be hijacked.
 func TestHangUpElsewhere(t *testing.T) {
 	v := New(Config{AppKey: testKey, Secret: testSecret, Rules: []Rule{{Buy: true, Action: Action{Kind: Reset}}}})
 	server := httptest.NewTLSServer(v)
 	defer server.Close()
-	r := &rig{t: t, vendor: v, url: server.URL, client: server.Client()}
+	r := &testEnv{t: t, vendor: v, url: server.URL, client: server.Client()}
 	if a := r.send(anOrder("T-1")); a.err == nil {
 		t.Errorf("HTTP %d over TLS, want a reset", a.status)
 	}

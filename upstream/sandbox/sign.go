@@ -8,13 +8,12 @@ import (
 	"strings"
 )
 
-// signature computes the vendor's signature over fields, which holds every
-// parameter of a call in its signed spelling (strings as they are, integers in
-// decimal). The sign field and empty values are left out; the rest is sorted by
-// name in byte order, joined as name=value with "&", followed by "&secret=" and
-// the secret, and hashed with SHA-1 to 40 upper-case hex digits.
+// signature returns the vendor's signature of fields: the parameters of a call as they
+// are signed (strings unchanged, integers in decimal). It leaves out sign and empty
+// values, sorts the rest by name in byte order, joins it as name=value with "&", adds
+// "&secret=" and the secret, and returns the SHA-1 as 40 upper-case hex digits.
 //
-// Source: the vendor's PHP SDK. It is written apart from upstream's on purpose.
+// Source: the vendor's PHP SDK. It shares no code with upstream's on purpose.
 func signature(fields map[string]string, secret string) string {
 	var signed strings.Builder
 	for _, name := range slices.Sorted(maps.Keys(fields)) {

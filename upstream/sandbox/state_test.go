@@ -8,8 +8,8 @@ import (
 	"time"
 )
 
-// numbersIn lists the outTradeNos that a lookup shows.
-func (r *rig) numbersIn(c call) (numbers []string) {
+// numbersIn returns the outTradeNos that a lookup shows.
+func (r *testEnv) numbersIn(c call) (numbers []string) {
 	r.t.Helper()
 	rows, _ := r.rows(r.send(c))
 	for _, row := range rows {
@@ -22,10 +22,10 @@ func (r *rig) numbersIn(c call) (numbers []string) {
 	return numbers
 }
 
-// A main package is in use at once, an add-on waits until it takes effect, and
-// either can be finished; each lookup shows the state that it asks for.
+// A main package is in use at once, an add-on waits until it takes effect, and both can
+// be finished. A lookup shows the packages in the state that it asks for.
 func TestStates(t *testing.T) {
-	r := newRig(t, Config{})
+	r := newTestEnv(t, Config{})
 	r.rules("packageCode=ADD-* first=1 buy=0: reset", "packageCode=OLD-* buy=2: refuse code=500")
 	r.wantCode(r.send(anOrder("MAIN")), CodeSuccess)
 	if a := r.send(anOrder("ADD").with(call{"packageCode": "ADD-1"})); a.err == nil {
@@ -59,7 +59,7 @@ func TestStates(t *testing.T) {
 func TestLookupWithoutState(t *testing.T) {
 	for setting, want := range map[string]string{"": "WAITS,RUNS", StateAll: "WAITS,RUNS", StateZero: "WAITS", StateError: ""} {
 		t.Run(setting, func(t *testing.T) {
-			r := newRig(t, Config{LookupWithoutState: setting, Rules: []Rule{{OutTradeNo: "WAITS", Buy: true, BuyState: "0", Action: Action{Kind: Pass}}}})
+			r := newTestEnv(t, Config{LookupWithoutState: setting, Rules: []Rule{{OutTradeNo: "WAITS", Buy: true, BuyState: "0", Action: Action{Kind: Pass}}}})
 			r.send(anOrder("WAITS"))
 			r.send(anOrder("RUNS"))
 			all := aLookup("WAITS", "RUNS")
@@ -80,9 +80,10 @@ func TestLookupWithoutState(t *testing.T) {
 	}
 }
 
-// A rule may hide one state, for a while, and finds a missing state where it means 0.
+// A rule can hide one state for a while. Its state=0 matches a lookup without a state if
+// that means 0.
 func TestRuleHidesAState(t *testing.T) {
-	r := newRig(t, Config{LookupWithoutState: StateZero})
+	r := newTestEnv(t, Config{LookupWithoutState: StateZero})
 	c := r.freeze()
 	r.rules("outTradeNo=WAITS buy=0: pass", "endpoint=lookup state=1 for=30s: rows hide=*", "endpoint=lookup state=0: refuse code=403")
 	r.send(anOrder("WAITS"))
@@ -99,9 +100,10 @@ func TestRuleHidesAState(t *testing.T) {
 	}
 }
 
-// An answer that denies a purchase is entered all the same, and may tell its number.
+// With buy, an order that is refused is bought all the same. The refusal may have its
+// orderNumber.
 func TestRefusedAndBought(t *testing.T) {
-	r := newRig(t, Config{RefuseRepeats: CodeDuplicate})
+	r := newTestEnv(t, Config{RefuseRepeats: CodeDuplicate})
 	r.rules("outTradeNo=A buy: refuse code=500", "outTradeNo=B buy: refuse code=10000 data", "outTradeNo=C buy: status=400 code=41018 data")
 	number := func(no string) string { return r.vendor.Purchases(no)[0].OrderNumber }
 	for _, no := range []string{"A", "B", "C"} {
@@ -120,8 +122,8 @@ func TestRefusedAndBought(t *testing.T) {
 	r.wantCode(r.send(anOrder("A")), CodeDuplicate)
 }
 
-func TestPassKeepsLaterRulesAway(t *testing.T) {
-	r := newRig(t, Config{})
+func TestPassDecidesBeforeLaterRules(t *testing.T) {
+	r := newTestEnv(t, Config{})
 	r.rules("outTradeNo=GOOD-*: pass", "endpoint=any: refuse code=502")
 	r.wantCode(r.send(anOrder("GOOD-1")), CodeSuccess)
 	r.wantCode(r.send(anOrder("BAD-1")), CodeWhitelist)
@@ -129,7 +131,7 @@ func TestPassKeepsLaterRulesAway(t *testing.T) {
 }
 
 func TestThrottleAsCode(t *testing.T) {
-	r := newRig(t, Config{Rate: 1, ThrottleAs: ThrottleAsCode})
+	r := newTestEnv(t, Config{Rate: 1, ThrottleAs: ThrottleAsCode})
 	r.freeze()
 	r.wantCode(r.send(anOrder("A")), CodeSuccess)
 	a := r.send(anOrder("B"))

@@ -6,6 +6,7 @@ import (
 	"io"
 	"math/rand/v2"
 	"net/http"
+	"path"
 	"sync"
 	"time"
 )
@@ -16,30 +17,31 @@ const (
 	LookupPath = "/api/v3/package/getOrderPackageDetails"
 )
 
-// maxBodyBytes bounds the body of a request; the largest that means something is
-// a lookup of 50 numbers, below 2 KiB.
+// maxBodyBytes is the largest body of a request. A lookup of 50 numbers has less than
+// 2 KiB.
 const maxBodyBytes = 64 << 10
 
-// Vendor is the simulated vendor, an http.Handler. All its methods are safe for
-// concurrent use.
+// Vendor is the simulated vendor, an http.Handler. Its methods are safe for concurrent
+// use.
 type Vendor struct {
 	cfg Config
-	now func() time.Time // the clock; a test may put in another before the first call
+	mux *http.ServeMux
+	now func() time.Time // the clock; tests replace it before the first call
 
 	closeOnce sync.Once
 	closed    chan struct{}
 
 	mu      sync.Mutex
 	book    book
-	arrived window // every call
-	granted window // calls that were within the rate
+	arrived window // all calls
+	granted window // the calls within the rate
 	rules   *ruleSet
 	mode    LookupMode
 	down    bool
 }
 
-// New returns a vendor with an empty book. It panics when cfg.Validate reports an
-// error: call that first on settings that come from outside.
+// New returns a vendor with an empty book. It panics if cfg.Validate returns an error:
+// call that first if the settings come from a user.
 func New(cfg Config) *Vendor {
 	if err := cfg.Validate(); err != nil {
 		panic(fmt.Errorf("sandbox.New: %w", err))
@@ -47,15 +49,20 @@ func New(cfg Config) *Vendor {
 	cfg.MaxAge = cmp.Or(cfg.MaxAge, 5*time.Minute)
 	cfg.ThrottleCode = cmp.Or(cfg.ThrottleCode, CodeThrottled)
 	cfg.LookupShape = cmp.Or(cfg.LookupShape, ShapeArray)
-	return &Vendor{
-		cfg: cfg, now: time.Now, closed: make(chan struct{}), mode: cfg.LookupMode,
+	v := &Vendor{
+		cfg: cfg, mux: http.NewServeMux(), now: time.Now, closed: make(chan struct{}), mode: cfg.LookupMode,
 		book: newBook(), rules: newRuleSet(cfg.Rules, cfg.Seed, time.Now()),
 	}
+	v.mux.HandleFunc(OrderPath, func(w http.ResponseWriter, r *http.Request) { v.serveCall(w, r, EndpointOrder) })
+	v.mux.HandleFunc(LookupPath, func(w http.ResponseWriter, r *http.Request) { v.serveCall(w, r, EndpointLookup) })
+	v.mux.HandleFunc("/", v.noSuchPath)
+	v.addAdmin(v.mux)
+	return v
 }
 
-// SetRules replaces the rules from the next call on. Counts of first, the clock
-// of after and for, and the hits per rule start anew. The error names every
-// faulty rule; then nothing changes.
+// SetRules replaces the rules from the next call on. The counts of first, the time of
+// after and for, and the hits per rule start again. The error names every faulty rule;
+// then nothing changes.
 func (v *Vendor) SetRules(rules []Rule) error {
 	if err := validateRules(rules); err != nil {
 		return err
@@ -66,32 +73,34 @@ func (v *Vendor) SetRules(rules []Rule) error {
 	return nil
 }
 
-// SetDown makes every call end in HTTP 503 with an HTML page, before any check,
-// or ends that.
+// SetDown sets whether every call is answered with HTTP 503 and an HTML page, before
+// any check.
 func (v *Vendor) SetDown(down bool) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	v.down = down
 }
 
-// Close ends all calls that hang or are delayed, without an answer and without a
-// purchase that was not yet made, and keeps later ones from waiting. Call it
-// before httptest.Server.Close, which waits for them; Serve calls it itself.
+// Close ends all calls that are hanging or delayed. They get no answer, and what they
+// have not bought yet is not bought. Later calls do not wait. Call Close before
+// httptest.Server.Close, which waits for these calls; Serve calls it itself.
 func (v *Vendor) Close() { v.closeOnce.Do(func() { close(v.closed) }) }
 
 // ServeHTTP answers a call of the API, or an admin request.
 func (v *Vendor) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	switch r.URL.Path {
-	case OrderPath:
-		v.serveCall(w, r, EndpointOrder)
-	case LookupPath:
-		v.serveCall(w, r, EndpointLookup)
-	default:
-		v.serveAdmin(w, r)
+	if path.Clean(r.URL.Path) != r.URL.Path { // ServeMux would redirect to the clean path
+		v.noSuchPath(w, r)
+		return
 	}
+	v.mux.ServeHTTP(w, r)
 }
 
-// serveCall is the way of a call: arrival, rate, checks, latency, rules, execution.
+// noSuchPath refuses a path that has no handler, as the vendor would.
+func (v *Vendor) noSuchPath(w http.ResponseWriter, r *http.Request) {
+	v.refuse(w, refusef(CodePath, "no such interface: %s", r.URL.Path))
+}
+
+// serveCall serves a call: arrival, rate, checks, latency, rules, execution.
 func (v *Vendor) serveCall(w http.ResponseWriter, r *http.Request, endpoint Endpoint) {
 	call, gate := v.arrive(endpoint)
 	body, bodyErr := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBodyBytes))
@@ -116,7 +125,7 @@ func (v *Vendor) serveCall(w http.ResponseWriter, r *http.Request, endpoint Endp
 	v.execute(w, r, req, call)
 }
 
-// gate is what stops a call before its body counts.
+// gate says whether a call is stopped before its body is checked.
 type gate int
 
 const (
@@ -125,7 +134,7 @@ const (
 	gateThrottled
 )
 
-// arrive numbers a call, from 1 over both endpoints, and decides whether it may go on.
+// arrive enters a call in the book, and decides whether it is stopped.
 func (v *Vendor) arrive(endpoint Endpoint) (call int, g gate) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
@@ -153,7 +162,7 @@ func (v *Vendor) refuse(w http.ResponseWriter, refusal *refusal) {
 	writeJSON(w, http.StatusOK, reply{Code: refusal.code, Message: refusal.message})
 }
 
-// execute carries the call out, or makes the fault of the first rule that applies.
+// execute executes a call, or makes the fault of the first rule that applies.
 func (v *Vendor) execute(w http.ResponseWriter, r *http.Request, req request, call int) {
 	v.mu.Lock()
 	rule, ok := v.rules.pick(req, v.now())
@@ -170,8 +179,8 @@ func (v *Vendor) execute(w http.ResponseWriter, r *http.Request, req request, ca
 	v.fail(w, r, rule, answer)
 }
 
-// answer carries a checked call out: it buys, or looks up. Of rule, which may be
-// none, only the state of a purchase and the mode of a lookup count.
+// answer executes a checked call: it buys, or looks up. Of the rule, which may be the
+// zero Rule, it uses the state of a purchase and the mode of a lookup.
 func (v *Vendor) answer(req request, call int, rule Rule) reply {
 	v.mu.Lock()
 	defer v.mu.Unlock()
@@ -195,8 +204,8 @@ type orderData struct {
 	OrderID     int64  `json:"orderId"`
 }
 
-// wait waits for d and reports true, or false as soon as gone is closed (nil:
-// never) or the vendor is.
+// wait waits for d and returns true. It returns false as soon as gone or the vendor is
+// closed. A nil gone is never closed.
 func (v *Vendor) wait(d time.Duration, gone <-chan struct{}) bool {
 	if d <= 0 {
 		return true

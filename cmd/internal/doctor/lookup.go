@@ -33,20 +33,9 @@ func (v *vendorVisit) ask(ctx context.Context, connect func(context.Context) (Li
 			line.Release()
 		}
 	}()
-	ready := func(ctx context.Context) error {
-		if line != nil && line.Ready() {
-			return nil
-		}
-		if line != nil {
-			line.Release()
-		}
-		opened, err := connect(ctx)
-		if err != nil {
-			line = nil
-			return err
-		}
-		line = opened
-		return nil
+	ready := func(ctx context.Context) (err error) {
+		line, err = upstream.Reconnect(ctx, line, connect)
+		return err
 	}
 	paced := v.Rate == 0 || v.redis.wait(ctx)
 	if paced {

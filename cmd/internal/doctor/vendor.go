@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"orderworker/upstream"
+	"orderworker/upstream/quota"
 )
 
 // Vendor is what is used there.
@@ -20,7 +21,7 @@ type Vendor struct {
 	Base   *url.URL
 	Codes  upstream.Codes
 	States []int64 // UPSTREAM_LOOKUP_STATES
-	Quota  *upstream.Quota
+	Quota  *quota.Limiter
 	Rate   float64 // 0: no limit, and the quota does not need Redis
 
 	Connect      func(context.Context) (Line, error)

@@ -1,4 +1,4 @@
-package upstream
+package quota
 
 import (
 	"context"
@@ -26,7 +26,10 @@ func redisClient(t *testing.T, opt *redis.Options) *redis.Client {
 	return rdb
 }
 
-// redises are the stores that every rule must hold on.
+// connected is the ready of a caller that needs no connection.
+func connected(context.Context) error { return nil }
+
+// redises returns the servers that the scripts are tested on.
 func redises(t *testing.T) map[string]*redis.Client {
 	all := map[string]*redis.Client{"miniredis": redisClient(t, &redis.Options{Addr: miniredis.RunT(t).Addr()})}
 	if rdb := realRedis(t); rdb != nil {
@@ -73,8 +76,8 @@ func eventually(t *testing.T, what string, holds func() bool) {
 	}
 }
 
-// delay reserves one slot, and returns the delay until it as Redis says it.
-func (q *Quota) delay(t *testing.T) time.Duration {
+// delay reserves a slot, and returns the delay that Redis says.
+func (q *Limiter) delay(t *testing.T) time.Duration {
 	t.Helper()
 	said, err := reserve.Run(t.Context(), q.rdb, []string{q.key}, q.args(0, ordersPerLookup)...).Int64Slice()
 	if err != nil {
@@ -89,20 +92,20 @@ func TestSlots(t *testing.T) {
 	now := time.Date(2026, 11, 23, 10, 0, 0, 123456000, time.UTC)
 	m.SetTime(now)
 	rdb := redisClient(t, &redis.Options{Addr: m.Addr()})
-	q := NewQuota(rdb, "000001", 10, 50*time.Millisecond)
-	other := NewQuota(rdb, "000002", 10, 50*time.Millisecond)
-	const hold, spacing = 1050 * time.Millisecond, 105 * time.Millisecond
-	want := func(what string, q *Quota, want time.Duration) {
+	q := New(rdb, "000001", 10, 50*time.Millisecond)
+	other := New(rdb, "000002", 10, 50*time.Millisecond)
+	const window, spacing = 1050 * time.Millisecond, 105 * time.Millisecond
+	want := func(what string, q *Limiter, want time.Duration) {
 		t.Helper()
 		if got := q.delay(t); got != want {
 			t.Errorf("%s: a delay of %v, want %v", what, got, want)
 		}
 	}
-	want("cold start", q, hold)
-	want("second", q, hold+spacing)
-	want("third", NewQuota(rdb, "000001", 10, 50*time.Millisecond), hold+2*spacing)
-	want("another account", other, hold)
-	now = now.Add(hold + 3*spacing - time.Microsecond)
+	want("cold start", q, window)
+	want("second", q, window+spacing)
+	want("third", New(rdb, "000001", 10, 50*time.Millisecond), window+2*spacing)
+	want("another account", other, window)
+	now = now.Add(window + 3*spacing - time.Microsecond)
 	m.SetTime(now)
 	want("nearly caught up", q, time.Microsecond)
 	now = now.Add(time.Hour)
@@ -116,11 +119,11 @@ func TestSlots(t *testing.T) {
 	if err := m.Set("quota:{000001}", "rubbish"); err != nil {
 		t.Fatal(err)
 	}
-	want("a broken key", q, hold)
+	want("a broken key", q, window)
 	m.FlushAll()
-	want("a wiped Redis", q, hold)
+	want("a wiped Redis", q, window)
 	m.HSet("quota:{000001}", "next", "rubbish")
-	want("a broken field", q, hold)
+	want("a broken field", q, window)
 }
 
 func TestSlotsAreSharedFairly(t *testing.T) {
@@ -130,7 +133,7 @@ func TestSlotsAreSharedFairly(t *testing.T) {
 			var mu sync.Mutex
 			var wg sync.WaitGroup
 			for range workers {
-				q := NewQuota(rdb, "shared", 0.01, 0)
+				q := New(rdb, "shared", 0.01, 0)
 				wg.Go(func() {
 					for range each {
 						d := q.delay(t)
@@ -153,7 +156,7 @@ func TestSlotsAreSharedFairly(t *testing.T) {
 	}
 }
 
-// The promise: no second holds more than the rate, and all of it is used.
+// No second has more slots than the rate, and all of them are used.
 func TestWaitKeepsTheRate(t *testing.T) {
 	for name, rdb := range redises(t) {
 		t.Run(name, func(t *testing.T) {
@@ -166,7 +169,7 @@ func TestWaitKeepsTheRate(t *testing.T) {
 			left := atomic.Int64{}
 			left.Store(sends)
 			for range processes {
-				q := NewQuota(rdb, "rate", rate, jitter)
+				q := New(rdb, "rate", rate, jitter)
 				for range 4 {
 					wg.Go(func() {
 						for left.Add(-1) >= 0 {
@@ -200,22 +203,22 @@ func TestNoLimitNeedsNoRedis(t *testing.T) {
 	done, cancel := context.WithCancel(t.Context())
 	cancel()
 	for range 1000 {
-		if err := NewQuota(nil, "k", 0, time.Second).Wait(done, connected); err != nil {
+		if err := New(nil, "k", 0, time.Second).Wait(done, connected); err != nil {
 			t.Fatal(err)
 		}
 	}
 }
 
-func TestQuotaOfNoNumberPanics(t *testing.T) {
+func TestRateThatIsNoNumberPanics(t *testing.T) {
 	defer func() {
 		if recover() == nil {
 			t.Error("a negative rate went through as no limit")
 		}
 	}()
-	NewQuota(nil, "k", -1, 0)
+	New(nil, "k", -1, 0)
 }
 
-// While Redis is away nothing is sent and nothing fails.
+// While Redis is unavailable nothing is sent and nothing fails.
 func TestWaitOutlivesRedis(t *testing.T) {
 	m := miniredis.RunT(t)
 	var refused atomic.Int64
@@ -226,7 +229,7 @@ func TestWaitOutlivesRedis(t *testing.T) {
 		}
 		return c, err
 	}})
-	q := NewQuota(rdb, "k", 1000, 0)
+	q := New(rdb, "k", 1000, 0)
 	m.Close()
 	done := make(chan error, 1)
 	go func() { done <- q.Wait(t.Context(), connected) }()
@@ -255,8 +258,8 @@ func TestWaitOutlivesRedis(t *testing.T) {
 	}
 }
 
-// fakeRedis answers scripts inside a synctest bubble, as the hook of a client
-// that never connects: the n-th reservation takes took(n) and gets delay(n).
+// fakeRedis answers scripts inside a synctest bubble, as the hook of a client that
+// never connects. The reply to the n-th reservation takes took(n), and says delay(n).
 type fakeRedis struct {
 	calls atomic.Int64
 	took  func(n int64) time.Duration
@@ -282,16 +285,16 @@ func (f *fakeRedis) ProcessHook(redis.ProcessHook) redis.ProcessHook {
 }
 
 func (f *fakeRedis) client() *redis.Client {
-	// An address, not a name: NewClient looks names up, which no bubble can hold.
+	// An address, not a name: NewClient looks names up, which does not work in a bubble.
 	rdb := redis.NewClient(&redis.Options{Addr: "127.0.0.1:1"})
 	rdb.AddHook(f)
 	return rdb
 }
 
-func TestProcessHoldsTwoSlotsAtMost(t *testing.T) {
+func TestProcessReservesTwoSlotsAtMost(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := &fakeRedis{took: func(int64) time.Duration { return 0 }, delay: func(n int64) time.Duration { return time.Minute }}
-		q := NewQuota(f.client(), "k", 1, 0)
+		q := New(f.client(), "k", 1, 0)
 		defer q.rdb.Close()
 		var mu sync.Mutex
 		var order []int
@@ -322,7 +325,7 @@ func TestProcessHoldsTwoSlotsAtMost(t *testing.T) {
 	})
 }
 
-func TestSlowAnswerIsDropped(t *testing.T) {
+func TestSlotOfASlowReplyIsDropped(t *testing.T) {
 	for name, c := range map[string]struct {
 		took []time.Duration // ms
 		want []int64         // reservations after each Wait
@@ -339,7 +342,7 @@ func TestSlowAnswerIsDropped(t *testing.T) {
 					took:  func(n int64) time.Duration { return c.took[n-1] * time.Millisecond },
 					delay: func(int64) time.Duration { return 10 * time.Millisecond },
 				}
-				q := NewQuota(f.client(), "k", 1, 50*time.Millisecond)
+				q := New(f.client(), "k", 1, 50*time.Millisecond)
 				defer q.rdb.Close()
 				for i, want := range c.want {
 					if err := q.Wait(t.Context(), connected); err != nil {
@@ -354,11 +357,11 @@ func TestSlowAnswerIsDropped(t *testing.T) {
 	}
 }
 
-// A process that is frozen over its slot must not use it when it thaws. The
-// child of this test is such a process.
+// A process that is stopped while its slot passes must not use it afterwards. The child
+// process of this test is stopped so.
 func TestMissedSlotIsDropped(t *testing.T) {
 	if addr := os.Getenv("UPSTREAM_TEST_QUOTA"); addr != "" {
-		if err := NewQuota(redisClient(t, &redis.Options{Addr: addr}), "k", 1, 0).Wait(t.Context(), connected); err != nil {
+		if err := New(redisClient(t, &redis.Options{Addr: addr}), "k", 1, 0).Wait(t.Context(), connected); err != nil {
 			t.Fatal(err)
 		}
 		return

@@ -1,4 +1,4 @@
-package upstream
+package quota
 
 import (
 	"context"
@@ -15,11 +15,10 @@ import (
 	lua "github.com/yuin/gopher-lua"
 )
 
-// The limiter's simulation: whole fleets of the real Quota, in simulated time,
-// with the real scripts run by the Lua of miniredis on a Redis that is only a
-// clock and a hash.
+// The simulation of the limiter: whole fleets of real Limiters, in simulated time. The
+// real scripts run in the Lua of miniredis, on a Redis that has only a clock and a hash.
 
-// long is for the figures, short for the promise.
+// long makes the simulation long enough for the figures in the documents.
 var long = os.Getenv("BADDAY") != ""
 
 // simRedis knows the six commands that the scripts use.
@@ -111,9 +110,9 @@ func (r *simRedis) eval(args []any) (any, error) {
 	return int64(r.vm.Get(-1).(lua.LNumber)), nil
 }
 
-// simPod is a process with its way to Redis.
+// simPod is a process, and its connection to Redis.
 type simPod struct {
-	*Quota
+	*Limiter
 	fleet  *simFleet
 	frozen time.Time // until then nothing in it runs
 	served int
@@ -141,7 +140,7 @@ func (p *simPod) ProcessHook(redis.ProcessHook) redis.ProcessHook {
 	}
 }
 
-// thaw waits until the process runs, and says whether it did all the time.
+// thaw waits until the process is not frozen, and reports whether it was not.
 func (p *simPod) thaw() bool {
 	p.fleet.mu.Lock()
 	frozen := time.Until(p.frozen)
@@ -163,11 +162,11 @@ type simFleet struct {
 	throttle []time.Time
 }
 
-// redisVaries is more than the way to Redis varies.
+// redisVaries is more than the round trip to Redis varies.
 const redisVaries = time.Millisecond
 
-// newSimFleet makes a fleet whose network takes all of the jitter that the
-// processes do not: they spend theirs in run.
+// newSimFleet makes a fleet whose network uses the half of the jitter that is not the
+// processes'. They use theirs in run.
 func newSimFleet(t *testing.T, pods int, rate float64, low, jitter time.Duration) *simFleet {
 	f := &simFleet{redis: newSimRedis(t), low: low}
 	for range pods {
@@ -175,14 +174,14 @@ func newSimFleet(t *testing.T, pods int, rate float64, low, jitter time.Duration
 		rdb := redis.NewClient(&redis.Options{Addr: "127.0.0.1:1"})
 		rdb.AddHook(p)
 		t.Cleanup(func() { _ = rdb.Close() })
-		p.Quota = NewQuota(rdb, "sim", rate, jitter)
+		p.Limiter = New(rdb, "sim", rate, jitter)
 		f.way = jitter - maxLate - p.mayTake() - redisVaries
 		f.pods = append(f.pods, p)
 	}
 	return f
 }
 
-// run sends from every pod for so long, while busy says so.
+// run sends from every pod, for the given time, while busy returns true.
 func (f *simFleet) run(t *testing.T, length time.Duration, busy func(sinceStart time.Duration) bool) {
 	start := time.Now()
 	ctx, stop := context.WithDeadline(t.Context(), start.Add(length))
@@ -217,7 +216,7 @@ func (f *simFleet) run(t *testing.T, length time.Duration, busy func(sinceStart 
 	wg.Wait()
 }
 
-// dawdle is a ready that takes nearly as long as Wait may be late.
+// dawdle is a ready that takes nearly maxLate.
 func dawdle(ctx context.Context) error {
 	return sleepUntil(ctx, time.Now().Add(rand.N(maxLate-redisVaries)))
 }
@@ -239,7 +238,7 @@ func (f *simFleet) send(ctx context.Context, p *simPod) {
 	}
 }
 
-// The vendors count what comes in at most rate in a second, each its own way.
+// The vendors allow rate requests in a second. Each counts in another way.
 func slidingLog(rate int) func(time.Time) bool {
 	var log []time.Time
 	return func(at time.Time) bool {
@@ -290,8 +289,8 @@ func between(times []time.Time, from, to time.Time) (n int) {
 	return n
 }
 
-// Never more than the rate in any second, nearly all of it used, and no pod
-// gets much less than another.
+// There are never more requests than the rate in a second, nearly all of the rate is
+// used, and no pod gets much less than another.
 func TestSimulatedFleetKeepsTheRate(t *testing.T) {
 	const rate, warm = 10, 5 * time.Second
 	length := 2 * time.Minute
@@ -382,8 +381,8 @@ func every(ctx context.Context, d time.Duration, do func()) {
 	}
 }
 
-// A vendor that allows half of the rate is soon asked for little more, and one
-// that has recovered gets all of it again.
+// A vendor that allows half of the rate is soon sent little more, and after it has
+// recovered it is sent the whole rate again.
 func TestSimulatedFleetFindsTheVendorsRate(t *testing.T) {
 	rates := []float64{10}
 	if long {

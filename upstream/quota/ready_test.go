@@ -1,4 +1,4 @@
-package upstream
+package quota
 
 import (
 	"context"
@@ -27,27 +27,27 @@ func everySlot(gap time.Duration) *fakeRedis {
 	}}
 }
 
-// inBubble runs do in a bubble, with a quota of rate 10 whose slots are 105 ms apart.
-func inBubble(t *testing.T, do func(t *testing.T, f *fakeRedis, q *Quota)) {
+// inBubble runs do in a bubble, with a limiter whose slots are 105 ms apart.
+func inBubble(t *testing.T, do func(t *testing.T, f *fakeRedis, q *Limiter)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		f := everySlot(105 * time.Millisecond)
-		q := NewQuota(f.client(), "k", 10, 50*time.Millisecond)
+		q := New(f.client(), "k", 10, 50*time.Millisecond)
 		defer q.rdb.Close()
 		do(t, f, q)
 		if len(q.connected) != 0 || len(q.turn) != 0 || len(q.ahead) != 0 {
-			t.Errorf("at the end %d, %d and %d places are held, want none", len(q.connected), len(q.turn), len(q.ahead))
+			t.Errorf("at the end %d, %d and %d places are taken, want none", len(q.connected), len(q.turn), len(q.ahead))
 		}
 	})
 }
 
-type wait = func(*Quota, context.Context, func(context.Context) error) error
+type wait = func(*Limiter, context.Context, func(context.Context) error) error
 
-var waits = map[string]wait{"order": (*Quota).Wait, "again": (*Quota).WaitAgain, "lookup": (*Quota).WaitLookup}
+var waits = map[string]wait{"order": (*Limiter).Wait, "again": (*Limiter).WaitAgain, "lookup": (*Limiter).WaitLookup}
 
 func TestReadyComesBeforeTheSlotAndAtIt(t *testing.T) {
 	for name, wait := range waits {
-		inBubble(t, func(t *testing.T, f *fakeRedis, q *Quota) {
+		inBubble(t, func(t *testing.T, f *fakeRedis, q *Limiter) {
 			if err := wait(q, t.Context(), connected); err != nil { // the slot after it is 105 ms away
 				t.Fatal(err)
 			}
@@ -65,10 +65,10 @@ func TestReadyComesBeforeTheSlotAndAtIt(t *testing.T) {
 	}
 }
 
-// What took long at the slot's time does not lie between a slot and the wire.
+// If ready takes long when the slot has come, another slot is reserved.
 func TestConnectionLostBeforeTheSlotCostsTheSlot(t *testing.T) {
 	for name, wait := range waits {
-		inBubble(t, func(t *testing.T, f *fakeRedis, q *Quota) {
+		inBubble(t, func(t *testing.T, f *fakeRedis, q *Limiter) {
 			calls := 0
 			err := wait(q, t.Context(), func(context.Context) error {
 				if calls++; calls == 3 {
@@ -83,16 +83,16 @@ func TestConnectionLostBeforeTheSlotCostsTheSlot(t *testing.T) {
 	}
 }
 
-// Wait may be late once: what Redis's reply was late and what the connection took
-// at the slot are counted together.
-func TestLateReplyAndLateReadyAreOneLateness(t *testing.T) {
+// maxLate is the sum of both: how late Redis's reply was, and how long ready took when
+// the slot had come.
+func TestLatenessOfReplyAndReadyAddsUp(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		took := []time.Duration{1, 4, 1} // ms
 		f := &fakeRedis{
 			took:  func(n int64) time.Duration { return took[n-1] * time.Millisecond },
 			delay: func(int64) time.Duration { return 10 * time.Millisecond },
 		}
-		q := NewQuota(f.client(), "k", 1, 50*time.Millisecond)
+		q := New(f.client(), "k", 1, 50*time.Millisecond)
 		defer q.rdb.Close()
 		calls := 0
 		for range 2 {
@@ -112,11 +112,11 @@ func TestLateReplyAndLateReadyAreOneLateness(t *testing.T) {
 	})
 }
 
-// A slot that is far away has its connection looked at shortly before.
+// Shortly before a far slot, ready is called again.
 func TestConnectionIsFreshAtAFarSlot(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := &fakeRedis{took: func(int64) time.Duration { return 0 }, delay: func(int64) time.Duration { return time.Minute }}
-		q := NewQuota(f.client(), "k", 1, 0)
+		q := New(f.client(), "k", 1, 0)
 		defer q.rdb.Close()
 		began := time.Now()
 		var at []time.Duration
@@ -133,7 +133,7 @@ func TestFailingReadyBlocksNobody(t *testing.T) {
 	down := errors.New("the vendor is down")
 	for name, wait := range waits {
 		for failing := 1; failing <= 3; failing++ {
-			inBubble(t, func(t *testing.T, f *fakeRedis, q *Quota) {
+			inBubble(t, func(t *testing.T, f *fakeRedis, q *Limiter) {
 				for range 20 {
 					calls := 0
 					err := wait(q, t.Context(), func(context.Context) error {
@@ -154,9 +154,9 @@ func TestFailingReadyBlocksNobody(t *testing.T) {
 	}
 }
 
-// An order that is still connecting holds up neither the others nor their slots.
-func TestConnectingHoldsNobodyUp(t *testing.T) {
-	inBubble(t, func(t *testing.T, _ *fakeRedis, q *Quota) {
+// An order that is still connecting delays neither the others nor their slots.
+func TestConnectingDelaysNobody(t *testing.T) {
+	inBubble(t, func(t *testing.T, _ *fakeRedis, q *Limiter) {
 		ctx, cancel := context.WithCancel(t.Context())
 		gone := make(chan error)
 		go func() {
@@ -179,9 +179,9 @@ func TestConnectingHoldsNobodyUp(t *testing.T) {
 	})
 }
 
-// The vendor sees a few open connections of those that wait, and they are fresh.
+// Only few orders wait with an open connection, and not for long.
 func TestFewWaitWithAConnection(t *testing.T) {
-	inBubble(t, func(t *testing.T, _ *fakeRedis, q *Quota) {
+	inBubble(t, func(t *testing.T, _ *fakeRedis, q *Limiter) {
 		var connecting, most atomic.Int64
 		var longest time.Duration
 		var mu sync.Mutex
@@ -221,11 +221,11 @@ func TestFewWaitWithAConnection(t *testing.T) {
 	})
 }
 
-// Whatever a wait that is given up waits for, it gives back what it held.
-func TestWaitThatIsGivenUpHoldsNothing(t *testing.T) {
+// A wait that is cancelled at any time gives back its place in every semaphore.
+func TestCancelledWaitGivesBackItsPlaces(t *testing.T) {
 	for name, wait := range waits {
 		for after := time.Duration(0); after < 1500*time.Millisecond; after += 50 * time.Millisecond {
-			inBubble(t, func(t *testing.T, _ *fakeRedis, q *Quota) {
+			inBubble(t, func(t *testing.T, _ *fakeRedis, q *Limiter) {
 				stop := errors.New("shutting down")
 				ctx, cancel := context.WithCancelCause(t.Context())
 				var all sync.WaitGroup
@@ -248,9 +248,9 @@ func TestWaitThatIsGivenUpHoldsNothing(t *testing.T) {
 	}
 }
 
-// An order whose slot was over has little time left: it does not go to the end.
-func TestSecondSlotComesBeforeThoseThatWait(t *testing.T) {
-	inBubble(t, func(t *testing.T, _ *fakeRedis, q *Quota) {
+// An order whose slot was over has little time left, so it does not queue again.
+func TestWaitAgainGoesFirst(t *testing.T) {
+	inBubble(t, func(t *testing.T, _ *fakeRedis, q *Limiter) {
 		ctx, cancel := context.WithCancel(t.Context())
 		var all sync.WaitGroup
 		for range 60 {
@@ -272,7 +272,7 @@ func TestSecondSlotComesBeforeThoseThatWait(t *testing.T) {
 func TestNoLimitIsReadyAfterRetryAfter(t *testing.T) {
 	for name, wait := range waits {
 		synctest.Test(t, func(t *testing.T) {
-			q := NewQuota(nil, "k", 0, 0)
+			q := New(nil, "k", 0, 0)
 			down := errors.New("the vendor is down")
 			if err := wait(q, t.Context(), func(context.Context) error { return down }); err != down { //nolint:errorlint // as it is
 				t.Errorf("%s: %v, want the error of ready", name, err)

@@ -12,7 +12,7 @@ import (
 	"time"
 )
 
-func TestAttemptWritesOnlyInItsTime(t *testing.T) {
+func TestExchangeWritesOnlyInItsTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		client, server := net.Pipe()
 		defer client.Close()
@@ -24,18 +24,18 @@ func TestAttemptWritesOnlyInItsTime(t *testing.T) {
 				t.Errorf("Write = %d, %v, want %v", n, err, want)
 			}
 		}
-		write(nil) // the handshake: nobody's attempt
+		write(nil) // the handshake: no exchange
 
-		first := newAttempt(time.Now().Add(time.Second))
-		g.guard(first, soon())
+		first := newExchange(time.Now().Add(time.Second))
+		g.begin(first, soon())
 		first.finish()
-		write(errAttemptOver)
+		write(errExchangeOver)
 		if first.wrote != 0 {
 			t.Errorf("%d bytes were counted, want none: the handshake is nobody's", first.wrote)
 		}
 
-		second := newAttempt(time.Now().Add(time.Second))
-		g.guard(second, soon())
+		second := newExchange(time.Now().Add(time.Second))
+		g.begin(second, soon())
 		time.Sleep(time.Second - 1)
 		write(nil)
 		time.Sleep(2 * time.Nanosecond)
@@ -59,7 +59,7 @@ func TestGuardEndsABlockedWrite(t *testing.T) {
 				defer server.Close()
 				g := &guardedConn{Conn: client}
 				start := time.Now()
-				g.guard(newAttempt(start.Add(c.sendBy)), start.Add(c.until))
+				g.begin(newExchange(start.Add(c.sendBy)), start.Add(c.until))
 				if _, err := g.Write([]byte("x")); err == nil || time.Since(start) != time.Second {
 					t.Errorf("Write ended with %v after %v, want a time-out after 1s", err, time.Since(start))
 				}
@@ -68,8 +68,8 @@ func TestGuardEndsABlockedWrite(t *testing.T) {
 	}
 }
 
-// slowConn holds the request up for ever at the very last moment: the guard has
-// let it on the connection, and sendBy passes before its first byte.
+// slowConn delays a request after the guard has begun its exchange: sendBy passes
+// before the first byte.
 type slowConn struct {
 	net.Conn
 	guarded *atomic.Bool
@@ -79,10 +79,10 @@ func (c slowConn) SetWriteDeadline(at time.Time) error {
 	if !at.IsZero() && c.guarded.CompareAndSwap(false, true) { // TLS sets one more when it closes
 		<-time.After(time.Until(at) + time.Millisecond)
 	}
-	return nil // the guard must hold without the deadline
+	return nil // the guard must work without the deadline
 }
 
-// shortConn takes a few bytes of the request and breaks.
+// shortConn accepts a few bytes of the request, and then fails.
 type shortConn struct{ net.Conn }
 
 func (c shortConn) Write(p []byte) (int, error) {
@@ -90,7 +90,7 @@ func (c shortConn) Write(p []byte) (int, error) {
 	return n, errors.New("cable cut")
 }
 
-// deadConn takes nothing.
+// deadConn accepts nothing.
 type deadConn struct{ net.Conn }
 
 func (deadConn) Write([]byte) (int, error) { return 0, errors.New("cable cut") }
@@ -130,7 +130,7 @@ func TestNotOneByteAfterSendBy(t *testing.T) {
 	}
 }
 
-// The vendor's handshake ends after sendBy: the connection comes too late.
+// The vendor's TLS handshake ends after sendBy.
 func TestSendByPassesWhileConnecting(t *testing.T) {
 	gate := make(chan struct{})
 	v, trusting := newTLSVendor(t, answers(200, success), gate)
@@ -165,8 +165,8 @@ func TestWrittenBytesDecide(t *testing.T) {
 	}
 }
 
-// An answer that lay ready before anything was written is not one to us.
-func TestAnswerBeforeTheRequest(t *testing.T) {
+// Data that arrived before the request is not its answer.
+func TestUnsolicitedAnswerBeforeTheRequest(t *testing.T) {
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -194,7 +194,7 @@ func TestAnswerBeforeTheRequest(t *testing.T) {
 	}
 }
 
-func TestTransportSpeaksHTTP1(t *testing.T) {
+func TestClientSpeaksHTTP1(t *testing.T) {
 	ready := make(chan struct{})
 	close(ready)
 	v, trusting := newTLSVendor(t, answers(200, success), ready)

@@ -1,4 +1,4 @@
-package upstream
+package quota
 
 import (
 	"context"
@@ -10,7 +10,7 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// clock is a Redis whose clock stands still but for what the test adds to it.
+// clock returns a Redis, and a function that advances its clock.
 func clock(t *testing.T) (*miniredis.Miniredis, func(time.Duration)) {
 	m := miniredis.RunT(t)
 	now := time.Date(2026, 11, 23, 10, 0, 0, 0, time.UTC)
@@ -21,8 +21,8 @@ func clock(t *testing.T) (*miniredis.Miniredis, func(time.Duration)) {
 	}
 }
 
-// lookupDelay reserves a slot for a lookup; a delay below zero means "later".
-func lookupDelay(t *testing.T, q *Quota) time.Duration {
+// lookupDelay reserves a slot for a lookup. A delay below 0 means that orders go first.
+func lookupDelay(t *testing.T, q *Limiter) time.Duration {
 	t.Helper()
 	said, err := reserve.Run(t.Context(), q.rdb, []string{q.key}, q.args(1, ordersPerLookup)...).Int64Slice()
 	if err != nil {
@@ -35,7 +35,7 @@ func lookupDelay(t *testing.T, q *Quota) time.Duration {
 func TestTooFastStretchesTheSpacingOnce(t *testing.T) {
 	for name, rdb := range redises(t) {
 		t.Run(name, func(t *testing.T) {
-			one, other := NewQuota(rdb, "slow", 100, 0), NewQuota(rdb, "slow", 100, 0)
+			one, other := New(rdb, "slow", 100, 0), New(rdb, "slow", 100, 0)
 			for range 20 { // of one moment
 				if err := one.Slow(t.Context(), 0); err != nil {
 					t.Fatal(err)
@@ -72,7 +72,7 @@ func TestTooFastStretchesTheSpacingOnce(t *testing.T) {
 
 func TestSpacingRecovers(t *testing.T) {
 	m, set := clock(t)
-	q := NewQuota(redisClient(t, &redis.Options{Addr: m.Addr()}), "k", 10, 0)
+	q := New(redisClient(t, &redis.Options{Addr: m.Addr()}), "k", 10, 0)
 	q.delay(t)
 	set(2 * time.Second)
 	for range 20 {
@@ -98,7 +98,7 @@ func TestSpacingRecovers(t *testing.T) {
 
 func TestLookupsGetOneSlotInFiveWhileOrdersWait(t *testing.T) {
 	m, set := clock(t)
-	q := NewQuota(redisClient(t, &redis.Options{Addr: m.Addr()}), "k", 10, 0)
+	q := New(redisClient(t, &redis.Options{Addr: m.Addr()}), "k", 10, 0)
 	const slot = 100 * time.Millisecond
 	want := func(what string, got, want time.Duration) {
 		t.Helper()
@@ -122,7 +122,7 @@ func TestLookupsGetOneSlotInFiveWhileOrdersWait(t *testing.T) {
 
 func TestNoLimitWaitsOnlyForRetryAfter(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		q := NewQuota(nil, "k", 0, 0)
+		q := New(nil, "k", 0, 0)
 		began := time.Now()
 		for _, wait := range []func(context.Context, func(context.Context) error) error{q.Wait, q.WaitLookup} {
 			if err := wait(t.Context(), connected); err != nil || time.Since(began) != 0 {
@@ -138,8 +138,8 @@ func TestNoLimitWaitsOnlyForRetryAfter(t *testing.T) {
 	})
 }
 
-// The jitter is spent once: what this process may take of it, and the network's
-// half, are no more than the jitter together.
+// The share of this process and the share of the network are together no more than the
+// jitter.
 func TestSlotIsOverAfterTheProcessesShareOfTheJitter(t *testing.T) {
 	for _, c := range []struct{ jitter, mayTake time.Duration }{
 		{50 * time.Millisecond, 20 * time.Millisecond},
@@ -148,7 +148,7 @@ func TestSlotIsOverAfterTheProcessesShareOfTheJitter(t *testing.T) {
 		{0, maxLate},
 	} {
 		synctest.Test(t, func(t *testing.T) {
-			q := NewQuota(nil, "k", 10, c.jitter)
+			q := New(nil, "k", 10, c.jitter)
 			slot := time.Now()
 			if time.Sleep(c.mayTake); q.Over(slot) {
 				t.Errorf("jitter %v: a slot is over after %v, which a process may take", c.jitter, c.mayTake)
@@ -156,7 +156,7 @@ func TestSlotIsOverAfterTheProcessesShareOfTheJitter(t *testing.T) {
 			if time.Sleep(time.Nanosecond); !q.Over(slot) {
 				t.Errorf("jitter %v: a slot is not over after more than %v", c.jitter, c.mayTake)
 			}
-			if NewQuota(nil, "k", 0, c.jitter).Over(slot.Add(-time.Hour)) {
+			if New(nil, "k", 0, c.jitter).Over(slot.Add(-time.Hour)) {
 				t.Error("without a limit a slot is over")
 			}
 		})

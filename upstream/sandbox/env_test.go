@@ -19,15 +19,15 @@ const (
 	testSecret = "a1b1c1d1"
 )
 
-// rig is a vendor behind a real server on loopback, and a client to call it.
-type rig struct {
+// testEnv is a vendor behind a real server on loopback, and a client to call it.
+type testEnv struct {
 	t      *testing.T
 	vendor *Vendor
 	url    string
 	client *http.Client
 }
 
-func newRig(t *testing.T, cfg Config) *rig {
+func newTestEnv(t *testing.T, cfg Config) *testEnv {
 	t.Helper()
 	cfg.AppKey, cfg.Secret = testKey, testSecret
 	v := New(cfg)
@@ -38,14 +38,14 @@ func newRig(t *testing.T, cfg Config) *rig {
 		transport.CloseIdleConnections()
 		server.Close()
 	})
-	return &rig{t: t, vendor: v, url: server.URL, client: &http.Client{
+	return &testEnv{t: t, vendor: v, url: server.URL, client: &http.Client{
 		Transport:     transport,
 		Timeout:       30 * time.Second,
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}}
 }
 
-// clock is a clock that stands still until it is moved.
+// clock is a clock that moves only when it is told to.
 type clock struct {
 	mu  sync.Mutex
 	now time.Time
@@ -63,8 +63,8 @@ func (c *clock) add(d time.Duration) {
 	c.now = c.now.Add(d)
 }
 
-// freeze gives the vendor a clock that the test moves, and starts its rules by it.
-func (r *rig) freeze() *clock {
+// freeze gives the vendor a clock that only the test moves, and starts its rules again.
+func (r *testEnv) freeze() *clock {
 	r.t.Helper()
 	c := &clock{now: time.Now()}
 	r.vendor.now = c.Now
@@ -72,21 +72,21 @@ func (r *rig) freeze() *clock {
 	return c
 }
 
-func (r *rig) must(err error) {
+func (r *testEnv) must(err error) {
 	r.t.Helper()
 	if err != nil {
 		r.t.Fatal(err)
 	}
 }
 
-func (r *rig) rules(texts ...string) {
+func (r *testEnv) rules(texts ...string) {
 	r.t.Helper()
 	rules, err := ParseRules(strings.Join(texts, "\n"))
 	r.must(err)
 	r.must(r.vendor.SetRules(rules))
 }
 
-// call is the fields of one call, signed when it is sent.
+// call has the fields of one call, which are signed when it is sent.
 type call map[string]any
 
 func anOrder(outTradeNo string) call {
@@ -104,7 +104,7 @@ func (c call) path() string {
 	return LookupPath
 }
 
-// with returns c with the given fields changed; nil takes one away.
+// with returns c with the given fields changed; nil removes a field.
 func (c call) with(changes call) call {
 	changed := maps.Clone(c)
 	for name, value := range changes {
@@ -115,7 +115,7 @@ func (c call) with(changes call) call {
 	return changed
 }
 
-// signed returns the body of c at now, with system fields where c has none.
+// signed returns the body of c, signed at now, with the system fields that c lacks.
 func (c call) signed(now time.Time) []byte {
 	full := call{"appkey": testKey, "timestamp": now.Unix(), "nonce": 81537}
 	maps.Copy(full, c)
@@ -133,7 +133,7 @@ func (c call) signed(now time.Time) []byte {
 	return body
 }
 
-// answered is what came back; err is the client's error of the call or the body.
+// answered is an answer; err is the error of the call or of reading the body.
 type answered struct {
 	status int
 	header http.Header
@@ -141,7 +141,7 @@ type answered struct {
 	err    error
 }
 
-func (r *rig) do(req *http.Request) answered {
+func (r *testEnv) do(req *http.Request) answered {
 	resp, err := r.client.Do(req)
 	if err != nil {
 		return answered{err: err}
@@ -151,7 +151,7 @@ func (r *rig) do(req *http.Request) answered {
 	return answered{status: resp.StatusCode, header: resp.Header, body: body, err: err}
 }
 
-func (r *rig) request(method, path string, body []byte) *http.Request {
+func (r *testEnv) request(method, path string, body []byte) *http.Request {
 	req, err := http.NewRequest(method, r.url+path, bytes.NewReader(body))
 	if err != nil {
 		panic(err)
@@ -161,12 +161,12 @@ func (r *rig) request(method, path string, body []byte) *http.Request {
 }
 
 // send makes the call now, by the vendor's clock.
-func (r *rig) send(c call) answered {
+func (r *testEnv) send(c call) answered {
 	return r.do(r.request(http.MethodPost, c.path(), c.signed(r.vendor.now())))
 }
 
-// code reads the code of a JSON answer with HTTP 200.
-func (r *rig) code(a answered) string {
+// code returns the code of a JSON answer with HTTP 200.
+func (r *testEnv) code(a answered) string {
 	r.t.Helper()
 	var body struct{ Code, Message string }
 	if err := json.Unmarshal(a.body, &body); a.err != nil || err != nil || a.status != http.StatusOK {
@@ -175,14 +175,14 @@ func (r *rig) code(a answered) string {
 	return body.Code
 }
 
-func (r *rig) wantCode(a answered, want string) {
+func (r *testEnv) wantCode(a answered, want string) {
 	r.t.Helper()
 	if got := r.code(a); got != want {
 		r.t.Fatalf("code %s, want %s: %s", got, want, clip(a.body))
 	}
 }
 
-func (r *rig) wantBought(outTradeNo string, want int) {
+func (r *testEnv) wantBought(outTradeNo string, want int) {
 	r.t.Helper()
 	if got := len(r.vendor.Purchases(outTradeNo)); got != want {
 		r.t.Fatalf("%s was bought %d times, want %d", outTradeNo, got, want)
@@ -190,7 +190,7 @@ func (r *rig) wantBought(outTradeNo string, want int) {
 }
 
 // eventually polls until ok, for at most 10 s.
-func (r *rig) eventually(what string, ok func() bool) {
+func (r *testEnv) eventually(what string, ok func() bool) {
 	r.t.Helper()
 	deadline := time.Now().Add(10 * time.Second)
 	for !ok() {
