@@ -186,7 +186,7 @@ redis.call('DEL'`, `redis.call('DEL'`, known},
 	{"keys that Redis evicted are told of", "cmd/orderworker/redis_audit.go",
 		`	if node.evicted >= 0 && evicted > node.evicted {`, `	if false {`, shell},
 	{"a short RECONCILE_DELAY is warned of", "cmd/orderworker/run.go",
-		`	s.warn(log)
+		`	s.Warn(log)
 `, ``, shell},
 	{"clocks are at most 5 s apart", "worker/clock.go",
 		`skew.Abs() <= MaxSkew`, `skew.Abs() <= 2*MaxSkew`, life},

@@ -114,9 +114,9 @@ func (w *world) connect(env map[string]string) *nats.Conn {
 	w.t.Helper()
 	all := required()
 	maps.Copy(all, env)
-	s, faults := load(w.t, all)
-	if faults != "" {
-		w.t.Fatal(faults)
+	s, err := load(w.t, all)
+	if err != nil {
+		w.t.Fatal(err)
 	}
 	nc, err := connectNATS(w.t.Context(), s, zerolog.Nop(), func(error) {}, func(error) {})
 	if err != nil {

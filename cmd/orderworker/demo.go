@@ -17,7 +17,7 @@ import (
 	"github.com/redis/go-redis/v9"
 	"github.com/rs/zerolog"
 
-	"orderworker/upstream"
+	"orderworker/cmd/internal/config"
 	"orderworker/upstream/sandbox"
 )
 
@@ -38,9 +38,9 @@ type demoCmd struct {
 }
 
 // check wants something to do.
-func (c *demoCmd) check(f *faults) {
+func (c *demoCmd) Check(f *config.Faults) {
 	if c.Orders < 1 || c.Orders > 1000 {
-		f.add("--orders", "(%d) must be 1 to 1000: it has to end within a minute", c.Orders)
+		f.Add("--orders", "(%d) must be 1 to 1000: it has to end within a minute", c.Orders)
 	}
 }
 
@@ -79,34 +79,18 @@ func (c *demoCmd) Run(soft context.Context, std *std) error {
 
 // demoSettings are those of a worker in the demo: the defaults, with times that
 // fit into a minute.
-func demoSettings(vendorURL string) *Settings {
-	return &Settings{
-		NATSReplicas: 1,
-		OrdersStream: "ORDERS", OrdersSubject: "orders.package.request", OrdersConsumer: "order-worker", OrdersAckWait: 5 * time.Second,
-		ResultsStream: "ORDER_RESULTS", ResultsSubject: "orders.package.result",
-		DeadStream: "ORDERS_DEAD", DeadSubject: "orders.package.dead",
-		JournalStream: "ORDER_JOURNAL", JournalSubject: "orders.journal", JournalTTL: 24 * time.Hour,
-		DedupeTTL:   720 * time.Hour,
-		UpstreamURL: vendorURL, UpstreamAppkey: demoAppkey, UpstreamSecret: upstream.Secret(demoSecret),
-		UpstreamTimeout: 500 * time.Millisecond, UpstreamRate: demoRate, UpstreamJitter: 250 * time.Millisecond,
-		UpstreamPermanentCodes: knownCodes(upstream.PermanentCodes), UpstreamAccountCodes: knownCodes(upstream.AccountCodes),
-		UpstreamThrottleCodes: knownCodes(upstream.ThrottleCodes), UpstreamAmbiguousCodes: knownCodes(upstream.AmbiguousCodes),
-		UpstreamDuplicateCodes: knownCodes(upstream.DuplicateCodes), UpstreamLookupStates: codeList{"1", "0", "2"},
-		UpstreamReconcile: "lookup", ReconcileDelay: 2 * time.Second, InDoubtNotice: 5 * time.Minute,
-		Concurrency: 32, MaxAttempts: demoAttempts,
-		BackoffInitial: 250 * time.Millisecond, BackoffMultiplier: 2, BackoffMax: 5 * time.Second, BackoffJitter: 0.5,
-		ShutdownTimeout: 10 * time.Second,
+func demoSettings(vendorURL string) (*config.Settings, error) {
+	s, err := config.Defaults()
+	if err != nil {
+		return nil, err
 	}
-}
-
-// knownCodes are the codes of a list as it is by default.
-func knownCodes(list upstream.List) (codes codeList) {
-	for _, k := range upstream.KnownCodes {
-		if k.List == list {
-			codes = append(codes, k.Code)
-		}
-	}
-	return codes
+	s.OrdersAckWait = 5 * time.Second
+	s.UpstreamURL, s.UpstreamAppkey, s.UpstreamSecret = vendorURL, demoAppkey, demoSecret
+	s.UpstreamTimeout, s.UpstreamRate, s.UpstreamJitter = 500*time.Millisecond, demoRate, 250*time.Millisecond
+	s.ReconcileDelay, s.ShutdownTimeout = 2*time.Second, 10*time.Second
+	s.Concurrency, s.MaxAttempts = 32, demoAttempts
+	s.BackoffInitial, s.BackoffMax = 250*time.Millisecond, 5*time.Second
+	return s, nil
 }
 
 // demo is everything that runs.
@@ -167,8 +151,12 @@ func startDemo(soft context.Context) (*demo, error) {
 	}
 	workers, stopSoft := context.WithCancel(soft)
 	d.stopSoft = stopSoft
+	settings, err := demoSettings("http://" + listener.Addr().String())
+	if err != nil {
+		return d, err
+	}
 	for range demoWorkers {
-		if err := d.startWorker(workers, demoSettings("http://"+listener.Addr().String())); err != nil {
+		if err := d.startWorker(workers, settings); err != nil {
 			return d, err
 		}
 	}
@@ -176,7 +164,7 @@ func startDemo(soft context.Context) (*demo, error) {
 }
 
 // startWorker starts a worker with connections of its own, as a process has.
-func (d *demo) startWorker(soft context.Context, s *Settings) error {
+func (d *demo) startWorker(soft context.Context, s *config.Settings) error {
 	conn, err := nats.Connect("", nats.InProcessServer(d.nats))
 	if err != nil {
 		return err
@@ -185,7 +173,7 @@ func (d *demo) startWorker(soft context.Context, s *Settings) error {
 	d.closers = append(d.closers, conn.Close, func() { _ = rdb.Close() })
 	registry := prometheus.NewRegistry()
 	d.registry = append(d.registry, registry)
-	vendor, err := s.newVendor()
+	vendor, err := newVendor(s)
 	if err != nil {
 		return err
 	}

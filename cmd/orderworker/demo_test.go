@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -31,24 +30,6 @@ func TestDemoKeepsItsPromisesAndLeavesNothingBehind(t *testing.T) {
 	left, err := filepath.Glob(filepath.Join(os.TempDir(), "*"))
 	if err != nil || len(left) > 0 {
 		t.Errorf("left behind: %v %v", left, err)
-	}
-}
-
-// The demo has the default lists, the vendor's own codes.
-func TestDemoHasTheDefaultCodes(t *testing.T) {
-	demo := demoSettings("http://127.0.0.1:1")
-	want, faults := load(t, required())
-	if faults != "" {
-		t.Fatal(faults)
-	}
-	for name, lists := range map[string][2]codeList{
-		"permanent": {demo.UpstreamPermanentCodes, want.UpstreamPermanentCodes}, "account": {demo.UpstreamAccountCodes, want.UpstreamAccountCodes},
-		"throttle": {demo.UpstreamThrottleCodes, want.UpstreamThrottleCodes}, "ambiguous": {demo.UpstreamAmbiguousCodes, want.UpstreamAmbiguousCodes},
-		"duplicate": {demo.UpstreamDuplicateCodes, want.UpstreamDuplicateCodes}, "states": {demo.UpstreamLookupStates, want.UpstreamLookupStates},
-	} {
-		if len(lists[1]) == 0 || !slices.Equal(lists[0], lists[1]) {
-			t.Errorf("%s: %v, want %v", name, lists[0], lists[1])
-		}
 	}
 }
 

@@ -16,6 +16,7 @@ import (
 	"github.com/redis/go-redis/v9"
 	"github.com/rs/zerolog"
 
+	"orderworker/cmd/internal/config"
 	"orderworker/dedupe"
 	"orderworker/dedupe/storetest"
 	"orderworker/upstream/sandbox"
@@ -59,19 +60,17 @@ func newDesk(t *testing.T, env map[string]string, rules ...string) *desk {
 	return d
 }
 
-func (d *desk) settings() *Settings {
+func (d *desk) settings() *config.Settings {
 	d.t.Helper()
-	s, faults := load(d.t, d.env)
-	if faults != "" {
-		d.t.Fatal(faults)
-	}
+	s, err := load(d.t, d.env)
+	d.ok(err)
 	return s
 }
 
 // worker makes the streams, and a worker that does not run yet.
 func (d *desk) worker() *worker.Worker {
 	d.t.Helper()
-	vendor, err := d.settings().newVendor()
+	vendor, err := newVendor(d.settings())
 	if err != nil {
 		d.t.Fatal(err)
 	}
@@ -221,11 +220,11 @@ func (d *desk) ok(err error) {
 func (d *desk) parsed(args ...string) *commands {
 	d.t.Helper()
 	var cli commands
-	var found faults
-	parser, err := newParser(&cli, lookupIn(d.env), &found, new(bytes.Buffer), new(bytes.Buffer))
+	var found config.Faults
+	parser, err := config.NewParser(&cli, lookupIn(d.env), &found, new(bytes.Buffer), new(bytes.Buffer))
 	d.ok(err)
 	_, err = parser.Parse(args)
 	d.ok(err)
-	d.ok(found.err())
+	d.ok(found.Err())
 	return &cli
 }

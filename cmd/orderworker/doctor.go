@@ -15,6 +15,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/rs/zerolog"
 
+	"orderworker/cmd/internal/config"
 	"orderworker/cmd/internal/doctor"
 	"orderworker/dedupe"
 	"orderworker/upstream"
@@ -26,7 +27,7 @@ type doctorCmd struct {
 	BadSignature bool          `name:"bad-signature" help:"Sign one lookup wrongly, to learn the code that means it."`
 	JSON         bool          `name:"json" help:"One JSON object instead of a table."`
 	Timeout      time.Duration `name:"timeout" default:"15s" help:"How long all checks may take together."`
-	Settings
+	config.Settings
 }
 
 // Help is what the command's help says first.
@@ -54,16 +55,16 @@ func (c *doctorCmd) BeforeReset(command *kong.Path) error {
 }
 
 // check looks at every setting, as that of run does.
-func (c *doctorCmd) check(f *faults) {
-	c.Settings.check(f)
+func (c *doctorCmd) Check(f *config.Faults) {
+	c.Settings.Check(f)
 	checkTraces(f, os.Getenv)
-	positive(f, "--timeout", c.Timeout)
+	config.Positive(f, "--timeout", c.Timeout)
 	if c.Known == "" {
 		return
 	}
 	payload, err := json.Marshal(map[string]string{"outTradeNo": c.Known})
 	if o, _ := worker.DecodeOrder(payload); err != nil || o.OutTradeNo == "" {
-		f.add("--known", "(%q) must be 1 to 32 printable ASCII characters without space or comma", c.Known)
+		f.Add("--known", "(%q) must be 1 to 32 printable ASCII characters without space or comma", c.Known)
 	}
 }
 
@@ -74,7 +75,7 @@ func (c *doctorCmd) Run(soft context.Context, std *std) error {
 		return err
 	}
 	defer closeRedis(rdb)
-	right, err := c.newVendor()
+	right, err := newVendor(&c.Settings)
 	if err != nil {
 		return err
 	}
@@ -88,17 +89,16 @@ func (c *doctorCmd) Run(soft context.Context, std *std) error {
 	if err != nil {
 		return err // it was good when the settings were checked
 	}
-	states, err := c.lookupStates()
+	states, err := c.LookupStates()
 	if err != nil {
 		return err
 	}
-	codes, _, _ := c.codes() // checked before
 	d := doctor.Deployment{
-		Timeout: c.Timeout, Settings: c.notes(), NATS: c.nats(),
+		Timeout: c.Timeout, Settings: notes(&c.Settings), NATS: c.nats(),
 		Redis: doctor.Redis{Client: rdb, Policy: evictionPolicy, Keys: []string{dedupe.OrderKey(c.OrdersStream, mayWrite), "quota:{orderworker asks whether it may write}"}},
 		Vendor: doctor.Vendor{
-			Base: base, Codes: codes, States: states, Rate: c.UpstreamRate, Known: c.Known,
-			Quota:   upstream.NewQuota(rdb, upstream.AccountID(c.UpstreamAppkey, c.UpstreamURL), c.UpstreamRate, c.UpstreamJitter),
+			Base: base, Codes: c.Codes(), States: states, Rate: c.UpstreamRate, Known: c.Known,
+			Quota:   upstream.NewQuota(rdb, c.Account(), c.UpstreamRate, c.UpstreamJitter),
 			Connect: asking(right),
 		},
 	}
@@ -124,7 +124,7 @@ func (c *doctorCmd) Run(soft context.Context, std *std) error {
 func (c *doctorCmd) wrongVendor() (*upstream.Client, error) {
 	s := c.Settings
 	s.UpstreamSecret = upstream.Secret(rand.Text())
-	return s.newVendor()
+	return newVendor(&s)
 }
 
 // askingLine is a line without Place: the doctor cannot buy.
@@ -148,7 +148,7 @@ func asking(client *upstream.Client) func(context.Context) (doctor.Line, error) 
 }
 
 // notes is what the settings say, which are all valid.
-func (s *Settings) notes() []doctor.Finding {
+func notes(s *config.Settings) []doctor.Finding {
 	notes := []doctor.Finding{{Check: "settings", Result: doctor.OK, Detail: "all are valid"}}
 	warn := func(bad bool, detail, cure string) {
 		if bad {
@@ -163,7 +163,7 @@ func (s *Settings) notes() []doctor.Finding {
 // nats is what the worker uses in NATS.
 func (c *doctorCmd) nats() doctor.NATS {
 	s := &c.Settings
-	names := s.streams()
+	names := streams(s)
 	journal := s.JournalStream
 	if s.JournalTTL == 0 {
 		journal = ""
@@ -177,13 +177,13 @@ func (c *doctorCmd) nats() doctor.NATS {
 			{Row: "journal stream", Name: journal, Audit: names.Audit},
 		},
 		Consumer: s.OrdersConsumer, AuditConsumer: names.AuditConsumer,
-		Tolerant: s.AllowLossyStreams, Publishes: s.publishes(),
+		Tolerant: s.AllowLossyStreams, Publishes: publishes(s),
 	}
 }
 
 // publishes are the subjects that a worker publishes to where the streams exist.
 // The users of deploy/nats have these permissions.
-func (s *Settings) publishes() []string {
+func publishes(s *config.Settings) []string {
 	const info, get = "$JS.API.STREAM.INFO.", "$JS.API.STREAM.MSG.GET."
 	consumer := s.OrdersStream + "." + s.OrdersConsumer
 	subjects := []string{
@@ -201,7 +201,7 @@ func (s *Settings) publishes() []string {
 }
 
 // dialOnce is connectNATS with one try, which ends when ctx does.
-func dialOnce(ctx context.Context, s *Settings, denied func(error)) (*nats.Conn, error) {
+func dialOnce(ctx context.Context, s *config.Settings, denied func(error)) (*nats.Conn, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	type dialled struct {
 		nc  *nats.Conn

@@ -57,7 +57,7 @@ func newSurgery(t *testing.T, env map[string]string, rules ...string) *surgery {
 // bought buys an order, as a worker did once.
 func (s *surgery) bought(no string) {
 	s.t.Helper()
-	client, err := s.settings().newVendor()
+	client, err := newVendor(s.settings())
 	s.ok(err)
 	defer client.Close()
 	line, err := client.Connect(s.t.Context())

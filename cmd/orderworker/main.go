@@ -2,10 +2,9 @@
 // JetStream ask for. It wires: settings, servers and commands; the life of an
 // order is package worker's.
 //
-// To read it: main.go, settings.go, flags.go (how settings are read), check.go,
-// names.go, url.go and secret.go (what a setting may be), run.go, nats.go (with
-// creds.go) and redis.go, wait.go, admin.go, traces.go, then the other commands (status.go and settle.go
-// share servers.go and stored.go; doctor.go has its checks in cmd/internal/doctor).
+// To read it: main.go, run.go, nats.go and redis.go, wait.go, admin.go, traces.go,
+// then the other commands (status.go and settle.go share servers.go and stored.go;
+// doctor.go has its checks in cmd/internal/doctor).
 package main
 
 import (
@@ -19,6 +18,8 @@ import (
 
 	"github.com/mattn/go-isatty"
 	"github.com/redis/go-redis/v9/logging"
+
+	"orderworker/cmd/internal/config"
 )
 
 // The exit statuses, section 6 of the contract.
@@ -62,14 +63,14 @@ func main() {
 // run is main without the process: it does what args say, with settings from
 // lookup where args have none, and returns the exit status. Each thing that
 // went wrong is one line on stderr.
-func run(args []string, lookup lookupFunc, stdout, stderr io.Writer) int {
+func run(args []string, lookup config.LookupFunc, stdout, stderr io.Writer) int {
 	complain := func(err error) {
 		for line := range strings.Lines(err.Error()) {
 			fmt.Fprintf(stderr, "orderworker: %s\n", strings.TrimRight(line, "\n"))
 		}
 	}
-	var found faults
-	parser, err := newParser(new(commands), lookup, &found, stdout, stderr)
+	var found config.Faults
+	parser, err := config.NewParser(new(commands), lookup, &found, stdout, stderr)
 	if err != nil {
 		complain(err) // a broken tag in this program
 		return statusFailed
@@ -85,10 +86,10 @@ func run(args []string, lookup lookupFunc, stdout, stderr io.Writer) int {
 		return statusUsage
 	}
 	// A command that embeds Settings has their check.
-	if c, ok := reflect.TypeAssert[interface{ check(*faults) }](kctx.Selected().Target.Addr()); ok {
-		c.check(&found)
+	if c, ok := reflect.TypeAssert[interface{ Check(*config.Faults) }](kctx.Selected().Target.Addr()); ok {
+		c.Check(&found)
 	}
-	if err := found.err(); err != nil {
+	if err := found.Err(); err != nil {
 		complain(err)
 		return statusUsage
 	}

@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"reflect"
 	"runtime/debug"
 	"strings"
 	"syscall"
@@ -16,6 +17,7 @@ import (
 
 	"github.com/nats-io/nats-server/v2/server"
 
+	"orderworker/cmd/internal/config"
 	"orderworker/dedupe/storetest"
 )
 
@@ -78,9 +80,46 @@ func TestExitStatus(t *testing.T) {
 	}
 }
 
+// variables are those of all settings.
+func variables() (names []string) {
+	for field := range reflect.TypeFor[config.Settings]().Fields() {
+		names = append(names, field.Tag.Get("env"))
+	}
+	return names
+}
+
+// lookupIn is an environment made of env.
+func lookupIn(env map[string]string) config.LookupFunc {
+	return func(name string) (string, bool) {
+		value, set := env[name]
+		return value, set
+	}
+}
+
+// required are the settings that have no default.
+func required() map[string]string {
+	return map[string]string{"UPSTREAM_APPKEY": "key-1", "UPSTREAM_SECRET": "hunter2"}
+}
+
+// load reads settings as `orderworker run` does, and returns the faults.
+func load(t *testing.T, env map[string]string) (*config.Settings, error) {
+	t.Helper()
+	var cli commands
+	var found config.Faults
+	parser, err := config.NewParser(&cli, lookupIn(env), &found, io.Discard, io.Discard)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := parser.Parse([]string{"run"}); err != nil {
+		t.Fatal(err)
+	}
+	cli.Run.Check(&found)
+	return &cli.Run.Settings, found.Err()
+}
+
 func TestAllFaultsInOneGo(t *testing.T) {
 	env := map[string]string{}
-	for name := range contractVariables {
+	for _, name := range variables() {
 		env[name] = " wrong " // for words too: most take no space
 	}
 	for _, name := range []string{"ADMIN_ADDR", "UPSTREAM_PERMANENT_CODES", "UPSTREAM_THROTTLE_CODES"} {
@@ -96,7 +135,7 @@ func TestAllFaultsInOneGo(t *testing.T) {
 	if strings.Contains(stderr, "hunter2") {
 		t.Errorf("a secret is shown:\n%s", stderr)
 	}
-	for name := range contractVariables {
+	for _, name := range variables() {
 		if !strings.Contains(stderr, name+" ") {
 			t.Errorf("%s is not named in\n%s", name, stderr)
 		}
@@ -105,7 +144,7 @@ func TestAllFaultsInOneGo(t *testing.T) {
 
 func TestHelpNamesEverySettingAndShowsNoVariable(t *testing.T) {
 	env := map[string]string{}
-	for name := range contractVariables {
+	for _, name := range variables() {
 		env[name] = "hunter2"
 		t.Setenv(name, "hunter2") // kong looks there by itself
 	}
@@ -113,9 +152,9 @@ func TestHelpNamesEverySettingAndShowsNoVariable(t *testing.T) {
 	if status != statusDone || stderr != "" {
 		t.Errorf("got %d, stderr %q", status, stderr)
 	}
-	for name := range contractVariables {
-		if !strings.Contains(out, "$"+name+")") || !strings.Contains(out, flagOf(name)) {
-			t.Errorf("%s or %s is not in the help", name, flagOf(name))
+	for _, name := range variables() {
+		if !strings.Contains(out, "$"+name+")") || !strings.Contains(out, "--"+strings.ReplaceAll(strings.ToLower(name), "_", "-")) {
+			t.Errorf("%s or its flag is not in the help", name)
 		}
 	}
 	if strings.Contains(out, "hunter2") {
@@ -127,7 +166,7 @@ func TestVariablesAreReadForTheChosenCommandAlone(t *testing.T) {
 	asked := false
 	lookup := func(string) (string, bool) { asked = true; return "x", true }
 	for _, command := range []string{"demo", "sandbox", "version"} {
-		parser, err := newParser(new(commands), lookup, new(faults), io.Discard, io.Discard)
+		parser, err := config.NewParser(new(commands), lookup, new(config.Faults), io.Discard, io.Discard)
 		if err != nil {
 			t.Fatal(err)
 		}

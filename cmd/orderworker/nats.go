@@ -7,13 +7,13 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"os"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/rs/zerolog"
+
+	"orderworker/cmd/internal/config"
 )
 
 const (
@@ -21,51 +21,6 @@ const (
 	natsReconnectWait = 500 * time.Millisecond
 	natsPingInterval  = 10 * time.Second // two without an answer, and the connection counts as lost
 )
-
-// checkNATS reports wrong servers, and files that cannot be used.
-func (s *Settings) checkNATS(f *faults) {
-	for server := range strings.SplitSeq(s.NATSURL, ",") {
-		server = strings.TrimSpace(server)
-		shown := shownURL(server)
-		if strings.Contains(s.NATSURL, "@") {
-			shown = shownURL(s.NATSURL) // a comma in a password has cut it in two
-		}
-		u, err := parseURL(server, "nats", "tls")
-		switch {
-		case err != nil:
-			f.add("NATS_URL", "(%s) %w", shown, err)
-		case strings.Trim(u.Path, "/") != "" || u.RawQuery != "" || u.ForceQuery || u.Fragment != "":
-			f.add("NATS_URL", "(%s) must not have anything behind its host and port", shown)
-		}
-	}
-	if s.NATSCreds != "" {
-		if _, err := credsOption(s.NATSCreds); err != nil {
-			f.add("NATS_CREDS", "%w", err)
-		}
-	}
-	if s.NATSCA != "" {
-		pem, err := os.ReadFile(s.NATSCA)
-		if err != nil {
-			f.add("NATS_CA", "cannot be read: %w", err)
-		} else if !x509.NewCertPool().AppendCertsFromPEM(pem) {
-			f.add("NATS_CA", "(%q) holds no certificate in PEM form", s.NATSCA)
-		}
-	}
-	switch {
-	case s.NATSCert == "" && s.NATSKey == "":
-	case s.NATSKey == "":
-		f.add("NATS_CERT", "(%q) needs NATS_KEY as well", s.NATSCert)
-	case s.NATSCert == "":
-		f.add("NATS_KEY", "(%q) needs NATS_CERT as well", s.NATSKey)
-	default:
-		if _, err := tls.LoadX509KeyPair(s.NATSCert, s.NATSKey); err != nil {
-			f.add("NATS_CERT", "and NATS_KEY cannot be used: %w", err)
-		}
-	}
-	if s.NATSReplicas < 1 || s.NATSReplicas > 5 {
-		f.add("NATS_REPLICAS", "(%d) must be 1 to 5", s.NATSReplicas)
-	}
-}
 
 // connectNATS connects to NATS_URL and reconnects for ever after. Servers that
 // cannot be reached are waited for: failed is told of each try. A refused
@@ -76,10 +31,13 @@ func (s *Settings) checkNATS(f *faults) {
 // late from a buffer. A reconnect that is refused is tried again too: passwords
 // are changed while workers run.
 //
+// The credentials are read again at each connection, but the public half of an
+// NKey stays: the seed of another NKey is refused until a restart.
+//
 // nats.go's own RetryOnFailedConnect would hand a refusal at the start to a
 // callback, so the first connection is tried here. A permission that is missing
 // shows only when it is used, and is told to denied.
-func connectNATS(ctx context.Context, s *Settings, log zerolog.Logger, failed, denied func(error)) (*nats.Conn, error) {
+func connectNATS(ctx context.Context, s *config.Settings, log zerolog.Logger, failed, denied func(error)) (*nats.Conn, error) {
 	options := []nats.Option{
 		nats.Name("orderworker"),
 		nats.Timeout(natsDialTimeout),
@@ -111,7 +69,11 @@ func connectNATS(ctx context.Context, s *Settings, log zerolog.Logger, failed, d
 		}),
 	}
 	if s.NATSCreds != "" {
-		option, err := credsOption(s.NATSCreds)
+		option := nats.UserCredentials(s.NATSCreds)
+		nkey, err := s.NKey()
+		if err == nil && nkey {
+			option, err = nats.NkeyOptionFromSeed(s.NATSCreds)
+		}
 		if err != nil {
 			return nil, fmt.Errorf("NATS_CREDS %w", err) // it was good when the settings were checked
 		}

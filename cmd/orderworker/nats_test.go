@@ -3,8 +3,6 @@ package main
 import (
 	"bytes"
 	"context"
-	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"net"
 	"os"
@@ -17,6 +15,8 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/rs/zerolog"
 
+	"orderworker/cmd/internal/certtest"
+	"orderworker/cmd/internal/config"
 	"orderworker/dedupe/storetest"
 )
 
@@ -50,41 +50,24 @@ func (b *syncBuffer) String() string {
 	return b.buf.String()
 }
 
-// tlsOf is a server's TLS, with clients' certificates checked where mutual.
-func tlsOf(t *testing.T, ca *authority, mutual bool) *tls.Config {
-	t.Helper()
-	certFile, keyFile := ca.issue(t, t.TempDir(), "server")
-	cert, err := tls.LoadX509KeyPair(certFile, keyFile)
-	if err != nil {
-		t.Fatal(err)
-	}
-	config := &tls.Config{Certificates: []tls.Certificate{cert}}
-	if mutual {
-		config.ClientCAs = x509.NewCertPool()
-		config.ClientCAs.AppendCertsFromPEM(ca.pem)
-		config.ClientAuth = tls.RequireAndVerifyClientCert
-	}
-	return config
-}
-
 func TestConnectNATS(t *testing.T) {
 	dir := t.TempDir()
-	ca, stranger := newAuthority(t), newAuthority(t)
+	ca, stranger := certtest.New(t), certtest.New(t)
 	caFile, strangerFile := dir+"/ca.pem", dir+"/stranger.pem"
-	for file, text := range map[string][]byte{caFile: ca.pem, strangerFile: stranger.pem} {
+	for file, text := range map[string][]byte{caFile: ca.PEM, strangerFile: stranger.PEM} {
 		if err := os.WriteFile(file, text, 0o600); err != nil {
 			t.Fatal(err)
 		}
 	}
-	cert, key := ca.issue(t, dir, "client")
-	strangerCert, strangerKey := stranger.issue(t, dir, "stranger-client")
+	cert, key := ca.Issue(t, dir, "client")
+	strangerCert, strangerKey := stranger.Issue(t, dir, "stranger-client")
 	creds := dir + "/user.creds"
-	if err := os.WriteFile(creds, newCreds(t), 0o600); err != nil {
+	if err := os.WriteFile(creds, certtest.Creds(t), 0o600); err != nil {
 		t.Fatal(err)
 	}
 
-	public, seed := newNKey(t)
-	_, otherSeed := newNKey(t)
+	public, seed := certtest.NKey(t)
+	_, otherSeed := certtest.NKey(t)
 	nkey, otherNKey := dir+"/nkey", dir+"/other-nkey"
 	for file, text := range map[string][]byte{nkey: append(seed, '\n'), otherNKey: otherSeed} {
 		if err := os.WriteFile(file, text, 0o600); err != nil {
@@ -95,38 +78,38 @@ func TestConnectNATS(t *testing.T) {
 	open := startNATS(t, server.Options{}).Addr().String()
 	locked := startNATS(t, server.Options{Username: "u", Password: "hunter2"}).Addr().String()
 	token := startNATS(t, server.Options{Authorization: "hunter2"}).Addr().String()
-	secure := startNATS(t, server.Options{TLSConfig: tlsOf(t, ca, false)}).Addr().String()
-	mutual := startNATS(t, server.Options{TLSConfig: tlsOf(t, ca, true)}).Addr().String()
+	secure := startNATS(t, server.Options{TLSConfig: ca.TLS(t, false)}).Addr().String()
+	mutual := startNATS(t, server.Options{TLSConfig: ca.TLS(t, true)}).Addr().String()
 	keyed := startNATS(t, server.Options{Nkeys: []*server.NkeyUser{{Nkey: public}}}).Addr().String()
 	nowhere := taken(t) // accepts, and never speaks
 
 	for name, c := range map[string]struct {
-		settings Settings
+		settings config.Settings
 		refused  bool
 	}{
-		"open":                        {Settings{NATSURL: "nats://" + open}, false},
-		"creds that nobody asked for": {Settings{NATSURL: "nats://" + open, NATSCreds: creds}, false},
-		"one of several is up":        {Settings{NATSURL: "nats://127.0.0.1:1, nats://" + open}, false},
-		"one of several is mute":      {Settings{NATSURL: "nats://" + nowhere + ",nats://" + open}, false},
-		"password":                    {Settings{NATSURL: "nats://u:hunter2@" + locked}, false},
-		"wrong password":              {Settings{NATSURL: "nats://u:hunter3@" + locked}, true},
-		"no password":                 {Settings{NATSURL: "nats://" + locked}, true},
-		"creds that are not known":    {Settings{NATSURL: "nats://" + locked, NATSCreds: creds}, true},
-		"token":                       {Settings{NATSURL: "nats://hunter2@" + token}, false},
-		"wrong token":                 {Settings{NATSURL: "nats://hunter3@" + token}, true},
-		"NKey":                        {Settings{NATSURL: "nats://" + keyed, NATSCreds: nkey}, false},
-		"another NKey":                {Settings{NATSURL: "nats://" + keyed, NATSCreds: otherNKey}, true},
-		"NKey that nobody asked for":  {Settings{NATSURL: "nats://" + open, NATSCreds: nkey}, true}, // it sends nothing to be signed
-		"NKey, server has passwords":  {Settings{NATSURL: "nats://" + locked, NATSCreds: nkey}, true},
-		"TLS":                         {Settings{NATSURL: "tls://" + secure, NATSCA: caFile}, false},
-		"TLS by the server's wish":    {Settings{NATSURL: "nats://" + secure, NATSCA: caFile}, false},
-		"TLS, unknown authority":      {Settings{NATSURL: "tls://" + secure}, true},
-		"TLS, another authority":      {Settings{NATSURL: "tls://" + secure, NATSCA: strangerFile}, true},
-		"TLS, another name":           {Settings{NATSURL: "tls://" + strings.Replace(secure, "127.0.0.1", "localhost", 1), NATSCA: caFile}, true},
-		"TLS, server has none":        {Settings{NATSURL: "tls://" + open}, true},
-		"mutual TLS":                  {Settings{NATSURL: "tls://" + mutual, NATSCA: caFile, NATSCert: cert, NATSKey: key}, false},
-		"mutual TLS, no certificate":  {Settings{NATSURL: "tls://" + mutual, NATSCA: caFile}, true},
-		"mutual TLS, of a stranger":   {Settings{NATSURL: "tls://" + mutual, NATSCA: caFile, NATSCert: strangerCert, NATSKey: strangerKey}, true},
+		"open":                        {config.Settings{NATSURL: "nats://" + open}, false},
+		"creds that nobody asked for": {config.Settings{NATSURL: "nats://" + open, NATSCreds: creds}, false},
+		"one of several is up":        {config.Settings{NATSURL: "nats://127.0.0.1:1, nats://" + open}, false},
+		"one of several is mute":      {config.Settings{NATSURL: "nats://" + nowhere + ",nats://" + open}, false},
+		"password":                    {config.Settings{NATSURL: "nats://u:hunter2@" + locked}, false},
+		"wrong password":              {config.Settings{NATSURL: "nats://u:hunter3@" + locked}, true},
+		"no password":                 {config.Settings{NATSURL: "nats://" + locked}, true},
+		"creds that are not known":    {config.Settings{NATSURL: "nats://" + locked, NATSCreds: creds}, true},
+		"token":                       {config.Settings{NATSURL: "nats://hunter2@" + token}, false},
+		"wrong token":                 {config.Settings{NATSURL: "nats://hunter3@" + token}, true},
+		"NKey":                        {config.Settings{NATSURL: "nats://" + keyed, NATSCreds: nkey}, false},
+		"another NKey":                {config.Settings{NATSURL: "nats://" + keyed, NATSCreds: otherNKey}, true},
+		"NKey that nobody asked for":  {config.Settings{NATSURL: "nats://" + open, NATSCreds: nkey}, true}, // it sends nothing to be signed
+		"NKey, server has passwords":  {config.Settings{NATSURL: "nats://" + locked, NATSCreds: nkey}, true},
+		"TLS":                         {config.Settings{NATSURL: "tls://" + secure, NATSCA: caFile}, false},
+		"TLS by the server's wish":    {config.Settings{NATSURL: "nats://" + secure, NATSCA: caFile}, false},
+		"TLS, unknown authority":      {config.Settings{NATSURL: "tls://" + secure}, true},
+		"TLS, another authority":      {config.Settings{NATSURL: "tls://" + secure, NATSCA: strangerFile}, true},
+		"TLS, another name":           {config.Settings{NATSURL: "tls://" + strings.Replace(secure, "127.0.0.1", "localhost", 1), NATSCA: caFile}, true},
+		"TLS, server has none":        {config.Settings{NATSURL: "tls://" + open}, true},
+		"mutual TLS":                  {config.Settings{NATSURL: "tls://" + mutual, NATSCA: caFile, NATSCert: cert, NATSKey: key}, false},
+		"mutual TLS, no certificate":  {config.Settings{NATSURL: "tls://" + mutual, NATSCA: caFile}, true},
+		"mutual TLS, of a stranger":   {config.Settings{NATSURL: "tls://" + mutual, NATSCA: caFile, NATSCert: strangerCert, NATSKey: strangerKey}, true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -166,7 +149,7 @@ func TestConnectNATSWaits(t *testing.T) {
 	}
 	connected := make(chan result, 1)
 	go func() {
-		nc, err := connectNATS(t.Context(), &Settings{NATSURL: "nats://" + addr.String()}, zerolog.Nop(), func(err error) { tried <- err }, func(error) {})
+		nc, err := connectNATS(t.Context(), &config.Settings{NATSURL: "nats://" + addr.String()}, zerolog.Nop(), func(err error) { tried <- err }, func(error) {})
 		connected <- result{nc, err}
 	}()
 	if err := <-tried; !strings.HasPrefix(err.Error(), "nats: ") {
@@ -182,7 +165,7 @@ func TestConnectNATSWaits(t *testing.T) {
 
 func TestConnectNATSStops(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
-	_, err := connectNATS(ctx, &Settings{NATSURL: "nats://127.0.0.1:1"}, zerolog.Nop(), func(error) { cancel() }, func(error) {})
+	_, err := connectNATS(ctx, &config.Settings{NATSURL: "nats://127.0.0.1:1"}, zerolog.Nop(), func(error) { cancel() }, func(error) {})
 	if !errors.Is(err, context.Canceled) {
 		t.Errorf("got %v", err)
 	}
@@ -192,7 +175,7 @@ func TestNATSReconnects(t *testing.T) {
 	first := startNATS(t, server.Options{Username: "u", Password: "hunter2"})
 	port := first.Addr().(*net.TCPAddr).Port
 	var log syncBuffer
-	nc, err := connectNATS(t.Context(), &Settings{NATSURL: "nats://u:hunter2@" + first.Addr().String()}, zerolog.New(&log), func(error) {}, func(error) {})
+	nc, err := connectNATS(t.Context(), &config.Settings{NATSURL: "nats://u:hunter2@" + first.Addr().String()}, zerolog.New(&log), func(error) {}, func(error) {})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -224,7 +207,7 @@ func TestNATSErrorsAreLogged(t *testing.T) {
 		Subscribe: &server.SubjectPermission{Deny: []string{"secret"}},
 	}}}})
 	var log syncBuffer
-	nc, err := connectNATS(t.Context(), &Settings{NATSURL: "nats://u:p@" + s.Addr().String()}, zerolog.New(&log), func(error) {}, func(error) {})
+	nc, err := connectNATS(t.Context(), &config.Settings{NATSURL: "nats://u:p@" + s.Addr().String()}, zerolog.New(&log), func(error) {}, func(error) {})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -9,6 +9,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
+	"orderworker/cmd/internal/config"
 	"orderworker/dedupe"
 )
 
@@ -18,41 +19,6 @@ const (
 	redisSpareConns  = 8               // beyond one for each order: heartbeats, quota, lookups, readiness
 	redisMaxConns    = 256             // Redis answers one command at a time; more only cost memory there
 )
-
-// redisOptions is REDIS_URL as go-redis wants it: with master_name in the query
-// it is Sentinel, with addr a Cluster, else a single server. The error repeats
-// no password.
-func redisOptions(raw string) (any, error) {
-	u, err := parseURL(raw, "redis", "rediss")
-	if err != nil {
-		return nil, err
-	}
-	query := u.Query()
-	for _, option := range []string{"read_only", "route_by_latency", "route_randomly", "replica_only"} {
-		if query.Has(option) {
-			return nil, fmt.Errorf("must not have %s: a replica that lags would show an order as new", option)
-		}
-	}
-	if u.Fragment != "" {
-		return nil, fmt.Errorf("must not have a fragment")
-	}
-	switch {
-	case query.Has("master_name"):
-		return redis.ParseFailoverURL(raw)
-	case query.Has("addr"):
-		return redis.ParseClusterURL(raw)
-	default:
-		return redis.ParseURL(raw)
-	}
-}
-
-// checkMemory reports a wrong REDIS_URL or DEDUPE_TTL.
-func (s *Settings) checkMemory(f *faults) {
-	if _, err := redisOptions(s.RedisURL); err != nil {
-		f.add("REDIS_URL", "(%s) %s", shownURL(s.RedisURL), strings.TrimPrefix(err.Error(), "redis: "))
-	}
-	atLeast(f, "DEDUPE_TTL", s.DedupeTTL, minDedupeTTL, "")
-}
 
 // connectRedis returns a client for REDIS_URL. It does not dial: whether the
 // server answers and will do is checkRedis's question.
@@ -65,10 +31,10 @@ func (s *Settings) checkMemory(f *faults) {
 //
 // onConnect, if not nil, runs on each new connection but those of a Cluster, before
 // any command; after an error the connection is closed.
-func connectRedis(s *Settings, onConnect func(context.Context, *redis.Conn) error) (redis.UniversalClient, error) {
-	options, err := redisOptions(s.RedisURL)
+func connectRedis(s *config.Settings, onConnect func(context.Context, *redis.Conn) error) (redis.UniversalClient, error) {
+	options, err := s.RedisOptions()
 	if err != nil {
-		return nil, fmt.Errorf("REDIS_URL (%s) %w", shownURL(s.RedisURL), err)
+		return nil, fmt.Errorf("REDIS_URL %w", err) // it was good when the settings were checked
 	}
 	limit := func(pool, dials *int, dial, read, write *time.Duration) {
 		unless(pool, min(s.Concurrency+redisSpareConns, redisMaxConns))
@@ -93,7 +59,7 @@ func connectRedis(s *Settings, onConnect func(context.Context, *redis.Conn) erro
 		limit(&o.PoolSize, &o.DialerRetries, &o.DialTimeout, &o.ReadTimeout, &o.WriteTimeout)
 		return redis.NewClient(o), nil
 	default:
-		panic(fmt.Sprintf("redisOptions returned a %T", options))
+		panic(fmt.Sprintf("RedisOptions returned a %T", options))
 	}
 }
 

@@ -14,6 +14,8 @@ import (
 	"github.com/redis/go-redis/v9"
 	"github.com/rs/zerolog"
 
+	"orderworker/cmd/internal/certtest"
+	"orderworker/cmd/internal/config"
 	"orderworker/dedupe/storetest"
 )
 
@@ -23,7 +25,7 @@ func startRedis(t *testing.T, args ...string) string { return storetest.Redis(t,
 
 func newClient(t *testing.T, url string) redis.UniversalClient {
 	t.Helper()
-	client, err := connectRedis(&Settings{RedisURL: url, Concurrency: 4}, nil)
+	client, err := connectRedis(&config.Settings{RedisURL: url, Concurrency: 4}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -95,12 +97,12 @@ func TestCheckRedis(t *testing.T) {
 
 func TestCheckRedisOverTLS(t *testing.T) {
 	dir := t.TempDir()
-	ca := newAuthority(t)
+	ca := certtest.New(t)
 	caFile := dir + "/ca.pem"
-	if err := os.WriteFile(caFile, ca.pem, 0o600); err != nil {
+	if err := os.WriteFile(caFile, ca.PEM, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	cert, key := ca.issue(t, dir, "redis")
+	cert, key := ca.Issue(t, dir, "redis")
 	_, port, _ := net.SplitHostPort(storetest.FreeAddr(t))
 	startRedis(t, "--tls-port", port, "--tls-cert-file", cert, "--tls-key-file", key, "--tls-ca-cert-file", caFile, "--tls-auth-clients", "no")
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
@@ -175,7 +177,7 @@ func TestConnectRedisOptions(t *testing.T) {
 	if sentinel.MaxRetries > 0 || !sentinel.ContextTimeoutEnabled || sentinel.PoolSize != 12 || sentinel.DB != 2 || sentinel.Addr != "FailoverClient" {
 		t.Errorf("sentinel: got %+v", sentinel)
 	}
-	many, err := connectRedis(&Settings{RedisURL: "redis://127.0.0.1:1", Concurrency: maxConcurrency}, nil)
+	many, err := connectRedis(&config.Settings{RedisURL: "redis://127.0.0.1:1", Concurrency: 10_000}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -183,7 +185,7 @@ func TestConnectRedisOptions(t *testing.T) {
 	if got := many.(*redis.Client).Options().PoolSize; got != redisMaxConns {
 		t.Errorf("pool of %d, want %d", got, redisMaxConns)
 	}
-	if _, err := connectRedis(&Settings{RedisURL: "redis://:hunter2@a:x"}, nil); err == nil || strings.Contains(err.Error(), "hunter2") {
+	if _, err := connectRedis(&config.Settings{RedisURL: "redis://:hunter2@a:x"}, nil); err == nil || strings.Contains(err.Error(), "hunter2") {
 		t.Errorf("got %v", err)
 	}
 }

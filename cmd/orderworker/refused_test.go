@@ -8,6 +8,7 @@ import (
 
 	"github.com/nats-io/nats-server/v2/server"
 
+	"orderworker/cmd/internal/certtest"
 	"orderworker/dedupe/storetest"
 )
 
@@ -15,7 +16,7 @@ import (
 // with one line of its own that says what to mend, and shows no secret.
 func TestWrongInputEndsInOneLine(t *testing.T) {
 	dir := t.TempDir()
-	ca, stranger := newAuthority(t), newAuthority(t)
+	ca, stranger := certtest.New(t), certtest.New(t)
 	file := func(name string, text []byte) string {
 		name = dir + "/" + name
 		if err := os.WriteFile(name, text, 0o600); err != nil {
@@ -23,24 +24,24 @@ func TestWrongInputEndsInOneLine(t *testing.T) {
 		}
 		return name
 	}
-	caFile, strangerFile, junk := file("ca.pem", ca.pem), file("stranger.pem", stranger.pem), file("junk", []byte("hunter2"))
-	strangerCert, strangerKey := stranger.issue(t, dir, "client")
-	public, _ := newNKey(t)
-	_, otherSeed := newNKey(t)
+	caFile, strangerFile, junk := file("ca.pem", ca.PEM), file("stranger.pem", stranger.PEM), file("junk", []byte("hunter2"))
+	strangerCert, strangerKey := stranger.Issue(t, dir, "client")
+	public, _ := certtest.NKey(t)
+	_, otherSeed := certtest.NKey(t)
 	otherNKey := file("nkey", otherSeed)
 
 	open := startNATS(t, server.Options{JetStream: true, StoreDir: t.TempDir()}).Addr().String()
 	locked := startNATS(t, server.Options{Username: "u", Password: "hunter2"}).Addr().String()
 	keyed := startNATS(t, server.Options{Nkeys: []*server.NkeyUser{{Nkey: public}}}).Addr().String()
-	secure := startNATS(t, server.Options{TLSConfig: tlsOf(t, ca, false)}).Addr().String()
-	mutual := startNATS(t, server.Options{TLSConfig: tlsOf(t, ca, true)}).Addr().String()
+	secure := startNATS(t, server.Options{TLSConfig: ca.TLS(t, false)}).Addr().String()
+	mutual := startNATS(t, server.Options{TLSConfig: ca.TLS(t, true)}).Addr().String()
 	limited := storetest.NATS(t, func(o *server.Options) {
 		o.Users = []*server.User{{Username: "u", Password: "hunter2", Permissions: &server.Permissions{
 			Publish: &server.SubjectPermission{Deny: []string{"$JS.API.STREAM.CREATE.>"}},
 		}}}
 	}).Addr().String()
 
-	cert, key := ca.issue(t, dir, "redis")
+	cert, key := ca.Issue(t, dir, "redis")
 	_, tlsPort, _ := net.SplitHostPort(storetest.FreeAddr(t))
 	redis := startRedis(t, "--tls-port", tlsPort, "--tls-cert-file", cert, "--tls-key-file", key, "--tls-auth-clients", "no")
 	clustered, other := startRedis(t, "--cluster-enabled", "yes"), startRedis(t, "--cluster-enabled", "yes")

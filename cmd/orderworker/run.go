@@ -16,6 +16,7 @@ import (
 	"github.com/rs/zerolog"
 	"go.opentelemetry.io/otel/trace"
 
+	"orderworker/cmd/internal/config"
 	"orderworker/dedupe"
 	"orderworker/upstream"
 	"orderworker/worker"
@@ -23,12 +24,12 @@ import (
 )
 
 type runCmd struct {
-	Settings
+	config.Settings
 	redisPeriod time.Duration `kong:"-"` // of the looks at Redis; 0: redisAuditPeriod
 }
 
-func (c *runCmd) check(f *faults) {
-	c.Settings.check(f)
+func (c *runCmd) Check(f *config.Faults) {
+	c.Settings.Check(f)
 	checkTraces(f, os.Getenv)
 }
 
@@ -37,7 +38,7 @@ func (c *runCmd) check(f *faults) {
 func (c *runCmd) Run(soft context.Context, std *std) error {
 	s := &c.Settings
 	log := newLogger(s.LogLevel, s.LogFormat, std.err)
-	s.warn(log)
+	s.Warn(log)
 	registry := newRegistry()
 	var natsGate, redisGate, streamGate gate
 	admin, err := startAdmin(s.AdminAddr, s.AdminPprof, registry,
@@ -85,7 +86,7 @@ func (c *runCmd) Run(soft context.Context, std *std) error {
 	defer end()
 	watching.Go(func() { memory.watch(soft, cmp.Or(c.redisPeriod, redisAuditPeriod)) })
 
-	vendor, err := s.newVendor()
+	vendor, err := newVendor(s)
 	if err != nil {
 		return err
 	}
@@ -102,7 +103,7 @@ func (c *runCmd) Run(soft context.Context, std *std) error {
 
 	if s.UpstreamSecretFile != "" {
 		watching.Go(func() {
-			s.watchSecret(soft, secretPoll, log, func(secret upstream.Secret) {
+			s.WatchSecret(soft, log, func(secret upstream.Secret) {
 				vendor.SetSecret(secret)
 				w.SecretChanged()
 			})
@@ -131,22 +132,21 @@ func unlessStopped(soft context.Context, err error) error {
 	return nil
 }
 
-func (s *Settings) newVendor() (*upstream.Client, error) {
-	codes, _, _ := s.codes() // checked before
+func newVendor(s *config.Settings) (*upstream.Client, error) {
 	return upstream.NewClient(upstream.Config{
 		BaseURL: s.UpstreamURL, AppKey: s.UpstreamAppkey, Secret: s.UpstreamSecret,
-		Timeout: s.UpstreamTimeout, Codes: codes, MaxConns: s.Concurrency,
+		Timeout: s.UpstreamTimeout, Codes: s.Codes(), MaxConns: s.Concurrency,
 	})
 }
 
 // assemble makes the streams that are missing, and the worker over them. The error wraps
 // errRefused where waiting does not help.
-func assemble(ctx context.Context, s *Settings, nc *nats.Conn, rdb redis.UniversalClient, vendor *upstream.Client, log zerolog.Logger, registry prometheus.Registerer, tracer trace.Tracer) (*worker.Worker, *natsio.JetStream, error) {
+func assemble(ctx context.Context, s *config.Settings, nc *nats.Conn, rdb redis.UniversalClient, vendor *upstream.Client, log zerolog.Logger, registry prometheus.Registerer, tracer trace.Tracer) (*worker.Worker, *natsio.JetStream, error) {
 	js, err := jetstream.New(nc)
 	if err != nil {
 		return nil, nil, err
 	}
-	stream, err := natsio.Open(ctx, js, s.streams(), log)
+	stream, err := natsio.Open(ctx, js, streams(s), log)
 	if err != nil {
 		return nil, nil, refusal(err)
 	}
@@ -159,11 +159,10 @@ func assemble(ctx context.Context, s *Settings, nc *nats.Conn, rdb redis.Univers
 	if s.JournalTTL > 0 {
 		journal = dedupe.NewJetStreamJournal(js, s.JournalStream, s.JournalSubject, s.JournalTTL)
 	}
-	states, err := s.lookupStates()
+	states, err := s.LookupStates()
 	if err != nil {
 		return nil, nil, err
 	}
-	account := upstream.AccountID(s.UpstreamAppkey, s.UpstreamURL)
 	w := worker.New(worker.Config{
 		Rules: worker.Rules{
 			MaxAttempts: s.MaxAttempts, LookupStates: states,
@@ -171,7 +170,7 @@ func assemble(ctx context.Context, s *Settings, nc *nats.Conn, rdb redis.Univers
 			Reconcile: worker.Policy(s.UpstreamReconcile), ReconcileDelay: s.ReconcileDelay,
 			InDoubtNotice: s.InDoubtNotice, UpstreamTimeout: s.UpstreamTimeout,
 		},
-		Account:     account,
+		Account:     s.Account(),
 		Concurrency: s.Concurrency, ShutdownTimeout: s.ShutdownTimeout,
 		Stream: stream,
 		Claims: dedupe.New(dedupe.NewRedis(rdb, s.OrdersStream), journal, stream, dedupe.Config{Lease: stream.AckWait(), FinalTTL: s.DedupeTTL, JournalTTL: s.JournalTTL}),
@@ -182,19 +181,19 @@ func assemble(ctx context.Context, s *Settings, nc *nats.Conn, rdb redis.Univers
 			}
 			return line, nil
 		},
-		Slots:   upstream.NewQuota(rdb, account, s.UpstreamRate, s.UpstreamJitter),
+		Slots:   upstream.NewQuota(rdb, s.Account(), s.UpstreamRate, s.UpstreamJitter),
 		Metrics: worker.NewMetrics(registry), Logger: log, Tracer: tracer,
 	})
 	return w, stream, nil
 }
 
 // streams are the names and settings of the streams.
-func (s *Settings) streams() natsio.Streams {
+func streams(s *config.Settings) natsio.Streams {
 	names := natsio.Streams{
 		Orders: s.OrdersStream, OrdersSubject: s.OrdersSubject, Consumer: s.OrdersConsumer,
 		Results: s.ResultsStream, ResultsSubject: s.ResultsSubject,
 		Dead: s.DeadStream, DeadSubject: s.DeadSubject,
-		Account: upstream.AccountID(s.UpstreamAppkey, s.UpstreamURL), AllowLossy: s.AllowLossyStreams, Replicas: s.NATSReplicas, AckWait: s.OrdersAckWait, Concurrency: s.Concurrency,
+		Account: s.Account(), AllowLossy: s.AllowLossyStreams, Replicas: s.NATSReplicas, AckWait: s.OrdersAckWait, Concurrency: s.Concurrency,
 		DedupeTTL: s.DedupeTTL, JournalTTL: s.JournalTTL,
 	}
 	if s.JournalTTL > 0 {

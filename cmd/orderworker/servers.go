@@ -14,6 +14,7 @@ import (
 	"github.com/redis/go-redis/v9"
 	"github.com/rs/zerolog"
 
+	"orderworker/cmd/internal/config"
 	"orderworker/dedupe"
 	"orderworker/worker"
 )
@@ -22,7 +23,7 @@ import (
 type orderCmd struct {
 	OutTradeNo string        `arg:"" name:"OUT_TRADE_NO" help:"The order's outTradeNo."`
 	Timeout    time.Duration `name:"timeout" default:"10s" help:"How long to wait for the servers before giving up."`
-	Settings
+	config.Settings
 }
 
 // narrow leaves a command the settings that it takes to find the servers and
@@ -42,16 +43,14 @@ func narrow(command *kong.Path, vendor ...string) {
 }
 
 // check reports what is wrong with what every such command uses.
-func (c *orderCmd) check(f *faults) {
+func (c *orderCmd) Check(f *config.Faults) {
 	payload, err := json.Marshal(map[string]string{"outTradeNo": c.OutTradeNo})
 	if o, _ := worker.DecodeOrder(payload); err != nil || o.OutTradeNo == "" {
-		f.add("OUT_TRADE_NO", "(%q) must be 1 to 32 printable ASCII characters without space or comma", c.OutTradeNo)
+		f.Add("OUT_TRADE_NO", "(%q) must be 1 to 32 printable ASCII characters without space or comma", c.OutTradeNo)
 	}
-	positive(f, "--timeout", c.Timeout)
-	c.checkNATS(f)
-	c.checkStreams(f)
-	c.checkMemory(f)
-	positive(f, "UPSTREAM_TIMEOUT", c.UpstreamTimeout)
+	config.Positive(f, "--timeout", c.Timeout)
+	c.CheckServers(f)
+	config.Positive(f, "UPSTREAM_TIMEOUT", c.UpstreamTimeout)
 }
 
 // within limits ctx to --timeout.
@@ -78,7 +77,7 @@ type servers struct {
 
 // reachServers connects to NATS, until ctx ends. Nothing is made there; Redis
 // is not asked yet.
-func reachServers(ctx context.Context, s *Settings) (*servers, error) {
+func reachServers(ctx context.Context, s *config.Settings) (*servers, error) {
 	nc, err := dialNATS(ctx, s)
 	if err != nil {
 		return nil, err
@@ -102,7 +101,7 @@ func reachServers(ctx context.Context, s *Settings) (*servers, error) {
 
 // dialNATS is connectNATS that ends when ctx does, where a server accepts and
 // says nothing too, with the last reason.
-func dialNATS(ctx context.Context, s *Settings) (*nats.Conn, error) {
+func dialNATS(ctx context.Context, s *config.Settings) (*nats.Conn, error) {
 	type dialled struct {
 		nc  *nats.Conn
 		err error

@@ -11,6 +11,7 @@ import (
 
 	"github.com/alecthomas/kong"
 
+	"orderworker/cmd/internal/config"
 	"orderworker/dedupe"
 	"orderworker/upstream"
 	"orderworker/worker"
@@ -42,25 +43,25 @@ func (c *settleCmd) BeforeReset(command *kong.Path) error {
 	return nil
 }
 
-func (c *settleCmd) check(f *faults) {
-	c.orderCmd.check(f)
+func (c *settleCmd) Check(f *config.Faults) {
+	c.orderCmd.Check(f)
 	if c.Bought == c.NotBought {
-		f.add("--bought", "or --not-bought: exactly one of them must say how the order ended")
+		f.Add("--bought", "or --not-bought: exactly one of them must say how the order ended")
 	}
 	switch {
 	case c.Bought && c.OrderNumber == "":
-		f.add("--order-number", "is not given: --bought requires it")
+		f.Add("--order-number", "is not given: --bought requires it")
 	case c.NotBought && !c.Bought && c.OrderNumber != "":
-		f.add("--order-number", "(%q) is not allowed with --not-bought", c.OrderNumber)
+		f.Add("--order-number", "(%q) is not allowed with --not-bought", c.OrderNumber)
 	case len(c.OrderNumber) > 128 || strings.ContainsFunc(c.OrderNumber, func(r rune) bool { return unicode.IsSpace(r) || !unicode.IsPrint(r) }):
-		f.add("--order-number", "(%q) must be 1 to 128 printable characters without space", c.OrderNumber)
+		f.Add("--order-number", "(%q) must be 1 to 128 printable characters without space", c.OrderNumber)
 	}
 	switch {
 	case c.OrderID == nil:
 	case c.NotBought && !c.Bought:
-		f.add("--order-id", "(%d) is not allowed with --not-bought", *c.OrderID)
+		f.Add("--order-id", "(%d) is not allowed with --not-bought", *c.OrderID)
 	case *c.OrderID <= 0:
-		f.add("--order-id", "(%d) must be more than 0", *c.OrderID)
+		f.Add("--order-id", "(%d) must be more than 0", *c.OrderID)
 	}
 }
 

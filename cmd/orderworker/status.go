@@ -11,6 +11,7 @@ import (
 	"github.com/alecthomas/kong"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"orderworker/cmd/internal/config"
 	"orderworker/dedupe"
 	"orderworker/upstream"
 	"orderworker/worker"
@@ -40,11 +41,10 @@ func (c *statusCmd) BeforeReset(command *kong.Path) error {
 	return nil
 }
 
-func (c *statusCmd) check(f *faults) {
-	c.orderCmd.check(f)
+func (c *statusCmd) Check(f *config.Faults) {
+	c.orderCmd.Check(f)
 	if c.AskVendor {
-		c.checkCalls(f)
-		c.checkCodes(f)
+		c.CheckVendor(f)
 	}
 }
 
@@ -170,7 +170,7 @@ func (c *statusCmd) gather(ctx context.Context, v *servers) *report {
 	cancel()
 	failed(err)
 	r.known = known
-	r.look(known, c.account())
+	r.look(known, c.Account())
 	if seq := seqOf(known); seq != 0 {
 		r.Request, err = v.request(ctx, &c.Settings, c.OutTradeNo, seq)
 		failed(err)
@@ -190,14 +190,6 @@ func (c *statusCmd) gather(ctx context.Context, v *servers) *report {
 		r.Untaken = v.untaken(ctx, &c.Settings)
 	}
 	return r
-}
-
-// account is the one of the settings; empty where they do not name it.
-func (c *statusCmd) account() string {
-	if c.UpstreamAppkey == "" {
-		return ""
-	}
-	return upstream.AccountID(c.UpstreamAppkey, c.UpstreamURL)
 }
 
 // look enters what the stores know; account is ours, if that is known.
@@ -287,7 +279,7 @@ func statusIn(result []byte) string {
 
 // request looks at the order's message in the request stream. Only a work queue
 // drops what was acknowledged; of another stream the consumer is asked.
-func (v *servers) request(ctx context.Context, s *Settings, outTradeNo string, seq uint64) (*requestView, error) {
+func (v *servers) request(ctx context.Context, s *config.Settings, outTradeNo string, seq uint64) (*requestView, error) {
 	view := &requestView{Stream: s.OrdersStream, Seq: seq}
 	stream, err := v.js.Stream(ctx, s.OrdersStream)
 	if err != nil {
@@ -326,7 +318,7 @@ func (v *servers) request(ctx context.Context, s *Settings, outTradeNo string, s
 
 // untaken counts the requests that were not handed to a worker yet; nil: that
 // is not known.
-func (v *servers) untaken(ctx context.Context, s *Settings) *uint64 {
+func (v *servers) untaken(ctx context.Context, s *config.Settings) *uint64 {
 	consumer, err := v.js.Consumer(ctx, s.OrdersStream, s.OrdersConsumer)
 	if err != nil {
 		return nil
@@ -335,14 +327,14 @@ func (v *servers) untaken(ctx context.Context, s *Settings) *uint64 {
 }
 
 // ask has the vendor look the order up, within the account's quota.
-func (v *servers) ask(ctx context.Context, s *Settings, outTradeNo string) (*vendorView, error) {
-	client, err := s.newVendor()
+func (v *servers) ask(ctx context.Context, s *config.Settings, outTradeNo string) (*vendorView, error) {
+	client, err := newVendor(s)
 	if err != nil {
 		return nil, err
 	}
 	defer client.Close()
-	quota := upstream.NewQuota(v.rdb, upstream.AccountID(s.UpstreamAppkey, s.UpstreamURL), s.UpstreamRate, s.UpstreamJitter)
-	states, err := s.lookupStates()
+	quota := upstream.NewQuota(v.rdb, s.Account(), s.UpstreamRate, s.UpstreamJitter)
+	states, err := s.LookupStates()
 	if err != nil {
 		return nil, err
 	}

@@ -14,6 +14,7 @@ import (
 
 	"orderworker/dedupe"
 	"orderworker/dedupe/storetest"
+	"orderworker/worker/natsio"
 )
 
 func TestStatusOfAnOrderInDoubt(t *testing.T) {
@@ -180,7 +181,7 @@ func TestStatusOfStates(t *testing.T) {
 // The events of an order are found by their subjects, whatever the number.
 func TestStatusFindsResultsBySubject(t *testing.T) {
 	d := newDesk(t, nil)
-	names := (&Settings{ResultsSubject: "orders.package.result"}).streams()
+	names := natsio.Streams{ResultsSubject: "orders.package.result"}
 	result := func(no, status string) {
 		_, err := d.js.Publish(t.Context(), names.ResultSubject(status, no), []byte(`{"outTradeNo":"`+no+`","status":"`+status+`"}`))
 		d.ok(err)

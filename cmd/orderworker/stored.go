@@ -10,6 +10,7 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
+	"orderworker/cmd/internal/config"
 	"orderworker/worker"
 )
 
@@ -72,13 +73,13 @@ type orderEvents struct {
 
 // results reads the events of outTradeNo by their subjects. After an error it
 // returns what it has read so far.
-func (v *servers) results(ctx context.Context, s *Settings, outTradeNo string) (orderEvents, error) {
+func (v *servers) results(ctx context.Context, s *config.Settings, outTradeNo string) (orderEvents, error) {
 	found := orderEvents{Stream: s.ResultsStream, Events: []resultEvent{}}
 	stream, err := v.js.Stream(ctx, s.ResultsStream)
 	if err != nil {
 		return found, fmt.Errorf("stream %s: %w", s.ResultsStream, err)
 	}
-	names := s.streams()
+	names := streams(s)
 	subjects := names.ResultSubject("*", outTradeNo)
 	for seq := uint64(1); ; {
 		msg, err := stream.GetMsg(ctx, seq, jetstream.WithGetMsgSubject(subjects))

@@ -17,6 +17,8 @@ import (
 	"go.opentelemetry.io/otel/sdk/resource"
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 	"go.opentelemetry.io/otel/trace"
+
+	"orderworker/cmd/internal/config"
 )
 
 // tracesTimeout is how long a stop waits for the last spans to be exported.
@@ -35,27 +37,27 @@ func wantTraces(getenv func(string) string) bool {
 
 // checkTraces reports what of the OTEL_ variables this program cannot do. The
 // others are read by the exporter and the SDK themselves.
-func checkTraces(f *faults, getenv func(string) string) {
+func checkTraces(f *config.Faults, getenv func(string) string) {
 	if !wantTraces(getenv) {
 		return
 	}
 	if exporter := getenv("OTEL_TRACES_EXPORTER"); exporter != "" && exporter != "otlp" {
-		f.add("OTEL_TRACES_EXPORTER", "(%q) must be otlp or none", exporter)
+		f.Add("OTEL_TRACES_EXPORTER", "(%q) must be otlp or none", exporter)
 	}
 	for _, name := range []string{"OTEL_EXPORTER_OTLP_PROTOCOL", "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL"} {
 		if protocol := getenv(name); !slices.Contains([]string{"", "http/protobuf", "http/json"}, protocol) {
-			f.add(name, "(%q) must be http/protobuf or http/json", protocol)
+			f.Add(name, "(%q) must be http/protobuf or http/json", protocol)
 		}
 	}
 	// The rest may hold secrets: the value is not shown.
 	for _, name := range []string{"OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"} {
 		if u, err := url.Parse(getenv(name)); err != nil || getenv(name) != "" && (u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || u.User != nil) {
-			f.add(name, "must be http://HOST:PORT or https://HOST:PORT, without a user")
+			f.Add(name, "must be http://HOST:PORT or https://HOST:PORT, without a user")
 		}
 	}
 	for _, name := range []string{"OTEL_EXPORTER_OTLP_HEADERS", "OTEL_EXPORTER_OTLP_TRACES_HEADERS", "OTEL_RESOURCE_ATTRIBUTES"} {
 		if text := getenv(name); text != "" && !isPairs(text) {
-			f.add(name, "must be NAME=VALUE, comma-separated and percent-encoded")
+			f.Add(name, "must be NAME=VALUE, comma-separated and percent-encoded")
 		}
 	}
 }

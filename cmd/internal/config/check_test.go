@@ -1,4 +1,4 @@
-package main
+package config
 
 import (
 	"bytes"
@@ -7,8 +7,6 @@ import (
 	"time"
 
 	"github.com/rs/zerolog"
-
-	"orderworker/dedupe/storetest"
 )
 
 // Each case is one wrong setting; the fault must name it, show the value where
@@ -134,16 +132,9 @@ func TestRelationsWaitForTheirParts(t *testing.T) {
 func TestShortReconcileDelayIsAWarning(t *testing.T) {
 	for delay, warned := range map[time.Duration]bool{2*time.Minute - time.Millisecond: true, 2 * time.Minute: false, 10 * time.Minute: false} {
 		var log bytes.Buffer
-		(&Settings{ReconcileDelay: delay}).warn(zerolog.New(&log))
+		(&Settings{ReconcileDelay: delay}).Warn(zerolog.New(&log))
 		if got := strings.Contains(log.String(), `"level":"warn"`) && strings.Contains(log.String(), "RECONCILE_DELAY is less than 2m"); got != warned {
 			t.Errorf("%v: logged %q", delay, log.String())
 		}
-	}
-	var out, errs bytes.Buffer
-	status := run([]string{"run"}, runSettings(map[string]string{ // it goes on, to a Redis that refuses
-		"NATS_URL": storetest.NATS(t).ClientURL(), "REDIS_URL": "redis://:wrong@" + startRedis(t, "--requirepass", "right"), "RECONCILE_DELAY": "30s",
-	}), &out, &errs)
-	if status != statusFailed || !strings.Contains(errs.String(), "RECONCILE_DELAY is less than 2m") || !strings.Contains(errs.String(), "WRONGPASS") {
-		t.Errorf("exit status %d:\n%s", status, errs.String())
 	}
 }

@@ -1,4 +1,4 @@
-package main
+package config
 
 import (
 	"bytes"
@@ -13,6 +13,7 @@ import (
 
 	"github.com/nats-io/nkeys"
 
+	"orderworker/cmd/internal/certtest"
 	"orderworker/upstream"
 )
 
@@ -37,7 +38,7 @@ func flagOf(variable string) string {
 }
 
 // lookupIn is an environment made of env.
-func lookupIn(env map[string]string) lookupFunc {
+func lookupIn(env map[string]string) LookupFunc {
 	return func(name string) (string, bool) {
 		value, set := env[name]
 		return value, set
@@ -53,17 +54,19 @@ func required() map[string]string {
 // each.
 func load(t *testing.T, env map[string]string, args ...string) (*Settings, string) {
 	t.Helper()
-	var cli commands
-	var found faults
-	parser, err := newParser(&cli, lookupIn(env), &found, new(bytes.Buffer), new(bytes.Buffer))
+	var cli struct {
+		Run struct{ Settings } `cmd:""`
+	}
+	var found Faults
+	parser, err := NewParser(&cli, lookupIn(env), &found, new(bytes.Buffer), new(bytes.Buffer))
 	if err != nil {
 		t.Fatal(err)
 	}
 	if _, err := parser.Parse(append([]string{"run"}, args...)); err != nil {
 		t.Fatal(err)
 	}
-	cli.Run.check(&found)
-	if err := found.err(); err != nil {
+	cli.Run.Check(&found)
+	if err := found.Err(); err != nil {
 		return &cli.Run.Settings, err.Error()
 	}
 	return &cli.Run.Settings, ""
@@ -108,8 +111,13 @@ func TestDefaults(t *testing.T) {
 	if faults != "" {
 		t.Fatalf("faults:\n%s", faults)
 	}
-	if want := defaults(); !reflect.DeepEqual(*s, want) {
+	want := defaults()
+	if !reflect.DeepEqual(*s, want) {
 		t.Errorf("got\n%+v\nwant\n%+v", *s, want)
+	}
+	want.UpstreamAppkey, want.UpstreamSecret = "", ""
+	if s, err := Defaults(); err != nil || !reflect.DeepEqual(*s, want) {
+		t.Errorf("Defaults: got\n%+v, %v\nwant\n%+v", *s, err, want)
 	}
 }
 
@@ -237,15 +245,15 @@ func TestCredentialFiles(t *testing.T) {
 		}
 		return name
 	}
-	ca := newAuthority(t)
-	cert, key := ca.issue(t, dir, "client")
-	_, otherKey := ca.issue(t, dir, "other")
-	caFile := write("ca.pem", ca.pem)
-	creds := write("user.creds", newCreds(t))
+	ca := certtest.New(t)
+	cert, key := ca.Issue(t, dir, "client")
+	_, otherKey := ca.Issue(t, dir, "other")
+	caFile := write("ca.pem", ca.PEM)
+	creds := write("user.creds", certtest.Creds(t))
 	junk := write("junk", []byte("hunter2"))
-	text := newCreds(t)
+	text := certtest.Creds(t)
 	token, _ := nkeys.ParseDecoratedJWT(text)
-	_, seed := newNKey(t)
+	_, seed := certtest.NKey(t)
 	decorated := []byte("-----BEGIN USER NKEY SEED-----\n" + string(seed) + "\n------END USER NKEY SEED------\n")
 	account, _ := nkeys.CreateAccount()
 	accountSeed, _ := account.Seed()

@@ -1,4 +1,4 @@
-package main
+package config
 
 import (
 	"time"
@@ -6,12 +6,12 @@ import (
 	"orderworker/upstream"
 )
 
-// Settings is everything that can be set, section 5 of the contract: every
-// field is a flag and an environment variable of the same name, and the flag
-// wins. What a wrong value costs is said where it is refused, in check.go.
+// Settings is everything that can be set, section 5 of the contract: every field
+// is a flag and an environment variable of the same name, and the flag wins. What
+// a wrong value would cost is said where it is refused, in check.go.
 //
-// A variable that is set to nothing counts as not set; only for ADMIN_ADDR it
-// means off, and for UPSTREAM_LOOKUP_STATES that no state is asked for.
+// An empty variable counts as not set, except that an empty ADMIN_ADDR switches the
+// server off, and an empty UPSTREAM_LOOKUP_STATES means lookups without a state.
 type Settings struct {
 	NATSURL           string        `name:"nats-url" env:"NATS_URL" default:"nats://127.0.0.1:4222" group:"NATS" help:"Servers, comma-separated: nats:// or tls://."`
 	NATSCreds         string        `name:"nats-creds" env:"NATS_CREDS" placeholder:"FILE" group:"NATS" help:"Credentials file (user JWT and seed), or a file with an NKey's seed."`
@@ -69,3 +69,12 @@ type Settings struct {
 // codeList is a comma-separated list of vendor codes; spaces around a code do
 // not count.
 type codeList []string
+
+// Account is the account's id at the vendor, which is no secret; empty where
+// UPSTREAM_APPKEY is not set.
+func (s *Settings) Account() string {
+	if s.UpstreamAppkey == "" {
+		return ""
+	}
+	return upstream.AccountID(s.UpstreamAppkey, s.UpstreamURL)
+}

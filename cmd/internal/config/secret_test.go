@@ -1,4 +1,4 @@
-package main
+package config
 
 import (
 	"bytes"
@@ -32,11 +32,11 @@ func TestSecretFileIsReadAgainWhenItChanges(t *testing.T) {
 		done := make(chan struct{})
 		go func() {
 			defer close(done)
-			s.watchSecret(ctx, time.Second, zerolog.New(&log), func(s upstream.Secret) { got = append(got, s) })
+			s.WatchSecret(ctx, zerolog.New(&log), func(s upstream.Secret) { got = append(got, s) })
 		}()
 		for _, text := range []string{"old\n", "new\n", "", "", "new", "newer"} {
 			write(text)
-			time.Sleep(time.Second) // of the bubble
+			time.Sleep(secretPoll) // of the bubble
 			synctest.Wait()
 		}
 		cancel()

@@ -1,4 +1,4 @@
-package main
+package config
 
 import (
 	"fmt"
@@ -12,15 +12,15 @@ import (
 	"github.com/alecthomas/kong"
 )
 
-// lookupFunc finds an environment variable, as os.LookupEnv does.
-type lookupFunc func(name string) (value string, set bool)
+// LookupFunc returns an environment variable, as os.LookupEnv does.
+type LookupFunc func(name string) (value string, set bool)
 
-// newParser is kong with three habits changed. A value that cannot be parsed
-// goes to found and parsing goes on, where kong stops at the first. Variables
-// are read through lookup and only for the command that was chosen, so that a
-// demo never sees those of real servers. And a variable's value is printed
-// neither in the help nor in an error.
-func newParser(commands any, lookup lookupFunc, found *faults, stdout, stderr io.Writer) (*kong.Kong, error) {
+// NewParser returns a parser of the command line for commands, a pointer to a
+// struct of kong. It differs from kong in three ways. It goes on after a value
+// that cannot be parsed, and adds that to found. It reads variables through lookup,
+// and only for the command that was chosen, so that a demo never sees those of real
+// servers. It prints no variable's value, neither in the help nor in an error.
+func NewParser(commands any, lookup LookupFunc, found *Faults, stdout, stderr io.Writer) (*kong.Kong, error) {
 	k, err := kong.New(commands,
 		kong.Name("orderworker"),
 		kong.Description("Buys the data packages that order requests in NATS JetStream ask for: never twice, and none is lost."),
@@ -64,7 +64,7 @@ func newParser(commands any, lookup lookupFunc, found *faults, stdout, stderr io
 			to.Set(reflect.ValueOf(codes))
 			return true
 		})),
-		kong.TypeMapper(reflect.TypeFor[ruleList](), found.mapper("is not a rule", func(text string, to reflect.Value) bool {
+		kong.TypeMapper(reflect.TypeFor[[]string](), found.mapper("is not text", func(text string, to reflect.Value) bool { // a flag that may be given several times
 			to.Set(reflect.Append(to, reflect.ValueOf(text)))
 			return true
 		})),
@@ -74,6 +74,18 @@ func newParser(commands any, lookup lookupFunc, found *faults, stdout, stderr io
 		return nil, err
 	}
 	return k, hideVariables(k)
+}
+
+// Defaults returns the settings of a worker for which nothing was set.
+func Defaults() (*Settings, error) {
+	var s Settings
+	none := func(string) (string, bool) { return "", false }
+	parser, err := NewParser(&s, none, new(Faults), io.Discard, io.Discard)
+	if err != nil {
+		return nil, err
+	}
+	_, err = parser.Parse(nil)
+	return &s, err
 }
 
 // hideVariables takes the variables away from kong, which would read them for
@@ -89,7 +101,7 @@ func hideVariables(k *kong.Kong) error {
 }
 
 // variables gives a flag that was not given the value of its variable.
-func variables(lookup lookupFunc) kong.ResolverFunc {
+func variables(lookup LookupFunc) kong.ResolverFunc {
 	return func(_ *kong.Context, _ *kong.Path, flag *kong.Flag) (any, error) {
 		for _, name := range flag.Envs {
 			if value, set := lookup(name); set && (value != "" || name == "ADMIN_ADDR" || name == "UPSTREAM_LOOKUP_STATES") {
@@ -102,10 +114,10 @@ func variables(lookup lookupFunc) kong.ResolverFunc {
 
 // mapper makes a kong mapper of parse. Where parse says no, the fault is noted
 // with the value, which must not be a secret's, and the rule.
-func (f *faults) mapper(rule string, parse func(text string, to reflect.Value) bool) kong.MapperFunc {
+func (f *Faults) mapper(rule string, parse func(text string, to reflect.Value) bool) kong.MapperFunc {
 	return func(ctx *kong.DecodeContext, target reflect.Value) error {
 		if ctx.Scan.Peek().IsEOL() {
-			f.add(settingName(ctx.Value), "needs a value") // kong would take nothing for one
+			f.Add(settingName(ctx.Value), "needs a value") // kong would take nothing for one
 			return nil
 		}
 		var text string
@@ -113,14 +125,14 @@ func (f *faults) mapper(rule string, parse func(text string, to reflect.Value) b
 			return err
 		}
 		if !parse(text, target) {
-			f.add(settingName(ctx.Value), "(%q) %s", text, rule)
+			f.Add(settingName(ctx.Value), "(%q) %s", text, rule)
 		}
 		return nil
 	}
 }
 
 // boolMapper is for flags that may stand without a value.
-type boolMapper struct{ found *faults }
+type boolMapper struct{ found *Faults }
 
 // Decode takes true or false; a bare flag is true.
 func (m boolMapper) Decode(ctx *kong.DecodeContext, target reflect.Value) error {

@@ -1,4 +1,4 @@
-package main
+package config
 
 import (
 	"slices"
@@ -6,8 +6,8 @@ import (
 	"unicode"
 )
 
-// checkStreams wants names that NATS takes, and no two uses of one name.
-func (s *Settings) checkStreams(f *faults) {
+// checkStreams reports names that NATS does not accept, and names that are used twice.
+func (s *Settings) checkStreams(f *Faults) {
 	names := []struct{ name, value string }{
 		{"ORDERS_STREAM", s.OrdersStream},
 		{"RESULTS_STREAM", s.ResultsStream},
@@ -18,18 +18,18 @@ func (s *Settings) checkStreams(f *faults) {
 		checkName(f, n.name, n.value)
 		for _, other := range names[:i] {
 			if n.value == other.value {
-				f.add(n.name, "(%q) is %s as well: each needs a stream of its own", n.value, other.name)
+				f.Add(n.name, "(%q) is %s as well: each needs a stream of its own", n.value, other.name)
 			}
 		}
 	}
 	checkName(f, "ORDERS_CONSUMER", s.OrdersConsumer)
-	atLeast(f, "ORDERS_ACK_WAIT", s.OrdersAckWait, minAckWait, ": a heartbeat must go out every quarter of it")
+	AtLeast(f, "ORDERS_ACK_WAIT", s.OrdersAckWait, minAckWait, ": a heartbeat must go out every quarter of it")
 	if s.JournalTTL < minJournalTTL && s.JournalTTL != 0 {
-		f.add("JOURNAL_TTL", "(%v) must be 0 (no journal) or at least %v", s.JournalTTL, minJournalTTL)
+		f.Add("JOURNAL_TTL", "(%v) must be 0 (no journal) or at least %v", s.JournalTTL, minJournalTTL)
 	}
 
-	// Results and journal records are published under their subject, so no other
-	// subject may lie there: its stream would take them, or NATS refuse it.
+	// Results and journal records are published below their subject, so no other
+	// subject may be there: its stream would store them, or NATS would refuse it.
 	subjects := []struct {
 		name, value string
 		parent      bool
@@ -44,31 +44,31 @@ func (s *Settings) checkStreams(f *faults) {
 		for _, other := range subjects[:i] {
 			switch {
 			case n.value == other.value:
-				f.add(n.name, "(%q) is %s as well: each needs a subject of its own", n.value, other.name)
+				f.Add(n.name, "(%q) is %s as well: each needs a subject of its own", n.value, other.name)
 			case other.parent && strings.HasPrefix(n.value, other.value+"."),
 				n.parent && strings.HasPrefix(other.value, n.value+"."):
-				f.add(n.name, "(%q) and %s (%q) lie one under the other", n.value, other.name, other.value)
+				f.Add(n.name, "(%q) and %s (%q) lie one under the other", n.value, other.name, other.value)
 			}
 		}
 	}
 }
 
-// checkName wants the name of a stream or consumer.
+// checkName reports what cannot be the name of a stream or consumer.
 //
 // Source: https://docs.nats.io/running-a-nats-service/nats_admin/jetstream_admin/naming.
-func checkName(f *faults, name, value string) {
+func checkName(f *Faults, name, value string) {
 	if value == "" || len(value) > 255 || strings.ContainsFunc(value, func(r rune) bool {
 		return strings.ContainsRune(`.*>/\`, r) || unicode.IsSpace(r) || !unicode.IsPrint(r)
 	}) {
-		f.add(name, `(%q) must be 1 to 255 printable characters without space . * > / \`, value)
+		f.Add(name, `(%q) must be 1 to 255 printable characters without space . * > / \`, value)
 	}
 }
 
-// checkSubject wants a literal subject that is the worker's own.
-func checkSubject(f *faults, name, value string) {
+// checkSubject reports what is not a subject without wildcards, or is NATS's own.
+func checkSubject(f *Faults, name, value string) {
 	if strings.ContainsFunc(value, func(r rune) bool {
 		return strings.ContainsRune("*>", r) || unicode.IsSpace(r) || !unicode.IsPrint(r)
 	}) || slices.Contains(strings.Split(value, "."), "") || value[0] == '$' {
-		f.add(name, "(%q) must be words joined by dots, without space, * or >, and not begin with $", value)
+		f.Add(name, "(%q) must be words joined by dots, without space, * or >, and not begin with $", value)
 	}
 }

@@ -1,4 +1,4 @@
-package main
+package config
 
 import (
 	"context"
@@ -13,31 +13,32 @@ import (
 	"orderworker/upstream"
 )
 
-// secretPoll is how often the file is looked at: Kubernetes takes about a minute
-// to change it, so this adds nothing.
+// secretPoll is how often the file is read. Kubernetes takes about a minute to
+// change it, so a shorter period would gain nothing.
 const secretPoll = 5 * time.Second
 
-const secretMaxBytes = 4096 // of a secret's file; more is the wrong file
+// secretMaxBytes is the most that a secret's file has; a larger one is the wrong file.
+const secretMaxBytes = 4096
 
-// readSecret takes the secret from its file, less a newline at its end.
-func (s *Settings) readSecret(f *faults) {
+// readSecret fills in the secret from its file, without the newline at its end.
+func (s *Settings) readSecret(f *Faults) {
 	const name, file = "UPSTREAM_SECRET", "UPSTREAM_SECRET_FILE"
 	switch {
 	case s.UpstreamSecretFile == "" && s.UpstreamSecret == "":
-		f.add(name, "is not set: it is required, here or in %s", file)
+		f.Add(name, "is not set: it is required, here or in %s", file)
 	case s.UpstreamSecretFile == "":
 	case s.UpstreamSecret != "":
-		f.add(name, "and %s (%q) are both set: one of them must go", file, s.UpstreamSecretFile)
+		f.Add(name, "and %s (%q) are both set: one of them must go", file, s.UpstreamSecretFile)
 	default:
 		text, err := readSecretFile(s.UpstreamSecretFile)
 		if err != nil {
-			f.add(file, "cannot be used: %w", err)
+			f.Add(file, "cannot be used: %w", err)
 		}
 		s.UpstreamSecret = upstream.Secret(text)
 	}
 }
 
-// readSecretFile reads one line.
+// readSecretFile returns the file's text, without newlines at its end.
 func readSecretFile(name string) (string, error) {
 	file, err := os.Open(name)
 	if err != nil {
@@ -58,11 +59,11 @@ func readSecretFile(name string) (string, error) {
 	return secret, nil
 }
 
-// watchSecret reads UPSTREAM_SECRET_FILE again and again until ctx ends, and
-// hands a new secret to set. A file that cannot be used, as it may be for a
-// moment while it is replaced, leaves the old secret; that is logged once.
-func (s *Settings) watchSecret(ctx context.Context, every time.Duration, log zerolog.Logger, set func(upstream.Secret)) {
-	tick := time.NewTicker(every)
+// WatchSecret reads UPSTREAM_SECRET_FILE every few seconds until ctx ends, and
+// passes a new secret to set. The old secret stays while the file cannot be used,
+// as may happen while it is replaced; that is logged once.
+func (s *Settings) WatchSecret(ctx context.Context, log zerolog.Logger, set func(upstream.Secret)) {
+	tick := time.NewTicker(secretPoll)
 	defer tick.Stop()
 	used, trouble := s.UpstreamSecret, ""
 	for {

@@ -1,4 +1,4 @@
-package main
+package config
 
 import (
 	"errors"
@@ -9,9 +9,9 @@ import (
 	"strings"
 )
 
-// parseURL parses raw and wants one of schemes and a host. The error fits
-// behind a setting's name and value and repeats nothing of raw: net/url's own
-// words quote what follows a slash or a hash in a password.
+// parseURL parses raw, which must have one of schemes and a host. The error can
+// follow a setting's name and value, and repeats nothing of raw: net/url's own
+// errors quote what follows a slash or a hash in a password.
 func parseURL(raw string, schemes ...string) (*url.URL, error) {
 	u, err := url.Parse(raw)
 	switch {
@@ -32,23 +32,22 @@ func parseURL(raw string, schemes ...string) (*url.URL, error) {
 	return u, nil
 }
 
-// checkBaseURL wants an address that paths can be put behind.
-func checkBaseURL(f *faults, name, raw string) {
+// checkBaseURL reports a URL to which no path can be appended.
+func checkBaseURL(f *Faults, name, raw string) {
 	u, err := parseURL(raw, "https", "http")
 	switch {
 	case err != nil:
-		f.add(name, "(%s) %w", shownURL(raw), err)
+		f.Add(name, "(%s) %w", shownURL(raw), err)
 	case u.User != nil:
-		f.add(name, "(%s) must not have a user or password in it", shownURL(raw))
+		f.Add(name, "(%s) must not have a user or password in it", shownURL(raw))
 	case u.RawQuery != "" || u.ForceQuery || strings.Contains(raw, "#"):
-		f.add(name, "(%s) must not have a query or a fragment", shownURL(raw))
+		f.Add(name, "(%s) must not have a query or a fragment", shownURL(raw))
 	}
 }
 
-// shownURL is raw, quoted and fit to be printed, also where raw is no URL at
-// all: what may be a password is left out. That is everything before the last
-// @ (a user alone can be a NATS token), and the values of the query (Sentinel
-// takes its second password there).
+// shownURL returns raw in quotes, without what may be a password; raw need not be
+// a URL. It leaves out everything before the last @ (a user alone can be a NATS
+// token), and the query (which has the second password of Sentinel).
 func shownURL(raw string) string {
 	scheme, rest, ok := strings.Cut(raw, "://")
 	if !ok {

@@ -1,9 +1,12 @@
-package main
+// Package certtest makes certificates, NATS credentials and NKeys for the tests of
+// connections.
+package certtest
 
 import (
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
+	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/pem"
@@ -18,20 +21,21 @@ import (
 	"github.com/nats-io/nkeys"
 )
 
-// authority issues certificates for 127.0.0.1.
-type authority struct {
+// Authority issues certificates for 127.0.0.1.
+type Authority struct {
+	PEM  []byte // its own certificate
 	cert *x509.Certificate
 	key  *ecdsa.PrivateKey
-	pem  []byte
 }
 
-func newAuthority(t *testing.T) *authority {
+// New returns an authority that nobody knows yet.
+func New(t *testing.T) *Authority {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		t.Fatal(err)
 	}
-	a := &authority{key: key}
+	a := &Authority{key: key}
 	a.cert = &x509.Certificate{
 		SerialNumber: newSerial(t), NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
 		IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign,
@@ -40,13 +44,13 @@ func newAuthority(t *testing.T) *authority {
 	if err != nil {
 		t.Fatal(err)
 	}
-	a.pem = pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
+	a.PEM = pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
 	return a
 }
 
-// issue writes a certificate for 127.0.0.1, good for both sides, and its key
-// into dir and returns the files' names.
-func (a *authority) issue(t *testing.T, dir, name string) (certFile, keyFile string) {
+// Issue writes a certificate for 127.0.0.1, which both sides can use, and its key
+// into dir, and returns the files' names.
+func (a *Authority) Issue(t *testing.T, dir, name string) (certFile, keyFile string) {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
@@ -78,6 +82,23 @@ func (a *authority) issue(t *testing.T, dir, name string) (certFile, keyFile str
 	return certFile, keyFile
 }
 
+// TLS returns the settings of a server that has a certificate of the authority;
+// where mutual, clients must have one too.
+func (a *Authority) TLS(t *testing.T, mutual bool) *tls.Config {
+	t.Helper()
+	cert, err := tls.LoadX509KeyPair(a.Issue(t, t.TempDir(), "server"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	config := &tls.Config{Certificates: []tls.Certificate{cert}}
+	if mutual {
+		config.ClientCAs = x509.NewCertPool()
+		config.ClientCAs.AppendCertsFromPEM(a.PEM)
+		config.ClientAuth = tls.RequireAndVerifyClientCert
+	}
+	return config
+}
+
 func newSerial(t *testing.T) *big.Int {
 	t.Helper()
 	serial, err := rand.Int(rand.Reader, big.NewInt(1<<62))
@@ -87,8 +108,8 @@ func newSerial(t *testing.T) *big.Int {
 	return serial
 }
 
-// newCreds is a credentials file of some user.
-func newCreds(t *testing.T) []byte {
+// Creds returns the text of a user's credentials file.
+func Creds(t *testing.T) []byte {
 	t.Helper()
 	account, err1 := nkeys.CreateAccount()
 	user, err2 := nkeys.CreateUser()
@@ -108,8 +129,8 @@ func newCreds(t *testing.T) []byte {
 	return text
 }
 
-// newNKey is a user's public key and its seed.
-func newNKey(t *testing.T) (public string, seed []byte) {
+// NKey returns the public key and the seed of a user.
+func NKey(t *testing.T) (public string, seed []byte) {
 	t.Helper()
 	user, err := nkeys.CreateUser()
 	if err != nil {
