@@ -8,6 +8,7 @@ var (
 	rounds  = []string{"./upstream", "./worker", "-run", "Round|Lookup|TestSimStays|TestSimFirst|TestSimEach"}
 	account = []string{"./upstream/pause", "./worker", "-run", "."}
 	paused  = []string{"./worker", "-run", "TestSimPause"}
+	server  = []string{"./cmd/internal/connect", "-run", "Redis"}
 	shell   = []string{"./cmd/orderworker", "-run", "Redis|Settings|NATS|Ready|Reconcile|Clock|Status"}
 )
 
@@ -162,29 +163,29 @@ redis.call('DEL'`, `redis.call('DEL'`, known},
 		`			MaxAckPending: -1, `, `			MaxAckPending: 2, `, life},
 	{"a lossy stream is refused", "worker/natsio/jetstream.go",
 		`	if len(faults) > 0 && !j.names.AllowLossy {`, `	if false {`, adapter},
-	{"go-redis sends nothing twice", "cmd/orderworker/redis.go",
+	{"go-redis sends nothing twice", "cmd/internal/connect/redis.go",
 		`	case *redis.Options:
 		o.OnConnect = onConnect
 		o.ClientName, o.MaxRetries, o.ContextTimeoutEnabled = "orderworker", -1, true`, `	case *redis.Options:
 		o.OnConnect = onConnect
-		o.ClientName, o.MaxRetries, o.ContextTimeoutEnabled = "orderworker", 0, true`, shell},
-	{"Redis must not evict", "cmd/orderworker/redis_audit.go",
-		`if policy != "" && policy != "noeviction" {`, `if false {`, shell},
-	{"every master of a Cluster is asked", "cmd/orderworker/redis_audit.go",
+		o.ClientName, o.MaxRetries, o.ContextTimeoutEnabled = "orderworker", 0, true`, server},
+	{"Redis must not evict", "cmd/internal/connect/redis_audit.go",
+		`if policy != "" && policy != "noeviction" {`, `if false {`, server},
+	{"every master of a Cluster is asked", "cmd/internal/connect/redis_audit.go",
 		`		err = c.ForEachMaster(ctx, ask)`, `		err = c.ForEachShard(ctx, func(ctx context.Context, one *redis.Client) error {
 			if len(a.nodes) > 0 {
 				return nil
 			}
 			return ask(ctx, one)
-		})`, shell},
+		})`, server},
 	{"Redis is looked at while running", "cmd/orderworker/run.go",
-		`	watching.Go(func() { memory.watch(`, `	_ = (func() { memory.watch(`, shell},
-	{"what is wrong with Redis shows at /readyz", "cmd/orderworker/redis_audit.go",
-		`	if fault := a.fault.Load(); fault != nil && *fault != "" {`, `	if fault := a.fault.Load(); false {`, shell},
-	{"Redis' clock is compared", "cmd/orderworker/redis_audit.go",
-		`fault := node.clock.Compare(before, there, after); fault != ""`, `fault := node.clock.Compare(there, there, there); fault != "" || after.Before(before)`, shell},
-	{"keys that Redis evicted are told of", "cmd/orderworker/redis_audit.go",
-		`	if node.evicted >= 0 && evicted > node.evicted {`, `	if false {`, shell},
+		`	watching.Go(func() { memory.Watch(`, `	_ = (func() { memory.Watch(`, shell},
+	{"what is wrong with Redis shows at /readyz", "cmd/internal/connect/redis_audit.go",
+		`	if fault := a.fault.Load(); fault != nil && *fault != "" {`, `	if fault := a.fault.Load(); false {`, server},
+	{"Redis' clock is compared", "cmd/internal/connect/redis_audit.go",
+		`fault := node.clock.Compare(before, there, after); fault != ""`, `fault := node.clock.Compare(there, there, there); fault != "" || after.Before(before)`, server},
+	{"keys that Redis evicted are told of", "cmd/internal/connect/redis_audit.go",
+		`	if node.evicted >= 0 && evicted > node.evicted {`, `	if false {`, server},
 	{"a short RECONCILE_DELAY is warned of", "cmd/orderworker/run.go",
 		`	s.Warn(log)
 `, ``, shell},

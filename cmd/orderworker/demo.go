@@ -18,6 +18,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"orderworker/cmd/internal/config"
+	"orderworker/cmd/internal/connect"
 	"orderworker/upstream/sandbox"
 )
 
@@ -173,7 +174,7 @@ func (d *demo) startWorker(soft context.Context, s *config.Settings) error {
 	d.closers = append(d.closers, conn.Close, func() { _ = rdb.Close() })
 	registry := prometheus.NewRegistry()
 	d.registry = append(d.registry, registry)
-	vendor, err := newVendor(s)
+	vendor, err := connect.Vendor(s)
 	if err != nil {
 		return err
 	}

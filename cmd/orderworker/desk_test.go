@@ -17,6 +17,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"orderworker/cmd/internal/config"
+	"orderworker/cmd/internal/connect"
 	"orderworker/dedupe"
 	"orderworker/dedupe/storetest"
 	"orderworker/upstream/sandbox"
@@ -70,7 +71,7 @@ func (d *desk) settings() *config.Settings {
 // worker makes the streams, and a worker that does not run yet.
 func (d *desk) worker() *worker.Worker {
 	d.t.Helper()
-	vendor, err := newVendor(d.settings())
+	vendor, err := connect.Vendor(d.settings())
 	if err != nil {
 		d.t.Fatal(err)
 	}

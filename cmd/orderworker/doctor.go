@@ -13,11 +13,10 @@ import (
 
 	"github.com/alecthomas/kong"
 	"github.com/nats-io/nats.go"
-	"github.com/rs/zerolog"
 
 	"orderworker/cmd/internal/config"
+	"orderworker/cmd/internal/connect"
 	"orderworker/cmd/internal/doctor"
-	"orderworker/dedupe"
 	"orderworker/upstream"
 	"orderworker/worker"
 )
@@ -70,12 +69,12 @@ func (c *doctorCmd) Check(f *config.Faults) {
 
 // Run makes the checks and prints them.
 func (c *doctorCmd) Run(soft context.Context, std *std) error {
-	rdb, err := connectRedis(&c.Settings, nil)
+	rdb, err := connect.Redis(&c.Settings, nil)
 	if err != nil {
 		return err
 	}
-	defer closeRedis(rdb)
-	right, err := newVendor(&c.Settings)
+	defer connect.CloseRedis(rdb)
+	right, err := connect.Vendor(&c.Settings)
 	if err != nil {
 		return err
 	}
@@ -95,10 +94,10 @@ func (c *doctorCmd) Run(soft context.Context, std *std) error {
 	}
 	d := doctor.Deployment{
 		Timeout: c.Timeout, Settings: notes(&c.Settings), NATS: c.nats(),
-		Redis: doctor.Redis{Client: rdb, Policy: evictionPolicy, Keys: []string{dedupe.OrderKey(c.OrdersStream, mayWrite), "quota:{orderworker asks whether it may write}"}},
+		Redis: doctor.Redis{Client: rdb, Policy: connect.EvictionPolicy, Keys: []string{connect.ProbeKey(c.OrdersStream), "quota:{orderworker asks whether it may write}"}},
 		Vendor: doctor.Vendor{
 			Base: base, Codes: c.Codes(), States: states, Rate: c.UpstreamRate, Known: c.Known,
-			Quota:   upstream.NewQuota(rdb, c.Account(), c.UpstreamRate, c.UpstreamJitter),
+			Quota:   connect.Quota(&c.Settings, rdb),
 			Connect: asking(right),
 		},
 	}
@@ -124,7 +123,7 @@ func (c *doctorCmd) Run(soft context.Context, std *std) error {
 func (c *doctorCmd) wrongVendor() (*upstream.Client, error) {
 	s := c.Settings
 	s.UpstreamSecret = upstream.Secret(rand.Text())
-	return newVendor(&s)
+	return connect.Vendor(&s)
 }
 
 // askingLine is a line without Place: the doctor cannot buy.
@@ -163,7 +162,7 @@ func notes(s *config.Settings) []doctor.Finding {
 // nats is what the worker uses in NATS.
 func (c *doctorCmd) nats() doctor.NATS {
 	s := &c.Settings
-	names := streams(s)
+	names := connect.Streams(s)
 	journal := s.JournalStream
 	if s.JournalTTL == 0 {
 		journal = ""
@@ -200,29 +199,11 @@ func publishes(s *config.Settings) []string {
 	return subjects
 }
 
-// dialOnce is connectNATS with one try, which ends when ctx does.
+// dialOnce connects to NATS, and ends with the first failure.
 func dialOnce(ctx context.Context, s *config.Settings, denied func(error)) (*nats.Conn, error) {
-	ctx, cancel := context.WithCancelCause(ctx)
-	type dialled struct {
-		nc  *nats.Conn
-		err error
-	}
-	done := make(chan dialled, 1)
-	go func() {
-		nc, err := connectNATS(ctx, s, zerolog.Nop(), cancel, denied)
-		if ctx.Err() != nil && nc != nil {
-			nc.Close() // nobody waits for it any more
-			nc, err = nil, context.Cause(ctx)
-		}
-		done <- dialled{nc, err}
-	}()
-	select {
-	case d := <-done:
-		cancel(nil)
-		return d.nc, d.err
-	case <-ctx.Done():
-		return nil, context.Cause(ctx) // the dial under way ends by its own time-out
-	}
+	ctx, failed := context.WithCancelCause(ctx)
+	defer failed(nil)
+	return connect.TryNATS(ctx, s, failed, denied)
 }
 
 // printReport writes the table: what was checked, the result, what was found; and

@@ -18,6 +18,7 @@ import (
 	"github.com/nats-io/nats-server/v2/server"
 
 	"orderworker/cmd/internal/config"
+	"orderworker/cmd/internal/logtest"
 	"orderworker/dedupe/storetest"
 )
 
@@ -39,6 +40,9 @@ func taken(t *testing.T) string {
 	t.Cleanup(func() { l.Close() })
 	return l.Addr().String()
 }
+
+// startRedis starts a real server that stores nothing, and returns its address.
+func startRedis(t *testing.T, args ...string) string { return storetest.Redis(t, args...).Addr }
 
 func TestExitStatus(t *testing.T) {
 	busy := taken(t)
@@ -254,8 +258,8 @@ func TestSandboxServesUntilASignal(t *testing.T) {
 }
 
 func TestServersThatRefuseEndTheWorker(t *testing.T) {
-	open := "nats://" + startNATS(t, server.Options{}).Addr().String()
-	locked := startNATS(t, server.Options{Username: "u", Password: "hunter2"}).Addr().String()
+	open := "nats://" + storetest.NATS(t).Addr().String()
+	locked := storetest.NATS(t, func(o *server.Options) { o.Username, o.Password = "u", "hunter2" }).Addr().String()
 	evicting := startRedis(t, "--maxmemory-policy", "allkeys-lru")
 	private := startRedis(t, "--requirepass", "hunter2")
 	for name, c := range map[string]struct{ nats, redis, want string }{
@@ -278,7 +282,7 @@ func TestServersThatAreAwayAreWaitedFor(t *testing.T) {
 	admin := storetest.FreeAddr(t)
 	env := required()
 	env["NATS_URL"], env["ADMIN_ADDR"], env["LOG_FORMAT"] = "nats://127.0.0.1:1", admin, "json"
-	var stderr syncBuffer
+	var stderr logtest.Buffer
 	ended := make(chan int, 1)
 	go func() { ended <- run([]string{"run"}, lookupIn(env), io.Discard, &stderr) }()
 	storetest.Eventually(t, "the worker waits", func() bool { return strings.Contains(stderr.String(), "waiting for the server") })

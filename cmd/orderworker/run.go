@@ -17,6 +17,7 @@ import (
 	"go.opentelemetry.io/otel/trace"
 
 	"orderworker/cmd/internal/config"
+	"orderworker/cmd/internal/connect"
 	"orderworker/dedupe"
 	"orderworker/upstream"
 	"orderworker/worker"
@@ -25,7 +26,7 @@ import (
 
 type runCmd struct {
 	config.Settings
-	redisPeriod time.Duration `kong:"-"` // of the looks at Redis; 0: redisAuditPeriod
+	redisPeriod time.Duration `kong:"-"` // of the looks at Redis; 0: connect.AuditPeriod
 }
 
 func (c *runCmd) Check(f *config.Faults) {
@@ -61,38 +62,38 @@ func (c *runCmd) Run(soft context.Context, std *std) error {
 	// A permission that is missing shows when it is used, and ends the program.
 	soft, denied := context.WithCancelCause(soft)
 	defer denied(nil)
-	nc, err := connectNATS(soft, s, log, natsGate.fail, denied)
+	nc, err := connect.NATS(soft, s, log, natsGate.fail, denied)
 	if err != nil {
 		return unlessStopped(soft, err)
 	}
 	defer nc.Close()
-	natsGate.open(natsAnswers(nc))
-	rdb, err := connectRedis(s, func(ctx context.Context, conn *redis.Conn) error {
+	natsGate.open(connect.NATSAnswers(nc))
+	rdb, err := connect.Redis(s, func(ctx context.Context, conn *redis.Conn) error {
 		return dedupe.NoteServer(ctx, conn, s.OrdersStream)
 	})
 	if err != nil {
 		return err
 	}
-	defer closeRedis(rdb)
-	memory := newRedisAudit(rdb, log)
-	err = waitFor(soft, "redis", log, redisGate.fail, func(ctx context.Context) error { return checkRedis(ctx, memory, s.OrdersStream) })
+	defer connect.CloseRedis(rdb)
+	memory := connect.NewRedisAudit(rdb, log)
+	err = connect.WaitFor(soft, "redis", log, redisGate.fail, func(ctx context.Context) error { return memory.Check(ctx, s.OrdersStream) })
 	if err != nil {
 		return unlessStopped(soft, err)
 	}
-	redisGate.open(memory.ready)
+	redisGate.open(memory.Ready)
 	var watching sync.WaitGroup
 	defer watching.Wait()
 	soft, end := context.WithCancel(soft)
 	defer end()
-	watching.Go(func() { memory.watch(soft, cmp.Or(c.redisPeriod, redisAuditPeriod)) })
+	watching.Go(func() { memory.Watch(soft, cmp.Or(c.redisPeriod, connect.AuditPeriod)) })
 
-	vendor, err := newVendor(s)
+	vendor, err := connect.Vendor(s)
 	if err != nil {
 		return err
 	}
 	var w *worker.Worker
 	var stream *natsio.JetStream
-	err = waitFor(soft, "jetstream", log, streamGate.fail, func(ctx context.Context) (err error) {
+	err = connect.WaitFor(soft, "jetstream", log, streamGate.fail, func(ctx context.Context) (err error) {
 		w, stream, err = assemble(ctx, s, nc, rdb, vendor, log, registry, tracer)
 		return err
 	})
@@ -115,7 +116,7 @@ func (c *runCmd) Run(soft context.Context, std *std) error {
 		log.Warn().Err(flushErr).Msg("the last answers to NATS may be lost: those orders are delivered again")
 	}
 	log.Info().Msg("stopped")
-	if cause := context.Cause(soft); err == nil && errors.Is(cause, errRefused) {
+	if cause := context.Cause(soft); err == nil && errors.Is(cause, connect.ErrRefused) {
 		err = cause
 	}
 	return err
@@ -123,42 +124,30 @@ func (c *runCmd) Run(soft context.Context, std *std) error {
 
 // unlessStopped is nil where err came only of being asked to stop.
 func unlessStopped(soft context.Context, err error) error {
-	if soft.Err() == nil || errors.Is(err, errRefused) {
+	if soft.Err() == nil || errors.Is(err, connect.ErrRefused) {
 		return err
 	}
-	if cause := context.Cause(soft); errors.Is(cause, errRefused) {
+	if cause := context.Cause(soft); errors.Is(cause, connect.ErrRefused) {
 		return cause
 	}
 	return nil
 }
 
-func newVendor(s *config.Settings) (*upstream.Client, error) {
-	return upstream.NewClient(upstream.Config{
-		BaseURL: s.UpstreamURL, AppKey: s.UpstreamAppkey, Secret: s.UpstreamSecret,
-		Timeout: s.UpstreamTimeout, Codes: s.Codes(), MaxConns: s.Concurrency,
-	})
-}
-
 // assemble makes the streams that are missing, and the worker over them. The error wraps
-// errRefused where waiting does not help.
+// connect.ErrRefused where waiting does not help.
 func assemble(ctx context.Context, s *config.Settings, nc *nats.Conn, rdb redis.UniversalClient, vendor *upstream.Client, log zerolog.Logger, registry prometheus.Registerer, tracer trace.Tracer) (*worker.Worker, *natsio.JetStream, error) {
 	js, err := jetstream.New(nc)
 	if err != nil {
 		return nil, nil, err
 	}
-	stream, err := natsio.Open(ctx, js, streams(s), log)
+	stream, err := natsio.Open(ctx, js, connect.Streams(s), log)
 	if err != nil {
 		return nil, nil, refusal(err)
 	}
 	if wait := stream.AckWait(); wait != s.OrdersAckWait {
 		log.Warn().Dur("ack_wait_ms", wait).Msg("the consumer exists with another ack wait than ORDERS_ACK_WAIT; its own counts")
 	}
-	// With JOURNAL_TTL 0 the same records are in Redis, for those who accept what
-	// it can lose.
-	journal := dedupe.NewRedisJournal(rdb, s.OrdersStream, s.DedupeTTL)
-	if s.JournalTTL > 0 {
-		journal = dedupe.NewJetStreamJournal(js, s.JournalStream, s.JournalSubject, s.JournalTTL)
-	}
+	journal := connect.Journal(s, js, rdb)
 	states, err := s.LookupStates()
 	if err != nil {
 		return nil, nil, err
@@ -181,36 +170,21 @@ func assemble(ctx context.Context, s *config.Settings, nc *nats.Conn, rdb redis.
 			}
 			return line, nil
 		},
-		Slots:   upstream.NewQuota(rdb, s.Account(), s.UpstreamRate, s.UpstreamJitter),
+		Slots:   connect.Quota(s, rdb),
 		Metrics: worker.NewMetrics(registry), Logger: log, Tracer: tracer,
 	})
 	return w, stream, nil
 }
 
-// streams are the names and settings of the streams.
-func streams(s *config.Settings) natsio.Streams {
-	names := natsio.Streams{
-		Orders: s.OrdersStream, OrdersSubject: s.OrdersSubject, Consumer: s.OrdersConsumer,
-		Results: s.ResultsStream, ResultsSubject: s.ResultsSubject,
-		Dead: s.DeadStream, DeadSubject: s.DeadSubject,
-		Account: s.Account(), AllowLossy: s.AllowLossyStreams, Replicas: s.NATSReplicas, AckWait: s.OrdersAckWait, Concurrency: s.Concurrency,
-		DedupeTTL: s.DedupeTTL, JournalTTL: s.JournalTTL,
-	}
-	if s.JournalTTL > 0 {
-		names.Journal, names.JournalSubject = s.JournalStream, s.JournalSubject
-	}
-	return names
-}
-
-// refusal is err of opening the streams; it wraps errRefused where waiting does
+// refusal is err of opening the streams; it wraps connect.ErrRefused where waiting does
 // not help.
 func refusal(err error) error {
 	lossy, ok := errors.AsType[*worker.Lossy](err)
 	switch {
 	case ok:
-		return fmt.Errorf("%w (%w); ALLOW_LOSSY_STREAMS=true runs all the same", lossy, errRefused)
+		return fmt.Errorf("%w (%w); ALLOW_LOSSY_STREAMS=true runs all the same", lossy, connect.ErrRefused)
 	case errors.Is(err, natsio.ErrUnfit):
-		return fmt.Errorf("%w: %w", errRefused, err)
+		return fmt.Errorf("%w: %w", connect.ErrRefused, err)
 	}
 	return err
 }

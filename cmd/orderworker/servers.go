@@ -12,9 +12,9 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/redis/go-redis/v9"
-	"github.com/rs/zerolog"
 
 	"orderworker/cmd/internal/config"
+	"orderworker/cmd/internal/connect"
 	"orderworker/dedupe"
 	"orderworker/worker"
 )
@@ -87,49 +87,27 @@ func reachServers(ctx context.Context, s *config.Settings) (*servers, error) {
 		v.close()
 		return nil, err
 	}
-	if v.rdb, err = connectRedis(s, nil); err != nil {
+	if v.rdb, err = connect.Redis(s, nil); err != nil {
 		v.close()
 		return nil, err
 	}
-	journal := dedupe.NewJetStreamJournal(v.js, s.JournalStream, s.JournalSubject, s.JournalTTL)
-	if s.JournalTTL == 0 {
-		journal = dedupe.NewRedisJournal(v.rdb, s.OrdersStream, s.DedupeTTL)
-	}
-	v.store = dedupe.New(dedupe.NewRedis(v.rdb, s.OrdersStream), journal, nil, dedupe.Config{FinalTTL: s.DedupeTTL})
+	v.store = dedupe.New(dedupe.NewRedis(v.rdb, s.OrdersStream), connect.Journal(s, v.js, v.rdb), nil, dedupe.Config{FinalTTL: s.DedupeTTL})
 	return v, nil
 }
 
-// dialNATS is connectNATS that ends when ctx does, where a server accepts and
-// says nothing too, with the last reason.
+// dialNATS connects to NATS. Where ctx ends first, the error is the last failure.
 func dialNATS(ctx context.Context, s *config.Settings) (*nats.Conn, error) {
-	type dialled struct {
-		nc  *nats.Conn
-		err error
-	}
 	var last gate
-	done := make(chan dialled, 1)
-	go func() {
-		nc, err := connectNATS(ctx, s, zerolog.Nop(), last.fail, last.fail)
-		if ctx.Err() != nil && nc != nil {
-			nc.Close() // nobody waits for it any more
-			nc, err = nil, ctx.Err()
-		}
-		done <- dialled{nc, err}
-	}()
-	select {
-	case d := <-done:
-		if d.err != nil && ctx.Err() != nil {
-			return nil, last.check(ctx)
-		}
-		return d.nc, d.err
-	case <-ctx.Done():
-		return nil, last.check(ctx) // the dial under way ends by its own time-out
+	nc, err := connect.TryNATS(ctx, s, last.fail, last.fail)
+	if err != nil && ctx.Err() != nil {
+		err = last.check(ctx)
 	}
+	return nc, err
 }
 
 func (v *servers) close() {
 	v.nc.Close()
 	if v.rdb != nil {
-		closeRedis(v.rdb)
+		connect.CloseRedis(v.rdb)
 	}
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"orderworker/cmd/internal/config"
+	"orderworker/cmd/internal/connect"
 	"orderworker/dedupe"
 	"orderworker/upstream"
 	"orderworker/worker"
@@ -328,12 +329,12 @@ func (v *servers) untaken(ctx context.Context, s *config.Settings) *uint64 {
 
 // ask has the vendor look the order up, within the account's quota.
 func (v *servers) ask(ctx context.Context, s *config.Settings, outTradeNo string) (*vendorView, error) {
-	client, err := newVendor(s)
+	client, err := connect.Vendor(s)
 	if err != nil {
 		return nil, err
 	}
 	defer client.Close()
-	quota := upstream.NewQuota(v.rdb, s.Account(), s.UpstreamRate, s.UpstreamJitter)
+	quota := connect.Quota(s, v.rdb)
 	states, err := s.LookupStates()
 	if err != nil {
 		return nil, err

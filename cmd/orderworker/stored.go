@@ -11,6 +11,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"orderworker/cmd/internal/config"
+	"orderworker/cmd/internal/connect"
 	"orderworker/worker"
 )
 
@@ -79,7 +80,7 @@ func (v *servers) results(ctx context.Context, s *config.Settings, outTradeNo st
 	if err != nil {
 		return found, fmt.Errorf("stream %s: %w", s.ResultsStream, err)
 	}
-	names := streams(s)
+	names := connect.Streams(s)
 	subjects := names.ResultSubject("*", outTradeNo)
 	for seq := uint64(1); ; {
 		msg, err := stream.GetMsg(ctx, seq, jetstream.WithGetMsgSubject(subjects))

@@ -1,4 +1,4 @@
-package main
+package connect
 
 import (
 	"context"
@@ -15,21 +15,22 @@ import (
 	"github.com/redis/go-redis/v9"
 	"github.com/rs/zerolog"
 
+	"orderworker/dedupe"
 	"orderworker/worker"
 )
 
 const (
-	redisAuditPeriod = time.Minute
-	redisAuditTime   = 10 * time.Second // that one look may take
+	AuditPeriod    = time.Minute      // of Watch, while a worker runs
+	redisAuditTime = 10 * time.Second // that one look may take
 )
 
-// redisAudit judges how Redis is set up: at the start, and again and again while
-// the worker runs. Every node that takes writes is asked. ALLOW_LOSSY_STREAMS
-// does not concern it: that is about streams, and what is wrong here can be
-// mended in a minute.
+// RedisAudit finds out whether Redis is set up as it must be: at the start, and
+// regularly while the worker runs. It asks every node that accepts writes.
+// ALLOW_LOSSY_STREAMS does not concern it: that is about streams, and what is wrong
+// here can be mended in a minute.
 //
 // Source: contract, section 9; https://redis.io/docs/latest/develop/reference/eviction/.
-type redisAudit struct {
+type RedisAudit struct {
 	client redis.UniversalClient
 	log    zerolog.Logger
 	nodes  map[string]*redisNode  // by their address
@@ -42,8 +43,52 @@ type redisNode struct {
 	evicted int64 // keys, as it said last
 }
 
-func newRedisAudit(client redis.UniversalClient, log zerolog.Logger) *redisAudit {
-	return &redisAudit{client: client, log: log, nodes: make(map[string]*redisNode)}
+// NewRedisAudit returns an audit of the nodes that client reaches.
+func NewRedisAudit(client redis.UniversalClient, log zerolog.Logger) *RedisAudit {
+	return &RedisAudit{client: client, log: log, nodes: make(map[string]*redisNode)}
+}
+
+// forget removes KEYS[1] and returns how many keys that were.
+var forget = redis.NewScript(`return redis.call('del', KEYS[1])`)
+
+// ProbeKey is a key of Redis that looks like an order's and exists for at most a
+// second. No order has it, because an outTradeNo has no spaces.
+func ProbeKey(deployment string) string {
+	return dedupe.OrderKey(deployment, "orderworker asks whether it may write")
+}
+
+// Check reports whether the server can be used for deployment: it accepts the
+// password, writes and scripts, and look finds nothing wrong. The error wraps
+// ErrRefused if the server cannot be used; any other error says that the server did
+// not answer, or not yet.
+func (a *RedisAudit) Check(ctx context.Context, deployment string) error {
+	client := a.client
+	if err := client.Ping(ctx).Err(); err != nil {
+		return redisRefused("ping", err)
+	}
+	// Not in one script: there Redis 7.0 answers ERR instead of NOPERM.
+	key := ProbeKey(deployment)
+	if err := client.Set(ctx, key, 1, time.Second).Err(); err != nil {
+		_, single := client.(*redis.Client)
+		if _, moved := redis.IsMovedError(err); moved && single { // a Cluster's client follows it
+			return fmt.Errorf("redis: write an order: %w: %w: look at REDIS_URL: it is a Cluster, and needs ?addr=HOST:PORT", ErrRefused, err)
+		}
+		return redisRefused("write an order", err)
+	}
+	if err := forget.Run(ctx, client, []string{key}).Err(); err != nil {
+		return redisRefused("run a script", err)
+	}
+	found, err := a.look(ctx)
+	if err != nil {
+		return err
+	}
+	if len(found.faults) > 0 {
+		return fmt.Errorf("%s: %w", found, ErrRefused)
+	}
+	if found.untold {
+		a.log.Warn().Msg("redis does not tell its maxmemory-policy: make sure that it is noeviction, or orders will be forgotten")
+	}
+	return nil
 }
 
 // redisFindings is what one look has found.
@@ -54,13 +99,13 @@ type redisFindings struct {
 
 func (f redisFindings) String() string { return strings.Join(f.faults, "; ") }
 
-// look asks every node for its policy, its clock, and the keys that it evicted. The error says that
-// one could not be asked.
-func (a *redisAudit) look(ctx context.Context) (found redisFindings, err error) {
+// look asks every node for its policy, its clock, and the number of keys that it
+// evicted. The error says that a node did not answer.
+func (a *RedisAudit) look(ctx context.Context) (found redisFindings, err error) {
 	var mu sync.Mutex // a Cluster's nodes are asked at the same time
 	faults := make(map[string]bool)
 	ask := func(ctx context.Context, client *redis.Client) error {
-		policy, err := evictionPolicy(ctx, client)
+		policy, err := EvictionPolicy(ctx, client)
 		if err != nil {
 			return redisRefused("ask for maxmemory-policy", err)
 		}
@@ -99,7 +144,7 @@ func (a *redisAudit) look(ctx context.Context) (found redisFindings, err error) 
 	return found, err
 }
 
-func (a *redisAudit) node(addr string) *redisNode {
+func (a *RedisAudit) node(addr string) *redisNode {
 	if a.nodes[addr] == nil {
 		a.nodes[addr] = &redisNode{clock: worker.Clock{Server: "redis"}, evicted: -1}
 	}
@@ -109,7 +154,7 @@ func (a *redisAudit) node(addr string) *redisNode {
 // noteEvicted warns where a node has evicted keys since the last look: the policy
 // may have been another in between, or Redis is somebody else's too. A count that
 // is less than before is that of a restarted node.
-func (a *redisAudit) noteEvicted(addr string, node *redisNode, text string) {
+func (a *RedisAudit) noteEvicted(addr string, node *redisNode, text string) {
 	evicted, err := strconv.ParseInt(text, 10, 64)
 	if err != nil { // not told
 		return
@@ -120,9 +165,9 @@ func (a *redisAudit) noteEvicted(addr string, node *redisNode, text string) {
 	node.evicted = evicted
 }
 
-// watch looks every period until ctx ends, and reports what changes. Where Redis
-// cannot be asked, what was found last stands: the others say so.
-func (a *redisAudit) watch(ctx context.Context, period time.Duration) {
+// Watch looks every period until ctx ends, and logs what changes. While Redis does
+// not answer, the last findings stay: others report that it does not answer.
+func (a *RedisAudit) Watch(ctx context.Context, period time.Duration) {
 	every := time.NewTicker(period)
 	defer every.Stop()
 	last := ""
@@ -151,8 +196,8 @@ func (a *redisAudit) watch(ctx context.Context, period time.Duration) {
 	}
 }
 
-// ready is the readiness check: the server answers, and nothing is wrong with it.
-func (a *redisAudit) ready(ctx context.Context) error {
+// Ready is the readiness check: the server answers, and nothing is wrong with it.
+func (a *RedisAudit) Ready(ctx context.Context) error {
 	if err := a.client.Ping(ctx).Err(); err != nil {
 		return err
 	}
@@ -162,9 +207,9 @@ func (a *redisAudit) ready(ctx context.Context) error {
 	return nil
 }
 
-// evictionPolicy is node's maxmemory-policy, empty where it does not tell. The
+// EvictionPolicy is node's maxmemory-policy, empty if node does not tell it. The
 // error is one of the connection.
-func evictionPolicy(ctx context.Context, node *redis.Client) (string, error) {
+func EvictionPolicy(ctx context.Context, node *redis.Client) (string, error) {
 	config, err := node.ConfigGet(ctx, "maxmemory-policy").Result()
 	if err == nil && config["maxmemory-policy"] != "" {
 		return config["maxmemory-policy"], nil
@@ -175,8 +220,8 @@ func evictionPolicy(ctx context.Context, node *redis.Client) (string, error) {
 	return infoField(ctx, node, "memory", "maxmemory_policy")
 }
 
-// infoField is one field of a section of node's INFO, empty where it does not
-// tell. The error is one of the connection.
+// infoField is one field of a section of node's INFO, empty if node does not tell it.
+// The error is one of the connection.
 func infoField(ctx context.Context, node *redis.Client, section, name string) (string, error) {
 	info, err := node.Info(ctx, section).Result()
 	if err != nil && !isReply(err) {
@@ -188,4 +233,10 @@ func infoField(ctx context.Context, node *redis.Client, section, name string) (s
 		}
 	}
 	return "", nil
+}
+
+// isReply reports whether err is an answer of the server.
+func isReply(err error) bool {
+	_, ok := errors.AsType[redis.Error](err)
+	return ok
 }

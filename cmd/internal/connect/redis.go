@@ -1,8 +1,7 @@
-package main
+package connect
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -10,7 +9,6 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"orderworker/cmd/internal/config"
-	"orderworker/dedupe"
 )
 
 const (
@@ -20,8 +18,8 @@ const (
 	redisMaxConns    = 256             // Redis answers one command at a time; more only cost memory there
 )
 
-// connectRedis returns a client for REDIS_URL. It does not dial: whether the
-// server answers and will do is checkRedis's question.
+// Redis returns a client for REDIS_URL. It does not dial: RedisAudit.Check finds out
+// whether the server answers and can be used.
 //
 // MaxRetries is -1 whatever the URL says: go-redis would send a script again
 // whose reply was lost. A Cluster client still repeats a command on a broken
@@ -29,9 +27,9 @@ const (
 //
 // Source: github.com/redis/go-redis/v9, ClusterClient.process.
 //
-// onConnect, if not nil, runs on each new connection but those of a Cluster, before
-// any command; after an error the connection is closed.
-func connectRedis(s *config.Settings, onConnect func(context.Context, *redis.Conn) error) (redis.UniversalClient, error) {
+// If onConnect is not nil, it runs on each new connection except those of a Cluster,
+// before any command; if it returns an error, the connection is closed.
+func Redis(s *config.Settings, onConnect func(context.Context, *redis.Conn) error) (redis.UniversalClient, error) {
 	options, err := s.RedisOptions()
 	if err != nil {
 		return nil, fmt.Errorf("REDIS_URL %w", err) // it was good when the settings were checked
@@ -63,7 +61,7 @@ func connectRedis(s *config.Settings, onConnect func(context.Context, *redis.Con
 	}
 }
 
-// unless sets what the URL did not.
+// unless sets field to value if the URL did not set it.
 func unless[T comparable](field *T, value T) {
 	var unset T
 	if *field == unset {
@@ -71,54 +69,8 @@ func unless[T comparable](field *T, value T) {
 	}
 }
 
-// forget removes KEYS[1] and returns how many keys that were.
-var forget = redis.NewScript(`return redis.call('del', KEYS[1])`)
-
-// mayWrite names a key that looks like an order's and is there for at most a
-// second; no order has it, as an outTradeNo has no spaces.
-const mayWrite = "orderworker asks whether it may write"
-
-// checkRedis asks whether a's server will do for deployment: the password is accepted,
-// writes and scripts are allowed, and a finds nothing wrong. It wraps errRefused
-// where the answer is no; any other error says that the server could not be asked,
-// or not yet.
-func checkRedis(ctx context.Context, a *redisAudit, deployment string) error {
-	client := a.client
-	if err := client.Ping(ctx).Err(); err != nil {
-		return redisRefused("ping", err)
-	}
-	// Not in one script: there Redis 7.0 answers ERR instead of NOPERM.
-	key := dedupe.OrderKey(deployment, mayWrite)
-	if err := client.Set(ctx, key, 1, time.Second).Err(); err != nil {
-		if _, single := client.(*redis.Client); single && isMoved(err) { // a Cluster's client follows it
-			return fmt.Errorf("redis: write an order: %w: %w: look at REDIS_URL: it is a Cluster, and needs ?addr=HOST:PORT", errRefused, err)
-		}
-		return redisRefused("write an order", err)
-	}
-	if err := forget.Run(ctx, client, []string{key}).Err(); err != nil {
-		return redisRefused("run a script", err)
-	}
-	found, err := a.look(ctx)
-	if err != nil {
-		return err
-	}
-	if len(found.faults) > 0 {
-		return fmt.Errorf("%s: %w", found, errRefused)
-	}
-	if found.untold {
-		a.log.Warn().Msg("redis does not tell its maxmemory-policy: make sure that it is noeviction, or orders will be forgotten")
-	}
-	return nil
-}
-
-// isReply reports whether the server itself said err.
-func isReply(err error) bool {
-	_, ok := errors.AsType[redis.Error](err)
-	return ok
-}
-
-// redisRefused wraps err, with errRefused and the settings to look at where the
-// server will not have us, or we not it.
+// redisRefused wraps err; if it is a refusal, by the server or by this program, with
+// ErrRefused and the settings to look at.
 //
 // Source: Redis's own errors differ in their text alone.
 func redisRefused(what string, err error) error {
@@ -133,17 +85,12 @@ func redisRefused(what string, err error) error {
 	default:
 		return fmt.Errorf("redis: %s: %w", what, err)
 	}
-	return fmt.Errorf("redis: %s: %w: %w: look at %s", what, errRefused, err, settings)
+	return fmt.Errorf("redis: %s: %w: %w: look at %s", what, ErrRefused, err, settings)
 }
 
-func isMoved(err error) bool {
-	_, moved := redis.IsMovedError(err)
-	return moved
-}
-
-// closeRedis closes client, for a second at most: go-redis sees to the end of
-// what it has sent, and a server may say nothing any more.
-func closeRedis(client redis.UniversalClient) {
+// CloseRedis closes client, and waits for a second at most: go-redis waits for the
+// answers to what it has sent, and the server may be silent.
+func CloseRedis(client redis.UniversalClient) {
 	closed := make(chan struct{})
 	go func() {
 		defer close(closed)

@@ -1,4 +1,4 @@
-package main
+package connect
 
 import (
 	"bytes"
@@ -24,7 +24,7 @@ func TestWaitFor(t *testing.T) {
 	}{
 		"there":      {[]error{nil}, time.Hour, nil, 0, 0},
 		"comes up":   {[]error{down, down, nil}, time.Hour, nil, 750 * time.Millisecond, 2},
-		"refused":    {[]error{down, fmt.Errorf("no: %w", errRefused)}, time.Hour, errRefused, 250 * time.Millisecond, 1},
+		"refused":    {[]error{down, fmt.Errorf("no: %w", ErrRefused)}, time.Hour, ErrRefused, 250 * time.Millisecond, 1},
 		"stopped":    {nil, time.Minute, stopped, time.Minute, 16},
 		"never more": {[]error{down, down, down, down, down, down, nil}, time.Hour, nil, (250 + 500 + 1000 + 2000 + 4000 + 5000) * time.Millisecond, 6},
 	} {
@@ -34,7 +34,7 @@ func TestWaitFor(t *testing.T) {
 				defer time.AfterFunc(c.stop, func() { cancel(stopped) }).Stop()
 				start, told, tries := time.Now(), 0, 0
 				var log bytes.Buffer
-				err := waitFor(ctx, "nats", zerolog.New(&log).Level(zerolog.InfoLevel), func(error) { told++ }, func(context.Context) error {
+				err := WaitFor(ctx, "nats", zerolog.New(&log).Level(zerolog.InfoLevel), func(error) { told++ }, func(context.Context) error {
 					tries++
 					if tries > len(c.answers) {
 						return down
@@ -54,7 +54,7 @@ func TestWaitFor(t *testing.T) {
 
 func TestWaitForEndsWithATry(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
-	err := waitFor(ctx, "redis", zerolog.Nop(), func(error) { t.Error("told") }, func(context.Context) error {
+	err := WaitFor(ctx, "redis", zerolog.Nop(), func(error) { t.Error("told") }, func(context.Context) error {
 		cancel()
 		return errors.New("interrupted")
 	})

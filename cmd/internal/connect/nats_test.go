@@ -1,13 +1,11 @@
-package main
+package connect
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"net"
 	"os"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -17,6 +15,7 @@ import (
 
 	"orderworker/cmd/internal/certtest"
 	"orderworker/cmd/internal/config"
+	"orderworker/cmd/internal/logtest"
 	"orderworker/dedupe/storetest"
 )
 
@@ -30,24 +29,6 @@ func startNATS(t *testing.T, opts server.Options) *server.Server {
 		}
 		*o = opts
 	})
-}
-
-// syncBuffer is a log that several goroutines write.
-type syncBuffer struct {
-	mu  sync.Mutex
-	buf bytes.Buffer
-}
-
-func (b *syncBuffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buf.Write(p)
-}
-
-func (b *syncBuffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buf.String()
 }
 
 func TestConnectNATS(t *testing.T) {
@@ -81,7 +62,12 @@ func TestConnectNATS(t *testing.T) {
 	secure := startNATS(t, server.Options{TLSConfig: ca.TLS(t, false)}).Addr().String()
 	mutual := startNATS(t, server.Options{TLSConfig: ca.TLS(t, true)}).Addr().String()
 	keyed := startNATS(t, server.Options{Nkeys: []*server.NkeyUser{{Nkey: public}}}).Addr().String()
-	nowhere := taken(t) // accepts, and never speaks
+	mute, err := net.Listen("tcp", "127.0.0.1:0") // accepts, and says nothing
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer mute.Close()
+	nowhere := mute.Addr().String()
 
 	for name, c := range map[string]struct {
 		settings config.Settings
@@ -115,16 +101,16 @@ func TestConnectNATS(t *testing.T) {
 			t.Parallel()
 			ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 			defer cancel()
-			var log syncBuffer
-			nc, err := connectNATS(ctx, &c.settings, zerolog.New(&log), func(error) {}, func(error) {})
+			var log logtest.Buffer
+			nc, err := NATS(ctx, &c.settings, zerolog.New(&log), func(error) {}, func(error) {})
 			if err == nil {
 				defer nc.Close()
 			}
-			if c.refused != errors.Is(err, errRefused) || (err == nil) == c.refused {
+			if c.refused != errors.Is(err, ErrRefused) || (err == nil) == c.refused {
 				t.Errorf("got %v, want refused: %v", err, c.refused)
 			}
 			if err == nil {
-				if err := natsAnswers(nc)(ctx); err != nil {
+				if err := NATSAnswers(nc)(ctx); err != nil {
 					t.Error(err)
 				}
 			}
@@ -149,7 +135,7 @@ func TestConnectNATSWaits(t *testing.T) {
 	}
 	connected := make(chan result, 1)
 	go func() {
-		nc, err := connectNATS(t.Context(), &config.Settings{NATSURL: "nats://" + addr.String()}, zerolog.Nop(), func(err error) { tried <- err }, func(error) {})
+		nc, err := NATS(t.Context(), &config.Settings{NATSURL: "nats://" + addr.String()}, zerolog.Nop(), func(err error) { tried <- err }, func(error) {})
 		connected <- result{nc, err}
 	}()
 	if err := <-tried; !strings.HasPrefix(err.Error(), "nats: ") {
@@ -165,7 +151,7 @@ func TestConnectNATSWaits(t *testing.T) {
 
 func TestConnectNATSStops(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
-	_, err := connectNATS(ctx, &config.Settings{NATSURL: "nats://127.0.0.1:1"}, zerolog.Nop(), func(error) { cancel() }, func(error) {})
+	_, err := NATS(ctx, &config.Settings{NATSURL: "nats://127.0.0.1:1"}, zerolog.Nop(), func(error) { cancel() }, func(error) {})
 	if !errors.Is(err, context.Canceled) {
 		t.Errorf("got %v", err)
 	}
@@ -174,8 +160,8 @@ func TestConnectNATSStops(t *testing.T) {
 func TestNATSReconnects(t *testing.T) {
 	first := startNATS(t, server.Options{Username: "u", Password: "hunter2"})
 	port := first.Addr().(*net.TCPAddr).Port
-	var log syncBuffer
-	nc, err := connectNATS(t.Context(), &config.Settings{NATSURL: "nats://u:hunter2@" + first.Addr().String()}, zerolog.New(&log), func(error) {}, func(error) {})
+	var log logtest.Buffer
+	nc, err := NATS(t.Context(), &config.Settings{NATSURL: "nats://u:hunter2@" + first.Addr().String()}, zerolog.New(&log), func(error) {}, func(error) {})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -184,7 +170,7 @@ func TestNATSReconnects(t *testing.T) {
 	first.WaitForShutdown()
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()
-	ready := natsAnswers(nc)
+	ready := NATSAnswers(nc)
 	storetest.Eventually(t, "the connection counts as lost", func() bool { return nc.Status() == nats.RECONNECTING })
 	if err := ready(ctx); err == nil || !strings.Contains(err.Error(), "RECONNECTING") {
 		t.Errorf("readiness is %v", err)
@@ -206,8 +192,8 @@ func TestNATSErrorsAreLogged(t *testing.T) {
 	s := startNATS(t, server.Options{Users: []*server.User{{Username: "u", Password: "p", Permissions: &server.Permissions{
 		Subscribe: &server.SubjectPermission{Deny: []string{"secret"}},
 	}}}})
-	var log syncBuffer
-	nc, err := connectNATS(t.Context(), &config.Settings{NATSURL: "nats://u:p@" + s.Addr().String()}, zerolog.New(&log), func(error) {}, func(error) {})
+	var log logtest.Buffer
+	nc, err := NATS(t.Context(), &config.Settings{NATSURL: "nats://u:p@" + s.Addr().String()}, zerolog.New(&log), func(error) {}, func(error) {})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,4 +1,4 @@
-package main
+package connect
 
 import (
 	"context"
@@ -9,27 +9,26 @@ import (
 	"github.com/rs/zerolog"
 )
 
-// errRefused marks an answer that no waiting will change: a wrong password, a
-// missing permission, a server that will not do. It ends the program.
-var errRefused = errors.New("refused")
+// ErrRefused marks a failure that waiting does not change: a wrong password, a
+// missing permission, a server that must not be used. It ends the program.
+var ErrRefused = errors.New("refused")
 
 const (
 	firstWait = 250 * time.Millisecond
 	longWait  = 5 * time.Second
 )
 
-// waitFor tries until the server called name answers, with growing waits, and
-// returns nil then. It gives up with the error where that is errRefused, and
-// with ctx's cause. Every other error is told to failed, which may be a gate's,
-// and logged; at debug level where it is the last one again.
-func waitFor(ctx context.Context, name string, log zerolog.Logger, failed func(error), try func(context.Context) error) error {
+// WaitFor calls try, with growing waits in between, until it returns nil. It gives
+// up when the error is ErrRefused, and with ctx's cause when ctx ends. It passes every
+// other error to failed and logs it, at debug level if it is the one before again.
+func WaitFor(ctx context.Context, name string, log zerolog.Logger, failed func(error), try func(context.Context) error) error {
 	said := ""
 	for wait := firstWait; ; wait = min(2*wait, longWait) {
 		err := try(ctx)
 		switch {
 		case err == nil:
 			return nil
-		case errors.Is(err, errRefused):
+		case errors.Is(err, ErrRefused):
 			return err
 		case ctx.Err() != nil:
 			return fmt.Errorf("wait for %s: %w", name, context.Cause(ctx))

@@ -1,4 +1,4 @@
-package main
+package connect
 
 import (
 	"bytes"
@@ -25,7 +25,7 @@ func startRedis(t *testing.T, args ...string) string { return storetest.Redis(t,
 
 func newClient(t *testing.T, url string) redis.UniversalClient {
 	t.Helper()
-	client, err := connectRedis(&config.Settings{RedisURL: url, Concurrency: 4}, nil)
+	client, err := Redis(&config.Settings{RedisURL: url, Concurrency: 4}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -79,8 +79,8 @@ func TestCheckRedis(t *testing.T) {
 			var log bytes.Buffer
 			ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 			defer cancel()
-			err := checkRedis(ctx, newRedisAudit(newClient(t, c.url), zerolog.New(&log)), "ORDERS")
-			if (err == nil) != (c.err == "") || err != nil && !strings.Contains(err.Error(), c.err) || errors.Is(err, errRefused) != c.refused {
+			err := NewRedisAudit(newClient(t, c.url), zerolog.New(&log)).Check(ctx, "ORDERS")
+			if (err == nil) != (c.err == "") || err != nil && !strings.Contains(err.Error(), c.err) || errors.Is(err, ErrRefused) != c.refused {
 				t.Errorf("got %v, want refused %v and %q", err, c.refused, c.err)
 			}
 			if (log.Len() == 0) != (c.warning == "") || !strings.Contains(log.String(), c.warning) {
@@ -107,11 +107,11 @@ func TestCheckRedisOverTLS(t *testing.T) {
 	startRedis(t, "--tls-port", port, "--tls-cert-file", cert, "--tls-key-file", key, "--tls-ca-cert-file", caFile, "--tls-auth-clients", "no")
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 	defer cancel()
-	err := checkRedis(ctx, newRedisAudit(newClient(t, "rediss://127.0.0.1:"+port), zerolog.Nop()), "ORDERS")
-	if !errors.Is(err, errRefused) || !strings.Contains(err.Error(), "certificate") {
+	err := NewRedisAudit(newClient(t, "rediss://127.0.0.1:"+port), zerolog.Nop()).Check(ctx, "ORDERS")
+	if !errors.Is(err, ErrRefused) || !strings.Contains(err.Error(), "certificate") {
 		t.Errorf("a certificate of nobody known: got %v", err)
 	}
-	if err := checkRedis(ctx, newRedisAudit(newClient(t, "rediss://127.0.0.1:"+port+"?skip_verify=true"), zerolog.Nop()), "ORDERS"); err != nil {
+	if err := NewRedisAudit(newClient(t, "rediss://127.0.0.1:"+port+"?skip_verify=true"), zerolog.Nop()).Check(ctx, "ORDERS"); err != nil {
 		t.Errorf("unverified: got %v", err)
 	}
 }
@@ -119,19 +119,19 @@ func TestCheckRedisOverTLS(t *testing.T) {
 func TestCheckRedisOnMiniredis(t *testing.T) {
 	server := miniredis.RunT(t)
 	client := newClient(t, "redis://"+server.Addr())
-	if err := checkRedis(t.Context(), newRedisAudit(client, zerolog.Nop()), "ORDERS"); err != nil {
+	if err := NewRedisAudit(client, zerolog.Nop()).Check(t.Context(), "ORDERS"); err != nil {
 		t.Fatal(err)
 	}
-	if err := newRedisAudit(client, zerolog.Nop()).ready(t.Context()); err != nil {
+	if err := NewRedisAudit(client, zerolog.Nop()).Ready(t.Context()); err != nil {
 		t.Error(err)
 	}
 	server.Close()
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 	defer cancel()
-	if err := checkRedis(ctx, newRedisAudit(client, zerolog.Nop()), "ORDERS"); err == nil || errors.Is(err, errRefused) {
+	if err := NewRedisAudit(client, zerolog.Nop()).Check(ctx, "ORDERS"); err == nil || errors.Is(err, ErrRefused) {
 		t.Errorf("a server that is gone: got %v", err)
 	}
-	if err := newRedisAudit(client, zerolog.Nop()).ready(ctx); err == nil {
+	if err := NewRedisAudit(client, zerolog.Nop()).Ready(ctx); err == nil {
 		t.Error("ready without a server")
 	}
 }
@@ -152,7 +152,7 @@ func TestCheckRedisCluster(t *testing.T) {
 			defer cancel()
 			err := errors.New("not asked")
 			for ctx.Err() == nil { // until the node has noticed its slots
-				if err = checkRedis(ctx, newRedisAudit(client, zerolog.Nop()), "ORDERS"); err == nil || errors.Is(err, errRefused) {
+				if err = NewRedisAudit(client, zerolog.Nop()).Check(ctx, "ORDERS"); err == nil || errors.Is(err, ErrRefused) {
 					break
 				}
 			}
@@ -177,7 +177,7 @@ func TestConnectRedisOptions(t *testing.T) {
 	if sentinel.MaxRetries > 0 || !sentinel.ContextTimeoutEnabled || sentinel.PoolSize != 12 || sentinel.DB != 2 || sentinel.Addr != "FailoverClient" {
 		t.Errorf("sentinel: got %+v", sentinel)
 	}
-	many, err := connectRedis(&config.Settings{RedisURL: "redis://127.0.0.1:1", Concurrency: 10_000}, nil)
+	many, err := Redis(&config.Settings{RedisURL: "redis://127.0.0.1:1", Concurrency: 10_000}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -185,7 +185,7 @@ func TestConnectRedisOptions(t *testing.T) {
 	if got := many.(*redis.Client).Options().PoolSize; got != redisMaxConns {
 		t.Errorf("pool of %d, want %d", got, redisMaxConns)
 	}
-	if _, err := connectRedis(&config.Settings{RedisURL: "redis://:hunter2@a:x"}, nil); err == nil || strings.Contains(err.Error(), "hunter2") {
+	if _, err := Redis(&config.Settings{RedisURL: "redis://:hunter2@a:x"}, nil); err == nil || strings.Contains(err.Error(), "hunter2") {
 		t.Errorf("got %v", err)
 	}
 }

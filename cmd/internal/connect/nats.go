@@ -1,4 +1,4 @@
-package main
+package connect
 
 import (
 	"context"
@@ -14,6 +14,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"orderworker/cmd/internal/config"
+	"orderworker/cmd/internal/gather"
 )
 
 const (
@@ -22,10 +23,9 @@ const (
 	natsPingInterval  = 10 * time.Second // two without an answer, and the connection counts as lost
 )
 
-// connectNATS connects to NATS_URL and reconnects for ever after. Servers that
-// cannot be reached are waited for: failed is told of each try. A refused
-// password, an expired credential or TLS settings that do not fit are
-// errRefused.
+// NATS connects to NATS_URL, and the connection reconnects for ever. It waits for
+// servers that cannot be reached, and calls failed after each try. A refused
+// password, an expired credential or TLS settings that do not fit are ErrRefused.
 //
 // While the connection is down a publish fails at once, instead of going out
 // late from a buffer. A reconnect that is refused is tried again too: passwords
@@ -36,12 +36,12 @@ const (
 //
 // nats.go's own RetryOnFailedConnect would hand a refusal at the start to a
 // callback, so the first connection is tried here. A permission that is missing
-// shows only when it is used, and is told to denied.
-func connectNATS(ctx context.Context, s *config.Settings, log zerolog.Logger, failed, denied func(error)) (*nats.Conn, error) {
+// shows only when it is used: then the connection calls denied.
+func NATS(ctx context.Context, s *config.Settings, log zerolog.Logger, failed, denied func(error)) (*nats.Conn, error) {
 	options := []nats.Option{
 		nats.Name("orderworker"),
 		nats.Timeout(natsDialTimeout),
-		nats.SetCustomDialer(&gatherDialer{net.Dialer{Timeout: natsDialTimeout}}),
+		nats.SetCustomDialer(&gather.Dialer{Dialer: net.Dialer{Timeout: natsDialTimeout}}),
 		nats.MaxReconnects(-1),
 		nats.IgnoreAuthErrorAbort(),
 		nats.ReconnectWait(natsReconnectWait),
@@ -64,7 +64,7 @@ func connectNATS(ctx context.Context, s *config.Settings, log zerolog.Logger, fa
 			}
 			event.Msg("nats error")
 			if errors.Is(err, nats.ErrPermissionViolation) {
-				denied(fmt.Errorf("nats: %w: %w", errRefused, err))
+				denied(fmt.Errorf("nats: %w: %w", ErrRefused, err))
 			}
 		}),
 	}
@@ -86,13 +86,13 @@ func connectNATS(ctx context.Context, s *config.Settings, log zerolog.Logger, fa
 		options = append(options, nats.ClientCert(s.NATSCert, s.NATSKey))
 	}
 	var nc *nats.Conn
-	err := waitFor(ctx, "nats", log, failed, func(context.Context) (err error) {
+	err := WaitFor(ctx, "nats", log, failed, func(context.Context) (err error) {
 		nc, err = nats.Connect(s.NATSURL, options...)
 		if err == nil {
 			return nil
 		}
 		if settings := natsRefused(err); settings != "" {
-			return fmt.Errorf("nats: connect: %w: %w: look at %s", errRefused, err, settings)
+			return fmt.Errorf("nats: connect: %w: %w: look at %s", ErrRefused, err, settings)
 		}
 		return fmt.Errorf("nats: connect: %w", err)
 	})
@@ -103,8 +103,34 @@ func connectNATS(ctx context.Context, s *config.Settings, log zerolog.Logger, fa
 	return nc, nil
 }
 
-// natsAnswers is the readiness check of nc; its context needs a deadline.
-func natsAnswers(nc *nats.Conn) func(context.Context) error {
+// TryNATS connects as NATS does, but returns when ctx ends, with its cause, even while
+// a server has accepted the connection and says nothing. It logs nothing.
+func TryNATS(ctx context.Context, s *config.Settings, failed, denied func(error)) (*nats.Conn, error) {
+	type dialled struct {
+		nc  *nats.Conn
+		err error
+	}
+	done := make(chan dialled, 1)
+	go func() {
+		nc, err := NATS(ctx, s, zerolog.Nop(), failed, denied)
+		if err == nil && ctx.Err() != nil {
+			nc.Close() // nobody waits for it any more
+			err = ctx.Err()
+		}
+		done <- dialled{nc, err}
+	}()
+	select {
+	case d := <-done:
+		if d.err == nil || ctx.Err() == nil {
+			return d.nc, d.err
+		}
+	case <-ctx.Done(): // the dial under way ends by its own time-out
+	}
+	return nil, context.Cause(ctx)
+}
+
+// NATSAnswers is the readiness check of nc; its context needs a deadline.
+func NATSAnswers(nc *nats.Conn) func(context.Context) error {
 	return func(ctx context.Context) error {
 		if status := nc.Status(); status != nats.CONNECTED {
 			if err := nc.LastError(); err != nil {
@@ -116,8 +142,8 @@ func natsAnswers(nc *nats.Conn) func(context.Context) error {
 	}
 }
 
-// natsRefused names the settings to look at where the server was there and would
-// not have us, or we not it; else it is empty.
+// natsRefused names the settings to look at if err is a refusal, by the server or by
+// this program; otherwise it is empty.
 func natsRefused(err error) string {
 	is := func(refusals ...error) bool {
 		return slices.ContainsFunc(refusals, func(refusal error) bool { return errors.Is(err, refusal) })
@@ -134,8 +160,7 @@ func natsRefused(err error) string {
 	}
 }
 
-// isTLSError reports whether certificates or TLS itself do not fit, on either
-// side.
+// isTLSError reports whether either side refused the other's certificate, or TLS.
 func isTLSError(err error) bool {
 	if _, ok := errors.AsType[*tls.CertificateVerificationError](err); ok {
 		return true

@@ -1,4 +1,4 @@
-package main
+package gather
 
 import (
 	"bytes"
@@ -10,18 +10,18 @@ import (
 )
 
 // gathered is a gathering connection, and what is read at its other end.
-func gathered(t *testing.T) (*gatheredConn, net.Conn) {
+func gathered(t *testing.T) (*conn, net.Conn) {
 	near, far := net.Pipe()
-	g := gather(near)
+	g := newConn(near)
 	t.Cleanup(func() {
 		_ = far.Close()
 		_ = g.Close()
-		time.Sleep(2 * gatherWindow) // its goroutine ends
+		time.Sleep(2 * window) // its goroutine ends
 	})
 	return g, far
 }
 
-func mustWrite(t *testing.T, g *gatheredConn, text string) {
+func mustWrite(t *testing.T, g *conn, text string) {
 	t.Helper()
 	if n, err := g.Write([]byte(text)); n != len(text) || err != nil {
 		t.Fatalf("Write = %d, %v", n, err)
@@ -39,7 +39,7 @@ func next(t *testing.T, far net.Conn, since time.Time) (string, time.Duration) {
 	return string(b[:n]), time.Since(since)
 }
 
-func TestGatherWritesAtOnceThenTogether(t *testing.T) {
+func TestWritesAtOnceThenTogether(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g, far := gathered(t)
 		start := time.Now()
@@ -50,8 +50,8 @@ func TestGatherWritesAtOnceThenTogether(t *testing.T) {
 		for _, text := range []string{"second ", "third ", "fourth "} {
 			mustWrite(t, g, text)
 		}
-		if got, after := next(t, far, start); got != "second third fourth " || after != gatherWindow {
-			t.Errorf("%q after %v, want the others together after %v", got, after, gatherWindow)
+		if got, after := next(t, far, start); got != "second third fourth " || after != window {
+			t.Errorf("%q after %v, want the others together after %v", got, after, window)
 		}
 		time.Sleep(time.Second)
 		start = time.Now()
@@ -63,7 +63,7 @@ func TestGatherWritesAtOnceThenTogether(t *testing.T) {
 }
 
 // A server that does not read must not fill the memory.
-func TestGatherIsBounded(t *testing.T) {
+func TestIsBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g, far := gathered(t)
 		text := bytes.Repeat([]byte("x"), 1<<10)
@@ -78,8 +78,8 @@ func TestGatherIsBounded(t *testing.T) {
 			_ = g.Close()
 		}()
 		synctest.Wait()
-		if taken > 2*gatherMost {
-			t.Errorf("%d bytes were taken from the writer, want it held up at %d", taken, gatherMost)
+		if taken > 2*most {
+			t.Errorf("%d bytes were taken from the writer, want it held up at %d", taken, most)
 		}
 		if n, err := io.Copy(io.Discard, far); n != 1000<<10 || err != nil {
 			t.Errorf("%d bytes came, %v, want all", n, err)
@@ -87,13 +87,13 @@ func TestGatherIsBounded(t *testing.T) {
 	})
 }
 
-func TestGatherFailureClosesTheConnection(t *testing.T) {
+func TestFailureClosesTheConnection(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g, _ := gathered(t) // nobody reads
 		start := time.Now()
 		mustWrite(t, g, "lost")
-		if _, err := g.Read(make([]byte, 1)); err == nil || time.Since(start) != gatherTimeout {
-			t.Errorf("Read: %v after %v, want the connection closed after %v", err, time.Since(start), gatherTimeout)
+		if _, err := g.Read(make([]byte, 1)); err == nil || time.Since(start) != writeTimeout {
+			t.Errorf("Read: %v after %v, want the connection closed after %v", err, time.Since(start), writeTimeout)
 		}
 		synctest.Wait()
 		if n, err := g.Write([]byte("more")); n != 0 || err == nil {
@@ -102,7 +102,7 @@ func TestGatherFailureClosesTheConnection(t *testing.T) {
 	})
 }
 
-func TestGatherCloseSendsTheRest(t *testing.T) {
+func TestCloseSendsTheRest(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g, far := gathered(t)
 		mustWrite(t, g, "first ")
@@ -120,28 +120,28 @@ func TestGatherCloseSendsTheRest(t *testing.T) {
 	})
 }
 
-func TestGatherCloseDoesNotWaitLong(t *testing.T) {
+func TestCloseDoesNotWaitLong(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g, _ := gathered(t) // nobody reads
 		mustWrite(t, g, "lost")
 		synctest.Wait() // the write is under way
 		start := time.Now()
 		_ = g.Close()
-		if took := time.Since(start); took > gatherClose {
-			t.Errorf("Close took %v, want at most %v", took, gatherClose)
+		if took := time.Since(start); took > closeTimeout {
+			t.Errorf("Close took %v, want at most %v", took, closeTimeout)
 		}
 	})
 }
 
 // nats.go forgets a connection whose log-in was refused, and dials another.
-func TestGatherForgottenLeavesNothing(t *testing.T) {
+func TestForgottenLeavesNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		near, far := net.Pipe()
-		mustWrite(t, gather(near), "CONNECT")
+		mustWrite(t, newConn(near), "CONNECT")
 		if got, _ := next(t, far, time.Now()); got != "CONNECT" {
 			t.Errorf("%q", got)
 		}
-		time.Sleep(2 * gatherWindow)
+		time.Sleep(2 * window)
 		// A goroutine that is left here is a panic of synctest.
 	})
 }
