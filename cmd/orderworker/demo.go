@@ -17,6 +17,7 @@ import (
 	"github.com/redis/go-redis/v9"
 	"github.com/rs/zerolog"
 
+	"orderworker/cmd/internal/app"
 	"orderworker/cmd/internal/config"
 	"orderworker/cmd/internal/connect"
 	"orderworker/upstream/sandbox"
@@ -178,7 +179,7 @@ func (d *demo) startWorker(soft context.Context, s *config.Settings) error {
 	if err != nil {
 		return err
 	}
-	w, _, err := assemble(soft, s, conn, rdb, vendor, zerolog.Nop(), registry, nil)
+	w, _, err := app.New(soft, s, app.Parts{NATS: conn, Redis: rdb, Vendor: vendor, Log: zerolog.Nop(), Registry: registry})
 	if err != nil {
 		return err
 	}

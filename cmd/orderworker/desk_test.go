@@ -16,6 +16,7 @@ import (
 	"github.com/redis/go-redis/v9"
 	"github.com/rs/zerolog"
 
+	"orderworker/cmd/internal/app"
 	"orderworker/cmd/internal/config"
 	"orderworker/cmd/internal/connect"
 	"orderworker/dedupe"
@@ -75,7 +76,10 @@ func (d *desk) worker() *worker.Worker {
 	if err != nil {
 		d.t.Fatal(err)
 	}
-	w, _, err := assemble(d.t.Context(), d.settings(), d.js.Conn(), d.rdb, vendor, zerolog.New(zerolog.NewTestWriter(d.t)).Level(zerolog.WarnLevel), prometheus.NewRegistry(), nil)
+	w, _, err := app.New(d.t.Context(), d.settings(), app.Parts{
+		NATS: d.js.Conn(), Redis: d.rdb, Vendor: vendor,
+		Log: zerolog.New(zerolog.NewTestWriter(d.t)).Level(zerolog.WarnLevel), Registry: prometheus.NewRegistry(),
+	})
 	if err != nil {
 		d.t.Fatal(err)
 	}

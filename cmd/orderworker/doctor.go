@@ -17,6 +17,7 @@ import (
 	"orderworker/cmd/internal/config"
 	"orderworker/cmd/internal/connect"
 	"orderworker/cmd/internal/doctor"
+	"orderworker/cmd/internal/telemetry"
 	"orderworker/upstream"
 	"orderworker/worker"
 )
@@ -56,7 +57,7 @@ func (c *doctorCmd) BeforeReset(command *kong.Path) error {
 // check looks at every setting, as that of run does.
 func (c *doctorCmd) Check(f *config.Faults) {
 	c.Settings.Check(f)
-	checkTraces(f, os.Getenv)
+	telemetry.CheckTraces(f, os.Getenv)
 	config.Positive(f, "--timeout", c.Timeout)
 	if c.Known == "" {
 		return

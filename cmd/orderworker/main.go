@@ -2,9 +2,8 @@
 // JetStream ask for. It wires: settings, servers and commands; the life of an
 // order is package worker's.
 //
-// To read it: main.go, run.go, admin.go, traces.go, then the other commands
-// (status.go and settle.go share servers.go and stored.go; doctor.go has its checks
-// in cmd/internal/doctor).
+// To read it: main.go, run.go, then the other commands (status.go and settle.go share
+// servers.go and stored.go; doctor.go has its checks in cmd/internal/doctor).
 package main
 
 import (

@@ -44,6 +44,20 @@ func taken(t *testing.T) string {
 // startRedis starts a real server that stores nothing, and returns its address.
 func startRedis(t *testing.T, args ...string) string { return storetest.Redis(t, args...).Addr }
 
+func get(t *testing.T, url string) (int, string) {
+	t.Helper()
+	response, err := http.Get(url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer response.Body.Close()
+	body, err := io.ReadAll(response.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return response.StatusCode, string(body)
+}
+
 func TestExitStatus(t *testing.T) {
 	busy := taken(t)
 	for name, c := range map[string]struct {

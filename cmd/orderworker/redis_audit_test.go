@@ -37,7 +37,7 @@ func running(d *desk) (admin string, log *logtest.Buffer) {
 	d.env["ADMIN_ADDR"] = storetest.FreeAddr(d.t)
 	d.env["LOG_FORMAT"] = "json"
 	cli := d.parsed("run")
-	cli.Run.redisPeriod = 20 * time.Millisecond
+	cli.Run.auditPeriod = 20 * time.Millisecond
 	log = new(logtest.Buffer)
 	ctx, stop := context.WithCancel(context.Background())
 	done := make(chan error, 1)

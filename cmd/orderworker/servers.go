@@ -3,9 +3,11 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/alecthomas/kong"
@@ -97,12 +99,17 @@ func reachServers(ctx context.Context, s *config.Settings) (*servers, error) {
 
 // dialNATS connects to NATS. Where ctx ends first, the error is the last failure.
 func dialNATS(ctx context.Context, s *config.Settings) (*nats.Conn, error) {
-	var last gate
-	nc, err := connect.TryNATS(ctx, s, last.fail, last.fail)
-	if err != nil && ctx.Err() != nil {
-		err = last.check(ctx)
+	var last atomic.Pointer[error]
+	failed := func(err error) { last.Store(&err) }
+	nc, err := connect.TryNATS(ctx, s, failed, failed)
+	switch reason := last.Load(); {
+	case err == nil || ctx.Err() == nil:
+		return nc, err
+	case reason != nil:
+		return nil, *reason
+	default:
+		return nil, errors.New("not connected yet")
 	}
-	return nc, err
 }
 
 func (v *servers) close() {

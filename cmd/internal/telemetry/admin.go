@@ -1,4 +1,4 @@
-package main
+package telemetry
 
 import (
 	"context"
@@ -10,7 +10,6 @@ import (
 	"runtime"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -24,33 +23,32 @@ const (
 	maxAnswer    = time.Minute            // a CPU profile takes half of it, unless told otherwise
 )
 
-// check is one thing that must answer for the process to be ready.
-type check struct {
-	name string
-	ask  func(context.Context) error
+// Check is something that must answer for the process to be ready.
+type Check struct {
+	Name string
+	Ask  func(context.Context) error
 }
 
-// admin serves /healthz, /readyz and /metrics. A nil *admin is one that is
+// Admin is a server of /healthz, /readyz and /metrics. A nil *Admin is one that is
 // switched off.
-type admin struct {
+type Admin struct {
 	listener net.Listener
 	server   *http.Server
 	served   chan struct{} // closed when the server has ended
 }
 
-// newRegistry is a registry with the usual Go and process metrics in it.
-func newRegistry() *prometheus.Registry {
+// NewRegistry returns a registry that has the usual metrics of Go and the process.
+func NewRegistry() *prometheus.Registry {
 	r := prometheus.NewRegistry()
 	r.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return r
 }
 
-// startAdmin listens on addr and serves until stop; an empty addr is off.
-// Profiles are those of net/http/pprof, below /debug/pprof/. The
-// error says that addr cannot be listened on. The checks run at once for each
-// /readyz, at most once a second, and may be asked before their server is
-// connected: see gate.
-func startAdmin(addr string, profiles bool, metrics prometheus.Gatherer, checks ...check) (*admin, error) {
+// StartAdmin listens on addr and serves until Stop; if addr is empty, it returns nil.
+// Profiles are those of net/http/pprof, below /debug/pprof/. The error says that it
+// cannot listen on addr. Each /readyz runs all checks at the same time, but at most
+// once a second, and also before their servers are connected: see Gate.
+func StartAdmin(addr string, profiles bool, metrics prometheus.Gatherer, checks ...Check) (*Admin, error) {
 	if addr == "" {
 		return nil, nil
 	}
@@ -77,7 +75,7 @@ func startAdmin(addr string, profiles bool, metrics prometheus.Gatherer, checks 
 		mux.HandleFunc("/debug/pprof/symbol", pprof.Symbol)
 		mux.HandleFunc("/debug/pprof/trace", pprof.Trace)
 	}
-	a := &admin{
+	a := &Admin{
 		listener: listener,
 		server:   &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 10 * time.Second, WriteTimeout: maxAnswer, IdleTimeout: time.Minute},
 		served:   make(chan struct{}),
@@ -89,18 +87,17 @@ func startAdmin(addr string, profiles bool, metrics prometheus.Gatherer, checks 
 	return a, nil
 }
 
-// addr is where a listens, with the port that was chosen for port 0; empty
-// where it is off.
-func (a *admin) addr() string {
+// addr is the address on which a listens, with the port that was chosen for port 0;
+// empty if a is off.
+func (a *Admin) addr() string {
 	if a == nil {
 		return ""
 	}
 	return a.listener.Addr().String()
 }
 
-// stop answers the requests that are in progress until ctx is done, then ends
-// the rest.
-func (a *admin) stop(ctx context.Context) {
+// Stop waits for the requests in progress until ctx is done, then ends the others.
+func (a *Admin) Stop(ctx context.Context) {
 	if a == nil {
 		return
 	}
@@ -110,17 +107,17 @@ func (a *admin) stop(ctx context.Context) {
 	<-a.served
 }
 
-// readiness asks all checks together and remembers the answer for a second.
+// readiness runs all checks at the same time and remembers the answer for a second.
 type readiness struct {
-	checks []check
+	checks []Check
 
-	mu    sync.Mutex // held while asking: whoever comes meanwhile gets the same answer
+	mu    sync.Mutex // held while the checks run, so that those who wait get the same answer
 	asked time.Time
 	last  error
 }
 
-// err is nil where every check passed, else one error that names each that did
-// not, and why.
+// err is nil if every check passed; otherwise it names each check that did not, and
+// why.
 func (r *readiness) err() error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -134,8 +131,8 @@ func (r *readiness) err() error {
 	var all sync.WaitGroup
 	for i, c := range r.checks {
 		all.Go(func() {
-			if err := c.ask(ctx); err != nil {
-				failed[i] = fmt.Errorf("%s: %s", c.name, strings.TrimPrefix(err.Error(), c.name+": "))
+			if err := c.Ask(ctx); err != nil {
+				failed[i] = fmt.Errorf("%s: %s", c.Name, strings.TrimPrefix(err.Error(), c.Name+": "))
 			}
 		})
 	}
@@ -143,23 +140,3 @@ func (r *readiness) err() error {
 	r.asked, r.last = time.Now(), errors.Join(failed...)
 	return r.last
 }
-
-// gate is a check of a server that is not connected yet: it says why, until it
-// is opened with the check of the connection.
-type gate struct {
-	ask atomic.Pointer[func(context.Context) error]
-}
-
-// check is the gate's check.
-func (g *gate) check(ctx context.Context) error {
-	if ask := g.ask.Load(); ask != nil {
-		return (*ask)(ctx)
-	}
-	return errors.New("not connected yet")
-}
-
-// fail makes the check fail with err.
-func (g *gate) fail(err error) { g.open(func(context.Context) error { return err }) }
-
-// open makes ask the check.
-func (g *gate) open(ask func(context.Context) error) { g.ask.Store(&ask) }

@@ -1,9 +1,10 @@
-package main
+package telemetry
 
 import (
 	"context"
 	"net/url"
 	"os"
+	"runtime/debug"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -24,7 +25,7 @@ import (
 // tracesTimeout is how long a stop waits for the last spans to be exported.
 const tracesTimeout = 2 * time.Second
 
-// wantTraces says whether the environment asks for traces: it names an OTLP
+// wantTraces reports whether the environment asks for traces: it names an OTLP
 // endpoint or exporter, and does not switch them off.
 //
 // Source: https://opentelemetry.io/docs/specs/otel/configuration/sdk-environment-variables/.
@@ -35,9 +36,9 @@ func wantTraces(getenv func(string) string) bool {
 	return getenv("OTEL_TRACES_EXPORTER")+getenv("OTEL_EXPORTER_OTLP_ENDPOINT")+getenv("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT") != ""
 }
 
-// checkTraces reports what of the OTEL_ variables this program cannot do. The
-// others are read by the exporter and the SDK themselves.
-func checkTraces(f *config.Faults, getenv func(string) string) {
+// CheckTraces reports values of OTEL_ variables that this program does not support.
+// The exporter and the SDK read the other variables themselves.
+func CheckTraces(f *config.Faults, getenv func(string) string) {
 	if !wantTraces(getenv) {
 		return
 	}
@@ -62,7 +63,7 @@ func checkTraces(f *config.Faults, getenv func(string) string) {
 	}
 }
 
-// isPairs says whether text is NAME=VALUE, comma-separated and percent-encoded.
+// isPairs reports whether text is NAME=VALUE, comma-separated and percent-encoded.
 func isPairs(text string) bool {
 	for pair := range strings.SplitSeq(text, ",") {
 		name, value, ok := strings.Cut(pair, "=")
@@ -73,11 +74,15 @@ func isPairs(text string) bool {
 	return true
 }
 
-// startTraces returns the tracer that the environment asks for, nil where it
-// asks for none, and what exports the last spans and ends it.
-func startTraces(ctx context.Context, log zerolog.Logger) (trace.Tracer, func(), error) {
+// StartTraces returns the tracer that the environment asks for, nil if it asks for
+// none, and a function that exports the last spans and ends it.
+func StartTraces(ctx context.Context, log zerolog.Logger) (trace.Tracer, func(), error) {
 	if !wantTraces(os.Getenv) {
 		return nil, func() {}, nil
+	}
+	version := ""
+	if info, ok := debug.ReadBuildInfo(); ok {
+		version = info.Main.Version
 	}
 	otel.SetLogger(logr.Discard()) // it would quote the environment, headers too; what is wrong there was refused
 	exporter, err := otlptracehttp.New(ctx)
@@ -85,7 +90,7 @@ func startTraces(ctx context.Context, log zerolog.Logger) (trace.Tracer, func(),
 		return nil, nil, err
 	}
 	about, err := resource.New(ctx,
-		resource.WithAttributes(attribute.String("service.name", "orderworker"), attribute.String("service.version", version())),
+		resource.WithAttributes(attribute.String("service.name", "orderworker"), attribute.String("service.version", version)),
 		resource.WithTelemetrySDK(),
 		resource.WithFromEnv()) // last: it wins
 	if err != nil {
@@ -100,8 +105,8 @@ func startTraces(ctx context.Context, log zerolog.Logger) (trace.Tracer, func(),
 	return provider.Tracer("orderworker"), stop, nil
 }
 
-// reporting tells the log when spans can no longer be exported, and when they
-// can again; the SDK would write a line of its own for each batch.
+// reporting logs when spans can no longer be exported, and when they can be again;
+// the SDK would write a line of its own for each batch.
 type reporting struct {
 	sdktrace.SpanExporter
 	log    zerolog.Logger

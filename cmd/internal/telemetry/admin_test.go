@@ -1,4 +1,4 @@
-package main
+package telemetry
 
 import (
 	"context"
@@ -27,9 +27,9 @@ func get(t *testing.T, url string) (int, string) {
 }
 
 func TestAdminServes(t *testing.T) {
-	var g gate
+	var g Gate
 	fine := func(context.Context) error { return nil }
-	a, err := startAdmin("127.0.0.1:0", false, newRegistry(), check{"nats", g.check}, check{"redis", fine})
+	a, err := StartAdmin("127.0.0.1:0", false, NewRegistry(), Check{"nats", g.Check}, Check{"redis", fine})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -50,7 +50,7 @@ func TestAdminServes(t *testing.T) {
 	if _, body := get(t, base+"/metrics"); !strings.Contains(body, "process_cpu_seconds_total") {
 		t.Error("/metrics has no process metrics")
 	}
-	a.stop(t.Context())
+	a.Stop(t.Context())
 	if response, err := http.Get(base + "/healthz"); err == nil {
 		response.Body.Close()
 		t.Error("it still answers after stop")
@@ -58,23 +58,28 @@ func TestAdminServes(t *testing.T) {
 }
 
 func TestAdminPortInUse(t *testing.T) {
-	busy := taken(t)
-	if _, err := startAdmin(busy, false, newRegistry()); err == nil || !strings.Contains(err.Error(), `ADMIN_ADDR ("`+busy+`")`) {
+	first, err := StartAdmin("127.0.0.1:0", false, NewRegistry())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer first.Stop(t.Context())
+	busy := first.addr()
+	if _, err := StartAdmin(busy, false, NewRegistry()); err == nil || !strings.Contains(err.Error(), `ADMIN_ADDR ("`+busy+`")`) {
 		t.Errorf("got %v", err)
 	}
 }
 
 func TestAdminOff(t *testing.T) {
-	a, err := startAdmin("", false, newRegistry())
+	a, err := StartAdmin("", false, NewRegistry())
 	if err != nil || a.addr() != "" {
 		t.Errorf("got %v, %v", a, err)
 	}
-	a.stop(t.Context())
+	a.Stop(t.Context())
 }
 
 func TestAdminStopsWithARequestInProgress(t *testing.T) {
 	started, release := make(chan struct{}), make(chan struct{})
-	a, err := startAdmin("127.0.0.1:0", false, newRegistry(), check{"slow", func(context.Context) error { close(started); <-release; return nil }})
+	a, err := StartAdmin("127.0.0.1:0", false, NewRegistry(), Check{"slow", func(context.Context) error { close(started); <-release; return nil }})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -88,7 +93,7 @@ func TestAdminStopsWithARequestInProgress(t *testing.T) {
 	<-started
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	a.stop(ctx) // returns although the check does not
+	a.Stop(ctx) // returns although the check does not
 	close(release)
 	<-ended
 }
@@ -98,7 +103,7 @@ func TestReadiness(t *testing.T) {
 		var asked atomic.Int32
 		var fault atomic.Pointer[error]
 		hang := func(ctx context.Context) error { <-ctx.Done(); return ctx.Err() }
-		r := &readiness{checks: []check{
+		r := &readiness{checks: []Check{
 			{"nats", func(context.Context) error {
 				asked.Add(1)
 				if err := fault.Load(); err != nil {
@@ -123,7 +128,7 @@ func TestReadiness(t *testing.T) {
 		}
 
 		// Both hang: asked together, both are named when the time is over.
-		r = &readiness{checks: []check{{"nats", hang}, {"redis", hang}}}
+		r = &readiness{checks: []Check{{"nats", hang}, {"redis", hang}}}
 		start := time.Now()
 		err := r.err()
 		if d := time.Since(start); d != checkTimeout || err == nil || err.Error() != "nats: context deadline exceeded\nredis: context deadline exceeded" {
@@ -133,17 +138,17 @@ func TestReadiness(t *testing.T) {
 }
 
 func TestGate(t *testing.T) {
-	var g gate
-	if err := g.check(t.Context()); err == nil {
+	var g Gate
+	if err := g.Check(t.Context()); err == nil {
 		t.Error("passes before it is opened")
 	}
 	refused := errors.New("connection refused")
-	g.fail(refused)
-	if err := g.check(t.Context()); !errors.Is(err, refused) {
+	g.Fail(refused)
+	if err := g.Check(t.Context()); !errors.Is(err, refused) {
 		t.Errorf("got %v, want why", err)
 	}
-	g.open(func(context.Context) error { return nil })
-	if err := g.check(t.Context()); err != nil {
+	g.Open(func(context.Context) error { return nil })
+	if err := g.Check(t.Context()); err != nil {
 		t.Errorf("open, but %v", err)
 	}
 }

@@ -1,4 +1,4 @@
-package main
+package telemetry
 
 import (
 	"bytes"
@@ -12,7 +12,7 @@ import (
 func TestLogJSON(t *testing.T) {
 	for _, format := range []string{"json", "auto"} { // a buffer is no terminal
 		var out bytes.Buffer
-		log := newLogger("info", format, &out)
+		log := NewLogger("info", format, &out)
 		log.Debug().Msg("below the level")
 		log.Info().Str("out_trade_no", "A").Msg("done")
 		var line struct {
@@ -34,7 +34,7 @@ func TestLogJSON(t *testing.T) {
 
 func TestLogConsole(t *testing.T) {
 	var out bytes.Buffer
-	log := newLogger("warn", "console", &out)
+	log := NewLogger("warn", "console", &out)
 	log.Warn().Int("n", 1).Msg("slow")
 	log.Info().Msg("below the level")
 	if got := out.String(); !strings.HasSuffix(got, " WRN slow n=1\n") || strings.Contains(got, "\x1b") {
@@ -48,7 +48,7 @@ func TestLogToAFileIsJSON(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer file.Close()
-	log := newLogger("debug", "auto", file)
+	log := NewLogger("debug", "auto", file)
 	log.Debug().Msg("x")
 	text, _ := os.ReadFile(file.Name())
 	if !json.Valid(text) {

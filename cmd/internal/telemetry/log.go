@@ -1,4 +1,4 @@
-package main
+package telemetry
 
 import (
 	"io"
@@ -11,10 +11,10 @@ import (
 
 const logTime = "2006-01-02T15:04:05.000Z07:00" // RFC 3339 with milliseconds
 
-// newLogger writes lines of level and above to w: JSON, or for people where
+// NewLogger writes lines of level and above to w: JSON, or for people where
 // format is console, or auto and w is a terminal. Times are UTC. level and
 // format are LOG_LEVEL and LOG_FORMAT, which were checked.
-func newLogger(level, format string, w io.Writer) zerolog.Logger {
+func NewLogger(level, format string, w io.Writer) zerolog.Logger {
 	terminal := false
 	if file, ok := w.(*os.File); ok {
 		terminal = isatty.IsTerminal(file.Fd())
