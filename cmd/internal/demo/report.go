@@ -1,4 +1,4 @@
-package main
+package demo
 
 import (
 	"encoding/json"
@@ -54,14 +54,14 @@ func (p *progress) end() {
 	}
 }
 
-// demoSeen is what stands in the streams at the end.
-type demoSeen struct {
+// observed is what is in the streams at the end.
+type observed struct {
 	requestsLeft uint64
 	events, dead []jetstream.Msg
 	duplicates   int // by the workers' counters: an acknowledged duplicate leaves no trace
 }
 
-// promise is one promise of the contract, and what breaks it.
+// promise is a promise of the contract, and what broke it.
 type promise struct {
 	text   string
 	broken []string
@@ -73,15 +73,15 @@ func (p *promise) fault(bad bool, format string, args ...any) {
 	}
 }
 
-// demoReport is the table and the promises.
-type demoReport struct {
+// report is the table and the promises.
+type report struct {
 	rows     [][2]string
 	promises []*promise
 }
 
-func newDemoReport(plan *demoPlan, seen demoSeen, book sandbox.Book, took time.Duration) *demoReport {
+func newReport(plan *orderPlan, seen observed, book sandbox.Book, took time.Duration) *report {
 	var (
-		r      demoReport
+		r      report
 		twice  = r.promise("never buy twice")
 		lost   = r.promise("never lose an order")
 		truth  = r.promise("one true final result per order")
@@ -144,7 +144,7 @@ func newDemoReport(plan *demoPlan, seen demoSeen, book sandbox.Book, took time.D
 	lost.fault(len(seen.dead) != plan.invalid+plan.conflicts, "%d dead letters for %d invalid and %d conflicting requests", len(seen.dead), plan.invalid, plan.conflicts)
 	lost.fault(counts[worker.Rejected] != plan.rejected, "%d rejected results, and there should be %d", counts[worker.Rejected], plan.rejected)
 
-	quota.fault(book.PeakPerSecond > demoRate, "%d requests in one second, %d are allowed", book.PeakPerSecond, demoRate)
+	quota.fault(book.PeakPerSecond > rate, "%d requests in one second, %d are allowed", book.PeakPerSecond, rate)
 	quota.fault(book.Throttled > 0, "%d requests were over the limit", book.Throttled)
 	quota.fault(book.RefusedSignatures > 0, "%d signatures were refused", book.RefusedSignatures)
 
@@ -156,15 +156,15 @@ func newDemoReport(plan *demoPlan, seen demoSeen, book sandbox.Book, took time.D
 	r.row("rejected", "%d", counts[worker.Rejected])
 	r.row("duplicates", "%d answered without a call", seen.duplicates)
 	r.row("dead letters", "%d", len(seen.dead))
-	r.row("calls", "%d to buy, %d lookups; at most %d of %d in any second", calls, book.Calls[sandbox.EndpointLookup], book.PeakPerSecond, demoRate)
+	r.row("calls", "%d to buy, %d lookups; at most %d of %d in any second", calls, book.Calls[sandbox.EndpointLookup], book.PeakPerSecond, rate)
 	r.row("retries", "%d", calls-countCalled(plan))
 	r.row("in doubt", "%d: %d found by the lookup, %d proved not bought and sent again", found+again, found, again)
 	r.row("request to result", "p50 %v, p99 %v", quantile(times, .5), quantile(times, .99))
 	return &r
 }
 
-// countCalled counts the orders that the vendor has to see at all.
-func countCalled(plan *demoPlan) int {
+// countCalled counts the orders that are sent to the vendor.
+func countCalled(plan *orderPlan) int {
 	n := 0
 	for _, kind := range plan.orders {
 		if kind.name != kindExpired.name {
@@ -184,22 +184,22 @@ func quantile(times []time.Duration, q float64) time.Duration {
 	return times[max(0, int(float64(len(times))*q+.999999)-1)]
 }
 
-func (r *demoReport) promise(text string) *promise {
+func (r *report) promise(text string) *promise {
 	p := &promise{text: text}
 	r.promises = append(r.promises, p)
 	return p
 }
 
-func (r *demoReport) row(name, format string, args ...any) {
+func (r *report) row(name, format string, args ...any) {
 	r.rows = append(r.rows, [2]string{name, fmt.Sprintf(format, args...)})
 }
 
-// kept says whether every promise held.
-func (r *demoReport) kept() bool {
+// kept reports whether every promise was kept.
+func (r *report) kept() bool {
 	return !slices.ContainsFunc(r.promises, func(p *promise) bool { return len(p.broken) > 0 })
 }
 
-func (r *demoReport) print(out io.Writer) {
+func (r *report) print(out io.Writer) {
 	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(table)
 	for _, row := range r.rows {
