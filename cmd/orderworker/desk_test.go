@@ -19,6 +19,7 @@ import (
 	"orderworker/cmd/internal/app"
 	"orderworker/cmd/internal/config"
 	"orderworker/cmd/internal/connect"
+	"orderworker/cmd/internal/operator"
 	"orderworker/dedupe"
 	"orderworker/dedupe/storetest"
 	"orderworker/upstream/sandbox"
@@ -155,7 +156,7 @@ func (d *desk) do(args ...string) (status int, stdout, stderr string) {
 }
 
 // know is what status says of the order.
-func (d *desk) know(no string, args ...string) (known report) {
+func (d *desk) know(no string, args ...string) (known operator.Report) {
 	d.t.Helper()
 	status, out, errs := d.do(append([]string{"status", "--json", no}, args...)...)
 	if err := json.Unmarshal([]byte(out), &known); err != nil {
@@ -183,12 +184,7 @@ func (d *desk) inDoubt(no string, more ...string) (stop func()) {
 // store is the same memory that the workers have.
 func (d *desk) store() *dedupe.Store {
 	d.t.Helper()
-	v, err := reachServers(d.t.Context(), d.settings())
-	if err != nil {
-		d.t.Fatal(err)
-	}
-	d.t.Cleanup(v.close)
-	return dedupe.New(dedupe.NewRedis(v.rdb, "ORDERS"), dedupe.NewJetStreamJournal(v.js, "ORDER_JOURNAL", "orders.journal", time.Hour), nil, dedupe.Config{Lease: time.Hour, FinalTTL: time.Hour})
+	return dedupe.New(dedupe.NewRedis(d.rdb, "ORDERS"), dedupe.NewJetStreamJournal(d.js, "ORDER_JOURNAL", "orders.journal", time.Hour), nil, dedupe.Config{Lease: time.Hour, FinalTTL: time.Hour})
 }
 
 // claim takes the order as a worker does; seq 0 publishes its request first.

@@ -107,9 +107,7 @@ func (c *doctorCmd) Run(soft context.Context, std *std) error {
 	}
 	report := doctor.Run(soft, d)
 	if c.JSON {
-		out := json.NewEncoder(std.out)
-		out.SetEscapeHTML(false)
-		err = out.Encode(report)
+		err = printJSON(std.out, report)
 	} else {
 		err = printReport(std.out, report)
 	}

@@ -3,11 +3,12 @@
 // order is package worker's.
 //
 // To read it: main.go, run.go, then the other commands (status.go and settle.go share
-// servers.go and stored.go; doctor.go has its checks in cmd/internal/doctor).
+// order.go).
 package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -108,4 +109,11 @@ func run(args []string, lookup config.LookupFunc, stdout, stderr io.Writer) int 
 		return statusFailed
 	}
 	return statusDone
+}
+
+// printJSON writes v as one line of JSON.
+func printJSON(out io.Writer, v any) error {
+	enc := json.NewEncoder(out)
+	enc.SetEscapeHTML(false)
+	return enc.Encode(v)
 }

@@ -1,4 +1,4 @@
-package main
+package operator
 
 import (
 	"cmp"
@@ -29,8 +29,8 @@ var stateMeans = map[string]string{
 
 const unasked = "could not be asked"
 
-// print writes the report as a table: what, then what is known.
-func (r *report) print(out io.Writer) error {
+// Print writes the report as a table: who was asked, and what they know.
+func (r *Report) Print(out io.Writer) error {
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	row := func(name string, facts ...string) {
 		fmt.Fprintf(w, "%s\t%s\n", name, listed(facts))
@@ -52,12 +52,12 @@ func (r *report) print(out io.Writer) error {
 	return w.Flush()
 }
 
-// listed joins what there is to say.
+// listed joins the facts that are not empty.
 func listed(facts []string) string {
 	return strings.Join(slices.DeleteFunc(facts, func(fact string) bool { return fact == "" }), ", ")
 }
 
-// when is text where ok.
+// when returns the text if ok, otherwise nothing.
 func when(ok bool, format string, args ...any) string {
 	if !ok {
 		return ""
@@ -190,7 +190,7 @@ func (v *vendorView) facts(asked bool) []string {
 	}
 }
 
-// lastFact is what the vendor said last, where there is no result that says it.
+// lastFact is the vendor's last answer; empty if there is a result, which has it.
 func lastFact(last *dedupe.Answer, result []byte) string {
 	if last == nil || result != nil {
 		return ""
@@ -198,7 +198,7 @@ func lastFact(last *dedupe.Answer, result []byte) string {
 	return fmt.Sprintf("last answer %s, code %s, %q", cmp.Or(last.Class, "refused"), last.Code, last.Message)
 }
 
-// resultFacts are those of an encoded result; none where there is none.
+// resultFacts are the facts of an encoded result.
 func resultFacts(encoded []byte) []string {
 	var r worker.Result
 	if encoded == nil || json.Unmarshal(encoded, &r) != nil {
