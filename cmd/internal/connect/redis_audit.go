@@ -115,7 +115,7 @@ func (a *RedisAudit) look(ctx context.Context) (found redisFindings, err error) 
 		if err != nil {
 			return redisRefused("ask for the time", err)
 		}
-		evicted, err := infoField(ctx, client, "stats", "evicted_keys")
+		evicted, err := InfoField(ctx, client, "stats", "evicted_keys")
 		if err != nil {
 			return redisRefused("ask for evicted_keys", err)
 		}
@@ -217,12 +217,12 @@ func EvictionPolicy(ctx context.Context, node *redis.Client) (string, error) {
 	if err != nil && !isReply(err) {
 		return "", err
 	}
-	return infoField(ctx, node, "memory", "maxmemory_policy")
+	return InfoField(ctx, node, "memory", "maxmemory_policy")
 }
 
-// infoField is one field of a section of node's INFO, empty if node does not tell it.
+// InfoField is one field of a section of node's INFO, empty if node does not tell it.
 // The error is one of the connection.
-func infoField(ctx context.Context, node *redis.Client, section, name string) (string, error) {
+func InfoField(ctx context.Context, node *redis.Client, section, name string) (string, error) {
 	info, err := node.Info(ctx, section).Result()
 	if err != nil && !isReply(err) {
 		return "", err
