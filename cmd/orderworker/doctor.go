@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"os"
 	"time"
 
@@ -11,7 +10,6 @@ import (
 	"orderworker/cmd/internal/config"
 	"orderworker/cmd/internal/doctor"
 	"orderworker/cmd/internal/telemetry"
-	"orderworker/worker"
 )
 
 type doctorCmd struct {
@@ -40,9 +38,7 @@ Exit status 0: nothing failed (there may be warnings); 1: something failed; 2: w
 // BeforeReset hides the settings, which would fill three screens. They are read all the
 // same.
 func (c *doctorCmd) BeforeReset(command *kong.Path) error {
-	for _, flag := range command.Flags {
-		flag.Hidden = flag.Hidden || len(flag.Envs) > 0
-	}
+	config.Hide(command)
 	return nil
 }
 
@@ -51,12 +47,8 @@ func (c *doctorCmd) Check(f *config.Faults) {
 	c.Settings.Check(f)
 	telemetry.CheckTraces(f, os.Getenv)
 	config.Positive(f, "--timeout", c.Timeout)
-	if c.Known == "" {
-		return
-	}
-	payload, err := json.Marshal(map[string]string{"outTradeNo": c.Known})
-	if o, _ := worker.DecodeOrder(payload); err != nil || o.OutTradeNo == "" {
-		f.Add("--known", "(%q) must be 1 to 32 printable ASCII characters without space or comma", c.Known)
+	if c.Known != "" {
+		checkOutTradeNo(f, "--known", c.Known)
 	}
 }
 

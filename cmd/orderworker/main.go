@@ -1,8 +1,9 @@
-// Command orderworker buys the data packages that order requests in NATS
-// JetStream ask for. It wires: settings, servers and commands; the life of an
-// order is package worker's.
+// Command orderworker buys the data packages that order requests in NATS JetStream ask
+// for.
 //
-// To read it: main.go, run.go, then the other commands (status.go and settle.go share
+// It has the commands, their flags and exit statuses; the packages below cmd/internal do
+// what they say, and package worker is the life of an order. Read it in this order:
+// main.go with signals.go, run.go, then the other commands (status.go and settle.go share
 // order.go).
 package main
 
@@ -29,7 +30,7 @@ const (
 	statusUsage  = 2 // wrong usage or settings; nothing was touched
 )
 
-// commands is what orderworker can be told to do.
+// commands are the commands of orderworker.
 type commands struct {
 	Run     runCmd     `cmd:"" help:"Run the worker."`
 	Demo    demoCmd    `cmd:"" help:"Show it all at work in one process: no server needed, nothing left behind."`
@@ -40,16 +41,16 @@ type commands struct {
 	Version versionCmd `cmd:"" help:"Print the version."`
 }
 
-// std is where a command writes: out what it was asked for, err the rest; and
-// where it reads an answer, if somebody is there to give one.
+// std is where a command writes what it was asked for (out) and everything else (err),
+// and where it reads the answer to a question.
 type std struct {
 	out, err   io.Writer
 	in         io.Reader
 	isTerminal func() bool // in is one
 }
 
-// exitStatus is the error of a command that has said all there is to say: run
-// prints nothing and returns it.
+// exitStatus is the error of a command that has printed everything itself. run prints
+// nothing more and returns the status.
 type exitStatus int
 
 // Error names the status.
@@ -60,9 +61,9 @@ func main() {
 	os.Exit(run(os.Args[1:], os.LookupEnv, os.Stdout, os.Stderr))
 }
 
-// run is main without the process: it does what args say, with settings from
-// lookup where args have none, and returns the exit status. Each thing that
-// went wrong is one line on stderr.
+// run is main without the process. It runs the command of args, with settings from
+// lookup if args have none, and returns the exit status. It writes one line to stderr
+// for each thing that went wrong.
 func run(args []string, lookup config.LookupFunc, stdout, stderr io.Writer) int {
 	complain := func(err error) {
 		for line := range strings.Lines(err.Error()) {

@@ -2,10 +2,7 @@ package main
 
 import (
 	"encoding/json"
-	"slices"
 	"time"
-
-	"github.com/alecthomas/kong"
 
 	"orderworker/cmd/internal/config"
 	"orderworker/cmd/internal/operator"
@@ -19,28 +16,9 @@ type orderCmd struct {
 	config.Settings
 }
 
-// narrow leaves a command the settings that name the servers and the streams, and
-// the vendor's that are listed. The others are neither in its help nor read from the
-// environment, and keep their defaults.
-func narrow(command *kong.Path, vendor ...string) {
-	for _, flag := range command.Flags {
-		if flag.Group == nil || len(flag.Envs) == 0 {
-			continue
-		}
-		name := flag.Envs[0]
-		used := slices.Contains([]string{"NATS", "Streams", "Redis"}, flag.Group.Key) || slices.Contains(vendor, name)
-		if !used || name == "NATS_REPLICAS" || name == "ALLOW_LOSSY_STREAMS" {
-			flag.Hidden, flag.Envs = true, nil
-		}
-	}
-}
-
 // Check reports what is wrong with what every such command uses.
 func (c *orderCmd) Check(f *config.Faults) {
-	payload, err := json.Marshal(map[string]string{"outTradeNo": c.OutTradeNo})
-	if o, _ := worker.DecodeOrder(payload); err != nil || o.OutTradeNo == "" {
-		f.Add("OUT_TRADE_NO", "(%q) must be 1 to 32 printable ASCII characters without space or comma", c.OutTradeNo)
-	}
+	checkOutTradeNo(f, "OUT_TRADE_NO", c.OutTradeNo)
 	config.Positive(f, "--timeout", c.Timeout)
 	c.CheckServers(f)
 	config.Positive(f, "UPSTREAM_TIMEOUT", c.UpstreamTimeout)
@@ -49,4 +27,12 @@ func (c *orderCmd) Check(f *config.Faults) {
 // order is what the operator asks about.
 func (c *orderCmd) order() *operator.Order {
 	return &operator.Order{OutTradeNo: c.OutTradeNo, Timeout: c.Timeout, Settings: &c.Settings}
+}
+
+// checkOutTradeNo reports a number that no order request can have.
+func checkOutTradeNo(f *config.Faults, name, value string) {
+	payload, err := json.Marshal(map[string]string{"outTradeNo": value})
+	if o, _ := worker.DecodeOrder(payload); err != nil || o.OutTradeNo == "" {
+		f.Add(name, "(%q) must be 1 to 32 printable ASCII characters without space or comma", value)
+	}
 }

@@ -38,7 +38,7 @@ type sandboxCmd struct {
 // Help is what kong prints behind the flags.
 func (*sandboxCmd) Help() string { return sandbox.Help }
 
-// config is c as package sandbox wants it, with every fault noted in f.
+// config returns c for package sandbox, and adds what is wrong to f.
 func (c *sandboxCmd) config(f *config.Faults) sandbox.Config {
 	rules, err := sandbox.ParseRules(strings.Join(c.Rule, "\n"))
 	if err != nil {
@@ -59,7 +59,7 @@ func (c *sandboxCmd) config(f *config.Faults) sandbox.Config {
 	}
 }
 
-// check reports every wrong flag.
+// Check reports every wrong flag.
 func (c *sandboxCmd) Check(f *config.Faults) {
 	if err := config.CheckHostPort(c.Addr); err != nil {
 		f.Add("--addr", "(%q) %w", c.Addr, err)

@@ -36,7 +36,7 @@ Refused, with exit status 1 and the reason: an order that is not in doubt (unkno
 
 // BeforeReset hides the settings that the command has no use for.
 func (c *settleCmd) BeforeReset(command *kong.Path) error {
-	narrow(command, "UPSTREAM_TIMEOUT")
+	config.Narrow(command, "UPSTREAM_TIMEOUT")
 	return nil
 }
 

@@ -28,7 +28,7 @@ A request that no worker has taken yet is known nowhere but in its stream, which
 
 // BeforeReset hides the settings that the command has no use for.
 func (c *statusCmd) BeforeReset(command *kong.Path) error {
-	narrow(command, "UPSTREAM_URL", "UPSTREAM_APPKEY", "UPSTREAM_SECRET", "UPSTREAM_SECRET_FILE", "UPSTREAM_TIMEOUT",
+	config.Narrow(command, "UPSTREAM_URL", "UPSTREAM_APPKEY", "UPSTREAM_SECRET", "UPSTREAM_SECRET_FILE", "UPSTREAM_TIMEOUT",
 		"UPSTREAM_RATE", "UPSTREAM_JITTER", "UPSTREAM_THROTTLE_CODES")
 	return nil
 }

@@ -5,6 +5,7 @@ import (
 	"io"
 	"math"
 	"reflect"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -88,7 +89,7 @@ func Defaults() (*Settings, error) {
 	return &s, err
 }
 
-// hideVariables takes the variables away from kong, which would read them for
+// hideVariables removes the variables from the tags, because kong would read them for
 // every command and take an empty one for a value. They stay in Flag.Envs.
 // (kong.PostBuild is too early: kong copies them to Flag.Envs after it.)
 func hideVariables(k *kong.Kong) error {
@@ -100,7 +101,7 @@ func hideVariables(k *kong.Kong) error {
 	})
 }
 
-// variables gives a flag that was not given the value of its variable.
+// variables resolves a flag that was not given to the value of its variable.
 func variables(lookup LookupFunc) kong.ResolverFunc {
 	return func(_ *kong.Context, _ *kong.Path, flag *kong.Flag) (any, error) {
 		for _, name := range flag.Envs {
@@ -112,7 +113,30 @@ func variables(lookup LookupFunc) kong.ResolverFunc {
 	}
 }
 
-// mapper makes a kong mapper of parse. Where parse says no, the fault is noted
+// Narrow leaves a command the settings that name the servers and the streams, and the
+// vendor's that are listed. The others are neither in its help nor read from the
+// environment, and keep their defaults.
+func Narrow(command *kong.Path, vendor ...string) {
+	for _, flag := range command.Flags {
+		if flag.Group == nil || len(flag.Envs) == 0 {
+			continue
+		}
+		name := flag.Envs[0]
+		used := slices.Contains([]string{"NATS", "Streams", "Redis"}, flag.Group.Key) || slices.Contains(vendor, name)
+		if !used || name == "NATS_REPLICAS" || name == "ALLOW_LOSSY_STREAMS" {
+			flag.Hidden, flag.Envs = true, nil
+		}
+	}
+}
+
+// Hide leaves the settings out of a command's help. They are read all the same.
+func Hide(command *kong.Path) {
+	for _, flag := range command.Flags {
+		flag.Hidden = flag.Hidden || len(flag.Envs) > 0
+	}
+}
+
+// mapper returns a kong mapper that calls parse. If parse returns false, it adds a fault
 // with the value, which must not be a secret's, and the rule.
 func (f *Faults) mapper(rule string, parse func(text string, to reflect.Value) bool) kong.MapperFunc {
 	return func(ctx *kong.DecodeContext, target reflect.Value) error {
@@ -131,7 +155,7 @@ func (f *Faults) mapper(rule string, parse func(text string, to reflect.Value) b
 	}
 }
 
-// boolMapper is for flags that may stand without a value.
+// boolMapper is the mapper of flags that need no value.
 type boolMapper struct{ found *Faults }
 
 // Decode takes true or false; a bare flag is true.
@@ -150,8 +174,8 @@ func (m boolMapper) Decode(ctx *kong.DecodeContext, target reflect.Value) error 
 // IsBool tells kong that the next argument is not the flag's value.
 func (boolMapper) IsBool() bool { return true }
 
-// settingName is what a setting is called in errors: its variable, which names
-// the flag as well, or the flag where there is no variable.
+// settingName is the name of a setting in errors: its variable, which names the flag as
+// well, or the flag if there is no variable.
 func settingName(v *kong.Value) string {
 	if v.Flag == nil {
 		return v.Name
