@@ -8,7 +8,7 @@ import (
 
 // BenchmarkRecord is a final record's way into the journal and back.
 func BenchmarkRecord(b *testing.B) {
-	r := Record{State: StateFinal, Fingerprint: "0123456789abcdef-0123456789abcdef-0123456789abcdef", Owner: "PzAF2jZ5vYqLkq6ZcKT5fX.1", Seq: 12345, Attempt: 1,
+	r := Record{State: StateFinal, Fingerprint: "0123456789abcdef-0123456789abcdef-0123456789abcdef", Owner: "PzAF2jZ5vYqLkq6ZcKT5fX.1", Seq: 12345, Progress: Progress{Attempt: 1},
 		Result: []byte(`{"outTradeNo":"630000198311142676","iccid":"8988308650100524999","packageCode":"CN-5M-7D-C-US-20230103AC4BF927","status":"succeeded","code":"200","message":"success","orderNumber":"1611558040873b105b2678de34504a35","orderId":101106255,"attempts":1,"reconciled":false,"receivedAt":"2026-11-23T10:00:00.123Z","completedAt":"2026-11-23T10:00:00.345Z"}`)}
 	text, err := encode(r)
 	if err != nil {

@@ -34,19 +34,19 @@ func (a *asked) Used(ctx context.Context) (bool, error) {
 // again when its record in the journal has expired: only its event is left. Redis'
 // birth mark says that a new order may be an old one.
 func TestStoreRedisLost(t *testing.T) {
-	for name, open := range map[string]func(t *testing.T) (Records, func()){
-		"memory": func(*testing.T) (Records, func()) { m := NewMemory(); return m, m.ForgetAll },
-		"miniredis": func(t *testing.T) (Records, func()) {
+	for name, open := range map[string]func(t *testing.T) (Cache, func()){
+		"memory": func(*testing.T) (Cache, func()) { m := NewMemory(); return m, m.ForgetAll },
+		"miniredis": func(t *testing.T) (Cache, func()) {
 			c := miniRedis(t)
 			return NewRedis(c, testDeployment), flush(t, c)
 		},
-		"redis": func(t *testing.T) (Records, func()) {
+		"redis": func(t *testing.T) (Cache, func()) {
 			c := realRedis(t)
 			return NewRedis(c, testDeployment), flush(t, c)
 		},
-		"in cluster": func(t *testing.T) (Records, func()) {
+		"in cluster": func(t *testing.T) (Cache, func()) {
 			c := realRedis(t)
-			return redisRecords{client: c, deployment: testDeployment}, flushOrders(t, c)
+			return redisCache{client: c, deployment: testDeployment}, flushOrders(t, c)
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -139,13 +139,13 @@ func TestStoreRedisLostAndNobodyAnswers(t *testing.T) {
 // The birth mark is written once, and noted as complete only where it is still the
 // one that was asked about.
 func TestRecordsBirthMark(t *testing.T) {
-	eachRecords(t, func(t *testing.T, r Records, wipe func()) {
+	eachCache(t, func(t *testing.T, r Cache, wipe func()) {
 		n := 0
 		born := func() time.Time {
 			n++
 			o := testOrder
 			o.OutTradeNo += string(rune('a' + n))
-			return mustHold(t, r, o, "a", long, HoldNew).Born
+			return mustHold(t, r, o, "a", long, holdNew).Born
 		}
 		first := born()
 		if d := time.Since(first); d < -clockSkew || d > time.Minute {
@@ -185,7 +185,7 @@ func TestRedisBirthMarkUnreadable(t *testing.T) {
 	} {
 		flush(t, c)()
 		mustDo(t, spoil(), nil)
-		if e := mustHold(t, r, testOrder, "a", long, HoldNew); time.Since(e.Born) > time.Minute {
+		if e := mustHold(t, r, testOrder, "a", long, holdNew); time.Since(e.Born) > time.Minute {
 			t.Errorf("%s: born at %v", name, e.Born)
 		}
 	}

@@ -1,9 +1,9 @@
 package dedupe
 
 import (
+	"cmp"
 	"context"
 	"errors"
-	"fmt"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -15,9 +15,8 @@ type Claim struct {
 	Order
 	Owner     string // unique per delivery; made by Store.NewOwner
 	Verdict   Verdict
+	Progress                // set Last, the vendor's newest refusal, before calling Wait or Doubt
 	Left      time.Duration // Busy, Waiting
-	Attempts  int           // refusals so far
-	Waits     int           // waits so far, refused or not: the exponent of the next backoff
 	Result    []byte        // Final, Done
 	ResultSeq uint64        // Final, Done: stream sequence of the request whose result it is
 	Operator  bool          // Final: the result is an operator's verdict, not the vendor's word
@@ -26,18 +25,16 @@ type Claim struct {
 	Replaced  string        // Redis had something under the order's key that is no record, and why: log it; it is gone
 	Doubt     Doubt         // InDoubt; after Intent: of that intent
 	UsedWith  string        // Conflict: the fingerprint that the number was used with
-	Last      Answer        // the vendor's last refusal; set it before calling Wait or Doubt
 
-	rev     *atomic.Uint64             // the journal revision that the next write must replace; Renew reads it
-	until   *atomic.Pointer[time.Time] // the lease is over then, at the latest; Renew moves it. nil: made by hand, not checked
-	held    bool                       // it was ours; never changes
-	attempt int                        // number of the newest intent
-	tried   bool                       // an intent of this claim may stand in the journal
-	since   time.Time                  // when an intent of this claim was written down first
-	sent    bool                       // an intent of this claim was granted
-	bought  bool                       // the journal knows of Doubt.Bought
-	exists  bool                       // and of Doubt.Exists
-	unsent  bool                       // Fresh: the journal and the results have nothing of it, and are not too young or too old to tell
+	rev    *atomic.Uint64             // the journal revision that the next write must replace; Renew reads it
+	until  *atomic.Pointer[time.Time] // the lease is over then, at the latest; Renew moves it. nil: made by hand, not checked
+	held   bool                       // it was ours; never changes
+	tried  bool                       // an intent of this claim may stand in the journal
+	since  time.Time                  // when an intent of this claim was written down first
+	sent   bool                       // an intent of this claim was granted
+	bought bool                       // the journal knows of Doubt.Bought
+	exists bool                       // and of Doubt.Exists
+	unsent bool                       // Fresh: the journal and the results have nothing of it, and are not too young or too old to tell
 }
 
 // leased notes that the lease was asked for at, for so long.
@@ -77,16 +74,13 @@ func (c *Claim) record(state State) Record {
 		Owner:       c.Owner,
 		Seq:         c.First,
 		Expires:     c.Expires,
-		Attempt:     c.attempt,
-		Attempts:    c.Attempts,
-		Waits:       c.Waits,
-		Last:        c.Last,
+		Progress:    c.Progress,
 	}
 }
 
-// entry is what c knows, as Redis keeps it.
-func (c *Claim) entry(phase Phase) Entry {
-	e := Entry{Phase: phase, Attempt: c.attempt, Attempts: c.Attempts, Waits: c.Waits, Rev: c.revision(), Last: c.Last}
+// entry is what c knows, as the cache keeps it.
+func (c *Claim) entry(state State) Entry {
+	e := Entry{State: state, Progress: c.Progress, Rev: c.revision()}
 	if c.Verdict == InDoubt {
 		d := c.Doubt
 		e.Doubt = &d
@@ -153,144 +147,118 @@ func (s *Store) Claim(ctx context.Context, o Order, owner string, redelivered bo
 	return &Claim{Order: o, Owner: owner, First: o.Seq, Verdict: Busy, Left: claimPause}, nil
 }
 
-// claim asks Redis, and the journal where Redis cannot know. It leaves the
-// verdict empty where a wrong record was thrown away, and Redis is to be asked
-// again.
+// claim asks the cache, and then whatever else judge wants to know. It leaves the
+// verdict empty where the cache is to be asked again.
 func (s *Store) claim(ctx context.Context, c *Claim, redelivered bool) error {
 	c.leased(time.Now(), s.cfg.Lease)
-	hold, e, err := s.records.Claim(ctx, c.Order, c.Owner, s.cfg.Lease)
+	e, taken, err := s.cache.Claim(ctx, c.Order, c.Owner, s.cfg.Lease)
 	if err != nil {
 		return err
 	}
-	c.Attempts, c.Waits, c.attempt, c.Last = e.Attempts, e.Waits, e.Attempt, e.Last
-	if hold != HoldOther {
-		c.first(e.Seq, e.Expires)
-	}
-	c.Replaced = e.Replaced
-	c.rev.Store(e.Rev)
-	lost := false
-	if hold == HoldNew || hold == HoldParked && e.Phase == PhaseReady && e.Rev == 0 {
-		if lost, err = s.recordsLost(ctx, e.Born); err != nil {
+	k := evidence{order: c.Order, owner: c.Owner, redelivered: redelivered, remembers: s.remembers(), cache: e}
+	k.now = time.Now()
+	j := k.judge()
+	for j.missing != nothing {
+		if err := s.read(ctx, &k, j.missing); err != nil {
 			return err
 		}
+		k.now = time.Now() // after the reading: an unknown attempt is not later than this
+		j = k.judge()
 	}
-	switch {
-	case hold == HoldNew && e.Replaced != "", lost:
-		return s.consult(ctx, c, hold, e) // somebody may have worked on it
-	case hold == HoldBusy:
-		c.Verdict, c.Left = Busy, e.Left
-	case hold == HoldEarly:
-		c.Verdict, c.Left = Waiting, e.Left
-	case hold == HoldFinal:
-		c.Verdict, c.Result, c.ResultSeq = Done, e.Result, e.Seq
-	case hold == HoldOther:
-		return s.dispute(ctx, c, e)
-	case hold == HoldForeign:
-		return s.foreign(ctx, c, e)
-	case hold == HoldNew && !redelivered && !s.outlived(c.Order, time.Now()):
-		c.Verdict = Fresh // if that is wrong, Intent finds out
-	case hold == HoldParked && e.Phase == PhaseReady:
-		c.Verdict = Ready // the same
-	case hold == HoldNew, hold == HoldParked, hold == HoldLapsed, hold == HoldAgain:
-		return s.consult(ctx, c, hold, e)
-	default:
-		return fmt.Errorf("redis found %q", hold)
-	}
-	return nil
+	c.know(k, taken)
+	c.Verdict, c.Left, c.Doubt, c.UsedWith = j.verdict, j.left, j.doubt, j.usedWith
+	return s.settleClaim(ctx, c, k, j, taken)
 }
 
-// dispute decides whether the number belongs to c's request or to the other one,
-// whose fingerprint Redis has. The journal decides. Where it has no record, the
-// number is the other's, unless Redis has no more of that than a claim: the other
-// may be a request that was rejected, and claimed again after Redis had lost the
-// record of ours. So the request that was stored earlier gets the number once the
-// lease of such a claim is over; else both could be rejected. While that lease
-// runs, c is Busy: a journal without a record may be the answer of a leader that
-// was voted out a moment ago, and the other's intent, a compare-and-set, will show
-// whose number it is.
-func (s *Store) dispute(ctx context.Context, c *Claim, e Entry) error {
-	r, _, err := s.journal.Read(ctx, c.OutTradeNo)
-	if err == nil && r.State == "" {
-		if found, err := s.published(ctx, c); found || err != nil {
-			return err
+// read gets one piece of evidence.
+func (s *Store) read(ctx context.Context, k *evidence, what source) error {
+	var err error
+	switch what {
+	case theJournal:
+		var r Record
+		if r, k.rev, err = s.journal.Read(ctx, k.order.OutTradeNo); err == nil {
+			k.journal = &r
 		}
-	}
-	mere := (e.Phase == PhaseClaimed || e.Phase == PhaseReady) && e.Rev == 0 && e.Attempt == 0
-	switch {
-	case err != nil:
-		return err
-	case r.State == "" && mere && e.Owner != "" && e.Left > 0:
-		c.Verdict, c.Left = Busy, min(e.Left, claimPause)
-		return nil
-	case r.State == "" && (c.Seq >= e.Seq || !mere):
-		c.Verdict, c.UsedWith = Conflict, e.Fingerprint
-		return nil
-	case r.State != "" && r.Fingerprint != c.Fingerprint:
-		c.Verdict, c.UsedWith = Conflict, r.Fingerprint
-		return nil
-	}
-	left, err := s.records.Forget(ctx, c.Order, c.Owner)
-	if left > 0 { // the other will meet the journal soon
-		c.Verdict, c.Left = Busy, min(left, claimPause)
+	case theResults:
+		k.event = new(FinalEvent)
+		if s.results != nil {
+			*k.event, k.published, err = s.results.Final(ctx, k.order.OutTradeNo)
+		}
+	case theCachesPast:
+		var lost bool
+		lost, err = s.cacheLost(ctx, k.cache.Born)
+		k.cacheLost = &lost
+	case theJournalsPast:
+		var lost bool
+		lost, err = s.journalLost(ctx, k.order)
+		k.journalLost = &lost
 	}
 	return err
 }
 
-// consult gives the verdict by the journal, and by Redis's e where that knows
-// more. Redis has the order down as ours already.
-func (s *Store) consult(ctx context.Context, c *Claim, hold Hold, e Entry) error {
-	r, rev, err := s.journal.Read(ctx, c.OutTradeNo)
-	if err != nil {
-		return err
+// know takes over what the stores know of the order.
+func (c *Claim) know(k evidence, taken bool) {
+	c.Progress, c.Replaced = k.cache.Progress, k.cache.Replaced
+	if k.cache.Fingerprint == c.Fingerprint {
+		c.first(k.cache.Seq, k.cache.Expires)
 	}
-	c.rev.Store(rev)
-	if r.State == "" {
-		return s.unjournalled(ctx, c, hold, e)
+	c.rev.Store(k.cache.Rev)
+	r := k.journal
+	if r == nil || !taken {
+		return
 	}
-	if r.Fingerprint != c.Fingerprint {
-		c.Verdict, c.UsedWith = Conflict, r.Fingerprint
-		_, err := s.records.Forget(ctx, c.Order, c.Owner) // or the true order would meet our fingerprint
-		return err
+	c.rev.Store(k.rev)
+	if r.State == "" || r.Fingerprint != c.Fingerprint {
+		return
 	}
 	c.first(r.Seq, r.Expires)
-	c.attempt, c.Attempts, c.Waits = r.Attempt, max(r.Attempts, e.Attempts), max(r.Waits, e.Waits)
-	if e.Attempts <= r.Attempts {
-		c.Last = r.Last
+	last := c.Last
+	if k.cache.Refusals <= r.Refusals {
+		last = r.Last
 	}
-	switch r.State {
-	case StateFinal:
-		c.finish(r, rev)
-	case StateIntent:
-		if c.isForeign(r.Account) {
-			return s.giveBackForeign(ctx, c, e, r)
+	c.Progress = Progress{Attempt: r.Attempt, Refusals: max(r.Refusals, c.Refusals), Waits: max(r.Waits, c.Waits), Last: last}
+}
+
+// settleClaim does what j asks for beside its verdict.
+func (s *Store) settleClaim(ctx context.Context, c *Claim, k evidence, j judgement, taken bool) error {
+	switch {
+	case j.askAgain && k.cache.Fingerprint != c.Fingerprint: // the cache has the number under the other's content
+		left, err := s.cache.Forget(ctx, c.Order, c.Owner)
+		if left > 0 { // the other will meet the journal soon
+			c.Verdict, c.Left = Busy, min(left, claimPause)
 		}
-		c.Verdict, c.Doubt = InDoubt, doubtOf(r, e.Doubt)
-		c.bought, c.exists = r.Bought, r.Exists
-	case StateReady:
-		c.Verdict = Ready
-		if left := time.Until(r.Due); left > 0 {
-			c.Verdict, c.Left = Waiting, left
-			return s.records.Park(ctx, c.owned(), c.Owner, c.entry(PhaseReady), left)
-		}
+		return err
+	case j.askAgain:
+		return s.cache.Adopt(ctx, c.Order, k.cache.Account)
+	case j.verdict == Done && k.published:
+		c.first(k.event.Seq, nil)
+		c.Result, c.ResultSeq = k.event.Result, cmp.Or(k.event.Seq, c.First)
+		return s.Remember(ctx, c, c.Result)
+	case j.verdict == Done:
+		c.Result, c.ResultSeq = k.cache.Result, k.cache.Seq
+	case j.verdict == Final:
+		c.finish(*k.journal, k.rev)
+	case j.verdict == Fresh:
+		c.unsent = k.journal != nil
+	case j.verdict == InDoubt && k.journal.State != "":
+		c.bought, c.exists = k.journal.Bought, k.journal.Exists
+	case j.verdict == Conflict && taken: // or the true order would meet our fingerprint
+		_, err := s.cache.Forget(ctx, c.Order, c.Owner)
+		return err
+	case j.verdict == Waiting && taken:
+		return s.cache.Park(ctx, c.owned(), c.Owner, c.entry(StateReady), j.left)
+	case j.verdict == Foreign && taken:
+		return s.giveBackForeign(ctx, c, k)
 	}
 	return nil
 }
 
-// doubtOf is the doubt about intent r, with what Redis has noted. Notes on an
-// older attempt say nothing about this one, but while the older is still open
-// the notice was published, and what was bought or exists stays so.
-func doubtOf(r Record, notes *Doubt) Doubt {
-	d := Doubt{Attempt: r.Attempt, SendBy: r.SendBy, Over: r.Over, Since: r.Since, Bought: r.Bought, Exists: r.Exists}
-	if notes == nil {
-		return d
-	}
-	if notes.Attempt == r.Attempt {
-		d.Asked, d.Missing = notes.Asked, notes.Missing
-	}
-	if notes.Attempt == r.Attempt || r.Open {
-		d.Bought = d.Bought || notes.Bought
-		d.Exists = d.Exists || notes.Exists
-		d.Noticed = notes.Noticed
-	}
-	return d
+// giveBackForeign gives back what the cache did not know to be another account's,
+// under that account: from then on our own claims do not take it.
+func (s *Store) giveBackForeign(ctx context.Context, c *Claim, k evidence) error {
+	o := c.owned()
+	o.Account = k.journal.Account
+	e := c.entry(StateClaimed)
+	e.Doubt = k.cache.Doubt
+	return s.cache.Park(ctx, o, c.Owner, e, 0)
 }

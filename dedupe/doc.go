@@ -10,7 +10,7 @@
 //   - that nothing here is ever guessed: an unknown answer is an error, and
 //     what may have happened is InDoubt.
 //
-// Two stores stand behind one door. Redis ([Records]) is fast and may be lost
+// Two stores stand behind one door. Redis ([Cache]) is fast and may be lost
 // at any moment; it keeps two workers off one order and answers duplicates.
 // The [Journal] is durable and decides: one record per order, every write a
 // compare-and-set on the revision that the writer knows. Losing Redis costs

@@ -74,8 +74,8 @@ func TestStoreWhenItIsOver(t *testing.T) {
 		b.ok(b.Intent(b.ctx(), c, at, at.Add(time.Hour)))
 		want(0, time.Hour)
 		b.ok(b.Doubt(b.ctx(), c, Doubt{}, soon)) // remembers it
-		if k, err := b.Look(b.ctx(), testOrder.OutTradeNo); err != nil || !k.Redis.Doubt.Over.Equal(at.Add(time.Hour)) {
-			t.Errorf("redis %+v, %v", k.Redis.Doubt, err)
+		if k, err := b.Look(b.ctx(), testOrder.OutTradeNo); err != nil || !k.Cache.Doubt.Over.Equal(at.Add(time.Hour)) {
+			t.Errorf("redis %+v, %v", k.Cache.Doubt, err)
 		}
 		b.wipe()
 		c = b.must(testOrder, true, InDoubt)

@@ -43,7 +43,7 @@ func TestStoreForeignAttempt(t *testing.T) {
 				known, err := b.Look(b.ctx(), ofB.OutTradeNo)
 				b.ok(err)
 				b.must(ofB, true, Foreign)
-				if known.Redis == nil || known.Redis.Account != "a" { // then that is noted once
+				if known.Cache == nil || known.Cache.Account != "a" { // then that is noted once
 					known, err = b.Look(b.ctx(), ofB.OutTradeNo)
 					b.ok(err)
 				}
@@ -59,9 +59,9 @@ func TestStoreForeignAttempt(t *testing.T) {
 				b.ok(b.Release(b.ctx(), foreign))
 				again, err := b.Look(b.ctx(), ofB.OutTradeNo)
 				b.ok(err)
-				again.Redis.Left, known.Redis.Left = 0, 0
-				if again.Redis.Account != "a" || !reflect.DeepEqual(again, known) {
-					t.Errorf("B wrote: %+v, was %+v", again.Redis, known.Redis)
+				again.Cache.Left, known.Cache.Left = 0, 0
+				if again.Cache.Account != "a" || !reflect.DeepEqual(again, known) {
+					t.Errorf("B wrote: %+v, was %+v", again.Cache, known.Cache)
 				}
 				if got := b.record(); got.Owner != before.Owner || got.Account != "a" {
 					t.Errorf("journal %+v, was %+v", got, before)
@@ -158,35 +158,36 @@ func (b bench) sentBy(o Order) *Claim {
 // die ends the lease of c, whose owner is dead.
 func (b bench) die(c *Claim) {
 	b.t.Helper()
-	b.ok(b.records.Renew(b.ctx(), c.Order, c.Owner, 0, time.Millisecond))
+	b.ok(b.cache.Renew(b.ctx(), c.Order, c.Owner, 0, time.Millisecond))
 	storetest.Eventually(b.t, "the lease lapses", func() bool {
-		e, ok, err := b.records.Look(b.ctx(), c.OutTradeNo)
+		e, ok, err := b.cache.Look(b.ctx(), c.OutTradeNo)
 		b.ok(err)
 		return ok && e.Left == 0
 	})
 }
 
 func TestRecordsAdopt(t *testing.T) {
-	eachRecords(t, func(t *testing.T, r Records, _ func()) {
+	eachCache(t, func(t *testing.T, r Cache, _ func()) {
 		ctx := t.Context()
-		if e := mustHold(t, r, ofA, "1", long, HoldNew); e.Account != "a" {
+		mustHold(t, r, ofA, "1", long, holdNew)
+		if e := mustLook(t, r); e.Account != "a" {
 			t.Errorf("new entry %+v", e)
 		}
-		mustHold(t, r, ofB, "2", long, HoldBusy)
+		mustHold(t, r, ofB, "2", long, holdBusy)
 		mustDo(t, r.Adopt(ctx, ofB, "a"), nil) // held
-		mustDo(t, r.Park(ctx, ofA, "1", Entry{Phase: PhaseDoubt, Attempt: 1, Doubt: &Doubt{Attempt: 1}}, long), nil)
+		mustDo(t, r.Park(ctx, ofA, "1", Entry{State: StateInDoubt, Progress: Progress{Attempt: 1}, Doubt: &Doubt{Attempt: 1}}, long), nil)
 		mustDo(t, r.Adopt(ctx, ofB, "a"), nil) // not due
-		mustHold(t, r, ofB, "2", long, HoldEarly)
-		mustDo(t, r.Park(ctx, ofA, "1", Entry{Phase: PhaseDoubt, Attempt: 1, Doubt: &Doubt{Attempt: 1}}, 0), nil)
+		mustHold(t, r, ofB, "2", long, holdEarly)
+		mustDo(t, r.Park(ctx, ofA, "1", Entry{State: StateInDoubt, Progress: Progress{Attempt: 1}, Doubt: &Doubt{Attempt: 1}}, 0), nil)
 		for range 2 {
-			if e := mustHold(t, r, ofB, "2", long, HoldForeign); e.Account != "a" || e.Owner != "" || e.Doubt == nil {
+			if e := mustHold(t, r, ofB, "2", long, holdForeign); e.Account != "a" || e.Owner != "" || e.Doubt == nil {
 				t.Errorf("foreign entry %+v", e)
 			}
 		}
 		mustDo(t, r.Adopt(ctx, ofB, "c"), nil) // not that account's
-		mustHold(t, r, ofB, "2", long, HoldForeign)
+		mustHold(t, r, ofB, "2", long, holdForeign)
 		mustDo(t, r.Adopt(ctx, ofB, "a"), nil)
-		if e := mustHold(t, r, ofB, "2", long, HoldParked); e.Account != "b" || e.Doubt != nil || e.Attempt != 1 {
+		if e := mustHold(t, r, ofB, "2", long, holdParked); e.Account != "b" || e.Doubt != nil || e.Attempt != 1 {
 			t.Errorf("adopted entry %+v", e)
 		}
 	})

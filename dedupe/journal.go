@@ -8,37 +8,25 @@ import (
 	"time"
 )
 
-// State is the last thing that is certain of an order.
-type State string
-
-const (
-	StateIntent State = "intent" // a request may leave until SendBy, and may have bought
-	StateReady  State = "ready"  // no attempt has bought; the next may start at Due
-	StateFinal  State = "final"  // Result is the result, for ever
-)
-
 // Record is the journal's one record of an order. Times have millisecond
 // precision; SendBy and Over are rounded up, so that what is written is never earlier
 // than what was meant.
 type Record struct {
-	State       State           `json:"state"`
-	Fingerprint string          `json:"fingerprint"`
-	Account     string          `json:"account,omitempty"` // under which the last attempt was made, or may be made next
-	Owner       string          `json:"owner"`             // who wrote it; unique per delivery
-	Seq         uint64          `json:"seq"`               // stream sequence of the request
-	Expires     *time.Time      `json:"expires,omitempty"` // of that request; nil: never, or not known
-	Attempt     int             `json:"attempt,omitempty"`
-	Attempts    int             `json:"attempts,omitempty"`
-	Waits       int             `json:"waits,omitempty"`
-	SendBy      time.Time       `json:"sendBy,omitzero"`  // StateIntent
-	Over        time.Time       `json:"over,omitzero"`    // StateIntent: every request that was sent so far has ended by then; zero: not known
-	Since       time.Time       `json:"since,omitzero"`   // StateIntent: when the oldest open attempt was written down
-	Due         time.Time       `json:"due,omitzero"`     // StateReady
-	Open        bool            `json:"open,omitempty"`   // StateIntent: an earlier attempt than this is still in doubt
-	Bought      bool            `json:"bought,omitempty"` // StateIntent: bought, the number is not known yet
-	Exists      bool            `json:"exists,omitempty"` // StateIntent: the vendor said that the number exists
-	Last        Answer          `json:"last,omitzero"`    // the newest
-	Result      json.RawMessage `json:"result,omitempty"` // StateFinal
+	State       State      `json:"state"`
+	Fingerprint string     `json:"fingerprint"`
+	Account     string     `json:"account,omitempty"` // under which the last attempt was made, or may be made next
+	Owner       string     `json:"owner"`             // who wrote it; unique per delivery
+	Seq         uint64     `json:"seq"`               // stream sequence of the request
+	Expires     *time.Time `json:"expires,omitempty"` // of that request; nil: never, or not known
+	Progress
+	SendBy time.Time       `json:"sendBy,omitzero"`  // StateIntent
+	Over   time.Time       `json:"over,omitzero"`    // StateIntent: every request that was sent so far has ended by then; zero: not known
+	Since  time.Time       `json:"since,omitzero"`   // StateIntent: when the oldest open attempt was written down
+	Due    time.Time       `json:"due,omitzero"`     // StateReady
+	Open   bool            `json:"open,omitempty"`   // StateIntent: an earlier attempt than this is still in doubt
+	Bought bool            `json:"bought,omitempty"` // StateIntent: bought, the number is not known yet
+	Exists bool            `json:"exists,omitempty"` // StateIntent: the vendor said that the number exists
+	Result json.RawMessage `json:"result,omitempty"` // StateFinal
 }
 
 // Journal is the durable memory: one record per order, and no write but over

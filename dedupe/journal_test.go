@@ -34,9 +34,9 @@ func mustWrite(t *testing.T, j Journal, no string, r Record, rev uint64) uint64 
 
 func TestJournalCompareAndSet(t *testing.T) {
 	at := time.Date(2026, 11, 23, 10, 0, 0, 123e6, time.UTC)
-	intent := Record{State: StateIntent, Fingerprint: "f1", Owner: "a", Seq: 7, Attempt: 2, Attempts: 1, Waits: 1,
+	intent := Record{State: StateIntent, Fingerprint: "f1", Owner: "a", Seq: 7, Progress: Progress{Attempt: 2, Refusals: 1, Waits: 1},
 		SendBy: at.Add(3 * time.Second), Over: at.Add(13 * time.Second), Since: at, Open: true, Bought: true, Exists: true, Account: "a"}
-	ready := Record{State: StateReady, Fingerprint: "f1", Owner: "b", Seq: 7, Attempt: 2, Attempts: 2, Waits: 2, Due: at}
+	ready := Record{State: StateReady, Fingerprint: "f1", Owner: "b", Seq: 7, Progress: Progress{Attempt: 2, Refusals: 2, Waits: 2}, Due: at}
 	final := Record{State: StateFinal, Fingerprint: "f1", Owner: "c", Seq: 7, Result: []byte(`{"message":"<ok> & é"}`)}
 	eachJournal(t, func(t *testing.T, j Journal) {
 		for _, no := range []string{"630000198311142676", "a.b", "*", ">", "$JS.API", "%2A"} {
@@ -80,7 +80,7 @@ func TestJournalOneOfManyWins(t *testing.T) {
 			var all sync.WaitGroup
 			for i := range 8 {
 				all.Go(func() {
-					r := Record{State: StateIntent, Owner: fmt.Sprint("owner", i), Attempt: 1}
+					r := Record{State: StateIntent, Owner: fmt.Sprint("owner", i), Progress: Progress{Attempt: 1}}
 					switch _, err := j.Write(t.Context(), fmt.Sprint("no", round), r, 0); {
 					case err == nil:
 						won.Add(1)
@@ -230,7 +230,7 @@ func TestJetStreamLostReply(t *testing.T) {
 	_, js := realJournal(t)
 	lossy := &lossyPublisher{JetStream: js}
 	j := NewJetStreamJournal(lossy, testStream, testSubject, time.Hour)
-	intent := Record{State: StateIntent, Owner: "a", Attempt: 1}
+	intent := Record{State: StateIntent, Owner: "a", Progress: Progress{Attempt: 1}}
 
 	lossy.after = nats.ErrTimeout
 	rev := mustWrite(t, j, "x", intent, 0)

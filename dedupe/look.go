@@ -14,10 +14,10 @@ var ErrNotInDoubt = errors.New("not in doubt")
 // Known is what Redis and the journal know of an order; nil: nothing, or there
 // is an error.
 type Known struct {
-	Redis      *Entry
+	Cache      *Entry
 	Journal    *Record
 	JournalRev uint64
-	RedisErr   error
+	CacheErr   error
 	JournalErr error
 }
 
@@ -27,9 +27,9 @@ func (s *Store) Look(ctx context.Context, outTradeNo string) (Known, error) {
 	var k Known
 	var both sync.WaitGroup
 	both.Go(func() {
-		e, ok, err := s.records.Look(ctx, outTradeNo)
-		if k.RedisErr = err; err == nil && ok {
-			k.Redis = &e
+		e, ok, err := s.cache.Look(ctx, outTradeNo)
+		if k.CacheErr = err; err == nil && ok {
+			k.Cache = &e
 		}
 	})
 	both.Go(func() {
@@ -40,7 +40,7 @@ func (s *Store) Look(ctx context.Context, outTradeNo string) (Known, error) {
 		}
 	})
 	both.Wait()
-	if err := errors.Join(k.RedisErr, k.JournalErr); err != nil {
+	if err := errors.Join(k.CacheErr, k.JournalErr); err != nil {
 		return k, fmt.Errorf("look at %s: %w", outTradeNo, err)
 	}
 	return k, nil
@@ -78,10 +78,7 @@ func (s *Store) Settle(ctx context.Context, outTradeNo string, r Ruling) error {
 		Owner:       operatorPrefix + s.NewOwner(),
 		Seq:         was.Seq,
 		Expires:     was.Expires,
-		Attempt:     was.Attempt,
-		Attempts:    was.Attempts,
-		Waits:       was.Waits,
-		Last:        was.Last,
+		Progress:    was.Progress,
 	}
 	if r.Result != nil {
 		settled.State = StateFinal
@@ -95,6 +92,29 @@ func (s *Store) Settle(ctx context.Context, outTradeNo string, r Ruling) error {
 	return nil
 }
 
+// Verdict is what a claim will find once nobody holds the order and it is due, as
+// far as the cache and the journal tell. A store that could not be asked counts as
+// one that has nothing.
+func (k Known) Verdict(now time.Time) Verdict {
+	no := false
+	e := evidence{now: now, redelivered: true, cacheLost: &no, journal: &Record{}, journalLost: &no, event: &FinalEvent{}}
+	if k.Cache != nil {
+		e.cache, e.order.Fingerprint = *k.Cache, k.Cache.Fingerprint
+		e.cache.Left = 0
+	}
+	if j := k.Journal; j != nil {
+		e.journal, e.order.Fingerprint = j, j.Fingerprint
+		if e.cache.Fingerprint != "" && e.cache.Fingerprint != j.Fingerprint {
+			e.cache = Entry{} // of another request with the number
+		}
+		e.cache.Fingerprint = j.Fingerprint
+	}
+	if k.JournalErr != nil { // else it would be a revision that the journal has lost
+		e.cache.Rev = 0
+	}
+	return e.judge().verdict
+}
+
 // Open returns the open attempt that an operator may rule on: one whose request
 // is certainly over: by what its record says, else call after its SendBy. Bought is what the operator is
 // about to say. The error wraps ErrNotInDoubt and says why there is none.
@@ -102,26 +122,29 @@ func (k Known) Open(now time.Time, call time.Duration, bought bool) (Record, err
 	no := func(format string, args ...any) (Record, error) {
 		return Record{}, fmt.Errorf("%w: "+format, append([]any{ErrNotInDoubt}, args...)...)
 	}
-	e, inRedis := k.Redis, k.Redis != nil && k.Redis.Phase == PhaseDoubt && k.Redis.Doubt != nil
+	e, inCache := k.Cache, k.Cache != nil && k.Cache.State == StateInDoubt && k.Cache.Doubt != nil
 	var r Record
-	switch {
+	switch v := k.Verdict(now); {
 	case k.Journal == nil && e == nil:
 		return no("nothing is known of it")
-	case k.Journal != nil && k.Journal.State == StateFinal, e != nil && e.Phase == PhaseFinal:
+	case v == Final, v == Done:
 		return no("it has its final result")
-	case k.Journal != nil && k.Journal.State == StateIntent:
-		r = *k.Journal
-	case k.Journal != nil:
+	case v == Ready && k.Journal != nil, v == Waiting:
 		return no("it waits for its next attempt, every earlier one is known not to have bought")
-	case inRedis: // the journal was lost, the doubt was not
-		r = Record{Fingerprint: e.Fingerprint, Account: e.Account, Seq: e.Seq, Expires: e.Expires, Attempt: e.Attempt, Attempts: e.Attempts, Waits: e.Waits, SendBy: e.Doubt.SendBy, Over: e.Doubt.Over, Since: e.Doubt.Since}
-	case e.Attempt == 0 && e.Rev == 0:
+	case v == Fresh:
 		return no("it was never sent")
+	case v != InDoubt:
+		return no("no attempt of it is known to be open")
+	case k.Journal != nil:
+		r = *k.Journal
+	case inCache: // the journal was lost, the doubt was not
+		r = Record{Fingerprint: e.Fingerprint, Account: e.Account, Seq: e.Seq, Expires: e.Expires, Progress: e.Progress,
+			SendBy: e.Doubt.SendBy, Over: e.Doubt.Over, Since: e.Doubt.Since}
 	default:
 		return no("no attempt of it is known to be open")
 	}
 	if e != nil && e.Fingerprint == r.Fingerprint {
-		r.Attempts = max(r.Attempts, e.Attempts) // a refusal while in doubt is noted in Redis alone
+		r.Refusals = max(r.Refusals, e.Refusals) // a refusal while in doubt is noted in Redis alone
 	}
 	over := r.Over
 	if over.IsZero() {
@@ -132,9 +155,9 @@ func (k Known) Open(now time.Time, call time.Duration, bought bool) (Record, err
 		return no("its request may leave until %s, and last until %s", clock(r.SendBy), clock(over))
 	case now.Before(over):
 		return no("its request may be under way until %s", clock(over))
-	case e != nil && e.Owner != "" && e.Left > 0 && !inRedis:
+	case e != nil && e.Owner != "" && e.Left > 0 && !inCache:
 		return no("a worker has it, for %v more if it died", e.Left)
-	case !bought && (r.Bought || inRedis && e.Doubt.Bought):
+	case !bought && (r.Bought || inCache && e.Doubt.Bought):
 		return no("the vendor has said that it was bought, so it cannot be settled as not bought")
 	}
 	return r, nil

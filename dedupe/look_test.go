@@ -17,7 +17,7 @@ func (b bench) settle(outTradeNo string, result []byte) error {
 func TestKnownOpen(t *testing.T) {
 	now := time.Now()
 	intent := func(sendBy time.Time) *Record {
-		return &Record{State: StateIntent, Fingerprint: "f1", Seq: 7, Attempt: 2, Attempts: 1, SendBy: sendBy}
+		return &Record{State: StateIntent, Fingerprint: "f1", Seq: 7, Progress: Progress{Attempt: 2, Refusals: 1}, SendBy: sendBy}
 	}
 	old := now.Add(-time.Minute)
 	over := func(sendBy, over time.Time) *Record {
@@ -34,34 +34,34 @@ func TestKnownOpen(t *testing.T) {
 		attempts  int
 	}{
 		"nothing":                 {refused: "nothing is known of it"},
-		"claimed":                 {known: Known{Redis: &Entry{Phase: PhaseClaimed}}, refused: "never sent"},
-		"history without journal": {known: Known{Redis: &Entry{Phase: PhaseClaimed, Rev: 5}}, refused: "no attempt of it is known to be open"},
-		"refusals, no journal":    {known: Known{Redis: &Entry{Phase: PhaseReady, Attempt: 1, Attempts: 1}}, refused: "no attempt of it is known to be open"},
+		"claimed":                 {known: Known{Cache: &Entry{State: StateClaimed}}, refused: "never sent"},
+		"history without journal": {known: Known{Cache: &Entry{State: StateClaimed, Rev: 5}}, refused: "no attempt of it is known to be open"},
+		"refusals, no journal":    {known: Known{Cache: &Entry{State: StateReady, Progress: Progress{Attempt: 1, Refusals: 1}}}, refused: "no attempt of it is known to be open"},
 		"ready":                   {known: Known{Journal: &Record{State: StateReady}}, refused: "waits for its next attempt"},
-		"ready, doubt in Redis":   {known: Known{Journal: &Record{State: StateReady}, Redis: &Entry{Phase: PhaseDoubt, Doubt: &Doubt{SendBy: old}}}, refused: "waits"},
+		"ready, doubt in Redis":   {known: Known{Journal: &Record{State: StateReady}, Cache: &Entry{State: StateInDoubt, Doubt: &Doubt{SendBy: old}}}, refused: "waits"},
 		"final":                   {known: Known{Journal: &Record{State: StateFinal}}, refused: "final result"},
-		"final in Redis alone":    {known: Known{Redis: &Entry{Phase: PhaseFinal}}, refused: "final result"},
-		"final, old intent":       {known: Known{Journal: intent(old), Redis: &Entry{Phase: PhaseFinal}}, refused: "final result"},
+		"final in Redis alone":    {known: Known{Cache: &Entry{State: StateFinal}}, refused: "final result"},
+		"final, old intent":       {known: Known{Journal: intent(old), Cache: &Entry{State: StateFinal}}, refused: "final result"},
 		"may leave":               {known: Known{Journal: intent(now.Add(time.Second))}, refused: "may leave until"},
 		"may be under way":        {known: Known{Journal: intent(now.Add(-time.Second))}, refused: "may be under way until"},
 		"another's time-out":      {known: Known{Journal: over(old, now.Add(time.Second))}, refused: "under way until"},
 		"a shorter time-out":      {known: Known{Journal: over(now.Add(-2*time.Second), now.Add(-time.Second))}, attempts: 1},
-		"under way, in Redis":     {known: Known{Redis: &Entry{Phase: PhaseDoubt, Doubt: &Doubt{SendBy: old, Over: now.Add(time.Second)}}}, refused: "under way until"},
-		"a worker has it":         {known: Known{Journal: intent(old), Redis: &Entry{Phase: PhaseReady, Owner: "a", Left: time.Second}}, refused: "a worker has it"},
-		"its lease is over":       {known: Known{Journal: intent(old), Redis: &Entry{Phase: PhaseReady, Owner: "a"}}, attempts: 1},
-		"a worker asks about it":  {known: Known{Journal: intent(old), Redis: &Entry{Phase: PhaseDoubt, Doubt: &Doubt{}, Owner: "a", Left: time.Second}}, attempts: 1},
+		"under way, in Redis":     {known: Known{Cache: &Entry{State: StateInDoubt, Doubt: &Doubt{SendBy: old, Over: now.Add(time.Second)}}}, refused: "under way until"},
+		"a worker has it":         {known: Known{Journal: intent(old), Cache: &Entry{State: StateReady, Owner: "a", Left: time.Second}}, refused: "a worker has it"},
+		"its lease is over":       {known: Known{Journal: intent(old), Cache: &Entry{State: StateReady, Owner: "a"}}, attempts: 1},
+		"a worker asks about it":  {known: Known{Journal: intent(old), Cache: &Entry{State: StateInDoubt, Doubt: &Doubt{}, Owner: "a", Left: time.Second}}, attempts: 1},
 		"intent":                  {known: Known{Journal: intent(old)}, attempts: 1},
-		"refused since":           {known: Known{Journal: intent(old), Redis: &Entry{Phase: PhaseDoubt, Doubt: &Doubt{}, Fingerprint: "f1", Attempts: 3}}, attempts: 3},
-		"another in Redis":        {known: Known{Journal: intent(old), Redis: &Entry{Phase: PhaseReady, Fingerprint: "f2", Attempts: 3}}, attempts: 1},
-		"doubt in Redis alone":    {known: Known{Redis: &Entry{Phase: PhaseDoubt, Doubt: &Doubt{SendBy: old}, Attempts: 2}}, attempts: 2},
+		"refused since":           {known: Known{Journal: intent(old), Cache: &Entry{State: StateInDoubt, Doubt: &Doubt{}, Fingerprint: "f1", Progress: Progress{Refusals: 3}}}, attempts: 3},
+		"another in Redis":        {known: Known{Journal: intent(old), Cache: &Entry{State: StateReady, Fingerprint: "f2", Progress: Progress{Refusals: 3}}}, attempts: 1},
+		"doubt in Redis alone":    {known: Known{Cache: &Entry{State: StateInDoubt, Doubt: &Doubt{SendBy: old}, Progress: Progress{Refusals: 2}}}, attempts: 2},
 		"bought":                  {known: Known{Journal: bought}, attempts: 1},
 		"bought, they say not":    {known: Known{Journal: bought}, notBought: true, refused: "the vendor has said that it was bought"},
-		"bought, Redis knows":     {known: Known{Journal: intent(old), Redis: &Entry{Phase: PhaseDoubt, Doubt: &Doubt{Bought: true}}}, notBought: true, refused: "the vendor has said"},
+		"bought, Redis knows":     {known: Known{Journal: intent(old), Cache: &Entry{State: StateInDoubt, Doubt: &Doubt{Bought: true}}}, notBought: true, refused: "the vendor has said"},
 	} {
 		r, err := c.known.Open(now, 10*time.Second, !c.notBought)
 		switch {
-		case c.refused == "" && (err != nil || r.Attempts != c.attempts):
-			t.Errorf("%s: %d refusals, %v, want %d", name, r.Attempts, err, c.attempts)
+		case c.refused == "" && (err != nil || r.Refusals != c.attempts):
+			t.Errorf("%s: %d refusals, %v, want %d", name, r.Refusals, err, c.attempts)
 		case c.refused != "" && (!errors.Is(err, ErrNotInDoubt) || !strings.Contains(err.Error(), c.refused)):
 			t.Errorf("%s: %v, want %q", name, err, c.refused)
 		}

@@ -46,7 +46,7 @@ type memoryWritten struct {
 }
 
 var (
-	_ Records = (*Memory)(nil)
+	_ Cache   = (*Memory)(nil)
 	_ Journal = (*Memory)(nil)
 )
 
@@ -174,43 +174,27 @@ func (m *Memory) find(outTradeNo string, now time.Time) *memoryRecord {
 	return &r
 }
 
-func (m *Memory) Claim(ctx context.Context, o Order, owner string, lease time.Duration) (hold Hold, e Entry, err error) {
+func (m *Memory) Claim(ctx context.Context, o Order, owner string, lease time.Duration) (e Entry, taken bool, err error) {
 	err = m.do(ctx, "claim", func(now time.Time) error {
 		r := m.find(o.OutTradeNo, now)
-		switch {
-		case r == nil:
-			r = &memoryRecord{Entry: Entry{Phase: PhaseClaimed, Fingerprint: o.Fingerprint, Account: o.Account, Seq: o.Seq, Expires: o.Expires}}
-			hold = HoldNew
-		case r.Fingerprint != o.Fingerprint:
-			hold = HoldOther
-		case r.Phase == PhaseFinal:
-			hold = HoldFinal
-		case r.Owner == owner:
-			hold = HoldAgain
-		case r.Left > 0 && r.Owner != "":
-			hold = HoldBusy
-		case r.Left > 0:
-			hold = HoldEarly
-		case r.Account != "" && o.Account != "" && r.Account != o.Account:
-			hold = HoldForeign
-		case r.Owner != "":
-			hold = HoldLapsed
-		default:
-			hold = HoldParked
+		if r != nil {
+			e = r.Entry
+			again := r.Owner == owner
+			if r.Fingerprint != o.Fingerprint || r.State == StateFinal || !again && (r.Left > 0 || otherAccount(r.Account, o.Account)) {
+				return nil
+			}
+		} else {
+			r = &memoryRecord{Entry: Entry{State: StateClaimed, Fingerprint: o.Fingerprint, Account: o.Account, Seq: o.Seq, Expires: o.Expires}}
 		}
-		switch hold {
-		case HoldNew, HoldAgain, HoldLapsed, HoldParked:
-			r.Owner, r.parked = owner, ""
-			r.until, r.Left = now.Add(lease), lease
-			m.put(o.OutTradeNo, r, now)
-		}
-		e = r.Entry
-		if hold == HoldNew || hold == HoldParked && e.Phase == PhaseReady && e.Rev == 0 {
+		taken = true
+		r.Owner, r.parked, r.until = owner, "", now.Add(lease)
+		m.put(o.OutTradeNo, r, now)
+		if e.State == "" || e.State == StateReady && e.Owner == "" && e.Rev == 0 {
 			e.Born = m.birth(now)
 		}
 		return nil
 	})
-	return hold, e, err
+	return e, taken, err
 }
 
 // birth is Entry.Born of a claim that was just put; it writes the mark where it is
@@ -242,7 +226,7 @@ func (m *Memory) Renew(ctx context.Context, o Order, owner string, rev uint64, l
 	return m.do(ctx, "renew", func(now time.Time) error {
 		r := m.find(o.OutTradeNo, now)
 		if r == nil {
-			r = &memoryRecord{Entry: Entry{Phase: PhaseClaimed, Fingerprint: o.Fingerprint, Account: o.Account, Seq: o.Seq, Expires: o.Expires, Owner: owner}}
+			r = &memoryRecord{Entry: Entry{State: StateClaimed, Fingerprint: o.Fingerprint, Account: o.Account, Seq: o.Seq, Expires: o.Expires, Owner: owner}}
 		}
 		if r.Owner != owner {
 			return ErrLost
@@ -274,10 +258,10 @@ func (m *Memory) Park(ctx context.Context, o Order, owner string, e Entry, delay
 
 func (m *Memory) Remember(ctx context.Context, o Order, result []byte, ttl time.Duration) error {
 	return m.do(ctx, "remember", func(now time.Time) error {
-		if r := m.find(o.OutTradeNo, now); r != nil && r.Phase == PhaseFinal {
+		if r := m.find(o.OutTradeNo, now); r != nil && r.State == StateFinal {
 			return nil
 		}
-		r := &memoryRecord{Entry: Entry{Phase: PhaseFinal, Fingerprint: o.Fingerprint, Seq: o.Seq, Result: bytes.Clone(result)}}
+		r := &memoryRecord{Entry: Entry{State: StateFinal, Fingerprint: o.Fingerprint, Seq: o.Seq, Result: bytes.Clone(result)}}
 		if ttl > 0 {
 			r.expires = now.Add(ttl)
 		}
@@ -289,7 +273,7 @@ func (m *Memory) Remember(ctx context.Context, o Order, result []byte, ttl time.
 func (m *Memory) Adopt(ctx context.Context, o Order, from string) error {
 	return m.do(ctx, "adopt", func(now time.Time) error {
 		r := m.find(o.OutTradeNo, now)
-		if r == nil || r.Phase == PhaseFinal || r.Account != from || r.Left > 0 {
+		if r == nil || r.State == StateFinal || r.Account != from || r.Left > 0 {
 			return nil
 		}
 		r.Account, r.Doubt = o.Account, nil

@@ -12,15 +12,15 @@ func TestMemoryFallsBack(t *testing.T) {
 	before := map[string]struct { // the fall
 		lose   int
 		since  time.Duration
-		want   Phase
+		want   State
 		owner  string
 		enough bool
 	}{
-		"by nothing":              {0, long, PhaseFinal, "", true},
+		"by nothing":              {0, long, StateFinal, "", true},
 		"before the final":        {1, 5 * time.Second, "", "", true},
-		"before it was forgotten": {2, 4 * time.Second, PhaseReady, "b", true},
-		"before b":                {3, 3 * time.Second, PhaseReady, "", true},
-		"before it was parked":    {4, 2 * time.Second, PhaseClaimed, "a", true},
+		"before it was forgotten": {2, 4 * time.Second, StateReady, "b", true},
+		"before b":                {3, 3 * time.Second, StateReady, "", true},
+		"before it was parked":    {4, 2 * time.Second, StateClaimed, "a", true},
 		"before a":                {5, time.Second, "", "", true},
 		"before there was Redis":  {6, 0, "", "", false},
 	}
@@ -36,11 +36,11 @@ func TestMemoryFallsBack(t *testing.T) {
 					later := func() { time.Sleep(time.Second) }
 					later()
 					time.Sleep(time.Millisecond)
-					mustHold(t, m, o, "a", long, HoldNew)
+					mustHold(t, m, o, "a", long, holdNew)
 					later()
-					mustDo(t, m.Park(ctx, o, "a", Entry{Phase: PhaseReady}, 0), nil)
+					mustDo(t, m.Park(ctx, o, "a", Entry{State: StateReady}, 0), nil)
 					later()
-					mustHold(t, m, o, "b", long, HoldParked)
+					mustHold(t, m, o, "b", long, holdParked)
 					later()
 					m.ForgetAll()
 					later()
@@ -49,8 +49,8 @@ func TestMemoryFallsBack(t *testing.T) {
 						t.Errorf("there were as many writes: %v, want %v", enough, fall.enough)
 					}
 					e, _, err := m.Look(ctx, o.OutTradeNo)
-					if err != nil || e.Phase != fall.want || e.Owner != fall.owner {
-						t.Errorf("%q of %q, %v; want %q of %q", e.Phase, e.Owner, err, fall.want, fall.owner)
+					if err != nil || e.State != fall.want || e.Owner != fall.owner {
+						t.Errorf("%q of %q, %v; want %q of %q", e.State, e.Owner, err, fall.want, fall.owner)
 					}
 				})
 			})

@@ -63,6 +63,25 @@ func (v Verdict) open() bool {
 	return v == Fresh || v == Ready || v == InDoubt
 }
 
+// State is how far an order is, as a store knows it.
+type State string
+
+const (
+	StateClaimed State = "claimed" // cache only: somebody began, or began and left; only the journal knows more
+	StateIntent  State = "intent"  // journal only: a request may leave until SendBy, and may have bought
+	StateInDoubt State = "doubt"   // cache only: parked; an attempt may have gone through
+	StateReady   State = "ready"   // no attempt has bought; the next may start when it is due
+	StateFinal   State = "final"   // the order has its result, for ever
+)
+
+// Progress is how often an order was tried. Every store keeps it.
+type Progress struct {
+	Attempt  int    `json:"attempt,omitempty"`  // number of the newest intent
+	Refusals int    `json:"attempts,omitempty"` // answers that refused the order
+	Waits    int    `json:"waits,omitempty"`    // waits, after a refusal or not: the exponent of the next backoff
+	Last     Answer `json:"last,omitzero"`      // the vendor's newest refusal
+}
+
 // Answer is what the vendor said last when it did not sell.
 type Answer struct {
 	Class   string `json:"class,omitempty"` // what it is about: refused, account, throttled

@@ -114,9 +114,9 @@ func step1(p *player, op string, act func() error) error {
 	return nil
 }
 
-func (s stepped) Claim(ctx context.Context, o Order, owner string, lease time.Duration) (h Hold, e Entry, err error) {
-	err = step1(s.p, "claim", func() error { h, e, err = s.Memory.Claim(ctx, o, owner, lease); return err })
-	return h, e, err
+func (s stepped) Claim(ctx context.Context, o Order, owner string, lease time.Duration) (e Entry, taken bool, err error) {
+	err = step1(s.p, "claim", func() error { e, taken, err = s.Memory.Claim(ctx, o, owner, lease); return err })
+	return e, taken, err
 }
 
 func (s stepped) Renew(ctx context.Context, o Order, owner string, rev uint64, lease time.Duration) error {
@@ -219,10 +219,10 @@ func (p *player) send(c *Claim) {
 		switch {
 		case c.Verdict == InDoubt:
 			_ = p.twice(func() error { return p.store.Doubt(ctx, c, c.Doubt, 0) })
-		case c.Attempts == 1:
+		case c.Refusals == 1:
 			p.finish(c, failed, false)
 		default:
-			_ = p.twice(func() error { return p.store.Wait(ctx, c, c.Attempts+1, time.Second) })
+			_ = p.twice(func() error { return p.store.Wait(ctx, c, c.Refusals+1, time.Second) })
 		}
 	default: // ambiguous
 		if p.roll(2) == 1 {

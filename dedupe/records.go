@@ -5,58 +5,32 @@ import (
 	"time"
 )
 
-// Phase is how far an order is, as far as Redis knows.
-type Phase string
-
-const (
-	PhaseClaimed Phase = "claimed" // somebody began, or began and left: only the journal knows more
-	PhaseReady   Phase = "ready"   // parked; no attempt is open
-	PhaseDoubt   Phase = "doubt"   // parked; an attempt may have gone through
-	PhaseFinal   Phase = "final"   // result published
-)
-
 // Entry is what Redis knows of an order.
 type Entry struct {
-	Phase       Phase         `json:"phase"`
+	State       State         `json:"phase"` // "": there is no record
 	Fingerprint string        `json:"fingerprint"`
-	Account     string        `json:"account,omitempty"`  // of the owner; empty: not known
-	Owner       string        `json:"owner,omitempty"`    // who holds it; empty: nobody
-	Left        time.Duration `json:"left,omitempty"`     // of the lease if there is an owner, else until it is due; never negative
-	Attempt     int           `json:"attempt,omitempty"`  // number of the newest intent
-	Attempts    int           `json:"attempts,omitempty"` // refusals so far
-	Waits       int           `json:"waits,omitempty"`    // waits so far
-	Rev         uint64        `json:"rev,omitempty"`      // journal revision; 0: none known
-	Seq         uint64        `json:"seq,omitempty"`      // stream sequence of the request
-	Expires     *time.Time    `json:"expires,omitempty"`  // of that request; nil: never, or not known
-	Doubt       *Doubt        `json:"doubt,omitempty"`    // PhaseDoubt
-	Last        Answer        `json:"last,omitzero"`      // the newest
-	Result      []byte        `json:"result,omitempty"`   // PhaseFinal
-	Born        time.Time     `json:"-"`                  // HoldNew, and HoldParked in PhaseReady without Rev: since when the records remember; zero: they have lost nothing
-	Replaced    string        `json:"-"`                  // HoldNew: what was there could not be read, and why
+	Account     string        `json:"account,omitempty"` // of the owner; empty: not known
+	Owner       string        `json:"owner,omitempty"`   // who holds it; empty: nobody
+	Left        time.Duration `json:"left,omitempty"`    // of the lease if there is an owner, else until it is due; never negative
+	Rev         uint64        `json:"rev,omitempty"`     // journal revision; 0: none known
+	Seq         uint64        `json:"seq,omitempty"`     // stream sequence of the request
+	Expires     *time.Time    `json:"expires,omitempty"` // of that request; nil: never, or not known
+	Progress
+	Doubt    *Doubt    `json:"doubt,omitempty"`  // StateInDoubt
+	Result   []byte    `json:"result,omitempty"` // StateFinal
+	Born     time.Time `json:"-"`                // of Claim, where there was no entry or one in StateReady without Rev: since when the cache remembers; zero: it has lost nothing
+	Replaced string    `json:"-"`                // of Claim, where there was no entry: what was there could not be read, and why
 }
 
-// Hold is what Records.Claim found.
-type Hold string
-
-const (
-	HoldNew     Hold = "new"     // nothing; it is ours now
-	HoldParked  Hold = "parked"  // left in good order; it is ours now
-	HoldLapsed  Hold = "lapsed"  // the lease of an owner who never came back; it is ours now
-	HoldAgain   Hold = "again"   // it was ours already; the lease runs anew
-	HoldBusy    Hold = "busy"    // leased by another
-	HoldEarly   Hold = "early"   // parked, not due yet
-	HoldFinal   Hold = "final"   // finished
-	HoldOther   Hold = "other"   // another fingerprint stands there
-	HoldForeign Hold = "foreign" // nobody holds it and it is due, but it belongs to another account; it is not ours
-)
-
-// Records is the fast memory. Every operation is atomic, goes by the store's
+// Cache is the fast memory. Every operation is atomic, goes by the store's
 // own clock, and is safe to repeat after a lost reply. What it knows may be
 // lost at any moment; its errors mean "unknown", never "no".
-type Records interface {
-	// Claim takes o for owner if nobody holds it and it is due, and reports
-	// what it found there. It changes no Phase but none to PhaseClaimed.
-	Claim(ctx context.Context, o Order, owner string, lease time.Duration) (Hold, Entry, error)
+type Cache interface {
+	// Claim takes o for owner if owner has it already, or if nobody holds it, it
+	// is due and of no other account. It never takes an order that is final, or that has
+	// another fingerprint. It returns the entry as it was before, and whether o is
+	// owner's now. It changes no State but "" to StateClaimed.
+	Claim(ctx context.Context, o Order, owner string, lease time.Duration) (before Entry, taken bool, err error)
 	// Complete notes that there was nothing to be remembered before born, an
 	// Entry's: the records that began then have lost nothing. Not where they have
 	// been lost since.
@@ -64,7 +38,7 @@ type Records interface {
 	// Renew extends owner's lease and notes the journal revision it works
 	// from. A missing record is recreated. ErrLost: another's.
 	Renew(ctx context.Context, o Order, owner string, rev uint64, lease time.Duration) error
-	// Park stores e's Phase, Attempt, Attempts, Waits, Rev, Doubt and Last, due after
+	// Park stores e's State, Progress, Rev and Doubt, due after
 	// delay, and gives up the lease. A missing record is recreated.
 	// ErrLost, and no write, when owner is not the owner.
 	Park(ctx context.Context, o Order, owner string, e Entry, delay time.Duration) error

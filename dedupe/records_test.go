@@ -17,18 +17,67 @@ var (
 
 const long = time.Hour // a lease or delay that no test outlives
 
-// eachRecords runs the suite over every Records there is.
-func eachRecords(t *testing.T, test func(t *testing.T, r Records, wipe func())) {
+// eachCache runs the suite over every Records there is.
+func eachCache(t *testing.T, test func(t *testing.T, r Cache, wipe func())) {
 	t.Run("memory", func(t *testing.T) { m := NewMemory(); test(t, m, m.ForgetAll) })
 	t.Run("miniredis", func(t *testing.T) { c := miniRedis(t); test(t, NewRedis(c, testDeployment), flush(t, c)) })
 	t.Run("redis", func(t *testing.T) { c := realRedis(t); test(t, NewRedis(c, testDeployment), flush(t, c)) })
 }
 
-func mustHold(t *testing.T, r Records, o Order, owner string, lease time.Duration, want Hold) Entry {
+// What a claim may find, in one word.
+const (
+	holdNew     = "new"     // nothing; it is ours now
+	holdParked  = "parked"  // left in good order; it is ours now
+	holdLapsed  = "lapsed"  // the lease of an owner who never came back; it is ours now
+	holdAgain   = "again"   // it was ours already
+	holdBusy    = "busy"    // leased by another
+	holdEarly   = "early"   // parked, not due yet
+	holdFinal   = "final"   // finished
+	holdOther   = "other"   // another fingerprint
+	holdForeign = "foreign" // nobody holds it and it is due, but it belongs to another account
+)
+
+// claim asks c, and says in one word what it found there.
+func claim(t *testing.T, c Cache, o Order, owner string, lease time.Duration) (string, Entry, error) {
 	t.Helper()
-	got, e, err := r.Claim(t.Context(), o, owner, lease)
+	before, taken, err := c.Claim(t.Context(), o, owner, lease)
+	switch e := before; {
+	case err != nil:
+		return "", e, err
+	case taken && e.State == "":
+		return holdNew, e, nil
+	case taken && e.Owner == owner:
+		return holdAgain, e, nil
+	case taken && e.Owner != "":
+		return holdLapsed, e, nil
+	case taken:
+		return holdParked, e, nil
+	case e.Fingerprint != o.Fingerprint:
+		return holdOther, e, nil
+	case e.State == StateFinal:
+		return holdFinal, e, nil
+	case e.Left > 0 && e.Owner != "":
+		return holdBusy, e, nil
+	case e.Left > 0:
+		return holdEarly, e, nil
+	}
+	return holdForeign, before, nil
+}
+
+func mustHold(t *testing.T, c Cache, o Order, owner string, lease time.Duration, want string) Entry {
+	t.Helper()
+	got, e, err := claim(t, c, o, owner, lease)
 	if err != nil || got != want {
 		t.Fatalf("claim by %s = %q, %v; want %q", owner, got, err, want)
+	}
+	return e
+}
+
+func mustLook(t *testing.T, c Cache) Entry {
+	t.Helper()
+	e, ok, err := c.Look(t.Context(), testOrder.OutTradeNo)
+	if err != nil || !ok {
+		t.Fatalf("look: %v, %v", ok, err)
 	}
 	return e
 }
@@ -41,10 +90,10 @@ func mustDo(t *testing.T, err, want error) {
 }
 
 // untilHold claims again until the lease or the delay before is over.
-func untilHold(t *testing.T, r Records, owner string, want Hold) (e Entry) {
+func untilHold(t *testing.T, r Cache, owner string, want string) (e Entry) {
 	t.Helper()
-	storetest.Eventually(t, "claim by "+owner+" finds "+string(want), func() bool {
-		hold, got, err := r.Claim(t.Context(), testOrder, owner, long)
+	storetest.Eventually(t, "claim by "+owner+" finds "+want, func() bool {
+		hold, got, err := claim(t, r, testOrder, owner, long)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -55,28 +104,28 @@ func untilHold(t *testing.T, r Records, owner string, want Hold) (e Entry) {
 }
 
 func TestRecordsClaim(t *testing.T) {
-	eachRecords(t, func(t *testing.T, r Records, _ func()) {
-		e := mustHold(t, r, testOrder, "a", long, HoldNew)
-		if e.Phase != PhaseClaimed || e.Owner != "a" || e.Fingerprint != "f1" || e.Seq != 7 || e.Left <= 0 || e.Left > long {
+	eachCache(t, func(t *testing.T, r Cache, _ func()) {
+		mustHold(t, r, testOrder, "a", long, holdNew)
+		if e := mustLook(t, r); e.State != StateClaimed || e.Owner != "a" || e.Fingerprint != "f1" || e.Seq != 7 || e.Left <= 0 || e.Left > long {
 			t.Errorf("new entry %+v", e)
 		}
-		mustHold(t, r, testOrder, "a", long, HoldAgain)
-		if e := mustHold(t, r, testOrder, "b", long, HoldBusy); e.Owner != "a" || e.Left <= 0 || e.Left > long {
+		mustHold(t, r, testOrder, "a", long, holdAgain)
+		if e := mustHold(t, r, testOrder, "b", long, holdBusy); e.Owner != "a" || e.Left <= 0 || e.Left > long {
 			t.Errorf("busy entry %+v", e)
 		}
-		mustHold(t, r, otherF, "b", long, HoldOther)
+		mustHold(t, r, otherF, "b", long, holdOther)
 	})
 }
 
 func TestRecordsLeaseLapses(t *testing.T) {
-	eachRecords(t, func(t *testing.T, r Records, _ func()) {
-		mustHold(t, r, testOrder, "a", time.Millisecond, HoldNew)
-		if e := untilHold(t, r, "b", HoldLapsed); e.Phase != PhaseClaimed || e.Owner != "b" {
+	eachCache(t, func(t *testing.T, r Cache, _ func()) {
+		mustHold(t, r, testOrder, "a", time.Millisecond, holdNew)
+		if e := untilHold(t, r, "b", holdLapsed); e.State != StateClaimed || e.Owner != "a" {
 			t.Errorf("entry %+v", e)
 		}
 		mustDo(t, r.Renew(t.Context(), testOrder, "a", 0, long), ErrLost)
-		mustDo(t, r.Park(t.Context(), testOrder, "a", Entry{Phase: PhaseReady, Rev: 99}, 0), ErrLost)
-		if e, ok, err := r.Look(t.Context(), testOrder.OutTradeNo); err != nil || !ok || e.Owner != "b" || e.Phase != PhaseClaimed || e.Rev != 0 {
+		mustDo(t, r.Park(t.Context(), testOrder, "a", Entry{State: StateReady, Rev: 99}, 0), ErrLost)
+		if e, ok, err := r.Look(t.Context(), testOrder.OutTradeNo); err != nil || !ok || e.Owner != "b" || e.State != StateClaimed || e.Rev != 0 {
 			t.Errorf("a stale owner wrote: %+v, %v, %v", e, ok, err)
 		}
 		mustDo(t, r.Renew(t.Context(), testOrder, "b", 12, long), nil)
@@ -87,14 +136,14 @@ func TestRecordsLeaseLapses(t *testing.T) {
 }
 
 func TestRecordsOwnLapsedLeaseIsStillOurs(t *testing.T) {
-	eachRecords(t, func(t *testing.T, r Records, _ func()) {
-		mustHold(t, r, testOrder, "a", time.Millisecond, HoldNew)
+	eachCache(t, func(t *testing.T, r Cache, _ func()) {
+		mustHold(t, r, testOrder, "a", time.Millisecond, holdNew)
 		storetest.Eventually(t, "the lease lapses", func() bool {
 			e, _, err := r.Look(t.Context(), testOrder.OutTradeNo)
 			return err == nil && e.Left == 0
 		})
 		mustDo(t, r.Renew(t.Context(), testOrder, "a", 0, long), nil)
-		mustHold(t, r, testOrder, "b", long, HoldBusy)
+		mustHold(t, r, testOrder, "b", long, holdBusy)
 	})
 }
 
@@ -102,25 +151,28 @@ func TestRecordsPark(t *testing.T) {
 	since := time.Date(2026, 11, 23, 10, 0, 0, 5e6, time.UTC)
 	doubt := &Doubt{Attempt: 3, SendBy: since.Add(time.Second), Over: since.Add(time.Minute), Since: since, Bought: true, Exists: true, Asked: 4, Missing: true, Noticed: true}
 	for name, parked := range map[string]Entry{
-		"ready":   {Phase: PhaseReady, Attempt: 2, Attempts: 1, Waits: 2, Rev: 1<<53 + 1},
-		"doubt":   {Phase: PhaseDoubt, Attempt: 3, Attempts: 1, Waits: 1, Rev: 5, Doubt: doubt},
-		"claimed": {Phase: PhaseClaimed},
+		"ready":   {State: StateReady, Progress: Progress{Attempt: 2, Refusals: 1, Waits: 2}, Rev: 1<<53 + 1},
+		"doubt":   {State: StateInDoubt, Progress: Progress{Attempt: 3, Refusals: 1, Waits: 1}, Rev: 5, Doubt: doubt},
+		"claimed": {State: StateClaimed},
 	} {
 		t.Run(name, func(t *testing.T) {
-			eachRecords(t, func(t *testing.T, r Records, _ func()) {
-				mustHold(t, r, testOrder, "a", long, HoldNew)
+			eachCache(t, func(t *testing.T, r Cache, _ func()) {
+				mustHold(t, r, testOrder, "a", long, holdNew)
 				mustDo(t, r.Park(t.Context(), testOrder, "a", parked, long), nil)
-				if e := mustHold(t, r, testOrder, "b", long, HoldEarly); e.Left <= 0 || e.Left > long {
+				if e := mustHold(t, r, testOrder, "b", long, holdEarly); e.Left <= 0 || e.Left > long {
 					t.Errorf("early entry %+v", e)
 				}
 				mustDo(t, r.Renew(t.Context(), testOrder, "a", 0, long), ErrLost)
-				mustDo(t, r.Park(t.Context(), testOrder, "b", Entry{Phase: PhaseReady}, 0), ErrLost)
+				mustDo(t, r.Park(t.Context(), testOrder, "b", Entry{State: StateReady}, 0), ErrLost)
 				mustDo(t, r.Park(t.Context(), testOrder, "a", parked, time.Millisecond), nil) // repeated
-				e := untilHold(t, r, "c", HoldParked)
+				e := untilHold(t, r, "c", holdParked)
 				want := parked
-				want.Fingerprint, want.Seq, want.Owner, want.Left = "f1", 7, "c", e.Left
+				want.Fingerprint, want.Seq, want.Owner, want.Left = "f1", 7, "", 0
 				if !reflect.DeepEqual(e, want) {
 					t.Errorf("found %+v, parked %+v", e, want)
+				}
+				if now := mustLook(t, r); now.Owner != "c" || now.Left <= 0 || now.State != parked.State {
+					t.Errorf("after the claim %+v", now)
 				}
 				mustDo(t, r.Park(t.Context(), testOrder, "a", parked, 0), ErrLost) // too late to repeat
 			})
@@ -129,20 +181,20 @@ func TestRecordsPark(t *testing.T) {
 }
 
 func TestRecordsRememberNeverChangesAFinal(t *testing.T) {
-	eachRecords(t, func(t *testing.T, r Records, _ func()) {
-		mustHold(t, r, testOrder, "a", long, HoldNew)
+	eachCache(t, func(t *testing.T, r Cache, _ func()) {
+		mustHold(t, r, testOrder, "a", long, holdNew)
 		result := []byte(`{"status":"succeeded"}`)
 		mustDo(t, r.Remember(t.Context(), testOrder, result, long), nil)
 		mustDo(t, r.Remember(t.Context(), testOrder, []byte(`{}`), long), nil)
 		mustDo(t, r.Remember(t.Context(), otherF, []byte(`{}`), long), nil)
 		for _, owner := range []string{"a", "b"} {
-			if e := mustHold(t, r, testOrder, owner, long, HoldFinal); string(e.Result) != string(result) || e.Seq != 7 || e.Phase != PhaseFinal || e.Owner != "" {
+			if e := mustHold(t, r, testOrder, owner, long, holdFinal); string(e.Result) != string(result) || e.Seq != 7 || e.State != StateFinal || e.Owner != "" {
 				t.Errorf("final entry %+v", e)
 			}
 		}
-		mustHold(t, r, otherF, "b", long, HoldOther)
+		mustHold(t, r, otherF, "b", long, holdOther)
 		mustDo(t, r.Renew(t.Context(), testOrder, "a", 0, long), ErrLost)
-		mustDo(t, r.Park(t.Context(), testOrder, "a", Entry{Phase: PhaseReady}, 0), ErrLost)
+		mustDo(t, r.Park(t.Context(), testOrder, "a", Entry{State: StateReady}, 0), ErrLost)
 	})
 }
 
@@ -150,11 +202,11 @@ func TestRecordsFinalsExpireOthersDoNot(t *testing.T) {
 	ctx := context.Background()
 	c := realRedis(t)
 	r := NewRedis(c, testDeployment)
-	mustHold(t, r, testOrder, "a", long, HoldNew)
+	mustHold(t, r, testOrder, "a", long, holdNew)
 	if ttl := c.PTTL(ctx, testKey).Val(); ttl != -1 {
 		t.Errorf("a claimed order expires in %v", ttl)
 	}
-	mustDo(t, r.Park(ctx, testOrder, "a", Entry{Phase: PhaseDoubt}, 0), nil)
+	mustDo(t, r.Park(ctx, testOrder, "a", Entry{State: StateInDoubt}, 0), nil)
 	if ttl := c.PTTL(ctx, testKey).Val(); ttl != -1 {
 		t.Errorf("an order in doubt expires in %v", ttl)
 	}
@@ -164,17 +216,17 @@ func TestRecordsFinalsExpireOthersDoNot(t *testing.T) {
 	}
 	t.Run("memory", func(t *testing.T) {
 		m, now := NewMemory(), time.Now()
-		r := Records(m)
+		r := Cache(m)
 		m.SetClock(func() time.Time { return now })
 		mustDo(t, r.Remember(t.Context(), testOrder, nil, long), nil)
-		mustHold(t, r, testOrder, "a", long, HoldFinal)
+		mustHold(t, r, testOrder, "a", long, holdFinal)
 		now = now.Add(long)
-		mustHold(t, r, testOrder, "a", long, HoldNew)
+		mustHold(t, r, testOrder, "a", long, holdNew)
 	})
 }
 
 func TestRecordsForget(t *testing.T) {
-	eachRecords(t, func(t *testing.T, r Records, wipe func()) {
+	eachCache(t, func(t *testing.T, r Cache, wipe func()) {
 		forget := func(o Order, owner string, wantLeft bool) {
 			t.Helper()
 			left, err := r.Forget(t.Context(), o, owner)
@@ -183,49 +235,49 @@ func TestRecordsForget(t *testing.T) {
 			}
 		}
 		forget(testOrder, "a", false) // nothing there
-		mustHold(t, r, testOrder, "a", long, HoldNew)
+		mustHold(t, r, testOrder, "a", long, holdNew)
 		forget(testOrder, "b", true) // leased
 		forget(otherF, "b", true)
-		mustHold(t, r, testOrder, "b", long, HoldBusy)
+		mustHold(t, r, testOrder, "b", long, holdBusy)
 		forget(testOrder, "a", false) // our own
-		mustHold(t, r, testOrder, "b", long, HoldNew)
-		mustDo(t, r.Park(t.Context(), testOrder, "b", Entry{Phase: PhaseReady}, long), nil)
+		mustHold(t, r, testOrder, "b", long, holdNew)
+		mustDo(t, r.Park(t.Context(), testOrder, "b", Entry{State: StateReady}, long), nil)
 		forget(testOrder, "a", false) // nobody's, and right
-		mustHold(t, r, testOrder, "c", long, HoldEarly)
+		mustHold(t, r, testOrder, "c", long, holdEarly)
 		forget(otherF, "a", false) // nobody's, and wrong
-		mustHold(t, r, otherF, "c", long, HoldNew)
+		mustHold(t, r, otherF, "c", long, holdNew)
 		wipe()
 		mustDo(t, r.Remember(t.Context(), testOrder, nil, long), nil)
 		forget(testOrder, "a", false)
-		mustHold(t, r, testOrder, "c", long, HoldFinal)
+		mustHold(t, r, testOrder, "c", long, holdFinal)
 	})
 }
 
 func TestRecordsWiped(t *testing.T) {
-	eachRecords(t, func(t *testing.T, r Records, wipe func()) {
-		mustHold(t, r, testOrder, "a", long, HoldNew)
+	eachCache(t, func(t *testing.T, r Cache, wipe func()) {
+		mustHold(t, r, testOrder, "a", long, holdNew)
 		wipe()
 		if _, ok, err := r.Look(t.Context(), testOrder.OutTradeNo); ok || err != nil {
 			t.Fatalf("look after the wipe: %v, %v", ok, err)
 		}
 		mustDo(t, r.Renew(t.Context(), testOrder, "a", 3, long), nil) // recreated
-		if e := mustHold(t, r, testOrder, "b", long, HoldBusy); e.Rev != 3 {
+		if e := mustHold(t, r, testOrder, "b", long, holdBusy); e.Rev != 3 {
 			t.Errorf("entry %+v, want revision 3", e)
 		}
 		wipe()
-		mustDo(t, r.Park(t.Context(), testOrder, "a", Entry{Phase: PhaseDoubt, Doubt: &Doubt{Attempt: 1}}, 0), nil)
-		if e := untilHold(t, r, "b", HoldParked); e.Phase != PhaseDoubt || e.Doubt == nil || e.Doubt.Attempt != 1 {
+		mustDo(t, r.Park(t.Context(), testOrder, "a", Entry{State: StateInDoubt, Doubt: &Doubt{Attempt: 1}}, 0), nil)
+		if e := untilHold(t, r, "b", holdParked); e.State != StateInDoubt || e.Doubt == nil || e.Doubt.Attempt != 1 {
 			t.Errorf("entry %+v", e)
 		}
 	})
 }
 
 func TestRecordsOddNumbers(t *testing.T) {
-	eachRecords(t, func(t *testing.T, r Records, _ func()) {
+	eachCache(t, func(t *testing.T, r Cache, _ func()) {
 		for _, no := range []string{"*", "a>b", "{x}", "%", `"'\`, "x:y"} {
 			o := Order{OutTradeNo: no, Fingerprint: "f", Seq: 1}
-			mustHold(t, r, o, "a", long, HoldNew)
-			mustHold(t, r, o, "b", long, HoldBusy)
+			mustHold(t, r, o, "a", long, holdNew)
+			mustHold(t, r, o, "b", long, holdBusy)
 		}
 	})
 }
@@ -234,15 +286,15 @@ func TestRedisUnreadableIsReplaced(t *testing.T) {
 	c := realRedis(t)
 	r := NewRedis(c, testDeployment)
 	for field, value := range map[string]string{"rev": "x", "attempts": "-1", "doubt": "{", "fingerprint": ""} {
-		mustHold(t, r, testOrder, "a", long, HoldNew)
+		mustHold(t, r, testOrder, "a", long, holdNew)
 		c.HSet(t.Context(), testKey, field, value, "seq", "x")
 		if _, _, err := r.Look(t.Context(), testOrder.OutTradeNo); err == nil {
 			t.Errorf("%s = %q was read as something", field, value)
 		}
-		if hold, _, err := r.Claim(t.Context(), testOrder, "b", long); hold != HoldBusy || err != nil {
+		if hold, _, err := claim(t, r, testOrder, "b", long); hold != holdBusy || err != nil {
 			t.Errorf("%s = %q, and its owner at work: %q, %v", field, value, hold, err)
 		}
-		if e := mustHold(t, r, testOrder, "a", long, HoldNew); e.Replaced == "" || e.Attempts != 0 {
+		if e := mustHold(t, r, testOrder, "a", long, holdNew); e.Replaced == "" || e.Refusals != 0 {
 			t.Errorf("%s = %q: %+v", field, value, e)
 		}
 		flush(t, c)()
@@ -250,13 +302,13 @@ func TestRedisUnreadableIsReplaced(t *testing.T) {
 	// A key of another type, at each operation.
 	for op, do := range map[string]func() error{
 		"claim": func() error {
-			if e := mustHold(t, r, testOrder, "a", long, HoldNew); e.Replaced == "" {
+			if e := mustHold(t, r, testOrder, "a", long, holdNew); e.Replaced == "" {
 				t.Errorf("entry %+v", e)
 			}
 			return nil
 		},
 		"renew":    func() error { return r.Renew(t.Context(), testOrder, "a", 0, long) },
-		"park":     func() error { return r.Park(t.Context(), testOrder, "a", Entry{Phase: PhaseReady}, 0) },
+		"park":     func() error { return r.Park(t.Context(), testOrder, "a", Entry{State: StateReady}, 0) },
 		"remember": func() error { return r.Remember(t.Context(), testOrder, won, long) },
 	} {
 		c.Set(t.Context(), testKey, "x", 0)
@@ -274,7 +326,7 @@ func TestRedisUnreadableIsReplaced(t *testing.T) {
 	c.Set(t.Context(), testKey, "x", 0)
 	j, _ := realJournal(t)
 	b := bench{New(r, j, nil, Config{Lease: long}), nil, t}
-	mustWrite(t, j, testOrder.OutTradeNo, Record{State: StateIntent, Owner: "dead", Fingerprint: "f1", Attempt: 1}, 0)
+	mustWrite(t, j, testOrder.OutTradeNo, Record{State: StateIntent, Owner: "dead", Fingerprint: "f1", Progress: Progress{Attempt: 1}}, 0)
 	if c := b.must(testOrder, false, InDoubt); c.Replaced == "" { // the journal decides
 		t.Errorf("claim %+v", c)
 	}

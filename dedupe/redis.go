@@ -48,10 +48,10 @@ local now = t[1] * 1000 + math.floor(t[2] / 1000)
 local function ms(n) return string.format('%.0f', n) end
 `
 
-// luaRecord reads the record r, and makes the reply that describes it: {hold,
-// left ms, state, fingerprint, owner, attempt, attempts, waits, rev, seq, doubt,
-// result, last, account, expires, born, key}, all but left strings. The key says which order it
-// is about; born is empty but where a claim needs it.
+// luaRecord reads the record r, and makes the reply that describes it: {taken by
+// (an owner or empty), left ms, state, fingerprint, owner, attempt, attempts, waits,
+// rev, seq, doubt, result, last, account, expires, born, key}, all but left strings.
+// The key says which order it is about; born is empty but where a claim needs it.
 const luaRecord = `
 local fields = {'state', 'fingerprint', 'owner', 'attempt', 'attempts', 'waits', 'rev', 'seq', 'doubt', 'result', 'last',
 	'account', 'expires', 'lease', 'due', 'parked'}
@@ -63,18 +63,18 @@ for i, f in ipairs(fields) do r[f] = not wrong and got[i] or '' end
 local function left()
 	return math.max(0, (tonumber(r.owner ~= '' and r.lease or r.due) or 0) - now)
 end
-local function reply(hold)
-	return {hold, left(), r.state, r.fingerprint, r.owner, r.attempt,
+local function reply(taken)
+	return {taken, left(), r.state, r.fingerprint, r.owner, r.attempt,
 		r.attempts, r.waits, r.rev, r.seq, r.doubt, r.result, r.last, r.account, r.expires, born, KEYS[1]}
 end
 `
 
 var (
 	// claim. KEYS[1] the order, KEYS[2] the birth mark, if there is one. ARGV: 1 fingerprint, 2 owner, 3 lease in ms,
-	// 4 seq, 5 account, 6 expires (or empty). Returns reply(hold), hold being one of the Hold words; after
-	// "lapsed" and "parked" owner is the new one. Repeated by the same owner
-	// it says "again". Of a new record, which most are, it returns {"new", owner,
-	// why, born} only: that is half of the work. why is empty, or says why what was there,
+	// 4 seq, 5 account, 6 expires (or empty). It takes the order for owner if that has it already, or if
+	// nobody holds it, it is due, and it is of the same account; never one that has another fingerprint or is final.
+	// Returns reply of the record as it was before. Of a new record, which most are, it returns {owner, why, born} only:
+	// that is half of the work. why is empty, or says why what was there,
 	// and is deleted, is no record. born is the mark's, empty: there is none. A parked
 	// record that the journal need not know has it too.
 	luaClaim = redis.NewScript(luaClock + `
@@ -94,27 +94,16 @@ if why or not state then
 	redis.call('HSET', KEYS[1], 'state', 'claimed', 'fingerprint', ARGV[1], 'seq', ARGV[4],
 		'account', ARGV[5], 'owner', ARGV[2], 'lease', ms(now + ARGV[3]))
 	if ARGV[6] ~= '' then redis.call('HSET', KEYS[1], 'expires', ARGV[6]) end
-	return {'new', ARGV[2], why or '', birth()}
+	return {ARGV[2], why or '', birth()}
 end
 ` + luaRecord + `
-local was = r.owner
-local function take()
-	r.owner, r.lease = ARGV[2], ms(now + ARGV[3])
-	redis.call('HSET', KEYS[1], 'owner', r.owner, 'lease', r.lease)
-	if r.parked ~= '' then redis.call('HDEL', KEYS[1], 'parked') end
-end
-if r.fingerprint ~= ARGV[1] then return reply('other') end
-if r.state == 'final' then return reply('final') end
-if was == ARGV[2] then take() return reply('again') end
-if left() > 0 then
-	if was ~= '' then return reply('busy') end
-	return reply('early')
-end
-if r.account ~= '' and ARGV[5] ~= '' and r.account ~= ARGV[5] then return reply('foreign') end
-take()
-if was ~= '' then return reply('lapsed') end
-if r.state == 'ready' and (tonumber(r.rev) or 0) == 0 then born = birth() end
-return reply('parked')`)
+local again = r.owner == ARGV[2]
+local theirs = r.account ~= '' and ARGV[5] ~= '' and r.account ~= ARGV[5]
+if r.fingerprint ~= ARGV[1] or r.state == 'final' or not again and (left() > 0 or theirs) then return reply('') end
+redis.call('HSET', KEYS[1], 'owner', ARGV[2], 'lease', ms(now + ARGV[3]))
+if r.parked ~= '' then redis.call('HDEL', KEYS[1], 'parked') end
+if r.state == 'ready' and r.owner == '' and (tonumber(r.rev) or 0) == 0 then born = birth() end
+return reply(ARGV[2])`)
 
 	// complete. KEYS[1] the birth mark. ARGV: 1 its born. Returns 1, or 0: it is
 	// another by now.
@@ -181,7 +170,7 @@ return 0`)
 	luaLook = redis.NewScript(luaClock + luaRecord + `if wrong then return got end return reply('')`)
 )
 
-type redisRecords struct {
+type redisCache struct {
 	client     redis.Scripter
 	deployment string
 	mark       string // key of the birth mark; "": none, a Cluster
@@ -193,16 +182,16 @@ type redisRecords struct {
 // a script again after a lost reply (0 means 3 times). Every script here is
 // safe against that, but a time-out would last up to four times as long.
 // The server's maxmemory-policy must be noeviction.
-func NewRedis(client redis.UniversalClient, deployment string) Records {
+func NewRedis(client redis.UniversalClient, deployment string) Cache {
 	single, ok := client.(*redis.Client) // in a Cluster one node that is away would hold up what goes to the others
 	if !ok {
-		return redisRecords{client: client, deployment: deployment}
+		return redisCache{client: client, deployment: deployment}
 	}
 	queue, err := single.AsyncAutoPipeline()
 	if err != nil {
 		panic(err) // of options, and we give none
 	}
-	return redisRecords{&together{client, queue}, deployment, OrderKey(deployment, "")}
+	return redisCache{&together{client, queue}, deployment, OrderKey(deployment, "")}
 }
 
 // together sends the scripts of many orders in one round trip: those that come
@@ -235,7 +224,7 @@ func OrderKey(deployment, outTradeNo string) string {
 	return SubjectToken(deployment) + ":order:" + SubjectToken(outTradeNo)
 }
 
-func (r redisRecords) key(outTradeNo string) []string {
+func (r redisCache) key(outTradeNo string) []string {
 	return []string{OrderKey(r.deployment, outTradeNo)}
 }
 
@@ -253,36 +242,37 @@ func millis(d time.Duration) int64 {
 	return int64((max(d, 0) + time.Millisecond - 1) / time.Millisecond)
 }
 
-func (r redisRecords) Claim(ctx context.Context, o Order, owner string, lease time.Duration) (Hold, Entry, error) {
+func (r redisCache) Claim(ctx context.Context, o Order, owner string, lease time.Duration) (Entry, bool, error) {
 	keys := r.key(o.OutTradeNo)
 	if r.mark != "" {
 		keys = append(keys, r.mark)
 	}
 	v, err := luaClaim.Run(ctx, r.client, keys, o.Fingerprint, owner, millis(lease), o.Seq, o.Account, spelled(o.Expires)).Slice()
 	if err != nil {
-		return "", Entry{}, fmt.Errorf("redis claim: %w", err)
+		return Entry{}, false, fmt.Errorf("redis claim: %w", err)
 	}
-	if len(v) == 4 && v[0] == string(HoldNew) {
-		if v[1] != owner {
-			return "", Entry{}, fmt.Errorf("redis claim: the reply is for %v, not for %s", v[1], owner)
+	isNew := len(v) == newFields
+	if !isNew {
+		if err := r.about(v, o.OutTradeNo); err != nil {
+			return Entry{}, false, fmt.Errorf("redis claim: %w", err)
 		}
-		why, _ := v[2].(string)
-		left := time.Duration(millis(lease)) * time.Millisecond
-		return HoldNew, Entry{Left: left, Phase: PhaseClaimed, Fingerprint: o.Fingerprint, Account: o.Account, Owner: owner, Seq: o.Seq, Expires: o.Expires, Born: bornAt(v[3]), Replaced: why}, nil
 	}
-	if err := r.about(v, o.OutTradeNo); err != nil {
-		return "", Entry{}, fmt.Errorf("redis claim: %w", err)
+	by := v[0]
+	if by != owner && (isNew || by != "") {
+		return Entry{}, false, fmt.Errorf("redis claim: the reply is for %v, not for %s", by, owner)
 	}
-	hold, e, err := parseReply(v)
-	switch {
-	case err != nil:
+	if isNew {
+		why, _ := v[1].(string)
+		return Entry{Born: bornAt(v[2]), Replaced: why}, true, nil
+	}
+	e, err := parseReply(v)
+	if err != nil {
 		return r.replace(ctx, o, owner, lease, err)
-	case (hold == HoldAgain || hold == HoldLapsed || hold == HoldParked) && e.Owner != owner:
-		return "", Entry{}, fmt.Errorf("redis claim: the reply is for %s, not for %s", e.Owner, owner)
-	case hold == HoldParked && e.Phase == PhaseReady && e.Rev == 0:
+	}
+	if by == owner && e.State == StateReady && e.Owner == "" && e.Rev == 0 {
 		e.Born = bornAt(v[15])
 	}
-	return hold, e, nil
+	return e, by == owner, nil
 }
 
 // bornAt reads a birth mark. What is none, or cannot be read, is as young as can be.
@@ -298,7 +288,7 @@ func bornAt(mark any) time.Time {
 	}
 }
 
-func (r redisRecords) Complete(ctx context.Context, born time.Time) error {
+func (r redisCache) Complete(ctx context.Context, born time.Time) error {
 	if r.mark == "" {
 		return nil
 	}
@@ -310,32 +300,32 @@ func (r redisRecords) Complete(ctx context.Context, born time.Time) error {
 
 // replace deletes a record that cannot be read, unless another owner is at work
 // on it, and claims again: Redis has forgotten the order, and the journal decides.
-func (r redisRecords) replace(ctx context.Context, o Order, owner string, lease time.Duration, why error) (Hold, Entry, error) {
+func (r redisCache) replace(ctx context.Context, o Order, owner string, lease time.Duration, why error) (Entry, bool, error) {
 	left, err := r.discard(ctx, o, owner)
 	if err != nil {
-		return "", Entry{}, err
+		return Entry{}, false, err
 	}
-	if left > 0 {
-		return HoldBusy, Entry{Left: left}, nil
+	if left > 0 { // the fields that a busy order has; nobody can tell more
+		return Entry{State: StateClaimed, Fingerprint: o.Fingerprint, Owner: "unknown", Left: left}, false, nil
 	}
-	hold, e, err := r.Claim(ctx, o, owner, lease)
-	if hold == HoldNew {
+	e, taken, err := r.Claim(ctx, o, owner, lease)
+	if e.State == "" {
 		e.Replaced = why.Error()
 	}
-	return hold, e, err
+	return e, taken, err
 }
 
 // discard forgets o's record whatever its fingerprint is.
-func (r redisRecords) discard(ctx context.Context, o Order, owner string) (time.Duration, error) {
+func (r redisCache) discard(ctx context.Context, o Order, owner string) (time.Duration, error) {
 	o.Fingerprint = owner // no record's
 	return r.Forget(ctx, o, owner)
 }
 
-func (r redisRecords) Renew(ctx context.Context, o Order, owner string, rev uint64, lease time.Duration) error {
+func (r redisCache) Renew(ctx context.Context, o Order, owner string, rev uint64, lease time.Duration) error {
 	return owned("renew", luaRenew.Run(ctx, r.client, r.key(o.OutTradeNo), o.Fingerprint, owner, millis(lease), o.Seq, rev, o.Account, spelled(o.Expires)))
 }
 
-func (r redisRecords) Park(ctx context.Context, o Order, owner string, e Entry, delay time.Duration) error {
+func (r redisCache) Park(ctx context.Context, o Order, owner string, e Entry, delay time.Duration) error {
 	var doubt []byte
 	if e.Doubt != nil {
 		var err error
@@ -348,10 +338,10 @@ func (r redisRecords) Park(ctx context.Context, o Order, owner string, e Entry, 
 		return fmt.Errorf("redis park: %w", err)
 	}
 	return owned("park", luaPark.Run(ctx, r.client, r.key(o.OutTradeNo), o.Fingerprint, owner, millis(delay), o.Seq,
-		string(e.Phase), e.Attempt, e.Attempts, e.Waits, e.Rev, doubt, last, o.Account, spelled(o.Expires)))
+		string(e.State), e.Attempt, e.Refusals, e.Waits, e.Rev, doubt, last, o.Account, spelled(o.Expires)))
 }
 
-func (r redisRecords) Remember(ctx context.Context, o Order, result []byte, ttl time.Duration) error {
+func (r redisCache) Remember(ctx context.Context, o Order, result []byte, ttl time.Duration) error {
 	err := luaRemember.Run(ctx, r.client, r.key(o.OutTradeNo), o.Fingerprint, o.Seq, result, millis(ttl)).Err()
 	if err != nil {
 		return fmt.Errorf("redis remember: %w", err)
@@ -359,14 +349,14 @@ func (r redisRecords) Remember(ctx context.Context, o Order, result []byte, ttl 
 	return nil
 }
 
-func (r redisRecords) Adopt(ctx context.Context, o Order, from string) error {
+func (r redisCache) Adopt(ctx context.Context, o Order, from string) error {
 	if err := luaAdopt.Run(ctx, r.client, r.key(o.OutTradeNo), o.Account, from).Err(); err != nil {
 		return fmt.Errorf("redis adopt: %w", err)
 	}
 	return nil
 }
 
-func (r redisRecords) Forget(ctx context.Context, o Order, owner string) (time.Duration, error) {
+func (r redisCache) Forget(ctx context.Context, o Order, owner string) (time.Duration, error) {
 	left, err := luaForget.Run(ctx, r.client, r.key(o.OutTradeNo), o.Fingerprint, owner).Int64()
 	if err != nil {
 		return 0, fmt.Errorf("redis forget: %w", err)
@@ -374,7 +364,7 @@ func (r redisRecords) Forget(ctx context.Context, o Order, owner string) (time.D
 	return time.Duration(left) * time.Millisecond, nil
 }
 
-func (r redisRecords) Look(ctx context.Context, outTradeNo string) (Entry, bool, error) {
+func (r redisCache) Look(ctx context.Context, outTradeNo string) (Entry, bool, error) {
 	v, err := luaLook.Run(ctx, r.client, r.key(outTradeNo)).Slice()
 	if err != nil {
 		return Entry{}, false, fmt.Errorf("redis look: %w", err)
@@ -382,8 +372,8 @@ func (r redisRecords) Look(ctx context.Context, outTradeNo string) (Entry, bool,
 	if err := r.about(v, outTradeNo); err != nil {
 		return Entry{}, false, fmt.Errorf("redis look: %w", err)
 	}
-	_, e, err := parseReply(v)
-	return e, e.Phase != "", err
+	e, err := parseReply(v)
+	return e, e.State != "", err
 }
 
 // owned reads the 1 (done) or 0 (another's) of a script.
@@ -397,11 +387,13 @@ func owned(op string, cmd *redis.Cmd) error {
 	return nil
 }
 
-// replyFields is how many luaRecord's reply has.
-const replyFields = 17
+const (
+	replyFields = 17 // of luaRecord's reply
+	newFields   = 3  // of luaClaim's, about a new record
+)
 
 // about refuses a reply that is about another order, or is none of luaRecord's.
-func (r redisRecords) about(v []any, outTradeNo string) error {
+func (r redisCache) about(v []any, outTradeNo string) error {
 	if len(v) != replyFields {
 		return fmt.Errorf("a reply of %d fields, want %d", len(v), replyFields)
 	}
@@ -413,7 +405,7 @@ func (r redisRecords) about(v []any, outTradeNo string) error {
 
 // parseReply reads what luaRecord's reply wrote. An unreadable field is an
 // error: read as 0 it would be a guess.
-func parseReply(v []any) (Hold, Entry, error) {
+func parseReply(v []any) (Entry, error) {
 	var bad error
 	text := func(i int) string {
 		s, ok := v[i].(string)
@@ -435,16 +427,14 @@ func parseReply(v []any) (Hold, Entry, error) {
 	}
 	left, ok := v[1].(int64)
 	if !ok {
-		return "", Entry{}, fmt.Errorf("redis: field 1 of the reply is a %T", v[1])
+		return Entry{}, fmt.Errorf("redis: field 1 of the reply is a %T", v[1])
 	}
 	e := Entry{
 		Left:        time.Duration(left) * time.Millisecond,
-		Phase:       Phase(text(2)),
+		State:       State(text(2)),
 		Fingerprint: text(3),
 		Owner:       text(4),
-		Attempt:     int(number(5)),
-		Attempts:    int(number(6)),
-		Waits:       int(number(7)),
+		Progress:    Progress{Attempt: int(number(5)), Refusals: int(number(6)), Waits: int(number(7))},
 		Rev:         number(8),
 		Seq:         number(9),
 		Account:     text(13),
@@ -470,6 +460,5 @@ func parseReply(v []any) (Hold, Entry, error) {
 		}
 		e.Expires = &at
 	}
-	hold := Hold(text(0))
-	return hold, e, bad
+	return e, bad
 }

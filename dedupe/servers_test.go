@@ -67,7 +67,7 @@ func makeJournal(t testing.TB, js jetstream.JetStream) {
 // stores is one combination under test. wipe loses the records, as a Redis whose
 // replica had not got them yet when it took over: the birth mark stays.
 type stores struct {
-	records Records
+	records Cache
 	journal Journal
 	wipe    func()
 }

@@ -43,10 +43,10 @@ func TestStoreConflictByAStaleLeader(t *testing.T) {
 		// What Redis knows to be more than a claim is one at once, and so is a claim
 		// that nobody holds.
 		b.wipe()
-		for _, e := range []Entry{{Phase: PhaseDoubt}, {Phase: PhaseClaimed, Rev: 5}, {Phase: PhaseReady}} {
+		for _, e := range []Entry{{State: StateInDoubt}, {State: StateClaimed, Rev: 5}, {State: StateReady}} {
 			other := wrong
-			other.OutTradeNo += "-" + string(e.Phase)
-			b.ok(b.records.Park(b.ctx(), other, "gone", e, 0))
+			other.OutTradeNo += "-" + string(e.State)
+			b.ok(b.cache.Park(b.ctx(), other, "gone", e, 0))
 			late := other
 			late.Fingerprint, late.Seq = "f3", other.Seq+1
 			b.must(late, true, Conflict)

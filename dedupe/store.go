@@ -23,7 +23,7 @@ type Config struct {
 // Store reads and writes what is known of orders: the journal, the results and
 // the cache. It is safe for concurrent use; a Claim is not (see there).
 type Store struct {
-	records Records
+	cache   Cache
 	journal Journal
 	results Results // nil: nothing is known there
 	cfg     Config
@@ -33,10 +33,10 @@ type Store struct {
 }
 
 // New returns a Store over records, journal and results, which may be nil.
-func New(records Records, journal Journal, results Results, cfg Config) *Store {
+func New(records Cache, journal Journal, results Results, cfg Config) *Store {
 	var id [8]byte
 	rand.Read(id[:]) // never fails: crypto/rand
-	return &Store{records: records, journal: journal, results: results, cfg: cfg, process: hex.EncodeToString(id[:])}
+	return &Store{cache: records, journal: journal, results: results, cfg: cfg, process: hex.EncodeToString(id[:])}
 }
 
 // NewOwner names one claim of one delivery; never use it for another. What an
@@ -55,7 +55,7 @@ func (s *Store) Renew(ctx context.Context, c *Claim) error {
 		return misuse("renew", c, "was never ours")
 	}
 	asked := time.Now()
-	err := s.records.Renew(ctx, c.owned(), c.Owner, c.revision(), s.cfg.Lease)
+	err := s.cache.Renew(ctx, c.owned(), c.Owner, c.revision(), s.cfg.Lease)
 	if err == nil {
 		c.leased(asked, s.cfg.Lease)
 	}
@@ -113,7 +113,7 @@ func (s *Store) Intent(ctx context.Context, c *Claim, sendBy, over time.Time) er
 		return wrap("intent", c, errOverdue)
 	}
 	c.sent = true
-	c.attempt = r.Attempt
+	c.Attempt = r.Attempt
 	c.Doubt = Doubt{Attempt: r.Attempt, SendBy: r.SendBy, Over: r.Over, Since: r.Since, Noticed: c.Doubt.Noticed}
 	return nil
 }
@@ -127,14 +127,14 @@ func (s *Store) Wait(ctx context.Context, c *Claim, attempts int, delay time.Dur
 		return misuse("wait", c, "is not known to be unbought")
 	}
 	r := c.record(StateReady)
-	r.Attempts, r.Waits = attempts, c.Waits+1
+	r.Refusals, r.Waits = attempts, c.Waits+1
 	r.Due = floorMillis(time.Now().Add(delay))
 	if err := s.put(ctx, c, r); err != nil {
 		return wrap("wait", c, err)
 	}
-	e := c.entry(PhaseReady)
-	e.Attempts, e.Waits = r.Attempts, r.Waits
-	return wrap("wait", c, s.records.Park(ctx, c.owned(), c.Owner, e, delay))
+	e := c.entry(StateReady)
+	e.Refusals, e.Waits = r.Refusals, r.Waits
+	return wrap("wait", c, s.cache.Park(ctx, c.owned(), c.Owner, e, delay))
 }
 
 // Disprove turns InDoubt into Ready: the lookup proved that no attempt went
@@ -166,7 +166,7 @@ func (s *Store) Doubt(ctx context.Context, c *Claim, d Doubt, next time.Duration
 	if !c.Verdict.open() {
 		return misuse("doubt", c, "is not open")
 	}
-	d.Attempt = cmp.Or(d.Attempt, c.attempt)
+	d.Attempt = cmp.Or(d.Attempt, c.Attempt)
 	if d.SendBy.IsZero() {
 		d.SendBy, d.Over = c.Doubt.SendBy, c.Doubt.Over
 	}
@@ -177,7 +177,7 @@ func (s *Store) Doubt(ctx context.Context, c *Claim, d Doubt, next time.Duration
 		}
 	}
 	c.Verdict, c.Doubt = InDoubt, d
-	return wrap("doubt", c, s.records.Park(ctx, c.owned(), c.Owner, c.entry(PhaseDoubt), next))
+	return wrap("doubt", c, s.cache.Park(ctx, c.owned(), c.Owner, c.entry(StateInDoubt), next))
 }
 
 // Finish writes the result down and returns the one that now stands in the
@@ -228,7 +228,7 @@ func (s *Store) Remember(ctx context.Context, c *Claim, result []byte) error {
 	if c.ResultSeq != 0 {
 		o.Seq = c.ResultSeq
 	}
-	return wrap("remember", c, s.records.Remember(ctx, o, result, s.cfg.FinalTTL))
+	return wrap("remember", c, s.cache.Remember(ctx, o, result, s.cfg.FinalTTL))
 }
 
 // Release gives the order back at once. Nothing must have been sent under this
@@ -238,28 +238,28 @@ func (s *Store) Release(ctx context.Context, c *Claim) error {
 	if !c.Verdict.Ours() {
 		return nil
 	}
-	phase := PhaseClaimed // Final: the next claim asks the journal
+	state := StateClaimed // Final: the next claim asks the journal
 	switch c.Verdict {
 	case InDoubt:
-		phase = PhaseDoubt
+		state = StateInDoubt
 	case Ready:
-		phase = PhaseReady
+		state = StateReady
 	case Fresh:
 		unsent, err := s.neverSent(ctx, c)
 		if err != nil {
 			return wrap("release", c, err)
 		}
 		if unsent {
-			phase = PhaseReady // for as long as Redis remembers, whatever the journal forgets
+			state = StateReady // for as long as Redis remembers, whatever the journal forgets
 		}
 	}
 	if c.tried && (c.Verdict == Fresh || c.Verdict == Ready) {
 		if err := s.put(ctx, c, c.record(StateReady)); err != nil {
 			return wrap("release", c, err)
 		}
-		phase = PhaseReady
+		state = StateReady
 	}
-	return wrap("release", c, s.records.Park(ctx, c.owned(), c.Owner, c.entry(phase), 0))
+	return wrap("release", c, s.cache.Park(ctx, c.owned(), c.Owner, c.entry(state), 0))
 }
 
 // wrap names the act and the order; nil stays nil.

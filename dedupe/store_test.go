@@ -71,12 +71,12 @@ func (b bench) misused(err error) {
 // own clock the lease goes on, so that nothing but the stores can stop it.
 func (b bench) dying(o Order, redelivered bool, want Verdict) *Claim {
 	b.t.Helper()
-	dying := bench{New(b.records, b.journal, nil, Config{Lease: time.Millisecond, FinalTTL: long}), b.wipe, b.t}
+	dying := bench{New(b.cache, b.journal, nil, Config{Lease: time.Millisecond, FinalTTL: long}), b.wipe, b.t}
 	c := dying.must(o, redelivered, want)
 	storetest.Eventually(b.t, "the lease lapses", func() bool {
 		k, err := b.Look(b.ctx(), o.OutTradeNo)
 		b.ok(err)
-		return k.Redis == nil || k.Redis.Left == 0
+		return k.Cache == nil || k.Cache.Left == 0
 	})
 	c.leased(time.Now(), long)
 	return c
@@ -139,20 +139,20 @@ func TestStoreRefusedWaitsAndGoesOn(t *testing.T) {
 				want = Fresh
 			}
 			c := b.must(testOrder, n > 1, want)
-			if c.Attempts != n-1 || c.Waits != n-1 {
-				t.Errorf("claim %d: attempts %d, waits %d", n, c.Attempts, c.Waits)
+			if c.Refusals != n-1 || c.Waits != n-1 {
+				t.Errorf("claim %d: attempts %d, waits %d", n, c.Refusals, c.Waits)
 			}
 			b.ok(b.Intent(b.ctx(), c, time.Now(), time.Now()))
 			if c.Doubt.Attempt != n {
 				t.Errorf("attempt %d, want %d", c.Doubt.Attempt, n)
 			}
 			b.ok(b.Wait(b.ctx(), c, n, soon))
-			if r := b.record(); r.State != StateReady || r.Attempts != n || r.Waits != n || r.Attempt != n {
+			if r := b.record(); r.State != StateReady || r.Refusals != n || r.Waits != n || r.Attempt != n {
 				t.Errorf("journal %+v", r)
 			}
 		}
 		c := b.must(testOrder, true, Ready)
-		b.ok(b.Wait(b.ctx(), c, c.Attempts, long))
+		b.ok(b.Wait(b.ctx(), c, c.Refusals, long))
 		if c := b.must(testOrder, true, Waiting); c.Left <= 0 || c.Left > long {
 			t.Errorf("left %v", c.Left)
 		}
@@ -163,7 +163,7 @@ func TestStoreRefusedWaitsAndGoesOn(t *testing.T) {
 		}
 		b.must(testOrder, true, Waiting)
 		k, err := b.Look(b.ctx(), testOrder.OutTradeNo)
-		if err != nil || k.Redis.Attempts != 3 || k.Redis.Waits != 4 || k.Journal.Attempts != 3 || k.JournalRev != k.Redis.Rev {
+		if err != nil || k.Cache.Refusals != 3 || k.Cache.Waits != 4 || k.Journal.Refusals != 3 || k.JournalRev != k.Cache.Rev {
 			t.Errorf("known %+v, %v", k, err)
 		}
 	})
@@ -175,7 +175,7 @@ func TestStoreInDoubtIsSettledByTheLookup(t *testing.T) {
 		b.ok(b.Intent(b.ctx(), c, time.Now().Add(time.Hour), time.Now().Add(time.Hour)))
 		d := c.Doubt
 		d.Asked, d.Noticed = 2, true
-		c.Attempts, c.Waits = 4, 5
+		c.Refusals, c.Waits = 4, 5
 		b.ok(b.Doubt(b.ctx(), c, d, long))
 		b.must(testOrder, true, Waiting)
 		b.wipe()
@@ -183,17 +183,17 @@ func TestStoreInDoubtIsSettledByTheLookup(t *testing.T) {
 		if c.Doubt.Attempt != 1 || !c.Doubt.SendBy.Equal(d.SendBy) || !c.Doubt.Since.Equal(d.Since) || c.Doubt.Asked != 0 {
 			t.Errorf("doubt from the journal %+v, was %+v", c.Doubt, d)
 		}
-		c.Attempts, c.Waits = 4, 5
+		c.Refusals, c.Waits = 4, 5
 		b.ok(b.Doubt(b.ctx(), c, d, soon))
 		c = b.must(testOrder, true, InDoubt)
-		if c.Doubt != d || c.Attempts != 4 || c.Waits != 5 {
+		if c.Doubt != d || c.Refusals != 4 || c.Waits != 5 {
 			t.Errorf("claim %+v, want doubt %+v", c, d)
 		}
 		_, err := b.Finish(b.ctx(), c, failed, false)
 		b.misused(err)
 		b.misused(b.Wait(b.ctx(), c, 1, soon))
 		b.ok(b.Disprove(b.ctx(), c))
-		if c.Verdict != Ready || c.Doubt != (Doubt{}) || c.Attempts != 4 {
+		if c.Verdict != Ready || c.Doubt != (Doubt{}) || c.Refusals != 4 {
 			t.Errorf("after the proof %+v", c)
 		}
 		b.must(testOrder, true, Busy)
@@ -223,7 +223,7 @@ func TestStoreResendKeepsTheOldDoubt(t *testing.T) {
 		_, err := b.Finish(b.ctx(), c, failed, false)
 		b.misused(err)
 		// The owner dies: Missing was about attempt 1 and proves nothing now.
-		dead := bench{New(b.records, b.journal, nil, Config{Lease: time.Millisecond}), b.wipe, t}
+		dead := bench{New(b.cache, b.journal, nil, Config{Lease: time.Millisecond}), b.wipe, t}
 		b.ok(dead.Renew(b.ctx(), c))
 		storetest.Eventually(t, "the lease lapses", func() bool {
 			c, err = b.Claim(b.ctx(), testOrder, b.NewOwner(), true)
@@ -385,7 +385,7 @@ func TestStoreConflict(t *testing.T) {
 
 		// Redis remembers the wrong one as final.
 		b.wipe()
-		b.ok(b.records.Remember(b.ctx(), otherF, failed, long))
+		b.ok(b.cache.Remember(b.ctx(), otherF, failed, long))
 		if c := b.must(testOrder, false, Final); string(c.Result) != string(won) {
 			t.Errorf("result %s", c.Result)
 		}
@@ -406,13 +406,13 @@ func TestStoreConflictOfTheEarlier(t *testing.T) {
 		b.must(otherF, true, Conflict)
 
 		// Notes are more than a claim: the journal was lost, or its final is over.
-		for _, e := range []Entry{{Phase: PhaseDoubt}, {Phase: PhaseReady, Rev: 5}, {Phase: PhaseClaimed, Rev: 5}, {Phase: PhaseClaimed, Attempt: 1}} {
+		for _, e := range []Entry{{State: StateInDoubt}, {State: StateReady, Rev: 5}, {State: StateClaimed, Rev: 5}, {State: StateClaimed, Progress: Progress{Attempt: 1}}} {
 			b.wipe()
 			fresh := testOrder
-			fresh.OutTradeNo += string(e.Phase) + strconv.FormatUint(e.Rev, 10)
+			fresh.OutTradeNo += string(e.State) + strconv.FormatUint(e.Rev, 10)
 			other := fresh
 			other.Fingerprint, other.Seq = otherF.Fingerprint, otherF.Seq
-			b.ok(b.records.Park(b.ctx(), other, "gone", e, soon))
+			b.ok(b.cache.Park(b.ctx(), other, "gone", e, soon))
 			b.must(fresh, true, Conflict)
 		}
 		b.wipe()
@@ -471,7 +471,7 @@ func TestStoreJournalLost(t *testing.T) {
 		"died after the heartbeat": func(b bench, c *Claim) {
 			_, err := b.Finish(b.ctx(), c, won, true)
 			b.ok(err)
-			b.ok(bench{New(b.records, b.journal, nil, Config{Lease: time.Nanosecond}), b.wipe, t}.Renew(b.ctx(), c))
+			b.ok(bench{New(b.cache, b.journal, nil, Config{Lease: time.Nanosecond}), b.wipe, t}.Renew(b.ctx(), c))
 		},
 		"gave up publishing": func(b bench, c *Claim) {
 			_, err := b.Finish(b.ctx(), c, won, true)
@@ -492,48 +492,6 @@ func TestStoreJournalLost(t *testing.T) {
 				t.Errorf("doubt %+v", c.Doubt)
 			}
 		})
-	}
-}
-
-func TestUnwritten(t *testing.T) {
-	now := time.Date(2026, 11, 23, 10, 0, 0, 0, time.UTC)
-	before := now.Add(-time.Hour)
-	notes := Doubt{Attempt: 2, SendBy: before, Since: before, Bought: true, Exists: true, Asked: 3, Missing: true, Noticed: true}
-	later := Doubt{Attempt: 2, SendBy: now, Since: before, Bought: true, Exists: true, Noticed: true}
-	unknown := Doubt{SendBy: now, Since: now}
-	died := Entry{Phase: PhaseClaimed}
-	day := Config{FinalTTL: 720 * time.Hour, JournalTTL: 24 * time.Hour}
-	for name, c := range map[string]struct {
-		cfg     Config
-		age     time.Duration // of the request; 0: not known
-		hold    Hold
-		entry   Entry
-		verdict Verdict
-		doubt   Doubt
-	}{
-		"nothing":            {day, time.Hour, HoldNew, died, Fresh, Doubt{}},
-		"died early":         {day, 23 * time.Hour, HoldLapsed, died, Fresh, Doubt{}},
-		"refusals":           {day, time.Hour, HoldLapsed, Entry{Phase: PhaseReady, Attempts: 1}, Ready, Doubt{}},
-		"waits":              {day, time.Hour, HoldLapsed, Entry{Phase: PhaseReady, Waits: 1}, Ready, Doubt{}},
-		"a revision":         {day, time.Hour, HoldLapsed, Entry{Phase: PhaseReady, Attempt: 2, Rev: 5}, InDoubt, Doubt{Attempt: 2, SendBy: now, Since: now}},
-		"parked in doubt":    {day, time.Hour, HoldParked, Entry{Phase: PhaseDoubt, Attempt: 2, Rev: 5, Doubt: &notes}, InDoubt, notes},
-		"died in doubt":      {day, time.Hour, HoldLapsed, Entry{Phase: PhaseDoubt, Attempt: 2, Rev: 5, Doubt: &notes}, InDoubt, later},
-		"stepped aside":      {day, time.Hour, HoldParked, Entry{Phase: PhaseClaimed, Attempt: 2, Doubt: &notes}, InDoubt, later},
-		"older than a final": {day, 24 * time.Hour, HoldLapsed, died, InDoubt, unknown},
-		"the same, wiped":    {day, 24 * time.Hour, HoldNew, died, InDoubt, unknown},
-		"age unknown":        {day, 0, HoldLapsed, died, Fresh, Doubt{}},
-		"finals as in Redis": {Config{FinalTTL: 48 * time.Hour}, 47 * time.Hour, HoldLapsed, died, Fresh, Doubt{}},
-		"older than those":   {Config{FinalTTL: 48 * time.Hour}, 48 * time.Hour, HoldLapsed, died, InDoubt, unknown},
-		"finals stay":        {Config{}, 9999 * time.Hour, HoldLapsed, died, Fresh, Doubt{}},
-	} {
-		o := testOrder
-		if c.age > 0 {
-			o.Stored = now.Add(-c.age)
-		}
-		outlived := New(nil, nil, nil, c.cfg).outlived(o, now)
-		if v, d := unwritten(c.hold, c.entry, outlived, now); v != c.verdict || d != c.doubt {
-			t.Errorf("%s: %q %+v, want %q %+v", name, v, d, c.verdict, c.doubt)
-		}
 	}
 }
 
@@ -618,7 +576,7 @@ func TestStoreMisuse(t *testing.T) {
 		}
 		return nil
 	})
-	if k, err := b.Look(b.ctx(), testOrder.OutTradeNo); err == nil || k.Redis != nil {
+	if k, err := b.Look(b.ctx(), testOrder.OutTradeNo); err == nil || k.Cache != nil {
 		t.Errorf("look without Redis: %+v, %v", k, err)
 	}
 	if err := b.settle(testOrder.OutTradeNo, nil); err == nil || errors.Is(err, ErrNotInDoubt) {

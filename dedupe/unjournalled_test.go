@@ -28,7 +28,7 @@ func (p published) Used(context.Context) (bool, error) { return len(p) > 0, nil 
 
 // withResults is b beside a results stream.
 func (b bench) withResults(p published) bench {
-	b.Store = New(b.records, b.journal, p, b.cfg)
+	b.Store = New(b.cache, b.journal, p, b.cfg)
 	return b
 }
 
@@ -39,15 +39,15 @@ func TestStoreFinalEventIsLooked(t *testing.T) {
 		no := testOrder.OutTradeNo
 		b = b.withResults(published{no: {Result: failed, Seq: 5, Fingerprint: "f1"}})
 		b.must(otherF, true, Conflict) // by the event alone
-		if k, err := b.Look(b.ctx(), no); err != nil || k.Redis != nil {
-			t.Errorf("a conflict left %+v, %v", k.Redis, err)
+		if k, err := b.Look(b.ctx(), no); err != nil || k.Cache != nil {
+			t.Errorf("a conflict left %+v, %v", k.Cache, err)
 		}
 		c := b.must(testOrder, true, Done)
 		if string(c.Result) != string(failed) || c.ResultSeq != 5 || c.First != 5 {
 			t.Errorf("claim %+v", c)
 		}
-		if k, err := b.Look(b.ctx(), no); err != nil || k.Redis == nil || k.Redis.Phase != PhaseFinal || k.Redis.Seq != 5 {
-			t.Errorf("remembered %+v, %v", k.Redis, err)
+		if k, err := b.Look(b.ctx(), no); err != nil || k.Cache == nil || k.Cache.State != StateFinal || k.Cache.Seq != 5 {
+			t.Errorf("remembered %+v, %v", k.Cache, err)
 		}
 		b = b.withResults(nil)
 		b.must(testOrder, false, Done)
@@ -144,7 +144,7 @@ func TestStoreJournalMadeAnew(t *testing.T) {
 // dieQuietly ends the lease of c in a bubble.
 func (b bench) dieQuietly(c *Claim) {
 	b.t.Helper()
-	b.ok(b.records.Renew(b.ctx(), c.owned(), c.Owner, 0, time.Millisecond))
+	b.ok(b.cache.Renew(b.ctx(), c.owned(), c.Owner, 0, time.Millisecond))
 	time.Sleep(2 * time.Millisecond)
 }
 

@@ -71,13 +71,11 @@ func (s anothers) EvalSha(ctx context.Context, _ string, _ []string, _ ...any) *
 
 // A reply that belongs to another claim is an error, never a claim.
 func TestRedisReplyOfAnotherClaim(t *testing.T) {
-	full := func(hold string) []any {
-		return []any{hold, int64(0), "claimed", "f1", "z", "", "", "", "", "", "", "", "", "", "", "", testKey}
-	}
-	for _, reply := range [][]any{{"new", "z", "", "0"}, full("again"), full("lapsed"), full("parked")} {
-		hold, _, err := redisRecords{client: anothers{reply: reply}, deployment: testDeployment}.Claim(t.Context(), testOrder, "a", long)
-		if err == nil || !strings.Contains(err.Error(), "the reply is for z") {
-			t.Errorf("%v: %q, %v", reply, hold, err)
+	full := []any{"z", int64(0), "claimed", "f1", "z", "", "", "", "", "", "", "", "", "", "", "", testKey}
+	for _, reply := range [][]any{{"z", "", "0"}, {"", "", "0"}, full} {
+		e, taken, err := redisCache{client: anothers{reply: reply}, deployment: testDeployment}.Claim(t.Context(), testOrder, "a", long)
+		if err == nil || taken || !strings.Contains(err.Error(), "the reply is for") {
+			t.Errorf("%v: %+v, %v, %v", reply, e, taken, err)
 		}
 	}
 }
@@ -85,14 +83,14 @@ func TestRedisReplyOfAnotherClaim(t *testing.T) {
 // Whatever it says: one that is about another order is an error, and nothing is
 // deleted for it.
 func TestRedisReplyAboutAnotherOrder(t *testing.T) {
-	for _, hold := range []Hold{HoldFinal, HoldBusy, HoldEarly, HoldOther, HoldForeign, HoldAgain, ""} {
-		reply := []any{string(hold), int64(1), "claimed", "f1", "a", "", "", "", "", "", "", "", "", "", "", "", "ORDERS:order:other"}
-		r := redisRecords{client: anothers{reply: reply}, deployment: testDeployment}
-		got, _, claim := r.Claim(t.Context(), testOrder, "a", long)
+	for _, by := range []string{"a", ""} {
+		reply := []any{by, int64(1), "claimed", "f1", "a", "", "", "", "", "", "", "", "", "", "", "", "ORDERS:order:other"}
+		r := redisCache{client: anothers{reply: reply}, deployment: testDeployment}
+		_, taken, claim := r.Claim(t.Context(), testOrder, "a", long)
 		_, found, look := r.Look(t.Context(), testOrder.OutTradeNo)
 		for _, err := range []error{claim, look} {
-			if err == nil || !strings.Contains(err.Error(), "about ORDERS:order:other") {
-				t.Errorf("%q: %q, %v, %v", hold, got, found, err)
+			if err == nil || taken || !strings.Contains(err.Error(), "about ORDERS:order:other") {
+				t.Errorf("%q: %v, %v, %v", by, taken, found, err)
 			}
 		}
 	}

@@ -91,7 +91,7 @@ func (s *Store) writeFact(ctx context.Context, c *Claim, d Doubt) error {
 	}
 	err := s.overBroken(ctx, c, &r, func(old Record) (Record, bool) {
 		r.Attempt = max(r.Attempt, old.Attempt)
-		r.Attempts = max(r.Attempts, old.Attempts)
+		r.Refusals = max(r.Refusals, old.Refusals)
 		r.Bought, r.Exists = r.Bought || old.Bought, r.Exists || old.Exists
 		over := old.Over
 		if old.SendBy.After(r.SendBy) {
@@ -148,11 +148,11 @@ func (s *Store) swap(ctx context.Context, c *Claim, r Record, over func(Record) 
 // the same.
 func (s *Store) stepAside(ctx context.Context, c *Claim, err error) {
 	if errors.Is(err, ErrLost) {
-		e := c.entry(PhaseClaimed)
+		e := c.entry(StateClaimed)
 		if e.Doubt == nil {
 			e.Doubt = &Doubt{} // somebody has a record: if the journal has none any more, it was lost
 		}
-		_ = s.records.Park(ctx, c.owned(), c.Owner, e, 0)
+		_ = s.cache.Park(ctx, c.owned(), c.Owner, e, 0)
 	}
 }
 

@@ -22,7 +22,7 @@ type crashRow struct {
 	lasts   time.Duration // for so long, from the first op on (from the start without one)
 
 	journal dedupe.State // left behind by a crash
-	redis   dedupe.Phase
+	redis   dedupe.State
 
 	calls      int // bytes that left for the vendor
 	publishes  int // of the final event, of which one is stored
@@ -35,31 +35,31 @@ type crashRow struct {
 // Source: design, section 6.
 var crashTable = map[string]crashRow{
 	"1: the message":                         {op: opPull, fault: crashAfter, calls: 1, publishes: 1},
-	"2: a claim":                             {op: opClaim, fault: crashAfter, redis: dedupe.PhaseClaimed, calls: 1, publishes: 1},
-	"3: a claim, and a slot":                 {op: opSlot, fault: crashAfter, redis: dedupe.PhaseClaimed, calls: 1, publishes: 1},
-	"4: an intent":                           {op: opIntent, fault: crashAfter, journal: dedupe.StateIntent, redis: dedupe.PhaseClaimed, calls: 1, publishes: 1, asks: true, from: provenAfter},
-	"5: an intent, no byte left":             {op: opPlace, fault: crashBefore, journal: dedupe.StateIntent, redis: dedupe.PhaseClaimed, calls: 1, publishes: 1, asks: true, from: provenAfter},
-	"5: an intent, bought":                   {op: opPlace, fault: crashAfter, journal: dedupe.StateIntent, redis: dedupe.PhaseClaimed, calls: 1, publishes: 1, asks: true, reconciled: true},
-	"5: an intent, not bought":               {op: opPlace, fault: crashAfter, answers: []simAnswer{ignores, buys}, journal: dedupe.StateIntent, redis: dedupe.PhaseClaimed, calls: 2, publishes: 1, asks: true},
-	"answer read, before 6":                  {op: opFinal, fault: crashBefore, journal: dedupe.StateIntent, redis: dedupe.PhaseClaimed, calls: 1, publishes: 1, asks: true, reconciled: true},
-	"answer read, before 6, refused":         {op: opReady, fault: crashBefore, answers: []simAnswer{refuses, buys}, journal: dedupe.StateIntent, redis: dedupe.PhaseClaimed, calls: 2, publishes: 1, asks: true},
+	"2: a claim":                             {op: opClaim, fault: crashAfter, redis: dedupe.StateClaimed, calls: 1, publishes: 1},
+	"3: a claim, and a slot":                 {op: opSlot, fault: crashAfter, redis: dedupe.StateClaimed, calls: 1, publishes: 1},
+	"4: an intent":                           {op: opIntent, fault: crashAfter, journal: dedupe.StateIntent, redis: dedupe.StateClaimed, calls: 1, publishes: 1, asks: true, from: provenAfter},
+	"5: an intent, no byte left":             {op: opPlace, fault: crashBefore, journal: dedupe.StateIntent, redis: dedupe.StateClaimed, calls: 1, publishes: 1, asks: true, from: provenAfter},
+	"5: an intent, bought":                   {op: opPlace, fault: crashAfter, journal: dedupe.StateIntent, redis: dedupe.StateClaimed, calls: 1, publishes: 1, asks: true, reconciled: true},
+	"5: an intent, not bought":               {op: opPlace, fault: crashAfter, answers: []simAnswer{ignores, buys}, journal: dedupe.StateIntent, redis: dedupe.StateClaimed, calls: 2, publishes: 1, asks: true},
+	"answer read, before 6":                  {op: opFinal, fault: crashBefore, journal: dedupe.StateIntent, redis: dedupe.StateClaimed, calls: 1, publishes: 1, asks: true, reconciled: true},
+	"answer read, before 6, refused":         {op: opReady, fault: crashBefore, answers: []simAnswer{refuses, buys}, journal: dedupe.StateIntent, redis: dedupe.StateClaimed, calls: 2, publishes: 1, asks: true},
 	"answer read: bought, by which number?":  {answers: []simAnswer{buysUnnamed, buys}, calls: 1, publishes: 1, asks: true, reconciled: true},
 	"answer read: it exists":                 {answers: []simAnswer{buysExists, buys}, calls: 1, publishes: 1, asks: true, reconciled: true},
-	"answer read: it exists, half written":   {op: opPark, fault: crashBefore, answers: []simAnswer{buysExists, buys}, journal: dedupe.StateIntent, redis: dedupe.PhaseClaimed, calls: 1, publishes: 1, asks: true, reconciled: true},
-	"answer read: a number beside a code":    {op: opPark, fault: crashBefore, answers: []simAnswer{buysBeside, buys}, journal: dedupe.StateIntent, redis: dedupe.PhaseClaimed, calls: 1, publishes: 1, asks: true, reconciled: true},
-	"answer read: 500, and it was bought":    {op: opPark, fault: crashBefore, answers: []simAnswer{buysUnclear, buys}, journal: dedupe.StateIntent, redis: dedupe.PhaseClaimed, calls: 1, publishes: 1, asks: true, reconciled: true},
-	"answer read: 500, and it was not":       {op: opPark, fault: crashBefore, answers: []simAnswer{unclear, buys}, journal: dedupe.StateIntent, redis: dedupe.PhaseClaimed, calls: 2, publishes: 1, asks: true},
-	"answer read: the account may not":       {op: opReady, fault: crashBefore, answers: []simAnswer{forbids, buys}, journal: dedupe.StateIntent, redis: dedupe.PhaseClaimed, calls: 2, publishes: 1, asks: true},
-	"in doubt, the control looked for":       {op: opSold, fault: crashAfter, answers: []simAnswer{buysSilently, buys}, journal: dedupe.StateIntent, redis: dedupe.PhaseDoubt, calls: 1, publishes: 1, asks: true, reconciled: true},
-	"in doubt, the lookup under way":         {op: opLookup, fault: crashAfter, answers: []simAnswer{ignores, buys}, journal: dedupe.StateIntent, redis: dedupe.PhaseDoubt, calls: 2, publishes: 1, asks: true},
+	"answer read: it exists, half written":   {op: opPark, fault: crashBefore, answers: []simAnswer{buysExists, buys}, journal: dedupe.StateIntent, redis: dedupe.StateClaimed, calls: 1, publishes: 1, asks: true, reconciled: true},
+	"answer read: a number beside a code":    {op: opPark, fault: crashBefore, answers: []simAnswer{buysBeside, buys}, journal: dedupe.StateIntent, redis: dedupe.StateClaimed, calls: 1, publishes: 1, asks: true, reconciled: true},
+	"answer read: 500, and it was bought":    {op: opPark, fault: crashBefore, answers: []simAnswer{buysUnclear, buys}, journal: dedupe.StateIntent, redis: dedupe.StateClaimed, calls: 1, publishes: 1, asks: true, reconciled: true},
+	"answer read: 500, and it was not":       {op: opPark, fault: crashBefore, answers: []simAnswer{unclear, buys}, journal: dedupe.StateIntent, redis: dedupe.StateClaimed, calls: 2, publishes: 1, asks: true},
+	"answer read: the account may not":       {op: opReady, fault: crashBefore, answers: []simAnswer{forbids, buys}, journal: dedupe.StateIntent, redis: dedupe.StateClaimed, calls: 2, publishes: 1, asks: true},
+	"in doubt, the control looked for":       {op: opSold, fault: crashAfter, answers: []simAnswer{buysSilently, buys}, journal: dedupe.StateIntent, redis: dedupe.StateInDoubt, calls: 1, publishes: 1, asks: true, reconciled: true},
+	"in doubt, the lookup under way":         {op: opLookup, fault: crashAfter, answers: []simAnswer{ignores, buys}, journal: dedupe.StateIntent, redis: dedupe.StateInDoubt, calls: 2, publishes: 1, asks: true},
 	"Redis wiped where it exists":            {op: opNak, fault: forget, answers: []simAnswer{buysExists, buys}, calls: 1, publishes: 1, asks: true, reconciled: true},
 	"lookups fail for long":                  {out: []simOp{opLookup}, lasts: 5 * time.Minute, answers: []simAnswer{ignores, buys}, calls: 2, publishes: 1, asks: true, finalBy: 5*time.Minute + 40*time.Second},
 	"the results cannot be read":             {out: []simOp{opSold}, lasts: time.Minute, answers: []simAnswer{ignores, buys}, calls: 2, publishes: 1, asks: true, finalBy: 5 * time.Minute},
-	"6: the final":                           {op: opFinal, fault: crashAfter, journal: dedupe.StateFinal, redis: dedupe.PhaseClaimed, calls: 1, publishes: 1},
-	"7: the event":                           {op: opEvent, fault: crashAfter, journal: dedupe.StateFinal, redis: dedupe.PhaseClaimed, calls: 1, publishes: 2},
-	"8: everything":                          {op: opNoted, fault: crashAfter, journal: dedupe.StateFinal, redis: dedupe.PhaseFinal, calls: 1, publishes: 1},
-	"9: everything, the ack lost":            {op: opAck, fault: crashBefore, journal: dedupe.StateFinal, redis: dedupe.PhaseFinal, calls: 1, publishes: 1},
-	"9: all done":                            {op: opAck, fault: crashAfter, journal: dedupe.StateFinal, redis: dedupe.PhaseFinal, calls: 1, publishes: 1},
+	"6: the final":                           {op: opFinal, fault: crashAfter, journal: dedupe.StateFinal, redis: dedupe.StateClaimed, calls: 1, publishes: 1},
+	"7: the event":                           {op: opEvent, fault: crashAfter, journal: dedupe.StateFinal, redis: dedupe.StateClaimed, calls: 1, publishes: 2},
+	"8: everything":                          {op: opNoted, fault: crashAfter, journal: dedupe.StateFinal, redis: dedupe.StateFinal, calls: 1, publishes: 1},
+	"9: everything, the ack lost":            {op: opAck, fault: crashBefore, journal: dedupe.StateFinal, redis: dedupe.StateFinal, calls: 1, publishes: 1},
+	"9: all done":                            {op: opAck, fault: crashAfter, journal: dedupe.StateFinal, redis: dedupe.StateFinal, calls: 1, publishes: 1},
 	"Redis wiped before the intent":          {op: opIntent, fault: forget, calls: 1, publishes: 1},
 	"Redis wiped during the call":            {op: opPlace, fault: forget, calls: 1, publishes: 1},
 	"Redis wiped before the final":           {op: opFinal, fault: forget, calls: 1, publishes: 1},
@@ -111,8 +111,8 @@ func (row crashRow) test(t *testing.T) {
 	c.crashed = func(w *simWorld, o *simOrder, _ simPoint) {
 		r, _, _ := w.memory.Read(context.Background(), o.no)
 		e, _, _ := w.memory.Look(context.Background(), o.no)
-		if r.State != row.journal || e.Phase != row.redis {
-			t.Errorf("left behind: %q in the journal, %q in Redis; want %q, %q", r.State, e.Phase, row.journal, row.redis)
+		if r.State != row.journal || e.State != row.redis {
+			t.Errorf("left behind: %q in the journal, %q in Redis; want %q, %q", r.State, e.State, row.journal, row.redis)
 		}
 	}
 	w := simulate(c)

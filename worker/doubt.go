@@ -59,7 +59,7 @@ func (t *task) ask(soft, hard context.Context, d dedupe.Doubt) outcome {
 	case a.failed: // the order's own schedule stays as it is
 		return t.park(hard, d, a.retry, err)
 	case a.found:
-		r := t.result(Succeeded, t.claim.Attempts+1).bought(a.purchase)
+		r := t.result(Succeeded, t.claim.Refusals+1).bought(a.purchase)
 		r.Reconciled = true
 		return t.finish(hard, r)
 	case a.exists:
@@ -137,7 +137,7 @@ func (t *task) notice(hard context.Context) error {
 	if err := t.claims.Renew(hard, t.claim); err != nil {
 		return err
 	}
-	r := t.result(InDoubt, t.claim.Attempts)
+	r := t.result(InDoubt, t.claim.Refusals)
 	if err := t.publish(hard, r.event(r.encode())); err != nil {
 		return err
 	}

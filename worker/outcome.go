@@ -110,7 +110,7 @@ func (t *task) run(soft, hard context.Context) outcome {
 		if err != nil {
 			return failure(StepReleased, err)
 		}
-		t.attempts = t.claim.Attempts
+		t.attempts = t.claim.Refusals
 		if why := t.claim.Replaced; why != "" {
 			t.logger.Error().Str("out_trade_no", t.order.OutTradeNo).Str("why", why).
 				Msg("unreadable Redis record replaced")

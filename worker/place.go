@@ -85,7 +85,7 @@ func (t *task) place(soft, hard context.Context) outcome {
 		attempt = s.permit.End(t.order.OutTradeNo, err, func() error { return t.lookups.probe(hard, t.order.OutTradeNo) })
 	}
 	t.slow(hard, err)
-	v := t.rules.decide(err, inDoubt, t.claim.Attempts, attempt)
+	v := t.rules.decide(err, inDoubt, t.claim.Refusals, attempt)
 	t.attempts = v.attempts
 	if e := upstreamError(err); e != nil && slices.Contains(unsold, e.Class) {
 		t.claim.Last = dedupe.Answer{Class: string(e.Class), Code: e.Code, Message: e.Message}
@@ -98,7 +98,7 @@ func (t *task) place(soft, hard context.Context) outcome {
 	case StepWaiting:
 		return t.wait(hard, v.attempts, err)
 	default:
-		t.claim.Attempts = v.attempts
+		t.claim.Refusals = v.attempts
 		return t.enterDoubt(hard, err, earlier)
 	}
 }
@@ -175,7 +175,7 @@ func (t *task) notSent(soft, hard context.Context, err error) outcome {
 	case t.claim.Verdict == dedupe.InDoubt:
 		return t.park(hard, t.claim.Doubt, t.nextLook(t.claim.Doubt, time.Now()), err)
 	default:
-		return t.wait(hard, t.claim.Attempts, err)
+		return t.wait(hard, t.claim.Refusals, err)
 	}
 }
 
@@ -229,7 +229,7 @@ func (t *task) expire(soft, hard context.Context) outcome {
 	if t.claim.Verdict == dedupe.InDoubt {
 		return t.ask(soft, hard, t.claim.Doubt)
 	}
-	return t.fail(hard, Expired, t.claim.Attempts)
+	return t.fail(hard, Expired, t.claim.Refusals)
 }
 
 // expiresAt is after when the order is not sent any more; nil: never. Only the

@@ -153,7 +153,7 @@ func TestSimInDoubtIsCountedOnce(t *testing.T) {
 				busy += len(p.run.inFlight.snapshot())
 			}
 			for _, o := range w.orders {
-				if e, ok, _ := w.memory.Look(t.Context(), o.no); ok && e.Phase != dedupe.PhaseFinal {
+				if e, ok, _ := w.memory.Look(t.Context(), o.no); ok && e.State != dedupe.StateFinal {
 					if r, _, _ := w.memory.Read(t.Context(), o.no); r.State == dedupe.StateIntent {
 						truth++
 					}

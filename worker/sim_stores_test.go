@@ -7,37 +7,37 @@ import (
 	"orderworker/dedupe"
 )
 
-// simRecords is Redis as one process sees it.
-type simRecords struct{ p *simProc }
+// simCache is Redis as one process sees it.
+type simCache struct{ p *simProc }
 
 // simJournal is the journal as one process sees it.
 type simJournal struct{ p *simProc }
 
 var (
-	_ dedupe.Records = simRecords{}
+	_ dedupe.Cache   = simCache{}
 	_ dedupe.Journal = simJournal{}
 )
 
-func (s simRecords) Claim(ctx context.Context, o dedupe.Order, owner string, lease time.Duration) (dedupe.Hold, dedupe.Entry, error) {
+func (s simCache) Claim(ctx context.Context, o dedupe.Order, owner string, lease time.Duration) (dedupe.Entry, bool, error) {
 	type found struct {
-		hold  dedupe.Hold
 		entry dedupe.Entry
+		taken bool
 	}
 	f, err := simIO(s.p, ctx, s.p.w.find(o.OutTradeNo), opClaim, "", func() (f found, err error) {
-		f.hold, f.entry, err = s.p.w.memory.Claim(context.Background(), o, owner, lease)
+		f.entry, f.taken, err = s.p.w.memory.Claim(context.Background(), o, owner, lease)
 		return f, err
 	})
-	return f.hold, f.entry, err
+	return f.entry, f.taken, err
 }
 
-func (s simRecords) Renew(ctx context.Context, o dedupe.Order, owner string, rev uint64, lease time.Duration) error {
+func (s simCache) Renew(ctx context.Context, o dedupe.Order, owner string, rev uint64, lease time.Duration) error {
 	return s.do(ctx, o.OutTradeNo, opRenew, "", func(ctx context.Context) error {
 		return s.p.w.memory.Renew(ctx, o, owner, rev, lease)
 	})
 }
 
-func (s simRecords) Park(ctx context.Context, o dedupe.Order, owner string, e dedupe.Entry, delay time.Duration) error {
-	return s.do(ctx, o.OutTradeNo, opPark, string(e.Phase), func(ctx context.Context) error {
+func (s simCache) Park(ctx context.Context, o dedupe.Order, owner string, e dedupe.Entry, delay time.Duration) error {
+	return s.do(ctx, o.OutTradeNo, opPark, string(e.State), func(ctx context.Context) error {
 		err := s.p.w.memory.Park(ctx, o, owner, e, delay)
 		if err == nil {
 			s.p.w.mu.Lock()
@@ -73,33 +73,33 @@ func (w *simWorld) lose(o *simOrder, pt simPoint, f simFault) {
 	}
 }
 
-func (s simRecords) Remember(ctx context.Context, o dedupe.Order, result []byte, ttl time.Duration) error {
+func (s simCache) Remember(ctx context.Context, o dedupe.Order, result []byte, ttl time.Duration) error {
 	return s.do(ctx, o.OutTradeNo, opNoted, "", func(ctx context.Context) error {
 		return s.p.w.memory.Remember(ctx, o, result, ttl)
 	})
 }
 
-func (s simRecords) Adopt(ctx context.Context, o dedupe.Order, from string) error {
+func (s simCache) Adopt(ctx context.Context, o dedupe.Order, from string) error {
 	return s.p.w.memory.Adopt(ctx, o, from) // all have one account
 }
 
-func (s simRecords) Complete(ctx context.Context, born time.Time) error {
+func (s simCache) Complete(ctx context.Context, born time.Time) error {
 	return s.p.w.memory.Complete(ctx, born)
 }
 
-func (s simRecords) Forget(ctx context.Context, o dedupe.Order, owner string) (time.Duration, error) {
+func (s simCache) Forget(ctx context.Context, o dedupe.Order, owner string) (time.Duration, error) {
 	return simIO(s.p, ctx, s.p.w.find(o.OutTradeNo), opForget, "", func() (time.Duration, error) {
 		return s.p.w.memory.Forget(context.Background(), o, owner)
 	})
 }
 
-func (s simRecords) Look(ctx context.Context, outTradeNo string) (dedupe.Entry, bool, error) {
+func (s simCache) Look(ctx context.Context, outTradeNo string) (dedupe.Entry, bool, error) {
 	return s.p.w.memory.Look(ctx, outTradeNo) // no part of an order's life
 }
 
 // do runs what only succeeds or fails. What has got to the store is no longer
 // stopped by the caller's context.
-func (s simRecords) do(ctx context.Context, no string, op simOp, note string, act func(context.Context) error) error {
+func (s simCache) do(ctx context.Context, no string, op simOp, note string, act func(context.Context) error) error {
 	_, err := simIO(s.p, ctx, s.p.w.find(no), op, note, func() (struct{}, error) {
 		return struct{}{}, act(context.Background())
 	})

@@ -40,7 +40,7 @@ func TestSettledAsBoughtIsPublishedAndNotSentAgain(t *testing.T) {
 		storetest.Eventually(t, "the request is acknowledged", func() bool { return d.count("ORDERS") == 0 })
 
 		k := d.know("A.>")
-		if k.State != "succeeded" || k.Redis.Phase != dedupe.PhaseFinal || k.Journal.State != dedupe.StateFinal || k.Request.State != "gone" || len(k.Results.Events) != 2 {
+		if k.State != "succeeded" || k.Redis.Phase != dedupe.StateFinal || k.Journal.State != dedupe.StateFinal || k.Request.State != "gone" || len(k.Results.Events) != 2 {
 			t.Fatalf("%+v", k)
 		}
 		e := k.Results.Events[1]
@@ -120,7 +120,7 @@ func TestSettledCountsRefusals(t *testing.T) {
 	d.ok(store.Wait(t.Context(), c, 2, 0))
 	c = d.claim(store, "A", c.Seq)
 	d.ok(store.Intent(t.Context(), c, time.Now().Add(-time.Minute), time.Now().Add(-time.Minute)))
-	c.Attempts = 3 // as a resend that was refused
+	c.Refusals = 3 // as a resend that was refused
 	d.ok(store.Doubt(t.Context(), c, c.Doubt, time.Hour))
 	if status, _, errs := d.do("settle", "A", "--bought", "--order-number=N"); status != statusDone {
 		t.Fatal(errs)
@@ -352,7 +352,7 @@ func (d *desk) resend(store *dedupe.Store, no string) {
 	d.ok(d.rdb.HSet(d.t.Context(), "ORDERS:order:"+no, "due", 0).Err())
 	k, err := store.Look(d.t.Context(), no)
 	d.ok(err)
-	c, err := store.Claim(d.t.Context(), dedupe.Order{OutTradeNo: no, Fingerprint: k.Redis.Fingerprint, Seq: k.Redis.Seq}, store.NewOwner(), true)
+	c, err := store.Claim(d.t.Context(), dedupe.Order{OutTradeNo: no, Fingerprint: k.Cache.Fingerprint, Seq: k.Cache.Seq}, store.NewOwner(), true)
 	d.ok(err)
 	d.ok(store.Intent(d.t.Context(), c, time.Now().Add(-time.Minute), time.Now().Add(-time.Minute)))
 	d.ok(store.Doubt(d.t.Context(), c, c.Doubt, time.Hour))

@@ -87,7 +87,7 @@ func (c *Case) examine(ctx context.Context) error {
 	}
 	c.seen = known.JournalRev
 	seqs := []uint64{c.open.Seq}
-	if e := known.Redis; e != nil {
+	if e := known.Cache; e != nil {
 		if e.Owner == "" {
 			c.due = now.Add(e.Left)
 		}
@@ -128,7 +128,7 @@ func (c *Case) ruling(now time.Time) dedupe.Ruling {
 		if c.OrderID != nil {
 			p.OrderID = int64(*c.OrderID)
 		}
-		r.Result = worker.SettledResult(c.Order, p, c.open.Attempts, c.received, now)
+		r.Result = worker.SettledResult(c.Order, p, c.open.Refusals, c.received, now)
 	}
 	return r
 }
@@ -136,7 +136,7 @@ func (c *Case) ruling(now time.Time) dedupe.Ruling {
 // Question says what Settle is about to do.
 func (c *Case) Question() string {
 	order := fmt.Sprintf("Order %s: package %s for iccid %s, received %s; in doubt since %s (attempt %d, %s).\n", c.OutTradeNo, c.PackageCode, c.ICCID,
-		worker.Time{Time: c.received}, worker.Time{Time: c.open.Since}, c.open.Attempt, counted(c.open.Attempts, "refusal"))
+		worker.Time{Time: c.received}, worker.Time{Time: c.open.Since}, c.open.Attempt, counted(c.open.Refusals, "refusal"))
 	switch {
 	case c.Bought:
 		id := ""

@@ -55,7 +55,7 @@ type Report struct {
 
 // redisView is what Redis knows.
 type redisView struct {
-	Phase    dedupe.Phase    `json:"phase"`
+	Phase    dedupe.State    `json:"phase"`
 	Owner    string          `json:"owner"`  // empty: nobody holds it
 	LeftMs   int64           `json:"leftMs"` // of the owner's lease, else until it is due
 	Attempt  int             `json:"attempt"`
@@ -154,16 +154,16 @@ func (v *servers) gather(ctx context.Context, askVendor bool) *Report {
 // not name it.
 func (r *Report) look(k dedupe.Known, account string) {
 	foreign := func(theirs string) bool { return account != "" && theirs != "" && theirs != account }
-	if e := k.Redis; e != nil {
+	if e := k.Cache; e != nil {
 		r.Redis = &redisView{
-			Phase: e.Phase, Owner: e.Owner, LeftMs: e.Left.Milliseconds(), Attempt: e.Attempt, Refusals: e.Attempts, Waits: e.Waits,
+			Phase: e.State, Owner: e.Owner, LeftMs: e.Left.Milliseconds(), Attempt: e.Attempt, Refusals: e.Refusals, Waits: e.Waits,
 			Revision: e.Rev, Seq: e.Seq, Doubt: e.Doubt,
-			Account: e.Account, Foreign: e.Phase == dedupe.PhaseDoubt && foreign(e.Account), Last: said(e.Last), Result: rawJSON(e.Result),
+			Account: e.Account, Foreign: e.State == dedupe.StateInDoubt && foreign(e.Account), Last: said(e.Last), Result: rawJSON(e.Result),
 		}
 	}
 	if j := k.Journal; j != nil {
 		r.Journal = &journalView{
-			Revision: k.JournalRev, State: j.State, Attempt: j.Attempt, Refusals: j.Attempts, Waits: j.Waits, Seq: j.Seq, Owner: j.Owner,
+			Revision: k.JournalRev, State: j.State, Attempt: j.Attempt, Refusals: j.Refusals, Waits: j.Waits, Seq: j.Seq, Owner: j.Owner,
 			SendBy: j.SendBy, Over: j.Over, Since: j.Since, Due: j.Due, Open: j.Open, Bought: j.Bought,
 			Account: j.Account, Foreign: j.State == dedupe.StateIntent && foreign(j.Account), Last: said(j.Last), Result: rawJSON(j.Result),
 		}
@@ -191,33 +191,33 @@ func seqOf(k dedupe.Known) uint64 {
 	switch {
 	case k.Journal != nil && k.Journal.Seq != 0:
 		return k.Journal.Seq
-	case k.Redis != nil:
-		return k.Redis.Seq
+	case k.Cache != nil:
+		return k.Cache.Seq
 	}
 	return 0
 }
 
 // stateOf returns the state of an order, in the words of the command's help.
 func stateOf(k dedupe.Known, events []resultEvent, vendor *vendorView, now time.Time, call time.Duration) string {
-	_, notOpen := k.Open(now, call, true)
 	published := ""
 	for _, e := range events {
 		if e.Status == string(worker.Succeeded) || e.Status == string(worker.Failed) || published == "" {
 			published = e.Status
 		}
 	}
-	switch j, e := k.Journal, k.Redis; {
-	case j != nil && j.State == dedupe.StateFinal:
-		return statusIn(j.Result)
-	case e != nil && e.Phase == dedupe.PhaseFinal:
-		return statusIn(e.Result)
-	case notOpen == nil:
-		return string(worker.InDoubt)
-	case j != nil && j.State == dedupe.StateIntent, j == nil && e != nil && e.Phase == dedupe.PhaseDoubt:
+	_, notOpen := k.Open(now, call, true)
+	switch v := k.Verdict(now); {
+	case v == dedupe.Final:
+		return statusIn(k.Journal.Result)
+	case v == dedupe.Done:
+		return statusIn(k.Cache.Result)
+	case v == dedupe.InDoubt && notOpen != nil && (k.Journal != nil || k.Cache.State == dedupe.StateInDoubt):
 		return "sending"
-	case j != nil, e != nil && e.Phase == dedupe.PhaseReady:
+	case v == dedupe.InDoubt:
+		return string(worker.InDoubt)
+	case v == dedupe.Ready, v == dedupe.Waiting:
 		return "waiting"
-	case e != nil:
+	case k.Cache != nil:
 		return "claimed"
 	case published != "":
 		return published

@@ -37,7 +37,7 @@ func (r *Report) Print(out io.Writer) error {
 	}
 	row("order", r.OutTradeNo)
 	fmt.Fprintf(w, "state\t%s: %s\n", r.State, cmp.Or(stateMeans[r.State], "it has its result"))
-	row("redis", r.Redis.facts(r.known.RedisErr)...)
+	row("redis", r.Redis.facts(r.known.CacheErr)...)
 	row("journal", r.Journal.facts(r.known.JournalErr, r.call)...)
 	row("request", r.Request.facts(r.Untaken)...)
 	name := "results"

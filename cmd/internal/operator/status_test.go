@@ -23,18 +23,18 @@ func TestStateOf(t *testing.T) {
 	}{
 		"unknown":   {{}, {vendor: &vendorView{Answer: "missing"}}, {vendor: &vendorView{Answer: "unclear"}}},
 		"bought":    {{vendor: &vendorView{Answer: "found"}}},
-		"claimed":   {{known: dedupe.Known{Redis: &dedupe.Entry{Phase: dedupe.PhaseClaimed}}, events: events("rejected")}},
+		"claimed":   {{known: dedupe.Known{Cache: &dedupe.Entry{State: dedupe.StateClaimed}}, events: events("rejected")}},
 		"rejected":  {{events: events("rejected")}},
 		"succeeded": {{events: events("in_doubt", "succeeded", "rejected")}, {known: dedupe.Known{Journal: &dedupe.Record{State: dedupe.StateFinal, Result: []byte(`{"status":"succeeded"}`)}}}},
-		"failed":    {{known: dedupe.Known{Redis: &dedupe.Entry{Phase: dedupe.PhaseFinal, Result: []byte(`{"status":"failed"}`)}, Journal: old}}},
-		"final":     {{known: dedupe.Known{Redis: &dedupe.Entry{Phase: dedupe.PhaseFinal, Result: []byte("?")}}}},
+		"failed":    {{known: dedupe.Known{Cache: &dedupe.Entry{State: dedupe.StateFinal, Result: []byte(`{"status":"failed"}`)}, Journal: old}}},
+		"final":     {{known: dedupe.Known{Cache: &dedupe.Entry{State: dedupe.StateFinal, Result: []byte("?")}}}},
 		"in_doubt": {{known: dedupe.Known{Journal: old}}, {events: events("in_doubt")},
-			{known: dedupe.Known{Redis: &dedupe.Entry{Phase: dedupe.PhaseDoubt, Doubt: &dedupe.Doubt{SendBy: old.SendBy}}}}},
+			{known: dedupe.Known{Cache: &dedupe.Entry{State: dedupe.StateInDoubt, Doubt: &dedupe.Doubt{SendBy: old.SendBy}}}}},
 		"sending": {{known: dedupe.Known{Journal: &dedupe.Record{State: dedupe.StateIntent, SendBy: now}}},
-			{known: dedupe.Known{Redis: &dedupe.Entry{Phase: dedupe.PhaseDoubt, Doubt: &dedupe.Doubt{SendBy: now}}}},
-			{known: dedupe.Known{Journal: old, Redis: &dedupe.Entry{Phase: dedupe.PhaseReady, Owner: "a", Left: time.Second}}}},
+			{known: dedupe.Known{Cache: &dedupe.Entry{State: dedupe.StateInDoubt, Doubt: &dedupe.Doubt{SendBy: now}}}},
+			{known: dedupe.Known{Journal: old, Cache: &dedupe.Entry{State: dedupe.StateReady, Owner: "a", Left: time.Second}}}},
 		"waiting": {{known: dedupe.Known{Journal: &dedupe.Record{State: dedupe.StateReady}}},
-			{known: dedupe.Known{Redis: &dedupe.Entry{Phase: dedupe.PhaseReady}}}},
+			{known: dedupe.Known{Cache: &dedupe.Entry{State: dedupe.StateReady}}}},
 	} {
 		for i, c := range cases {
 			if got := stateOf(c.known, c.events, c.vendor, now, 10*time.Second); got != want {
