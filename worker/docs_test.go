@@ -242,7 +242,7 @@ func TestSettingsOfTheContract(t *testing.T) {
 	}
 	_, section, _ := strings.Cut(string(text), "\n## 5. Settings\n")
 	section, _, _ = strings.Cut(section, "\n## ")
-	file, err := parser.ParseFile(token.NewFileSet(), "../cmd/orderworker/settings.go", nil, 0)
+	file, err := parser.ParseFile(token.NewFileSet(), "../cmd/internal/config/settings.go", nil, 0)
 	if err != nil {
 		t.Fatal(err)
 	}

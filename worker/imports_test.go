@@ -4,6 +4,8 @@ import (
 	"go/parser"
 	"go/token"
 	"io/fs"
+	"os"
+	"path"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -11,76 +13,120 @@ import (
 	"testing"
 )
 
-// TestImportsPointOneWay keeps the house plan: cmd -> worker -> upstream,
-// dedupe; NATS is known to the package worker/natsio and to the journal, never to
-// package worker; Redis to one door of dedupe and to upstream/quota. cmd wires, and may know everything. Leaves
-// do not log.
+// libraries are those that only some packages may import.
+var libraries = map[string]string{
+	"nats":       "github.com/nats-io/nats.go",
+	"redis":      "github.com/redis/go-redis/v9",
+	"log":        "github.com/rs/zerolog",
+	"prometheus": "github.com/prometheus/client_golang",
+	"otel":       "go.opentelemetry.io/otel",
+	"exporter":   "go.opentelemetry.io/otel/exporters",
+	"sdk":        "go.opentelemetry.io/otel/sdk",
+	"kong":       "github.com/alecthomas/kong",
+}
+
+// packages are the packages of the program: what each may import of the others, and
+// which of the libraries. The arrows are cmd -> worker -> upstream, dedupe. Below cmd,
+// only app puts a worker together, so operator and doctor do not import it.
+var packages = map[string]struct{ project, libraries string }{
+	"upstream":          {},
+	"upstream/sandbox":  {},
+	"upstream/pause":    {project: "upstream"},
+	"upstream/quota":    {libraries: "redis"},
+	"dedupe":            {},
+	"dedupe/redisstore": {project: "dedupe", libraries: "redis"},
+	"worker":            {project: "upstream upstream/pause dedupe", libraries: "log prometheus otel"},
+	"worker/natsio":     {project: "worker dedupe", libraries: "nats log"},
+
+	"cmd/internal/gather":    {},
+	"cmd/internal/config":    {project: "upstream", libraries: "kong redis log"},
+	"cmd/internal/telemetry": {project: "cmd/internal/config", libraries: "log prometheus otel exporter sdk"},
+	"cmd/internal/connect":   {project: "cmd/internal/config cmd/internal/gather worker worker/natsio upstream dedupe dedupe/redisstore upstream/quota", libraries: "nats redis log"},
+	"cmd/internal/app": {
+		project:   "cmd/internal/config cmd/internal/connect cmd/internal/telemetry worker worker/natsio upstream dedupe dedupe/redisstore",
+		libraries: "nats redis log prometheus otel",
+	},
+	"cmd/internal/operator": {project: "cmd/internal/config cmd/internal/connect worker upstream dedupe dedupe/redisstore upstream/quota", libraries: "nats redis"},
+	"cmd/internal/doctor":   {project: "cmd/internal/config cmd/internal/connect worker worker/natsio upstream upstream/quota", libraries: "nats redis"},
+	"cmd/internal/demo": {
+		project:   "cmd/internal/app cmd/internal/config cmd/internal/connect worker upstream/sandbox",
+		libraries: "nats redis log prometheus",
+	},
+	"cmd/orderworker": {
+		project: "cmd/internal/app cmd/internal/config cmd/internal/connect cmd/internal/demo cmd/internal/doctor cmd/internal/operator cmd/internal/telemetry " +
+			"worker upstream upstream/sandbox",
+		libraries: "kong redis", // redis: to switch off its log
+	},
+	"cmd/bench":   {project: "worker worker/natsio upstream", libraries: "nats redis log"},
+	"cmd/mutants": {},
+}
+
+// helpers are the packages that only tests import.
+var helpers = []string{"dedupe/dedupetest", "dedupe/storetest", "cmd/internal/certtest", "cmd/internal/logtest", "deploy"}
+
+// libraryOf is the name of the library that has the imported package; empty if every
+// package may import it.
+func libraryOf(imported string) string {
+	found, longest := "", 0
+	for name, library := range libraries {
+		if (imported == library || strings.HasPrefix(imported, library+"/")) && len(library) > longest {
+			found, longest = name, len(library)
+		}
+	}
+	return found
+}
+
+// TestImportsPointOneWay finds imports that packages does not allow, packages that it
+// does not know, and a second place that puts a worker together.
 func TestImportsPointOneWay(t *testing.T) {
-	const (
-		nats  = "github.com/nats-io/nats.go"
-		redis = "github.com/redis/go-redis/v9"
-		log   = "github.com/rs/zerolog"
-		every = "*" // file of the package
-	)
-	// What each package may import of the project, and which of its files may
-	// import the library named.
-	rules := map[string]struct {
-		project []string
-		files   map[string][]string
-	}{
-		"upstream":         {nil, nil},
-		"upstream/quota":   {nil, map[string][]string{redis: {every}}},
-		"upstream/sandbox": {nil, nil},
-		"dedupe":           {nil, map[string][]string{redis: {"redis.go", "redisjournal.go", "redisserver.go"}, nats: {"jetstream.go"}}},
-		"upstream/pause":   {[]string{"orderworker/upstream"}, nil},
-		"worker":           {[]string{"orderworker/upstream", "orderworker/upstream/pause", "orderworker/dedupe"}, map[string][]string{log: {every}}},
-		"worker/natsio":    {[]string{"orderworker/worker", "orderworker/dedupe"}, map[string][]string{nats: {every}, log: {every}}},
-	}
-	seen := 0
-	for pkg, rule := range rules {
-		files, err := filepath.Glob(filepath.Join("..", filepath.FromSlash(pkg), "*.go"))
-		if err != nil {
-			t.Fatal(err)
-		}
-		for _, path := range files {
-			if strings.HasSuffix(path, "_test.go") {
-				continue
-			}
-			seen++
-			f, err := parser.ParseFile(token.NewFileSet(), path, nil, parser.ImportsOnly)
-			if err != nil {
-				t.Fatal(err)
-			}
-			for _, spec := range f.Imports {
-				imported, _ := strconv.Unquote(spec.Path.Value)
-				if strings.HasPrefix(imported, "orderworker/") && !slices.Contains(rule.project, imported) {
-					t.Errorf("%s imports %s: %s may import only %v", path, imported, pkg, rule.project)
-				}
-				for _, library := range []string{nats, redis, log} {
-					if (imported == library || strings.HasPrefix(imported, library+"/")) &&
-						!slices.Contains(rule.files[library], every) && !slices.Contains(rule.files[library], filepath.Base(path)) {
-						t.Errorf("%s imports %s: in %s only %v may", path, imported, pkg, rule.files[library])
-					}
-				}
-			}
-		}
-	}
-	if seen < 10 {
-		t.Fatalf("looked at %d files only: the test looks in the wrong place", seen)
-	}
-	// Nothing below the top level that is not listed above, but for test helpers.
-	err := filepath.WalkDir("..", func(path string, d fs.DirEntry, err error) error {
-		if err != nil || d.IsDir() || filepath.Ext(path) != ".go" {
+	seen := map[string]bool{}
+	err := filepath.WalkDir("..", func(name string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() || filepath.Ext(name) != ".go" {
 			return err
 		}
-		pkg, _ := filepath.Rel("..", filepath.Dir(path))
-		pkg = filepath.ToSlash(pkg)
-		if _, ok := rules[pkg]; !ok && !strings.HasPrefix(pkg, "cmd/") && !slices.Contains([]string{"dedupe/storetest", "deploy"}, pkg) {
-			t.Errorf("%s lies in a package that the house plan does not know", path)
+		rel, _ := filepath.Rel("..", name)
+		rel = filepath.ToSlash(rel)
+		pkg := path.Dir(rel)
+		rule, known := packages[pkg]
+		switch {
+		case slices.Contains(helpers, pkg):
+			return nil
+		case !known:
+			t.Errorf("%s is in a package that this test does not know", rel)
+			return nil
+		case strings.HasSuffix(rel, "_test.go"):
+			return nil
+		}
+		seen[pkg] = true
+		text, err := os.ReadFile(name)
+		if err != nil {
+			return err
+		}
+		file, err := parser.ParseFile(token.NewFileSet(), name, text, parser.ImportsOnly)
+		if err != nil {
+			return err
+		}
+		for _, spec := range file.Imports {
+			imported, _ := strconv.Unquote(spec.Path.Value)
+			if own, ok := strings.CutPrefix(imported, "orderworker/"); ok && !slices.Contains(strings.Fields(rule.project), own) {
+				t.Errorf("%s imports %s: %s may import only %q", rel, own, pkg, rule.project)
+			}
+			library := libraryOf(imported)
+			if library != "" && !slices.Contains(strings.Fields(rule.libraries), library) {
+				t.Errorf("%s imports %s: of the libraries, %s may import only %q", rel, imported, pkg, rule.libraries)
+			}
+		}
+		if strings.Contains(string(text), "worker.New(") && pkg != "cmd/internal/app" {
+			t.Errorf("%s puts a worker together: that is for cmd/internal/app", rel)
 		}
 		return nil
 	})
 	if err != nil {
 		t.Fatal(err)
+	}
+	for pkg := range packages {
+		if !seen[pkg] {
+			t.Errorf("there is no package %s", pkg)
+		}
 	}
 }

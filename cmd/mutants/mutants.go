@@ -9,6 +9,7 @@ var (
 	rounds  = []string{"./upstream", "./worker", "-run", "Round|Lookup|TestSimStays|TestSimFirst|TestSimEach"}
 	account = []string{"./upstream/pause", "./worker", "-run", "."}
 	paused  = []string{"./worker", "-run", "TestSimPause"}
+	server  = []string{"./cmd/internal/connect", "-run", "Redis"}
 	shell   = []string{"./cmd/orderworker", "-run", "Redis|Settings|NATS|Ready|Reconcile|Clock|Status"}
 )
 
@@ -161,31 +162,31 @@ redis.call('DEL'`, `redis.call('DEL'`, known},
 		`			MaxAckPending: -1, `, `			MaxAckPending: 2, `, life},
 	{"a lossy stream is refused", "worker/natsio/jetstream.go",
 		`	if len(faults) > 0 && !j.names.AllowLossy {`, `	if false {`, adapter},
-	{"go-redis sends nothing twice", "cmd/orderworker/redis.go",
+	{"go-redis sends nothing twice", "cmd/internal/connect/redis.go",
 		`	case *redis.Options:
 		o.OnConnect = onConnect
 		o.ClientName, o.MaxRetries, o.ContextTimeoutEnabled = "orderworker", -1, true`, `	case *redis.Options:
 		o.OnConnect = onConnect
-		o.ClientName, o.MaxRetries, o.ContextTimeoutEnabled = "orderworker", 0, true`, shell},
-	{"Redis must not evict", "cmd/orderworker/redis_audit.go",
-		`if policy != "" && policy != "noeviction" {`, `if false {`, shell},
-	{"every master of a Cluster is asked", "cmd/orderworker/redis_audit.go",
+		o.ClientName, o.MaxRetries, o.ContextTimeoutEnabled = "orderworker", 0, true`, server},
+	{"Redis must not evict", "cmd/internal/connect/redis_audit.go",
+		`if policy != "" && policy != "noeviction" {`, `if false {`, server},
+	{"every master of a Cluster is asked", "cmd/internal/connect/redis_audit.go",
 		`		err = c.ForEachMaster(ctx, ask)`, `		err = c.ForEachShard(ctx, func(ctx context.Context, one *redis.Client) error {
 			if len(a.nodes) > 0 {
 				return nil
 			}
 			return ask(ctx, one)
-		})`, shell},
-	{"Redis is looked at while running", "cmd/orderworker/run.go",
-		`	watching.Go(func() { memory.watch(`, `	_ = (func() { memory.watch(`, shell},
-	{"what is wrong with Redis shows at /readyz", "cmd/orderworker/redis_audit.go",
-		`	if fault := a.fault.Load(); fault != nil && *fault != "" {`, `	if fault := a.fault.Load(); false {`, shell},
-	{"Redis' clock is compared", "cmd/orderworker/redis_audit.go",
-		`fault := node.clock.Compare(before, there, after); fault != ""`, `fault := node.clock.Compare(there, there, there); fault != "" || after.Before(before)`, shell},
-	{"keys that Redis evicted are told of", "cmd/orderworker/redis_audit.go",
-		`	if node.evicted >= 0 && evicted > node.evicted {`, `	if false {`, shell},
-	{"a short RECONCILE_DELAY is warned of", "cmd/orderworker/run.go",
-		`	s.warn(log)
+		})`, server},
+	{"Redis is looked at while running", "cmd/internal/app/run.go",
+		`	watching.Go(func() { memory.Watch(`, `	_ = (func() { memory.Watch(`, shell},
+	{"what is wrong with Redis shows at /readyz", "cmd/internal/connect/redis_audit.go",
+		`	if fault := a.fault.Load(); fault != nil && *fault != "" {`, `	if fault := a.fault.Load(); false {`, server},
+	{"Redis' clock is compared", "cmd/internal/connect/redis_audit.go",
+		`fault := node.clock.Compare(before, there, after); fault != ""`, `fault := node.clock.Compare(there, there, there); fault != "" || after.Before(before)`, server},
+	{"keys that Redis evicted are told of", "cmd/internal/connect/redis_audit.go",
+		`	if node.evicted >= 0 && evicted > node.evicted {`, `	if false {`, server},
+	{"a short RECONCILE_DELAY is warned of", "cmd/internal/app/run.go",
+		`	s.Warn(log)
 `, ``, shell},
 	{"clocks are at most 5 s apart", "worker/clock.go",
 		`skew.Abs() <= MaxSkew`, `skew.Abs() <= 2*MaxSkew`, life},
@@ -195,8 +196,8 @@ redis.call('DEL'`, `redis.call('DEL'`, known},
 	{"a process is not ready while a stream has a fault", "worker/natsio/jetstream.go",
 		`	j.trouble[lastAudit].Store(&err)
 `, ``, adapter},
-	{"what the streams say shows at /readyz", "cmd/orderworker/run.go",
-		`	streamGate.open(stream.Ready)`, `	streamGate.open(func(context.Context) error { _ = stream; return nil })`, shell},
+	{"what the streams say shows at /readyz", "cmd/internal/app/run.go",
+		`	streamGate.Open(stream.Ready)`, `	streamGate.Open(func(context.Context) error { _ = stream; return nil })`, shell},
 	{"what a store refuses for good holds no slot", "worker/outcome.go",
 		`	return errors.Is(err, dedupe.ErrBroken) || errors.Is(err, ErrRefused)`, `	return errors.Is(err, dedupe.ErrBroken)`, life},
 	{"what a store refuses for good is looked at each minute", "worker/outcome.go",
@@ -213,7 +214,7 @@ redis.call('DEL'`, `redis.call('DEL'`, known},
 		`max(0, time.Since(oldest).Seconds())`, `max(0, oldest.Sub(oldest).Seconds())`, life},
 	{"why the vendor did not sell is kept", "worker/place.go",
 		`[]upstream.Class{upstream.Refused, upstream.Account, upstream.Throttled}`, `[]upstream.Class{upstream.Refused}`, shell},
-	{"another account's attempt is shown as such", "cmd/orderworker/status.go",
+	{"another account's attempt is shown as such", "cmd/internal/operator/status.go",
 		`return account != "" && theirs != "" && theirs != account }`, `return false && theirs != account }`, shell},
 	{"slots are further apart than 1 s / rate", "upstream/quota/limiter.go",
 		`		window: time.Second + jitter,`, `		window: time.Second,`, limiter},

@@ -10,6 +10,7 @@ import (
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nkeys"
 
+	"orderworker/cmd/internal/certtest"
 	"orderworker/dedupe/storetest"
 )
 
@@ -86,29 +87,29 @@ func operatorMode(w *world) (options func(*server.Options), creds string) {
 }
 
 func nkeyOverTLS(w *world) map[string]string {
-	public, seed := newNKey(w.t)
-	ca := newAuthority(w.t)
+	public, seed := certtest.NKey(w.t)
+	ca := certtest.New(w.t)
 	s := storetest.NATS(w.t, func(o *server.Options) {
 		o.Nkeys = []*server.NkeyUser{{Nkey: public}}
-		o.TLSConfig = tlsOf(w.t, ca, false)
+		o.TLSConfig = ca.TLS(w.t, false)
 	})
 	w.connectedWith(s, func(c *server.ConnInfo) bool { return c.AuthorizedUser == public && c.TLSVersion != "" })
 	return map[string]string{
-		"NATS_URL": "tls://" + s.Addr().String(), "NATS_CA": w.file("ca.pem", ca.pem), "NATS_CREDS": w.file("nkey", seed),
+		"NATS_URL": "tls://" + s.Addr().String(), "NATS_CA": w.file("ca.pem", ca.PEM), "NATS_CREDS": w.file("nkey", seed),
 	}
 }
 
 // mutualTLS is a server that takes the certificate's name for the user.
 func mutualTLS(w *world) map[string]string {
-	ca := newAuthority(w.t)
+	ca := certtest.New(w.t)
 	s := storetest.NATS(w.t, func(o *server.Options) {
-		o.TLSConfig, o.TLSMap = tlsOf(w.t, ca, true), true
+		o.TLSConfig, o.TLSMap = ca.TLS(w.t, true), true
 		o.Users = []*server.User{{Username: "CN=worker"}}
 	})
 	w.connectedWith(s, func(c *server.ConnInfo) bool { return c.AuthorizedUser == "CN=worker" && c.TLSVersion != "" })
-	cert, key := ca.issue(w.t, w.dir, "worker")
+	cert, key := ca.Issue(w.t, w.dir, "worker")
 	return map[string]string{
-		"NATS_URL": "tls://" + s.Addr().String(), "NATS_CA": w.file("ca.pem", ca.pem), "NATS_CERT": cert, "NATS_KEY": key,
+		"NATS_URL": "tls://" + s.Addr().String(), "NATS_CA": w.file("ca.pem", ca.PEM), "NATS_CERT": cert, "NATS_KEY": key,
 	}
 }
 

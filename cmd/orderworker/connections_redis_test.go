@@ -10,6 +10,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
+	"orderworker/cmd/internal/certtest"
 	"orderworker/dedupe/storetest"
 )
 
@@ -52,8 +53,8 @@ func (w *world) users() []string {
 // aclUserOverTLS has no journal but in Redis, and a quota: so each script runs.
 // The authority is not the system's.
 func aclUserOverTLS(w *world) map[string]string {
-	ca := newAuthority(w.t)
-	caFile := w.file("redis-ca.pem", ca.pem)
+	ca := certtest.New(w.t)
+	caFile := w.file("redis-ca.pem", ca.PEM)
 	authorities := filepath.Join(w.dir, "authorities")
 	if err := os.Mkdir(authorities, 0o700); err != nil {
 		w.t.Fatal(err)
@@ -61,7 +62,7 @@ func aclUserOverTLS(w *world) map[string]string {
 	if err := os.Symlink(caFile, filepath.Join(authorities, "ca.pem")); err != nil { // as a Secret is mounted
 		w.t.Fatal(err)
 	}
-	cert, key := ca.issue(w.t, w.dir, "redis")
+	cert, key := ca.Issue(w.t, w.dir, "redis")
 	addr := storetest.FreeAddr(w.t)
 	_, port, _ := net.SplitHostPort(addr)
 	startRedis(w.t, append(w.users(), "--tls-port", port, "--tls-cert-file", cert, "--tls-key-file", key, "--tls-auth-clients", "no")...)

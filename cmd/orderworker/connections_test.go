@@ -12,6 +12,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/rs/zerolog"
 
+	"orderworker/cmd/internal/connect"
 	"orderworker/dedupe/storetest"
 )
 
@@ -114,11 +115,11 @@ func (w *world) connect(env map[string]string) *nats.Conn {
 	w.t.Helper()
 	all := required()
 	maps.Copy(all, env)
-	s, faults := load(w.t, all)
-	if faults != "" {
-		w.t.Fatal(faults)
+	s, err := load(w.t, all)
+	if err != nil {
+		w.t.Fatal(err)
 	}
-	nc, err := connectNATS(w.t.Context(), s, zerolog.Nop(), func(error) {}, func(error) {})
+	nc, err := connect.NATS(w.t.Context(), s, zerolog.Nop(), func(error) {}, func(error) {})
 	if err != nil {
 		w.t.Fatal(err)
 	}

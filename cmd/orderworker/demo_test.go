@@ -4,12 +4,8 @@ import (
 	"bytes"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"testing"
-	"time"
-
-	"orderworker/upstream/sandbox"
 )
 
 func TestDemoKeepsItsPromisesAndLeavesNothingBehind(t *testing.T) {
@@ -31,44 +27,5 @@ func TestDemoKeepsItsPromisesAndLeavesNothingBehind(t *testing.T) {
 	left, err := filepath.Glob(filepath.Join(os.TempDir(), "*"))
 	if err != nil || len(left) > 0 {
 		t.Errorf("left behind: %v %v", left, err)
-	}
-}
-
-// The demo has the default lists, the vendor's own codes.
-func TestDemoHasTheDefaultCodes(t *testing.T) {
-	demo := demoSettings("http://127.0.0.1:1")
-	want, faults := load(t, required())
-	if faults != "" {
-		t.Fatal(faults)
-	}
-	for name, lists := range map[string][2]codeList{
-		"permanent": {demo.UpstreamPermanentCodes, want.UpstreamPermanentCodes}, "account": {demo.UpstreamAccountCodes, want.UpstreamAccountCodes},
-		"throttle": {demo.UpstreamThrottleCodes, want.UpstreamThrottleCodes}, "ambiguous": {demo.UpstreamAmbiguousCodes, want.UpstreamAmbiguousCodes},
-		"duplicate": {demo.UpstreamDuplicateCodes, want.UpstreamDuplicateCodes}, "states": {demo.UpstreamLookupStates, want.UpstreamLookupStates},
-	} {
-		if len(lists[1]) == 0 || !slices.Equal(lists[0], lists[1]) {
-			t.Errorf("%s: %v, want %v", name, lists[0], lists[1])
-		}
-	}
-}
-
-// The report has to be able to say no.
-func TestDemoReportSeesBrokenPromises(t *testing.T) {
-	plan := &demoPlan{orders: map[string]demoKind{"A": kindPlain}}
-	book := sandbox.Book{
-		Totals:        sandbox.Totals{PeakPerSecond: demoRate + 1},
-		Purchases:     []sandbox.Purchase{{OutTradeNo: "A"}, {OutTradeNo: "A"}},
-		PerOutTradeNo: map[string]int{"A": 2}, Doubles: []string{"A"},
-	}
-	r := newDemoReport(plan, demoSeen{requestsLeft: 1}, book, time.Second)
-	var out bytes.Buffer
-	r.print(&out)
-	if r.kept() {
-		t.Errorf("kept, with this report:\n%s", out.String())
-	}
-	for _, want := range []string{"BROKEN  never buy twice: A was bought 2 times", "BROKEN  never lose an order: A has no result", "BROKEN  never exceed"} {
-		if !strings.Contains(out.String(), want) {
-			t.Errorf("the report lacks %q:\n%s", want, out.String())
-		}
 	}
 }

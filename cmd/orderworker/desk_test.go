@@ -11,17 +11,22 @@ import (
 	"testing"
 	"time"
 
+	"orderworker/dedupe/redisstore"
+	"orderworker/worker/natsio"
+
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/redis/go-redis/v9"
 	"github.com/rs/zerolog"
 
+	"orderworker/cmd/internal/app"
+	"orderworker/cmd/internal/config"
+	"orderworker/cmd/internal/connect"
+	"orderworker/cmd/internal/operator"
 	"orderworker/dedupe"
-	"orderworker/dedupe/redisstore"
 	"orderworker/dedupe/storetest"
 	"orderworker/upstream/sandbox"
 	"orderworker/worker"
-	"orderworker/worker/natsio"
 )
 
 // desk is an operator's: real servers, the simulated vendor, and workers that
@@ -61,23 +66,24 @@ func newDesk(t *testing.T, env map[string]string, rules ...string) *desk {
 	return d
 }
 
-func (d *desk) settings() *Settings {
+func (d *desk) settings() *config.Settings {
 	d.t.Helper()
-	s, faults := load(d.t, d.env)
-	if faults != "" {
-		d.t.Fatal(faults)
-	}
+	s, err := load(d.t, d.env)
+	d.ok(err)
 	return s
 }
 
 // worker makes the streams, and a worker that does not run yet.
 func (d *desk) worker() *worker.Worker {
 	d.t.Helper()
-	vendor, err := d.settings().newVendor()
+	vendor, err := connect.Vendor(d.settings())
 	if err != nil {
 		d.t.Fatal(err)
 	}
-	w, _, err := assemble(d.t.Context(), d.settings(), d.js.Conn(), d.rdb, vendor, zerolog.New(zerolog.NewTestWriter(d.t)).Level(zerolog.WarnLevel), prometheus.NewRegistry(), nil)
+	w, _, err := app.New(d.t.Context(), d.settings(), app.Parts{
+		NATS: d.js.Conn(), Redis: d.rdb, Vendor: vendor,
+		Log: zerolog.New(zerolog.NewTestWriter(d.t)).Level(zerolog.WarnLevel), Registry: prometheus.NewRegistry(),
+	})
 	if err != nil {
 		d.t.Fatal(err)
 	}
@@ -153,7 +159,7 @@ func (d *desk) do(args ...string) (status int, stdout, stderr string) {
 }
 
 // know is what status says of the order.
-func (d *desk) know(no string, args ...string) (known report) {
+func (d *desk) know(no string, args ...string) (known operator.Report) {
 	d.t.Helper()
 	status, out, errs := d.do(append([]string{"status", "--json", no}, args...)...)
 	if err := json.Unmarshal([]byte(out), &known); err != nil {
@@ -181,12 +187,7 @@ func (d *desk) inDoubt(no string, more ...string) (stop func()) {
 // store is the same memory that the workers have.
 func (d *desk) store() *dedupe.Store {
 	d.t.Helper()
-	v, err := reachServers(d.t.Context(), d.settings())
-	if err != nil {
-		d.t.Fatal(err)
-	}
-	d.t.Cleanup(v.close)
-	return dedupe.New(redisstore.NewCache(v.rdb, "ORDERS"), natsio.NewJetStreamJournal(v.js, "ORDER_JOURNAL", "orders.journal", time.Hour), nil, dedupe.Config{Lease: time.Hour, FinalTTL: time.Hour})
+	return dedupe.New(redisstore.NewCache(d.rdb, "ORDERS"), natsio.NewJetStreamJournal(d.js, "ORDER_JOURNAL", "orders.journal", time.Hour), nil, dedupe.Config{Lease: time.Hour, FinalTTL: time.Hour})
 }
 
 // claim takes the order as a worker does; seq 0 publishes its request first.
@@ -223,11 +224,11 @@ func (d *desk) ok(err error) {
 func (d *desk) parsed(args ...string) *commands {
 	d.t.Helper()
 	var cli commands
-	var found faults
-	parser, err := newParser(&cli, lookupIn(d.env), &found, new(bytes.Buffer), new(bytes.Buffer))
+	var found config.Faults
+	parser, err := config.NewParser(&cli, lookupIn(d.env), &found, new(bytes.Buffer), new(bytes.Buffer))
 	d.ok(err)
 	_, err = parser.Parse(args)
 	d.ok(err)
-	d.ok(found.err())
+	d.ok(found.Err())
 	return &cli
 }

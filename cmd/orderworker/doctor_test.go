@@ -19,6 +19,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/rs/zerolog"
 
+	"orderworker/cmd/internal/connect"
 	"orderworker/cmd/internal/doctor"
 	"orderworker/dedupe/storetest"
 	"orderworker/upstream"
@@ -58,7 +59,7 @@ func newSurgery(t *testing.T, env map[string]string, rules ...string) *surgery {
 // bought buys an order, as a worker did once.
 func (s *surgery) bought(no string) {
 	s.t.Helper()
-	client, err := s.settings().newVendor()
+	client, err := connect.Vendor(s.settings())
 	s.ok(err)
 	defer client.Close()
 	line, err := client.Connect(s.t.Context())
@@ -140,7 +141,7 @@ func TestDoctorBroken(t *testing.T) {
 		o.Users = []*server.User{{Username: "admin", Password: "hunter2", Permissions: all}, {Username: "worker", Password: "hunter2", Permissions: some}}
 	})
 	s.env["NATS_URL"] = strings.Replace(nats.ClientURL(), "nats://", "nats://admin:hunter2@", 1)
-	nc, err := connectNATS(t.Context(), s.settings(), zerolog.Nop(), func(error) {}, func(error) {})
+	nc, err := connect.NATS(t.Context(), s.settings(), zerolog.Nop(), func(error) {}, func(error) {})
 	s.ok(err)
 	t.Cleanup(nc.Close)
 	js, err := jetstream.New(nc)

@@ -1,15 +1,15 @@
-// Command orderworker buys the data packages that order requests in NATS
-// JetStream ask for. It wires: settings, servers and commands; the life of an
-// order is package worker's.
+// Command orderworker buys the data packages that order requests in NATS JetStream ask
+// for.
 //
-// To read it: main.go, settings.go, flags.go (how settings are read), check.go,
-// names.go, url.go and secret.go (what a setting may be), run.go, nats.go (with
-// creds.go) and redis.go, wait.go, admin.go, traces.go, then the other commands (status.go and settle.go
-// share servers.go and stored.go; doctor.go has its checks in cmd/internal/doctor).
+// It has the commands, their flags and exit statuses; the packages below cmd/internal do
+// what they say, and package worker is the life of an order. Read it in this order:
+// main.go with signals.go, run.go, then the other commands (status.go and settle.go share
+// order.go).
 package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -19,6 +19,8 @@ import (
 
 	"github.com/mattn/go-isatty"
 	"github.com/redis/go-redis/v9/logging"
+
+	"orderworker/cmd/internal/config"
 )
 
 // The exit statuses, section 6 of the contract.
@@ -28,7 +30,7 @@ const (
 	statusUsage  = 2 // wrong usage or settings; nothing was touched
 )
 
-// commands is what orderworker can be told to do.
+// commands are the commands of orderworker.
 type commands struct {
 	Run     runCmd     `cmd:"" help:"Run the worker."`
 	Demo    demoCmd    `cmd:"" help:"Show it all at work in one process: no server needed, nothing left behind."`
@@ -39,16 +41,16 @@ type commands struct {
 	Version versionCmd `cmd:"" help:"Print the version."`
 }
 
-// std is where a command writes: out what it was asked for, err the rest; and
-// where it reads an answer, if somebody is there to give one.
+// std is where a command writes what it was asked for (out) and everything else (err),
+// and where it reads the answer to a question.
 type std struct {
 	out, err   io.Writer
 	in         io.Reader
 	isTerminal func() bool // in is one
 }
 
-// exitStatus is the error of a command that has said all there is to say: run
-// prints nothing and returns it.
+// exitStatus is the error of a command that has printed everything itself. run prints
+// nothing more and returns the status.
 type exitStatus int
 
 // Error names the status.
@@ -59,17 +61,17 @@ func main() {
 	os.Exit(run(os.Args[1:], os.LookupEnv, os.Stdout, os.Stderr))
 }
 
-// run is main without the process: it does what args say, with settings from
-// lookup where args have none, and returns the exit status. Each thing that
-// went wrong is one line on stderr.
-func run(args []string, lookup lookupFunc, stdout, stderr io.Writer) int {
+// run is main without the process. It runs the command of args, with settings from
+// lookup if args have none, and returns the exit status. It writes one line to stderr
+// for each thing that went wrong.
+func run(args []string, lookup config.LookupFunc, stdout, stderr io.Writer) int {
 	complain := func(err error) {
 		for line := range strings.Lines(err.Error()) {
 			fmt.Fprintf(stderr, "orderworker: %s\n", strings.TrimRight(line, "\n"))
 		}
 	}
-	var found faults
-	parser, err := newParser(new(commands), lookup, &found, stdout, stderr)
+	var found config.Faults
+	parser, err := config.NewParser(new(commands), lookup, &found, stdout, stderr)
 	if err != nil {
 		complain(err) // a broken tag in this program
 		return statusFailed
@@ -85,10 +87,10 @@ func run(args []string, lookup lookupFunc, stdout, stderr io.Writer) int {
 		return statusUsage
 	}
 	// A command that embeds Settings has their check.
-	if c, ok := reflect.TypeAssert[interface{ check(*faults) }](kctx.Selected().Target.Addr()); ok {
-		c.check(&found)
+	if c, ok := reflect.TypeAssert[interface{ Check(*config.Faults) }](kctx.Selected().Target.Addr()); ok {
+		c.Check(&found)
 	}
-	if err := found.err(); err != nil {
+	if err := found.Err(); err != nil {
 		complain(err)
 		return statusUsage
 	}
@@ -108,4 +110,11 @@ func run(args []string, lookup lookupFunc, stdout, stderr io.Writer) int {
 		return statusFailed
 	}
 	return statusDone
+}
+
+// printJSON writes v as one line of JSON.
+func printJSON(out io.Writer, v any) error {
+	enc := json.NewEncoder(out)
+	enc.SetEscapeHTML(false)
+	return enc.Encode(v)
 }

@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"reflect"
 	"runtime/debug"
 	"strings"
 	"syscall"
@@ -16,6 +17,8 @@ import (
 
 	"github.com/nats-io/nats-server/v2/server"
 
+	"orderworker/cmd/internal/config"
+	"orderworker/cmd/internal/logtest"
 	"orderworker/dedupe/storetest"
 )
 
@@ -36,6 +39,23 @@ func taken(t *testing.T) string {
 	}
 	t.Cleanup(func() { l.Close() })
 	return l.Addr().String()
+}
+
+// startRedis starts a real server that stores nothing, and returns its address.
+func startRedis(t *testing.T, args ...string) string { return storetest.Redis(t, args...).Addr }
+
+func get(t *testing.T, url string) (int, string) {
+	t.Helper()
+	response, err := http.Get(url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer response.Body.Close()
+	body, err := io.ReadAll(response.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return response.StatusCode, string(body)
 }
 
 func TestExitStatus(t *testing.T) {
@@ -78,9 +98,46 @@ func TestExitStatus(t *testing.T) {
 	}
 }
 
+// variables are those of all settings.
+func variables() (names []string) {
+	for field := range reflect.TypeFor[config.Settings]().Fields() {
+		names = append(names, field.Tag.Get("env"))
+	}
+	return names
+}
+
+// lookupIn is an environment made of env.
+func lookupIn(env map[string]string) config.LookupFunc {
+	return func(name string) (string, bool) {
+		value, set := env[name]
+		return value, set
+	}
+}
+
+// required are the settings that have no default.
+func required() map[string]string {
+	return map[string]string{"UPSTREAM_APPKEY": "key-1", "UPSTREAM_SECRET": "hunter2"}
+}
+
+// load reads settings as `orderworker run` does, and returns the faults.
+func load(t *testing.T, env map[string]string) (*config.Settings, error) {
+	t.Helper()
+	var cli commands
+	var found config.Faults
+	parser, err := config.NewParser(&cli, lookupIn(env), &found, io.Discard, io.Discard)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := parser.Parse([]string{"run"}); err != nil {
+		t.Fatal(err)
+	}
+	cli.Run.Check(&found)
+	return &cli.Run.Settings, found.Err()
+}
+
 func TestAllFaultsInOneGo(t *testing.T) {
 	env := map[string]string{}
-	for name := range contractVariables {
+	for _, name := range variables() {
 		env[name] = " wrong " // for words too: most take no space
 	}
 	for _, name := range []string{"ADMIN_ADDR", "UPSTREAM_PERMANENT_CODES", "UPSTREAM_THROTTLE_CODES"} {
@@ -96,7 +153,7 @@ func TestAllFaultsInOneGo(t *testing.T) {
 	if strings.Contains(stderr, "hunter2") {
 		t.Errorf("a secret is shown:\n%s", stderr)
 	}
-	for name := range contractVariables {
+	for _, name := range variables() {
 		if !strings.Contains(stderr, name+" ") {
 			t.Errorf("%s is not named in\n%s", name, stderr)
 		}
@@ -105,7 +162,7 @@ func TestAllFaultsInOneGo(t *testing.T) {
 
 func TestHelpNamesEverySettingAndShowsNoVariable(t *testing.T) {
 	env := map[string]string{}
-	for name := range contractVariables {
+	for _, name := range variables() {
 		env[name] = "hunter2"
 		t.Setenv(name, "hunter2") // kong looks there by itself
 	}
@@ -113,9 +170,9 @@ func TestHelpNamesEverySettingAndShowsNoVariable(t *testing.T) {
 	if status != statusDone || stderr != "" {
 		t.Errorf("got %d, stderr %q", status, stderr)
 	}
-	for name := range contractVariables {
-		if !strings.Contains(out, "$"+name+")") || !strings.Contains(out, flagOf(name)) {
-			t.Errorf("%s or %s is not in the help", name, flagOf(name))
+	for _, name := range variables() {
+		if !strings.Contains(out, "$"+name+")") || !strings.Contains(out, "--"+strings.ReplaceAll(strings.ToLower(name), "_", "-")) {
+			t.Errorf("%s or its flag is not in the help", name)
 		}
 	}
 	if strings.Contains(out, "hunter2") {
@@ -127,7 +184,7 @@ func TestVariablesAreReadForTheChosenCommandAlone(t *testing.T) {
 	asked := false
 	lookup := func(string) (string, bool) { asked = true; return "x", true }
 	for _, command := range []string{"demo", "sandbox", "version"} {
-		parser, err := newParser(new(commands), lookup, new(faults), io.Discard, io.Discard)
+		parser, err := config.NewParser(new(commands), lookup, new(config.Faults), io.Discard, io.Discard)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -215,8 +272,8 @@ func TestSandboxServesUntilASignal(t *testing.T) {
 }
 
 func TestServersThatRefuseEndTheWorker(t *testing.T) {
-	open := "nats://" + startNATS(t, server.Options{}).Addr().String()
-	locked := startNATS(t, server.Options{Username: "u", Password: "hunter2"}).Addr().String()
+	open := "nats://" + storetest.NATS(t).Addr().String()
+	locked := storetest.NATS(t, func(o *server.Options) { o.Username, o.Password = "u", "hunter2" }).Addr().String()
 	evicting := startRedis(t, "--maxmemory-policy", "allkeys-lru")
 	private := startRedis(t, "--requirepass", "hunter2")
 	for name, c := range map[string]struct{ nats, redis, want string }{
@@ -239,7 +296,7 @@ func TestServersThatAreAwayAreWaitedFor(t *testing.T) {
 	admin := storetest.FreeAddr(t)
 	env := required()
 	env["NATS_URL"], env["ADMIN_ADDR"], env["LOG_FORMAT"] = "nats://127.0.0.1:1", admin, "json"
-	var stderr syncBuffer
+	var stderr logtest.Buffer
 	ended := make(chan int, 1)
 	go func() { ended <- run([]string{"run"}, lookupIn(env), io.Discard, &stderr) }()
 	storetest.Eventually(t, "the worker waits", func() bool { return strings.Contains(stderr.String(), "waiting for the server") })

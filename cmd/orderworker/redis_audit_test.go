@@ -3,21 +3,16 @@ package main
 import (
 	"bytes"
 	"context"
-	"errors"
 	"io"
-	"net"
 	"net/http"
-	"strconv"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
 	"github.com/alicebob/miniredis/v2"
 	"github.com/nats-io/nats.go/jetstream"
-	"github.com/redis/go-redis/v9"
-	"github.com/rs/zerolog"
 
+	"orderworker/cmd/internal/logtest"
 	"orderworker/dedupe/storetest"
 )
 
@@ -37,13 +32,13 @@ func whenReadyz(t *testing.T, admin string, status int, want string) {
 
 // running is the address of a worker's admin server, and its log; the worker
 // looks at Redis often.
-func running(d *desk) (admin string, log *syncBuffer) {
+func running(d *desk) (admin string, log *logtest.Buffer) {
 	d.t.Helper()
 	d.env["ADMIN_ADDR"] = storetest.FreeAddr(d.t)
 	d.env["LOG_FORMAT"] = "json"
 	cli := d.parsed("run")
-	cli.Run.redisPeriod = 20 * time.Millisecond
-	log = new(syncBuffer)
+	cli.Run.auditPeriod = 20 * time.Millisecond
+	log = new(logtest.Buffer)
 	ctx, stop := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- cli.Run.Run(ctx, &std{out: log, err: log}) }()
@@ -101,66 +96,6 @@ func TestStreamsThatAreAlteredAreNotReady(t *testing.T) {
 	}
 }
 
-// Of a Cluster every master counts.
-func TestRedisAuditAsksEveryMaster(t *testing.T) {
-	good, bad := startRedis(t, "--cluster-enabled", "yes"), startRedis(t, "--cluster-enabled", "yes")
-	for i, addr := range []string{good, bad} {
-		node := newClient(t, "redis://"+addr)
-		if err := node.Do(t.Context(), "cluster", "addslotsrange", i*8192, i*8192+8191).Err(); err != nil {
-			t.Fatal(err)
-		}
-	}
-	host, port, _ := net.SplitHostPort(bad)
-	if err := newClient(t, "redis://"+good).Do(t.Context(), "cluster", "meet", host, port).Err(); err != nil {
-		t.Fatal(err)
-	}
-	cluster := newClient(t, "redis://"+good+"?addr="+bad)
-	if _, ok := cluster.(*redis.ClusterClient); !ok {
-		t.Fatalf("got a %T", cluster)
-	}
-	var audit *redisAudit
-	storetest.Eventually(t, "both masters know each other, and will do", func() bool {
-		audit = newRedisAudit(cluster, zerolog.Nop())
-		return checkRedis(t.Context(), audit, "ORDERS") == nil && len(audit.nodes) == 2
-	})
-	if err := newClient(t, "redis://"+bad).ConfigSet(t.Context(), "maxmemory-policy", "volatile-lru").Err(); err != nil {
-		t.Fatal(err)
-	}
-	found, err := audit.look(t.Context())
-	if err != nil || len(found.faults) != 1 || !strings.Contains(found.String(), "maxmemory-policy is volatile-lru") {
-		t.Errorf("%v %v, want one fault", found, err)
-	}
-}
-
-// Keys that Redis evicted are a warning, each time there are more.
-func TestRedisEvictions(t *testing.T) {
-	client := newClient(t, "redis://"+startRedis(t))
-	var log bytes.Buffer
-	audit := newRedisAudit(client, zerolog.New(&log))
-	look := func() {
-		t.Helper()
-		if _, err := audit.look(t.Context()); err != nil {
-			t.Fatal(err)
-		}
-	}
-	look()
-	for range 2 {
-		for _, config := range [][2]string{{"maxmemory-policy", "allkeys-lru"}, {"maxmemory", "4mb"}} {
-			if err := client.(*redis.Client).ConfigSet(t.Context(), config[0], config[1]).Err(); err != nil {
-				t.Fatal(err)
-			}
-		}
-		for i := range 128 {
-			_ = client.Set(t.Context(), strconv.Itoa(i), strings.Repeat("x", 64<<10), 0).Err() // refused while nothing is left to evict
-		}
-		look()
-		look()
-	}
-	if got := strings.Count(log.String(), "redis has evicted keys"); got != 2 || !strings.Contains(log.String(), `"level":"warn"`) {
-		t.Errorf("%d warnings, want 2:\n%s", got, log.String())
-	}
-}
-
 // A clock that is wrong is refused at the start, with both times and the cure.
 func TestRunRefusesAnotherClock(t *testing.T) {
 	server := miniredis.RunT(t)
@@ -177,34 +112,5 @@ func TestRunRefusesAnotherClock(t *testing.T) {
 				t.Errorf("%s: exit status %d, want 1 and %q in\n%s", name, status, want, errs.String())
 			}
 		}
-	}
-}
-
-// While running it is an error line, and the worker is not ready.
-func TestRedisClockWhileRunning(t *testing.T) {
-	server := miniredis.RunT(t)
-	log := new(syncBuffer)
-	audit := newRedisAudit(newClient(t, "redis://"+server.Addr()), zerolog.New(log))
-	if err := checkRedis(t.Context(), audit, "ORDERS"); err != nil {
-		t.Fatal(err)
-	}
-	ctx, stop := context.WithCancel(t.Context())
-	var watching sync.WaitGroup
-	defer watching.Wait()
-	defer stop()
-	watching.Go(func() { audit.watch(ctx, time.Millisecond) })
-	for _, clock := range []time.Duration{-6 * time.Second, 6 * time.Second} {
-		server.SetTime(time.Now().Add(clock))
-		storetest.Eventually(t, "it is not ready", func() bool {
-			err := audit.ready(ctx)
-			return err != nil && strings.Contains(err.Error(), "more than 5s apart") && !errors.Is(err, errRefused)
-		})
-		server.SetTime(time.Time{}) // the host's
-		storetest.Eventually(t, "it is ready", func() bool { return audit.ready(ctx) == nil })
-	}
-	stop()
-	watching.Wait()
-	if got := strings.Count(log.String(), `"level":"error"`); got != 2 {
-		t.Errorf("%d error lines, want 2:\n%s", got, log.String())
 	}
 }

@@ -7,7 +7,9 @@ import (
 	"testing"
 
 	"github.com/nats-io/nats-server/v2/server"
+	"github.com/redis/go-redis/v9"
 
+	"orderworker/cmd/internal/certtest"
 	"orderworker/dedupe/storetest"
 )
 
@@ -15,7 +17,7 @@ import (
 // with one line of its own that says what to mend, and shows no secret.
 func TestWrongInputEndsInOneLine(t *testing.T) {
 	dir := t.TempDir()
-	ca, stranger := newAuthority(t), newAuthority(t)
+	ca, stranger := certtest.New(t), certtest.New(t)
 	file := func(name string, text []byte) string {
 		name = dir + "/" + name
 		if err := os.WriteFile(name, text, 0o600); err != nil {
@@ -23,35 +25,36 @@ func TestWrongInputEndsInOneLine(t *testing.T) {
 		}
 		return name
 	}
-	caFile, strangerFile, junk := file("ca.pem", ca.pem), file("stranger.pem", stranger.pem), file("junk", []byte("hunter2"))
-	strangerCert, strangerKey := stranger.issue(t, dir, "client")
-	public, _ := newNKey(t)
-	_, otherSeed := newNKey(t)
+	caFile, strangerFile, junk := file("ca.pem", ca.PEM), file("stranger.pem", stranger.PEM), file("junk", []byte("hunter2"))
+	strangerCert, strangerKey := stranger.Issue(t, dir, "client")
+	public, _ := certtest.NKey(t)
+	_, otherSeed := certtest.NKey(t)
 	otherNKey := file("nkey", otherSeed)
 
-	open := startNATS(t, server.Options{JetStream: true, StoreDir: t.TempDir()}).Addr().String()
-	locked := startNATS(t, server.Options{Username: "u", Password: "hunter2"}).Addr().String()
-	keyed := startNATS(t, server.Options{Nkeys: []*server.NkeyUser{{Nkey: public}}}).Addr().String()
-	secure := startNATS(t, server.Options{TLSConfig: tlsOf(t, ca, false)}).Addr().String()
-	mutual := startNATS(t, server.Options{TLSConfig: tlsOf(t, ca, true)}).Addr().String()
+	open := storetest.NATS(t).Addr().String()
+	locked := storetest.NATS(t, func(o *server.Options) { o.Username, o.Password = "u", "hunter2" }).Addr().String()
+	keyed := storetest.NATS(t, func(o *server.Options) { o.Nkeys = []*server.NkeyUser{{Nkey: public}} }).Addr().String()
+	secure := storetest.NATS(t, func(o *server.Options) { o.TLSConfig = ca.TLS(t, false) }).Addr().String()
+	mutual := storetest.NATS(t, func(o *server.Options) { o.TLSConfig = ca.TLS(t, true) }).Addr().String()
 	limited := storetest.NATS(t, func(o *server.Options) {
 		o.Users = []*server.User{{Username: "u", Password: "hunter2", Permissions: &server.Permissions{
 			Publish: &server.SubjectPermission{Deny: []string{"$JS.API.STREAM.CREATE.>"}},
 		}}}
 	}).Addr().String()
 
-	cert, key := ca.issue(t, dir, "redis")
+	cert, key := ca.Issue(t, dir, "redis")
 	_, tlsPort, _ := net.SplitHostPort(storetest.FreeAddr(t))
-	redis := startRedis(t, "--tls-port", tlsPort, "--tls-cert-file", cert, "--tls-key-file", key, "--tls-auth-clients", "no")
-	clustered, other := startRedis(t, "--cluster-enabled", "yes"), startRedis(t, "--cluster-enabled", "yes")
-	node, host, port := newClient(t, "redis://"+other), "127.0.0.1", clustered[strings.LastIndexByte(clustered, ':')+1:]
+	openRedis := startRedis(t, "--tls-port", tlsPort, "--tls-cert-file", cert, "--tls-key-file", key, "--tls-auth-clients", "no")
+	clustered, other := storetest.Redis(t, "--cluster-enabled", "yes"), storetest.Redis(t, "--cluster-enabled", "yes")
+	host, port, _ := net.SplitHostPort(clustered.Addr)
 	for _, command := range [][]any{{"cluster", "addslotsrange", 0, 16383}, {"cluster", "meet", host, port}} {
-		if err := node.Do(t.Context(), command...).Err(); err != nil {
+		if err := other.Client(t).Do(t.Context(), command...).Err(); err != nil {
 			t.Fatal(err)
 		}
 	}
 	storetest.Eventually(t, "one node knows that the other has the slots", func() bool {
-		return isMoved(newClient(t, "redis://"+clustered).Get(t.Context(), "x").Err())
+		_, moved := redis.IsMovedError(clustered.Client(t).Get(t.Context(), "x").Err())
+		return moved
 	})
 	private := startRedis(t, "--requirepass", "hunter2")
 
@@ -74,8 +77,8 @@ func TestWrongInputEndsInOneLine(t *testing.T) {
 		"Redis password":                  {map[string]string{"REDIS_URL": "redis://:hunter3@" + private}, 1, "REDIS_URL"},
 		"Redis user":                      {map[string]string{"REDIS_URL": "redis://nobody:hunter3@" + private}, 1, "REDIS_URL"},
 		"Redis of an unknown authority":   {map[string]string{"REDIS_URL": "rediss://127.0.0.1:" + tlsPort}, 1, "SSL_CERT_DIR"},
-		"Redis Cluster, not told so":      {map[string]string{"REDIS_URL": "redis://" + clustered}, 1, "REDIS_URL: it is a Cluster"},
-		"Redis database that is missing":  {map[string]string{"REDIS_URL": "redis://" + redis + "/99"}, 1, "REDIS_URL"},
+		"Redis Cluster, not told so":      {map[string]string{"REDIS_URL": "redis://" + clustered.Addr}, 1, "REDIS_URL: it is a Cluster"},
+		"Redis database that is missing":  {map[string]string{"REDIS_URL": "redis://" + openRedis + "/99"}, 1, "REDIS_URL"},
 		"port in use":                     {map[string]string{"ADMIN_ADDR": open}, 1, "ADMIN_ADDR"},
 		"secret's file that is a folder":  {map[string]string{"UPSTREAM_SECRET": "", "UPSTREAM_SECRET_FILE": dir}, 2, "UPSTREAM_SECRET_FILE"},
 		"secret's file that is not there": {map[string]string{"UPSTREAM_SECRET": "", "UPSTREAM_SECRET_FILE": dir + "/none"}, 2, "UPSTREAM_SECRET_FILE"},
@@ -83,7 +86,7 @@ func TestWrongInputEndsInOneLine(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			env := required()
-			env["NATS_URL"], env["REDIS_URL"], env["ADMIN_ADDR"], env["SHUTDOWN_TIMEOUT"] = "nats://"+open, "redis://"+redis, "", "1s"
+			env["NATS_URL"], env["REDIS_URL"], env["ADMIN_ADDR"], env["SHUTDOWN_TIMEOUT"] = "nats://"+open, "redis://"+openRedis, "", "1s"
 			for name, value := range c.env {
 				env[name] = value
 			}

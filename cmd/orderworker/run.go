@@ -3,217 +3,28 @@ package main
 import (
 	"cmp"
 	"context"
-	"errors"
-	"fmt"
 	"os"
-	"sync"
 	"time"
 
-	"github.com/nats-io/nats.go"
-	"github.com/nats-io/nats.go/jetstream"
-	"github.com/prometheus/client_golang/prometheus"
-	"github.com/redis/go-redis/v9"
-	"github.com/rs/zerolog"
-	"go.opentelemetry.io/otel/trace"
-
-	"orderworker/dedupe"
-	"orderworker/dedupe/redisstore"
-	"orderworker/upstream"
-	"orderworker/upstream/quota"
-	"orderworker/worker"
-	"orderworker/worker/natsio"
+	"orderworker/cmd/internal/app"
+	"orderworker/cmd/internal/config"
+	"orderworker/cmd/internal/connect"
+	"orderworker/cmd/internal/telemetry"
 )
 
 type runCmd struct {
-	Settings
-	redisPeriod time.Duration `kong:"-"` // of the looks at Redis; 0: redisAuditPeriod
+	config.Settings
+	auditPeriod time.Duration `kong:"-"` // 0: connect.AuditPeriod
 }
 
-func (c *runCmd) check(f *faults) {
-	c.Settings.check(f)
-	checkTraces(f, os.Getenv)
+// Check reports what is wrong with the settings and the OTEL_ variables.
+func (c *runCmd) Check(f *config.Faults) {
+	c.Settings.Check(f)
+	telemetry.CheckTraces(f, os.Getenv)
 }
 
-// Run works until soft ends; the admin server comes first and goes last, so
-// that whoever asks can see why the worker waits.
+// Run takes orders until soft ends.
 func (c *runCmd) Run(soft context.Context, std *std) error {
-	s := &c.Settings
-	log := newLogger(s.LogLevel, s.LogFormat, std.err)
-	s.warn(log)
-	registry := newRegistry()
-	var natsGate, redisGate, streamGate gate
-	admin, err := startAdmin(s.AdminAddr, s.AdminPprof, registry,
-		check{"nats", natsGate.check}, check{"redis", redisGate.check}, check{"jetstream", streamGate.check})
-	if err != nil {
-		return err
-	}
-	defer func() {
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(soft), time.Second)
-		defer cancel()
-		admin.stop(ctx)
-	}()
-
-	tracer, stopTraces, err := startTraces(soft, log)
-	if err != nil {
-		return err
-	}
-	defer stopTraces()
-
-	// A permission that is missing shows when it is used, and ends the program.
-	soft, denied := context.WithCancelCause(soft)
-	defer denied(nil)
-	nc, err := connectNATS(soft, s, log, natsGate.fail, denied)
-	if err != nil {
-		return unlessStopped(soft, err)
-	}
-	defer nc.Close()
-	natsGate.open(natsAnswers(nc))
-	rdb, err := connectRedis(s, func(ctx context.Context, conn *redis.Conn) error {
-		return redisstore.NoteServer(ctx, conn, s.OrdersStream)
-	})
-	if err != nil {
-		return err
-	}
-	defer closeRedis(rdb)
-	memory := newRedisAudit(rdb, log)
-	err = waitFor(soft, "redis", log, redisGate.fail, func(ctx context.Context) error { return checkRedis(ctx, memory, s.OrdersStream) })
-	if err != nil {
-		return unlessStopped(soft, err)
-	}
-	redisGate.open(memory.ready)
-	var watching sync.WaitGroup
-	defer watching.Wait()
-	soft, end := context.WithCancel(soft)
-	defer end()
-	watching.Go(func() { memory.watch(soft, cmp.Or(c.redisPeriod, redisAuditPeriod)) })
-
-	vendor, err := s.newVendor()
-	if err != nil {
-		return err
-	}
-	var w *worker.Worker
-	var stream *natsio.JetStream
-	err = waitFor(soft, "jetstream", log, streamGate.fail, func(ctx context.Context) (err error) {
-		w, stream, err = assemble(ctx, s, nc, rdb, vendor, log, registry, tracer)
-		return err
-	})
-	if err != nil {
-		return unlessStopped(soft, err)
-	}
-	streamGate.open(stream.Ready)
-
-	if s.UpstreamSecretFile != "" {
-		watching.Go(func() {
-			s.watchSecret(soft, secretPoll, log, func(secret upstream.Secret) {
-				vendor.SetSecret(secret)
-				w.SecretChanged()
-			})
-		})
-	}
-	log.Info().Msg("taking orders")
-	err = w.Run(soft)
-	if flushErr := nc.FlushTimeout(time.Second); flushErr != nil && err == nil {
-		log.Warn().Err(flushErr).Msg("the last answers to NATS may be lost: those orders are delivered again")
-	}
-	log.Info().Msg("stopped")
-	if cause := context.Cause(soft); err == nil && errors.Is(cause, errRefused) {
-		err = cause
-	}
-	return err
-}
-
-// unlessStopped is nil where err came only of being asked to stop.
-func unlessStopped(soft context.Context, err error) error {
-	if soft.Err() == nil || errors.Is(err, errRefused) {
-		return err
-	}
-	if cause := context.Cause(soft); errors.Is(cause, errRefused) {
-		return cause
-	}
-	return nil
-}
-
-func (s *Settings) newVendor() (*upstream.Client, error) {
-	codes, _, _ := s.codes() // checked before
-	return upstream.NewClient(upstream.Config{
-		BaseURL: s.UpstreamURL, AppKey: s.UpstreamAppkey, Secret: s.UpstreamSecret,
-		Timeout: s.UpstreamTimeout, Codes: codes, MaxConns: s.Concurrency,
-	})
-}
-
-// assemble makes the streams that are missing, and the worker over them. The error wraps
-// errRefused where waiting does not help.
-func assemble(ctx context.Context, s *Settings, nc *nats.Conn, rdb redis.UniversalClient, vendor *upstream.Client, log zerolog.Logger, registry prometheus.Registerer, tracer trace.Tracer) (*worker.Worker, *natsio.JetStream, error) {
-	js, err := jetstream.New(nc)
-	if err != nil {
-		return nil, nil, err
-	}
-	stream, err := natsio.Open(ctx, js, s.streams(), log)
-	if err != nil {
-		return nil, nil, refusal(err)
-	}
-	if wait := stream.AckWait(); wait != s.OrdersAckWait {
-		log.Warn().Dur("ack_wait_ms", wait).Msg("the consumer exists with another ack wait than ORDERS_ACK_WAIT; its own counts")
-	}
-	// With JOURNAL_TTL 0 the same records are in Redis, for those who accept what
-	// it can lose.
-	journal := redisstore.NewJournal(rdb, s.OrdersStream, s.DedupeTTL)
-	if s.JournalTTL > 0 {
-		journal = natsio.NewJetStreamJournal(js, s.JournalStream, s.JournalSubject, s.JournalTTL)
-	}
-	states, err := s.lookupStates()
-	if err != nil {
-		return nil, nil, err
-	}
-	account := upstream.AccountID(s.UpstreamAppkey, s.UpstreamURL)
-	w := worker.New(worker.Config{
-		Rules: worker.Rules{
-			MaxAttempts: s.MaxAttempts, LookupStates: states,
-			Backoff:   worker.Backoff{Initial: s.BackoffInitial, Multiplier: s.BackoffMultiplier, Max: s.BackoffMax, Jitter: s.BackoffJitter},
-			Reconcile: worker.Policy(s.UpstreamReconcile), ReconcileDelay: s.ReconcileDelay,
-			InDoubtNotice: s.InDoubtNotice, UpstreamTimeout: s.UpstreamTimeout,
-		},
-		Account:     account,
-		Concurrency: s.Concurrency, ShutdownTimeout: s.ShutdownTimeout,
-		Stream: stream,
-		Claims: dedupe.New(redisstore.NewCache(rdb, s.OrdersStream), journal, stream, dedupe.Config{Lease: stream.AckWait(), FinalTTL: s.DedupeTTL, JournalTTL: s.JournalTTL}),
-		Connect: func(ctx context.Context) (worker.Line, error) {
-			line, err := vendor.Connect(ctx)
-			if err != nil {
-				return nil, err
-			}
-			return line, nil
-		},
-		Slots:   quota.New(rdb, account, s.UpstreamRate, s.UpstreamJitter),
-		Metrics: worker.NewMetrics(registry), Logger: log, Tracer: tracer,
-	})
-	return w, stream, nil
-}
-
-// streams are the names and settings of the streams.
-func (s *Settings) streams() natsio.Streams {
-	names := natsio.Streams{
-		Orders: s.OrdersStream, OrdersSubject: s.OrdersSubject, Consumer: s.OrdersConsumer,
-		Results: s.ResultsStream, ResultsSubject: s.ResultsSubject,
-		Dead: s.DeadStream, DeadSubject: s.DeadSubject,
-		Account: upstream.AccountID(s.UpstreamAppkey, s.UpstreamURL), AllowLossy: s.AllowLossyStreams, Replicas: s.NATSReplicas, AckWait: s.OrdersAckWait, Concurrency: s.Concurrency,
-		DedupeTTL: s.DedupeTTL, JournalTTL: s.JournalTTL,
-	}
-	if s.JournalTTL > 0 {
-		names.Journal, names.JournalSubject = s.JournalStream, s.JournalSubject
-	}
-	return names
-}
-
-// refusal is err of opening the streams; it wraps errRefused where waiting does
-// not help.
-func refusal(err error) error {
-	lossy, ok := errors.AsType[*worker.Lossy](err)
-	switch {
-	case ok:
-		return fmt.Errorf("%w (%w); ALLOW_LOSSY_STREAMS=true runs all the same", lossy, errRefused)
-	case errors.Is(err, natsio.ErrUnfit):
-		return fmt.Errorf("%w: %w", errRefused, err)
-	}
-	return err
+	log := telemetry.NewLogger(c.LogLevel, c.LogFormat, std.err)
+	return app.Run(soft, &c.Settings, log, cmp.Or(c.auditPeriod, connect.AuditPeriod))
 }

@@ -10,14 +10,26 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"orderworker/cmd/internal/config"
 	"orderworker/dedupe/storetest"
 )
 
 // runSettings are what run needs beside its servers.
-func runSettings(more map[string]string) lookupFunc {
+func runSettings(more map[string]string) config.LookupFunc {
 	env := map[string]string{"UPSTREAM_APPKEY": "k", "UPSTREAM_SECRET": "s", "ADMIN_ADDR": "", "UPSTREAM_URL": "http://127.0.0.1:1", "UPSTREAM_RATE": "0"}
 	maps.Copy(env, more)
 	return func(name string) (string, bool) { v, ok := env[name]; return v, ok }
+}
+
+// A short RECONCILE_DELAY is a warning at the start, and is not refused.
+func TestRunWarnsOfAShortReconcileDelay(t *testing.T) {
+	var out, errs bytes.Buffer
+	status := run([]string{"run"}, runSettings(map[string]string{ // it goes on, to a Redis that refuses
+		"NATS_URL": storetest.NATS(t).ClientURL(), "REDIS_URL": "redis://:wrong@" + startRedis(t, "--requirepass", "right"), "RECONCILE_DELAY": "30s",
+	}), &out, &errs)
+	if status != statusFailed || !strings.Contains(errs.String(), "RECONCILE_DELAY is less than 2m") || !strings.Contains(errs.String(), "WRONGPASS") {
+		t.Errorf("exit status %d:\n%s", status, errs.String())
+	}
 }
 
 func TestRunEndsWhereNATSForbidsOrDoesNotFit(t *testing.T) {

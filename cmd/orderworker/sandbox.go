@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"orderworker/cmd/internal/config"
 	"orderworker/upstream"
 	"orderworker/upstream/sandbox"
 )
@@ -30,25 +31,22 @@ type sandboxCmd struct {
 	LookupWithoutState string          `name:"lookup-without-state" default:"all" help:"What a lookup without a state asks for: all, 0 or error (it is refused)."`
 	LookupMode         string          `name:"lookup-mode" placeholder:"MODE" help:"How the lookup's rows differ from honest ones, such as 'hide=*'; see above."`
 	RefuseRepeats      string          `name:"refuse-repeats" placeholder:"CODE" help:"Refuse a repeated outTradeNo with this code, such as 503016; without it, it is bought again, so that buying twice shows."`
-	Rule               ruleList        `name:"rule" placeholder:"RULE" help:"A fault, such as 'first=1 buy: hang'; may be given several times, the first that fits a call decides it; see above."`
+	Rule               []string        `name:"rule" sep:"none" placeholder:"RULE" help:"A fault, such as 'first=1 buy: hang'; may be given several times, the first that fits a call decides it; see above."`
 	Seed               int             `name:"seed" default:"1" help:"Decides which calls a rule with a probability picks."`
 }
 
 // Help is what kong prints behind the flags.
 func (*sandboxCmd) Help() string { return sandbox.Help }
 
-// ruleList is a flag that may be given several times.
-type ruleList []string
-
-// config is c as package sandbox wants it, with every fault noted in f.
-func (c *sandboxCmd) config(f *faults) sandbox.Config {
+// config returns c for package sandbox, and adds what is wrong to f.
+func (c *sandboxCmd) config(f *config.Faults) sandbox.Config {
 	rules, err := sandbox.ParseRules(strings.Join(c.Rule, "\n"))
 	if err != nil {
-		f.add("--rule", "is wrong: %w", err)
+		f.Add("--rule", "is wrong: %w", err)
 	}
 	mode, err := sandbox.ParseLookupMode(c.LookupMode)
 	if err != nil {
-		f.add("--lookup-mode", "is wrong: %w", err)
+		f.Add("--lookup-mode", "is wrong: %w", err)
 	}
 	return sandbox.Config{
 		AppKey: c.Appkey, Secret: string(c.Secret),
@@ -61,30 +59,30 @@ func (c *sandboxCmd) config(f *faults) sandbox.Config {
 	}
 }
 
-// check reports every wrong flag.
-func (c *sandboxCmd) check(f *faults) {
-	if err := checkHostPort(c.Addr); err != nil {
-		f.add("--addr", "(%q) %w", c.Addr, err)
+// Check reports every wrong flag.
+func (c *sandboxCmd) Check(f *config.Faults) {
+	if err := config.CheckHostPort(c.Addr); err != nil {
+		f.Add("--addr", "(%q) %w", c.Addr, err)
 	}
 	if c.Appkey == "" {
-		f.add("--appkey", "must not be empty")
+		f.Add("--appkey", "must not be empty")
 	}
 	if c.Secret == "" {
-		f.add("--secret", "must not be empty")
+		f.Add("--secret", "must not be empty")
 	}
-	atLeast(f, "--rate", c.Rate, 0, "")
-	atLeast(f, "--retry-after", c.RetryAfter, 0, "")
-	atLeast(f, "--latency", c.Latency, 0, "")
-	atLeast(f, "--jitter", c.Jitter, 0, "")
-	atLeast(f, "--lookup-lag", c.LookupLag, 0, "")
-	oneOf(f, "--lookup-shape", c.LookupShape, sandbox.ShapeArray, sandbox.ShapeObject)
-	oneOf(f, "--lookup-without-state", c.LookupWithoutState, sandbox.StateAll, sandbox.StateZero, sandbox.StateError)
-	oneOf(f, "--throttle-as", c.ThrottleAs, sandbox.ThrottleAsHTTP, sandbox.ThrottleAsCode)
-	atLeast(f, "--seed", c.Seed, 0, "")
+	config.AtLeast(f, "--rate", c.Rate, 0, "")
+	config.AtLeast(f, "--retry-after", c.RetryAfter, 0, "")
+	config.AtLeast(f, "--latency", c.Latency, 0, "")
+	config.AtLeast(f, "--jitter", c.Jitter, 0, "")
+	config.AtLeast(f, "--lookup-lag", c.LookupLag, 0, "")
+	config.OneOf(f, "--lookup-shape", c.LookupShape, sandbox.ShapeArray, sandbox.ShapeObject)
+	config.OneOf(f, "--lookup-without-state", c.LookupWithoutState, sandbox.StateAll, sandbox.StateZero, sandbox.StateError)
+	config.OneOf(f, "--throttle-as", c.ThrottleAs, sandbox.ThrottleAsHTTP, sandbox.ThrottleAsCode)
+	config.AtLeast(f, "--seed", c.Seed, 0, "")
 	cfg := c.config(f)
-	if f.err() == nil {
+	if f.Err() == nil {
 		if err := cfg.Validate(); err != nil {
-			f.add("sandbox", "cannot work so: %w", err)
+			f.Add("sandbox", "cannot work so: %w", err)
 		}
 	}
 }
@@ -95,7 +93,7 @@ func (c *sandboxCmd) Run(soft context.Context, std *std) error {
 	if err != nil {
 		return fmt.Errorf("--addr (%q): %w", c.Addr, err)
 	}
-	vendor := sandbox.New(c.config(new(faults)))
+	vendor := sandbox.New(c.config(new(config.Faults)))
 	base := "http://" + listener.Addr().String()
 	fmt.Fprintf(std.out, "sandbox %s appkey %s book %s/book\n", base, c.Appkey, base)
 	err = vendor.Serve(soft, listener)

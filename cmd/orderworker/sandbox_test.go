@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"orderworker/cmd/internal/config"
 	"orderworker/upstream/sandbox"
 )
 
@@ -50,14 +51,14 @@ func TestSandboxHelp(t *testing.T) {
 			args = append(args, m[1]+m[2])
 		}
 		var c commands
-		var found faults
-		parser, err := newParser(&c, func(string) (string, bool) { return "", false }, &found, io.Discard, io.Discard)
+		var found config.Faults
+		parser, err := config.NewParser(&c, func(string) (string, bool) { return "", false }, &found, io.Discard, io.Discard)
 		if err != nil {
 			t.Fatal(err)
 		}
 		if _, err = parser.Parse(args); err == nil {
-			c.Sandbox.check(&found)
-			err = found.err()
+			c.Sandbox.Check(&found)
+			err = found.Err()
 		}
 		if err != nil {
 			t.Errorf("%s: %v", line, err)
@@ -72,11 +73,11 @@ func TestSandboxHelp(t *testing.T) {
 }
 
 func TestSandboxConfig(t *testing.T) {
-	c := sandboxCmd{LookupWithoutState: sandbox.StateError, LookupMode: "hide=*", ThrottleAs: sandbox.ThrottleAsCode, Rule: ruleList{"buy: hang", "always: pass"}}
-	var found faults
+	c := sandboxCmd{LookupWithoutState: sandbox.StateError, LookupMode: "hide=*", ThrottleAs: sandbox.ThrottleAsCode, Rule: []string{"buy: hang", "always: pass"}}
+	var found config.Faults
 	cfg := c.config(&found)
-	if found.err() != nil || cfg.LookupWithoutState != sandbox.StateError || cfg.LookupMode.Hide != "*" || cfg.ThrottleAs != sandbox.ThrottleAsCode || len(cfg.Rules) != 2 {
-		t.Errorf("got %+v, %v", cfg, found.err())
+	if found.Err() != nil || cfg.LookupWithoutState != sandbox.StateError || cfg.LookupMode.Hide != "*" || cfg.ThrottleAs != sandbox.ThrottleAsCode || len(cfg.Rules) != 2 {
+		t.Errorf("got %+v, %v", cfg, found.Err())
 	}
 }
 

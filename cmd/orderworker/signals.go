@@ -2,45 +2,33 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"os/signal"
+	"sync"
 	"syscall"
 )
 
-// softContext is cancelled by the first SIGTERM or SIGINT, with the signal as
-// its cause: stop taking orders. The second calls exit with status 1: whoever
-// sends it does not want to wait. stop gives the signals back and frees the
-// context.
+// softContext returns a context that the first SIGTERM or SIGINT cancels, with the
+// signal as its cause: stop taking orders. The second signal calls exit with status 1,
+// because whoever sends it does not want to wait. stop ends both and waits for it.
 func softContext(exit func(status int)) (soft context.Context, stop func()) {
 	soft, cancel := context.WithCancelCause(context.Background())
 	signals := make(chan os.Signal, 2)
 	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT)
-	stopped, gone := make(chan struct{}), make(chan struct{})
-	go func() {
-		defer close(gone)
-		for first := true; ; first = false {
-			select {
-			case <-stopped:
-				return
-			case s := <-signals:
-				if !first {
-					exit(statusFailed)
-					return
-				}
-				cancel(signalError{s})
-			}
+	var waiting sync.WaitGroup
+	waiting.Go(func() {
+		if first, ok := <-signals; ok {
+			cancel(fmt.Errorf("signal: %v", first))
 		}
-	}()
+		if _, ok := <-signals; ok {
+			exit(statusFailed)
+		}
+	})
 	return soft, func() {
-		signal.Stop(signals)
-		close(stopped)
-		<-gone
+		signal.Stop(signals) // no signal is sent to the channel after this
+		close(signals)
+		waiting.Wait()
 		cancel(nil)
 	}
 }
-
-// signalError is a signal as the cause of a cancelled context.
-type signalError struct{ os.Signal }
-
-// Error names the signal.
-func (e signalError) Error() string { return "signal: " + e.String() }

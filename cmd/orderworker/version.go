@@ -17,14 +17,6 @@ func (versionCmd) Run(std *std) error {
 	return printVersion(std.out, info)
 }
 
-// version is the module's version, "" where the build did not record it.
-func version() string {
-	if info, ok := debug.ReadBuildInfo(); ok {
-		return info.Main.Version
-	}
-	return ""
-}
-
 // printVersion prints the module's version, the commit (with -dirty where files
 // differed from it) and the version of Go; "unknown" for what the build did not
 // record.

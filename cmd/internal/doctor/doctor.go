@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"strings"
 	"sync"
+	"text/tabwriter"
 	"time"
 	"unicode"
 
@@ -37,13 +39,21 @@ type Report struct {
 	OK     bool      `json:"ok"` // nothing failed
 }
 
-// Deployment is what is checked.
-type Deployment struct {
-	Timeout  time.Duration // of all checks together
-	Settings []Finding     // what the settings themselves say
-	NATS     NATS
-	Redis    Redis
-	Vendor   Vendor
+// Print writes the report as a table: what was checked, the result, what was found,
+// and what to do.
+func (r Report) Print(out io.Writer) error {
+	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	counts := map[Result]int{}
+	fmt.Fprintln(w, "CHECK\tRESULT\tFOUND, AND WHAT TO DO")
+	for _, f := range r.Checks {
+		counts[f.Result]++
+		fmt.Fprintf(w, "%s\t%s\t%s\n", f.Check, f.Result, f.Detail)
+		if f.Cure != "" {
+			fmt.Fprintf(w, "\t\t-> %s\n", f.Cure)
+		}
+	}
+	fmt.Fprintf(w, "\n%d ok, %d warning, %d failed\n", counts[OK], counts[Warning], counts[Failed])
+	return w.Flush()
 }
 
 // check is one row of the table.
@@ -61,7 +71,7 @@ type area struct {
 }
 
 // table is every check there is.
-func (d *Deployment) table() []area {
+func (d *deployment) table() []area {
 	n := &natsVisit{NATS: &d.NATS}
 	r := &redisVisit{Redis: &d.Redis, patience: d.Timeout / 3, usable: newPromise()}
 	v := &vendorVisit{Vendor: &d.Vendor, patience: d.Timeout / 3, redis: r.usable}
@@ -103,8 +113,8 @@ func (d *Deployment) table() []area {
 	return []area{{streams, n.close}, {memory, func() { r.usable.keep(false) }}, {vendor, v.close}}
 }
 
-// Run makes every check, within d.Timeout.
-func Run(ctx context.Context, d Deployment) Report {
+// run makes every check, within d.Timeout.
+func (d *deployment) run(ctx context.Context) Report {
 	ctx, cancel := context.WithTimeoutCause(ctx, d.Timeout, fmt.Errorf("gave up after --timeout %v", d.Timeout))
 	defer cancel()
 	areas := d.table()

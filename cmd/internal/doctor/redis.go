@@ -10,14 +10,14 @@ import (
 	"time"
 
 	"github.com/redis/go-redis/v9"
+
+	"orderworker/cmd/internal/connect"
 )
 
 // Redis is what is used there.
 type Redis struct {
 	Client redis.UniversalClient
-	// Policy returns a node's maxmemory-policy, "" where it does not tell.
-	Policy func(ctx context.Context, node *redis.Client) (string, error)
-	Keys   []string // that only the doctor has, one of each pattern that the worker uses
+	Keys   []string // that only the doctor uses, one of each pattern of the worker's keys
 }
 
 // redisVisit is a look at Redis.
@@ -42,7 +42,7 @@ func (v *redisVisit) connect(ctx context.Context) Finding {
 	var versions []string
 	old := false
 	err := v.nodes(limited, func(ctx context.Context, node *redis.Client) (string, error) {
-		version, err := field(ctx, node, "server", "redis_version")
+		version, err := connect.InfoField(ctx, node, "server", "redis_version")
 		if err != nil {
 			return "", err
 		}
@@ -92,20 +92,6 @@ func (v *redisVisit) nodes(ctx context.Context, ask func(context.Context, *redis
 	}
 }
 
-// field is one field of a node's INFO, "" where it does not tell.
-func field(ctx context.Context, node *redis.Client, section, name string) (string, error) {
-	info, err := node.Info(ctx, section).Result()
-	if _, reply := errors.AsType[redis.Error](err); err != nil && !reply {
-		return "", err
-	}
-	for line := range strings.Lines(info) {
-		if value, ok := strings.CutPrefix(line, name+":"); ok {
-			return strings.TrimSpace(value), nil
-		}
-	}
-	return "", nil
-}
-
 // tryScript is run as the worker's scripts are.
 var tryScript = redis.NewScript(`return redis.call('HGET', KEYS[1], 'field')`)
 
@@ -136,7 +122,7 @@ func (v *redisVisit) permissions(ctx context.Context) Finding {
 
 func (v *redisVisit) eviction(ctx context.Context) Finding {
 	var policies []string
-	if err := v.nodes(ctx, v.Policy, &policies); err != nil {
+	if err := v.nodes(ctx, connect.EvictionPolicy, &policies); err != nil {
 		return because(ctx, err)
 	}
 	switch all := strings.Join(policies, ", "); {
@@ -153,7 +139,7 @@ func (v *redisVisit) persistence(ctx context.Context) Finding {
 	const none, unknown = "none", "not told"
 	var kinds []string
 	err := v.nodes(ctx, func(ctx context.Context, node *redis.Client) (string, error) {
-		aof, err := field(ctx, node, "persistence", "aof_enabled")
+		aof, err := connect.InfoField(ctx, node, "persistence", "aof_enabled")
 		if err != nil {
 			return "", err
 		}

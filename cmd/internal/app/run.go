@@ -1,0 +1,118 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"orderworker/dedupe/redisstore"
+
+	"github.com/redis/go-redis/v9"
+	"github.com/rs/zerolog"
+
+	"orderworker/cmd/internal/config"
+	"orderworker/cmd/internal/connect"
+	"orderworker/cmd/internal/telemetry"
+	"orderworker/upstream"
+	"orderworker/worker"
+	"orderworker/worker/natsio"
+)
+
+// Run takes orders until soft ends, and logs to log. It looks at how Redis is set up
+// every auditPeriod. The admin server starts first and stops last, so that it can say
+// why the worker waits.
+func Run(soft context.Context, s *config.Settings, log zerolog.Logger, auditPeriod time.Duration) error {
+	s.Warn(log)
+	registry := telemetry.NewRegistry()
+	var natsGate, redisGate, streamGate telemetry.Gate
+	admin, err := telemetry.StartAdmin(s.AdminAddr, s.AdminPprof, registry,
+		telemetry.Check{Name: "nats", Ask: natsGate.Check}, telemetry.Check{Name: "redis", Ask: redisGate.Check}, telemetry.Check{Name: "jetstream", Ask: streamGate.Check})
+	if err != nil {
+		return err
+	}
+	defer func() {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(soft), time.Second)
+		defer cancel()
+		admin.Stop(ctx)
+	}()
+
+	tracer, stopTraces, err := telemetry.StartTraces(soft, log)
+	if err != nil {
+		return err
+	}
+	defer stopTraces()
+
+	// A permission that is missing shows when it is used, and ends the program.
+	soft, denied := context.WithCancelCause(soft)
+	defer denied(nil)
+	nc, err := connect.NATS(soft, s, log, natsGate.Fail, denied)
+	if err != nil {
+		return unlessStopped(soft, err)
+	}
+	defer nc.Close()
+	natsGate.Open(connect.NATSAnswers(nc))
+	rdb, err := connect.Redis(s, func(ctx context.Context, conn *redis.Conn) error {
+		return redisstore.NoteServer(ctx, conn, s.OrdersStream)
+	})
+	if err != nil {
+		return err
+	}
+	defer connect.CloseRedis(rdb)
+	memory := connect.NewRedisAudit(rdb, log)
+	err = connect.WaitFor(soft, "redis", log, redisGate.Fail, func(ctx context.Context) error { return memory.Check(ctx, s.OrdersStream) })
+	if err != nil {
+		return unlessStopped(soft, err)
+	}
+	redisGate.Open(memory.Ready)
+	var watching sync.WaitGroup
+	defer watching.Wait()
+	soft, end := context.WithCancel(soft)
+	defer end()
+	watching.Go(func() { memory.Watch(soft, auditPeriod) })
+
+	vendor, err := connect.Vendor(s)
+	if err != nil {
+		return err
+	}
+	var w *worker.Worker
+	var stream *natsio.JetStream
+	err = connect.WaitFor(soft, "jetstream", log, streamGate.Fail, func(ctx context.Context) (err error) {
+		w, stream, err = New(ctx, s, Parts{NATS: nc, Redis: rdb, Vendor: vendor, Log: log, Registry: registry, Tracer: tracer})
+		return err
+	})
+	if err != nil {
+		return unlessStopped(soft, err)
+	}
+	streamGate.Open(stream.Ready)
+
+	if s.UpstreamSecretFile != "" {
+		watching.Go(func() {
+			s.WatchSecret(soft, log, func(secret upstream.Secret) {
+				vendor.SetSecret(secret)
+				w.SecretChanged()
+			})
+		})
+	}
+	log.Info().Msg("taking orders")
+	err = w.Run(soft)
+	if flushErr := nc.FlushTimeout(time.Second); flushErr != nil && err == nil {
+		log.Warn().Err(flushErr).Msg("the last answers to NATS may be lost: those orders are delivered again")
+	}
+	log.Info().Msg("stopped")
+	if cause := context.Cause(soft); err == nil && errors.Is(cause, connect.ErrRefused) {
+		err = cause
+	}
+	return err
+}
+
+// unlessStopped returns err, or nil if err is only that soft ended.
+func unlessStopped(soft context.Context, err error) error {
+	if soft.Err() == nil || errors.Is(err, connect.ErrRefused) {
+		return err
+	}
+	if cause := context.Cause(soft); errors.Is(cause, connect.ErrRefused) {
+		return cause
+	}
+	return nil
+}
