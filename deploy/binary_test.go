@@ -28,9 +28,13 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// binary builds the program with the Dockerfile's own command.
+// binary builds the program with the Dockerfile's own command. With -short the
+// test is skipped.
 func binary(t *testing.T) string {
 	t.Helper()
+	if testing.Short() {
+		t.Skip("NOT TESTED: it needs the built program, and -short is set")
+	}
 	built.once.Do(func() {
 		dir, err := os.MkdirTemp("", "orderworker-deploy")
 		if err != nil {

@@ -169,6 +169,9 @@ func TestRateHoldsThoughConnectingTakesLong(t *testing.T) {
 // The same on real sockets and the real clock, which a busy machine holds up: so
 // it may try again.
 func TestRateHoldsOnRealConnections(t *testing.T) {
+	if testing.Short() {
+		t.Skip("NOT TESTED: it needs seconds of the real clock, and -short is set")
+	}
 	lender := newLender(t)
 	const rate, jitter, tries = 10, 50 * time.Millisecond, 4 // the defaults of the settings
 	for try := 1; ; try++ {

@@ -22,9 +22,13 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// needRedis skips a test where redis-server is missing; in CI it fails.
+// needRedis skips a test where redis-server is missing; in CI it fails. With
+// -short it is skipped.
 func needRedis(t *testing.T) {
 	t.Helper()
+	if testing.Short() {
+		t.Skip("NOT TESTED: it needs servers, and -short is set")
+	}
 	if _, err := exec.LookPath("redis-server"); err == nil {
 		return
 	}
