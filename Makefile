@@ -21,6 +21,10 @@ race:
 # Without the race detector: deploy's tests, which start programs and read files,
 # for it the Kubernetes types would be compiled once more; and the simulation,
 # many times as fast.
+# It is compiled as the program is shipped, which deploy and the black box build:
+# all of it once.
+plain: export CGO_ENABLED = 0
+plain: export GOFLAGS += -trimpath
 plain: check
 	go test -vet=off -parallel 8 -timeout 14m ./deploy
 	$(MAKE) --no-print-directory sample sim SIM_ORDERS=100000

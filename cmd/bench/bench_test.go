@@ -44,7 +44,9 @@ func TestBench(t *testing.T) {
 	t.Parallel()
 	worker := filepath.Join(t.TempDir(), "orderworker")
 	// With the flags of the black-box tests, so that what those have compiled serves here too.
-	if out, err := exec.Command("go", "build", "-ldflags=-s -w", "-o", worker, "orderworker/cmd/orderworker").CombinedOutput(); err != nil {
+	build := exec.Command("go", "build", "-trimpath", "-ldflags=-s -w", "-o", worker, "orderworker/cmd/orderworker")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("go build: %v\n%s", err, out)
 	}
 	dir := t.TempDir()
