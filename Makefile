@@ -1,17 +1,45 @@
-.PHONY: test tools check lint vuln licences sbom reproducible sim sim-for pairs simulation soak badday mutants bench bench-long bench-micro alerts build clean
+.PHONY: test quick race plain sample tools check vet lint vuln licences sbom reproducible sim sim-for pairs simulation soak badday mutants bench bench-long bench-micro alerts build clean
 
-# Everything: the cheap checks, and every test with the race detector, against a real
-# nats-server (in process) and a real redis-server (installed where it is missing).
-test: tools check
-	go test -race -parallel 8 -timeout 14m ./...
-	$(MAKE) --no-print-directory sim SIM_ORDERS=200000
+# Everything: the cheap checks, and every test, against a real nats-server (in
+# process) and a real redis-server (installed where it is missing). The tests
+# with the race detector leave much of two cores idle, for they wait for servers:
+# what is compiled without it runs beside them.
+test: tools
+	@$(MAKE) --no-print-directory -j2 race plain
+	cd worker && ../bin/worker.test -test.run '^$(PUNCTUAL)$$'
 
-# What costs seconds: formatting, the modules as go.sum says, go.mod tidy, vet.
+# It wants a machine that wakes it in time, so it runs alone, when all else is done.
+PUNCTUAL = TestBadDayThreeWorkersKeepTheRate
+
+# What people run while they write: no server, no browser, no built program.
+quick: vet
+	go test -short -vet=off ./...
+
+race:
+	go test -race -vet=off -parallel 8 -skip '^$(PUNCTUAL)$$' -timeout 14m $$(go list ./... | grep -v '/deploy$$')
+
+# Without the race detector: deploy's tests, which start programs and read files,
+# for it the Kubernetes types would be compiled once more; and the simulation,
+# many times as fast.
+# It is compiled as the program is shipped, which deploy and the black box build:
+# all of it once.
+plain: export CGO_ENABLED = 0
+plain: export GOFLAGS += -trimpath
+plain: check
+	go test -vet=off -parallel 8 -timeout 14m ./deploy
+	$(MAKE) --no-print-directory sample sim SIM_ORDERS=100000
+
+# What costs seconds: formatting, the modules as go.sum says, go.mod tidy, vet,
+# and whether the mutants still apply.
 # The licences of what is linked are a test in deploy (see licences).
-check:
-	@unformatted="$$(gofmt -l .)"; [ -z "$$unformatted" ] || { echo "not gofmt'ed: $$unformatted"; exit 1; }
+check: vet
 	go mod verify
 	go mod tidy -diff
+	go run ./cmd/mutants -check
+
+# go test has a vet of its own, a part of this one: -vet=off where this has run.
+vet:
+	@unformatted="$$(gofmt -l .)"; [ -z "$$unformatted" ] || { echo "not gofmt'ed: $$unformatted"; exit 1; }
 	go vet ./...
 
 # Not a part of make test: on a fresh machine golangci-lint is built from source,
@@ -27,8 +55,7 @@ vuln:
 	go run golang.org/x/vuln/cmd/govulncheck@v1.9.0 $(VULN) ./...
 
 # A million simulated orders with random faults, in two processes; make test has
-# less than half of them. A failing
-# seed prints itself; SIM_ORDERS is how many for each process.
+# a fifth of them. A failing seed prints itself; SIM_ORDERS is how many for each process.
 SIM_ORDERS ?= 500000
 sim: simulation
 	@$(call simulate,Random,-sim.orders=$(SIM_ORDERS) -sim.seed=1,-sim.orders=$(SIM_ORDERS) -sim.seed=1000001)
@@ -41,6 +68,9 @@ sim-for: simulation
 
 # Each fault at each point of an order's life, each pair of them, and each older
 # state of Redis; make test takes a sample. A quarter of an hour on two free cores.
+sample: simulation
+	@$(call simulate,(EachFaultAndEachPair|RedisFallsBackToEachState),-sim.parts=2 -sim.part=0,-sim.parts=2 -sim.part=1)
+
 pairs: simulation
 	@$(call simulate,(EachFaultAndEachPair|RedisFallsBackToEachState),-sim.stride=1 -sim.parts=2 -sim.part=0,-sim.stride=1 -sim.parts=2 -sim.part=1)
 
@@ -65,11 +95,11 @@ tools:
 
 # The black-box tests for as long as it takes: over 2,000 faults and 100,000
 # orders, about half an hour on two cores; SOAK=0.1 is a tenth of it. Then the
-# simulation: each pair of faults, and new seeds for SIM_FOR.
+# simulation: a million orders, each pair of faults, and new seeds for SIM_FOR.
 SOAK ?= 1
 soak: tools
 	go test -race -count=1 -v -timeout 5h -run '^TestBlackBox$$' ./cmd/orderworker -args -soak=$(SOAK) -soak.at-once=5
-	$(MAKE) --no-print-directory pairs sim-for
+	$(MAKE) --no-print-directory sim pairs sim-for
 
 # The vendor's bad days at full length, and the table of the limiter.
 badday: tools

@@ -2,6 +2,7 @@ package deploy
 
 import (
 	"debug/elf"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -20,7 +21,15 @@ var built struct {
 	out  []byte
 }
 
+// TestMain makes the test binary the nats tool too, where it is called so.
 func TestMain(m *testing.M) {
+	if filepath.Base(os.Args[0]) == "nats" {
+		if err := natsTool(os.Args[1:]); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		return
+	}
 	code := m.Run()
 	if built.path != "" {
 		_ = os.RemoveAll(filepath.Dir(built.path))
@@ -28,9 +37,13 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// binary builds the program with the Dockerfile's own command.
+// binary builds the program with the Dockerfile's own command. With -short the
+// test is skipped.
 func binary(t *testing.T) string {
 	t.Helper()
+	if testing.Short() {
+		t.Skip("NOT TESTED: it needs the built program, and -short is set")
+	}
 	built.once.Do(func() {
 		dir, err := os.MkdirTemp("", "orderworker-deploy")
 		if err != nil {

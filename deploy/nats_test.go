@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"os/exec"
 	"path/filepath"
 	"reflect"
 	"strings"
@@ -193,35 +192,5 @@ func TestStreamsAreTheWorkersOwn(t *testing.T) {
 	}
 	if !reflect.DeepEqual(got.CachedInfo().Config, want.CachedInfo().Config) {
 		t.Errorf("the consumer is\n%+v\nthe worker makes\n%+v", got.CachedInfo().Config, want.CachedInfo().Config)
-	}
-}
-
-// TestSetUpScript runs setup.sh, twice, where the nats tool is there.
-func TestSetUpScript(t *testing.T) {
-	script := read(t, "nats/streams/setup.sh")
-	for _, name := range streamFiles {
-		if !strings.Contains(script, "\nstream "+name+"\n") {
-			t.Errorf("setup.sh does not make stream %s", name)
-		}
-		if strings.Count(read(t, "nats/streams/"+name+".json"), `"num_replicas": 1`) != 1 {
-			t.Errorf("%s.json has no num_replicas that setup.sh could set", name)
-		}
-	}
-	for name, stream := range consumerFiles {
-		if !strings.Contains(script, "\nconsumer "+stream+" "+name+"\n") {
-			t.Errorf("setup.sh does not make consumer %s", name)
-		}
-	}
-	if _, err := exec.LookPath("nats"); err != nil {
-		t.Skip("NOT RUN: the nats tool is missing; go install github.com/nats-io/natscli/nats@v0.5.1")
-	}
-	s := start(t)
-	t.Setenv("HOME", t.TempDir())
-	t.Setenv("NATS_URL", natsURL(s, "admin"))
-	for _, want := range []string{" made", " is there"} {
-		out, err := exec.Command("sh", "nats/streams/setup.sh").CombinedOutput()
-		if err != nil || strings.Count(string(out), want) != len(streamFiles)+len(consumerFiles) {
-			t.Fatalf("setup.sh: %v, want %q of each\n%s", err, want, out)
-		}
 	}
 }

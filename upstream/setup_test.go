@@ -219,6 +219,9 @@ func TestRateIsKeptWhenConnectingTakesLong(t *testing.T) {
 // The same with real sockets and the real clock. On a busy machine that may fail, so
 // the test tries again.
 func TestRateIsKeptOnRealConnections(t *testing.T) {
+	if testing.Short() {
+		t.Skip("NOT TESTED: it needs seconds of the real clock, and -short is set")
+	}
 	lender := newLender(t)
 	const tries = 4
 	for try := 1; ; try++ {

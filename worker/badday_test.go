@@ -335,7 +335,8 @@ func TestBadDayExpiresInAPause(t *testing.T) {
 }
 
 // Three workers with connections of their own, against the sliding second of the
-// sandbox. A machine that is too busy to wake a process in time cannot show this.
+// sandbox. A machine that is too busy to wake a process in time cannot show this,
+// so make test runs it when all else is done; in CI it fails there all the same.
 func TestBadDayThreeWorkersKeepTheRate(t *testing.T) {
 	const rate, tries = 50, 3
 	n := scaled(200, 1500)
@@ -367,7 +368,7 @@ func TestBadDayThreeWorkersKeepTheRate(t *testing.T) {
 		case totals.Throttled == 0 && use >= 0.95:
 			return
 		case try < tries:
-		case share > 0.01:
+		case share > 0.01 && os.Getenv("CI") == "":
 			t.Skipf("NOT SHOWN: the machine is too busy, %.1f%% of wakeups were over 3ms late", 100*share)
 		default:
 			t.Fatalf("%d refused and %.1f%% of the rate used, want 0 and 95 %%", totals.Throttled, 100*use)

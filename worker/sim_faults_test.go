@@ -4,6 +4,7 @@ import (
 	"flag"
 	"fmt"
 	"maps"
+	"runtime/debug"
 	"slices"
 	"strings"
 	"testing"
@@ -157,9 +158,20 @@ func (s *simTally) add(t *testing.T, c simCase, w *simWorld) {
 	}
 }
 
+// simThin is by how much every sample is smaller with -short and under the race
+// detector, which makes the simulation several times as slow. make sample has
+// the whole of it.
+func simThin() int {
+	build, _ := debug.ReadBuildInfo()
+	if testing.Short() || slices.Contains(build.Settings, debug.BuildSetting{Key: "-race", Value: "true"}) {
+		return 10
+	}
+	return 1
+}
+
 // simTakes says whether the n-th single fault is for this process.
 func simTakes(n int) bool {
-	stride := max(1, *simStride/500)
+	stride := max(1, *simStride*simThin()/500)
 	return n%stride == 0 && n/stride%*simParts == *simPart
 }
 
@@ -180,7 +192,8 @@ func TestSimEachFaultAndEachPair(t *testing.T) {
 	})
 	pairs := 0
 	var ones, twos simTally
-	stride := max(1, *simStride/max(1, *simStride/500)) // of the singles that run
+	every := *simStride * simThin()
+	stride := max(1, every/max(1, every/500)) // of the singles that run
 	begun := time.Now()
 	for part := range slices.Chunk(singles, 100) {
 		if ones.broken+twos.broken > 10 {

@@ -204,17 +204,18 @@ func TestSimRandom(t *testing.T) {
 	if *simFor > 0 {
 		t.Logf("for %v, from seed %d", *simFor, *simSeed)
 	}
+	orders := max(1, *simOrders/simThin())
 	more := func() bool {
 		if *simFor > 0 {
 			return time.Since(begun) < *simFor
 		}
-		return totals.orders < *simOrders
+		return totals.orders < orders
 	}
 	for seed := *simSeed; more() && !t.Failed(); {
 		synctest.Test(t, func(t *testing.T) {
 			m := simMetrics()
 			for range 20 {
-				if (*simFor > 0 || totals.orders < *simOrders) && !t.Failed() { // time is fake in here
+				if (*simFor > 0 || totals.orders < orders) && !t.Failed() { // time is fake in here
 					totals.run(t, seed, m)
 					seed++
 				}

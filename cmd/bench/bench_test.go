@@ -22,9 +22,13 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// needRedis skips a test where redis-server is missing; in CI it fails.
+// needRedis skips a test where redis-server is missing; in CI it fails. With
+// -short it is skipped.
 func needRedis(t *testing.T) {
 	t.Helper()
+	if testing.Short() {
+		t.Skip("NOT TESTED: it needs servers, and -short is set")
+	}
 	if _, err := exec.LookPath("redis-server"); err == nil {
 		return
 	}
@@ -40,7 +44,9 @@ func TestBench(t *testing.T) {
 	t.Parallel()
 	worker := filepath.Join(t.TempDir(), "orderworker")
 	// With the flags of the black-box tests, so that what those have compiled serves here too.
-	if out, err := exec.Command("go", "build", "-ldflags=-s -w", "-o", worker, "orderworker/cmd/orderworker").CombinedOutput(); err != nil {
+	build := exec.Command("go", "build", "-trimpath", "-ldflags=-s -w", "-o", worker, "orderworker/cmd/orderworker")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("go build: %v\n%s", err, out)
 	}
 	dir := t.TempDir()

@@ -88,8 +88,8 @@ var mutants = []mutant{
 	{"a connection with half an answer on it is not used", "upstream/call.go",
 		`	case !completed:
 		conn.guarded.reset()
-`, `	case !completed && !more:
-		conn.guarded.reset()
+	case more:
+`, `	case more, !completed:
 `, vendor},
 	{"every request is signed anew", "upstream/request.go",
 		`return 10_000 + rand`, `return 10_000 + 0*rand`, vendor},

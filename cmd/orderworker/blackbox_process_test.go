@@ -51,7 +51,9 @@ func buildPrograms(t *testing.T) programs {
 		}
 		built.programs = programs{filepath.Join(built.dir, "orderworker"), filepath.Join(built.dir, "nats-server"), redis}
 		for path, pkg := range map[string]string{built.orderworker: ".", built.nats: "github.com/nats-io/nats-server/v2"} {
-			if out, err := exec.Command("go", "build", "-ldflags=-s -w", "-o", path, pkg).CombinedOutput(); err != nil {
+			build := exec.Command("go", "build", "-trimpath", "-ldflags=-s -w", "-o", path, pkg)
+			build.Env = append(os.Environ(), "CGO_ENABLED=0")
+			if out, err := build.CombinedOutput(); err != nil {
 				built.err = fmt.Errorf("go build %s: %w\n%s", pkg, err, out)
 			}
 		}

@@ -31,6 +31,7 @@ func TestOrdersThroughConnectionsOfProduction(t *testing.T) {
 	if testing.Short() {
 		t.Skip("SKIPPED, NOTHING IS PROVEN: -short")
 	}
+	t.Parallel()
 	programs := buildPrograms(t)
 	for name, c := range map[string]connection{
 		"NATS with a credentials file":            {start: credentialsFile},

@@ -30,9 +30,11 @@ func TestRollingRestart(t *testing.T) {
 	if testing.Short() {
 		t.Skip("SKIPPED, NOTHING IS PROVEN: -short")
 	}
+	t.Parallel()
 	programs := buildPrograms(t)
 	for _, quota := range []string{"UPSTREAM_RATE=0", "UPSTREAM_RATE=2000"} {
 		t.Run(quota, func(t *testing.T) {
+			t.Parallel() // it mostly waits
 			w := emptyWorld(t, programs, rand.NewPCG(1, 2))
 			w.startNATS(1, false)
 			w.startRedis()

@@ -22,10 +22,20 @@ import (
 
 const startTimeout = 20 * time.Second
 
+// notShort skips a test that needs a server in go test -short.
+func notShort(t testing.TB) {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("NOT TESTED: it needs a server, and -short is set")
+	}
+}
+
 // NATS starts a nats-server with JetStream on a free port of loopback. Its
-// files lie in the test's own directory; change sets other options first.
+// files lie in the test's own directory; change sets other options first. With
+// -short the test is skipped.
 func NATS(t testing.TB, change ...func(*server.Options)) *server.Server {
 	t.Helper()
+	notShort(t)
 	o := &server.Options{Host: "127.0.0.1", Port: -1, JetStream: true, StoreDir: t.TempDir(), NoLog: true, NoSigs: true}
 	for _, c := range change {
 		c(o)
@@ -63,9 +73,10 @@ type RedisServer struct {
 
 // Redis starts an empty redis-server on a free port of loopback that keeps
 // nothing on disk; args come last on its command line. Where the program is
-// missing the test is skipped, but in CI it fails.
+// missing the test is skipped, but in CI it fails. With -short it is skipped.
 func Redis(t testing.TB, args ...string) *RedisServer {
 	t.Helper()
+	notShort(t)
 	if _, err := exec.LookPath("redis-server"); err != nil {
 		if os.Getenv("CI") != "" {
 			t.Fatalf("redis-server is missing, and CI is set: %v", err)
