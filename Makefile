@@ -6,7 +6,7 @@
 # what is compiled without it runs beside them.
 test: tools
 	@$(MAKE) --no-print-directory -j2 race plain
-	cd worker && ../bin/worker.test -test.run '^$(PUNCTUAL)$$'
+	cd worker && ../bin/worker.test -test.timeout 5m -test.run '^$(PUNCTUAL)$$'
 
 # It wants a machine that wakes it in time, so it runs alone, when all else is done.
 PUNCTUAL = TestBadDayThreeWorkersKeepTheRate
