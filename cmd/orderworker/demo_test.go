@@ -9,6 +9,9 @@ import (
 )
 
 func TestDemoKeepsItsPromisesAndLeavesNothingBehind(t *testing.T) {
+	if testing.Short() {
+		t.Skip("NOT TESTED: it starts a nats-server, and -short is set")
+	}
 	t.Setenv("TMPDIR", t.TempDir())
 	env := map[string]string{"NATS_URL": "nats://nowhere.invalid", "UPSTREAM_RATE": "wrong", "ORDERS": "1"}
 	lookup := func(name string) (string, bool) { v, ok := env[name]; return v, ok }
