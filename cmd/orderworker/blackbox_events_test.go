@@ -138,7 +138,7 @@ func (w *world) contradiction(o request, ends []event, s sale) string {
 // meanwhile may be missing.
 func (w *world) messages(stream string, read func(*jetstream.RawStreamMsg)) {
 	w.t.Helper()
-	ctx, cancel := context.WithTimeout(w.t.Context(), 2*time.Minute)
+	ctx, cancel := context.WithTimeout(w.t.Context(), 10*time.Minute)
 	defer cancel()
 	s, err := w.js.Stream(ctx, w.stream(stream))
 	if errors.Is(err, jetstream.ErrStreamNotFound) {
@@ -167,34 +167,49 @@ func (w *world) oneByOne(ctx context.Context, s jetstream.Stream, state jetstrea
 	}
 }
 
-// inOrder reads a stream by a consumer, up to the message that was its last.
+// inOrder reads a stream by consumers, up to the message that was its last. On a
+// machine that is very busy a consumer may give up, so the next one goes on.
 func (w *world) inOrder(ctx context.Context, s jetstream.Stream, last uint64, read func(*jetstream.RawStreamMsg)) {
 	w.t.Helper()
-	var consumer jetstream.Consumer
-	w.until("the stream can be read", func() bool { // a cluster may lay the consumer on a node that has just died, and then does not answer
-		ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
-		defer cancel()
+	for next := uint64(1); next <= last; {
 		var err error
-		consumer, err = s.OrderedConsumer(ctx, jetstream.OrderedConsumerConfig{})
-		return err == nil
-	})
+		if next, err = readFrom(ctx, s, next, last, read); err != nil && ctx.Err() != nil {
+			w.t.Fatalf("read %s from message %d to %d: %v", s.CachedInfo().Config.Name, next, last, err)
+		}
+	}
+}
+
+// readFrom reads messages by one consumer, and returns which one is the next.
+func readFrom(ctx context.Context, s jetstream.Stream, next, last uint64, read func(*jetstream.RawStreamMsg)) (uint64, error) {
+	// A cluster may lay the consumer on a node that has just died, and then does not answer.
+	begin, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	consumer, err := s.OrderedConsumer(begin, jetstream.OrderedConsumerConfig{DeliverPolicy: jetstream.DeliverByStartSequencePolicy, OptStartSeq: next})
+	if err != nil {
+		return next, err
+	}
 	messages, err := consumer.Messages()
 	if err != nil {
-		w.t.Fatal(err)
+		return next, err
 	}
 	defer messages.Stop()
-	for {
-		msg, err := messages.Next(jetstream.NextContext(ctx))
+	for next <= last {
+		msg, err := nextWithin(ctx, messages, 10*time.Second)
 		if err != nil {
-			w.t.Fatalf("read %s: %v", s.CachedInfo().Config.Name, err)
+			return next, err
 		}
 		meta, err := msg.Metadata()
 		if err != nil {
-			w.t.Fatal(err)
+			return next, err
 		}
 		read(&jetstream.RawStreamMsg{Subject: msg.Subject(), Header: msg.Headers(), Data: msg.Data(), Sequence: meta.Sequence.Stream})
-		if meta.Sequence.Stream >= last {
-			return
-		}
+		next = meta.Sequence.Stream + 1
 	}
+	return next, nil
+}
+
+func nextWithin(ctx context.Context, messages jetstream.MessagesContext, most time.Duration) (jetstream.Msg, error) {
+	ctx, cancel := context.WithTimeout(ctx, most)
+	defer cancel()
+	return messages.Next(jetstream.NextContext(ctx))
 }
