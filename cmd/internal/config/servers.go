@@ -21,24 +21,36 @@ func (s *Settings) CheckServers(f *Faults) {
 // checkNATS reports wrong servers, and files that cannot be used.
 func (s *Settings) checkNATS(f *Faults) {
 	for server := range strings.SplitSeq(s.NATSURL, ",") {
-		server = strings.TrimSpace(server)
-		shown := shownURL(server)
-		if strings.Contains(s.NATSURL, "@") {
-			shown = shownURL(s.NATSURL) // a comma in a password has cut it in two
-		}
-		u, err := parseURL(server, "nats", "tls")
-		switch {
-		case err != nil:
-			f.Add("NATS_URL", "(%s) %w", shown, err)
-		case strings.Trim(u.Path, "/") != "" || u.RawQuery != "" || u.ForceQuery || u.Fragment != "":
-			f.Add("NATS_URL", "(%s) must not have anything behind its host and port", shown)
-		}
+		s.checkNATSServer(f, strings.TrimSpace(server))
 	}
 	if s.NATSCreds != "" {
 		if _, err := s.NKey(); err != nil {
 			f.Add("NATS_CREDS", "%w", err)
 		}
 	}
+	s.checkNATSCertificates(f)
+	if s.NATSReplicas < 1 || s.NATSReplicas > 5 {
+		f.Add("NATS_REPLICAS", "(%d) must be 1 to 5", s.NATSReplicas)
+	}
+}
+
+// checkNATSServer reports one wrong server of NATS_URL.
+func (s *Settings) checkNATSServer(f *Faults, server string) {
+	shown := shownURL(server)
+	if strings.Contains(s.NATSURL, "@") {
+		shown = shownURL(s.NATSURL) // a comma in a password has cut it in two
+	}
+	u, err := parseURL(server, "nats", "tls")
+	switch {
+	case err != nil:
+		f.Add("NATS_URL", "(%s) %w", shown, err)
+	case strings.Trim(u.Path, "/") != "" || u.RawQuery != "" || u.ForceQuery || u.Fragment != "":
+		f.Add("NATS_URL", "(%s) must not have anything behind its host and port", shown)
+	}
+}
+
+// checkNATSCertificates reports files of certificates and keys that cannot be used.
+func (s *Settings) checkNATSCertificates(f *Faults) {
 	if s.NATSCA != "" {
 		pem, err := os.ReadFile(s.NATSCA)
 		if err != nil {
@@ -57,9 +69,6 @@ func (s *Settings) checkNATS(f *Faults) {
 		if _, err := tls.LoadX509KeyPair(s.NATSCert, s.NATSKey); err != nil {
 			f.Add("NATS_CERT", "and NATS_KEY cannot be used: %w", err)
 		}
-	}
-	if s.NATSReplicas < 1 || s.NATSReplicas > 5 {
-		f.Add("NATS_REPLICAS", "(%d) must be 1 to 5", s.NATSReplicas)
 	}
 }
 

@@ -129,53 +129,61 @@ func (v *vendorVisit) read(f form, page upstream.Page) shown {
 	return s
 }
 
-// conclude says which UPSTREAM_LOOKUP_STATES follows. States that the vendor
-// answers all stay in it, as other orders are in other states.
-func (v *vendorVisit) conclude(context.Context) Finding {
-	var showing, silent []string
-	var without, configured, all bool
-	var facts []string
+// shownIn is what the forms of the lookup showed of the known order.
+type shownIn struct {
+	showing, silent []string // states that show it, and states that were answered without it
+	stateless       bool     // the lookup without a state shows it
+	configured      bool     // the lookup as it is set shows it
+	facts           []string // about forms that no setting has
+}
+
+func (v *vendorVisit) shownIn() (in shownIn) {
 	for _, s := range v.shows {
 		switch {
 		case s.unpaged:
-			facts = append(facts, "without page "+shows(s))
+			in.facts = append(in.facts, "without page "+shows(s))
 			continue
 		case s.state == nil:
-			without = s.rows > 0
-			facts = append(facts, "without state "+shows(s))
+			in.stateless = s.rows > 0
+			in.facts = append(in.facts, "without state "+shows(s))
 		case s.rows > 0:
-			showing = append(showing, strconv.FormatInt(*s.state, 10))
+			in.showing = append(in.showing, strconv.FormatInt(*s.state, 10))
 		case s.answered:
-			silent = append(silent, strconv.FormatInt(*s.state, 10))
+			in.silent = append(in.silent, strconv.FormatInt(*s.state, 10))
 		}
 		used := s.state == nil && len(v.States) == 0 || s.state != nil && slices.Contains(v.States, *s.state)
-		configured = configured || used && s.rows > 0
+		in.configured = in.configured || used && s.rows > 0
 	}
-	all = len(showing) > 1 && len(silent) == 0
-	value := strings.Join(append(slices.Clone(showing), silent...), ",")
+	return in
+}
+
+// conclude says which UPSTREAM_LOOKUP_STATES follows. States that the vendor
+// answers all stay in it, as other orders are in other states.
+func (v *vendorVisit) conclude(context.Context) Finding {
+	in := v.shownIn()
+	value, facts := strings.Join(slices.Concat(in.showing, in.silent), ","), in.facts
 	switch {
-	case len(showing) == 0 && !without:
+	case len(in.showing) == 0 && !in.stateless:
 		return failed("no form of the lookup shows %s", v.Known).
 			but("make sure that %s was bought with this account; if it was, do not trust the lookup: set UPSTREAM_RECONCILE=hold", v.Known)
-	case len(showing) == 0:
+	case len(in.showing) == 0:
 		value = ""
 		facts = append(facts, "no state shows it")
 	default:
-		facts = append([]string{"shown in state " + strings.Join(showing, ", ")}, facts...)
+		facts = append([]string{"shown in state " + strings.Join(in.showing, ", ")}, facts...)
 	}
-	if all {
+	if len(in.showing) > 1 && len(in.silent) == 0 {
 		facts = append(facts, "the vendor seems not to filter by state")
 	}
 	rows, double := v.rowFacts()
-	facts = append(facts, rows...)
-	text := strings.Join(facts, "; ") + "; UPSTREAM_LOOKUP_STATES=" + value
-	if !configured {
+	text := strings.Join(append(facts, rows...), "; ") + "; UPSTREAM_LOOKUP_STATES=" + value
+	missing := v.unasked(in.showing, in.silent)
+	switch {
+	case !in.configured:
 		return failed("%s; as it is set, the lookup does not show an order that was bought", text).but("set UPSTREAM_LOOKUP_STATES=%s", value)
-	}
-	if missing := v.unasked(showing, silent); len(missing) > 0 {
+	case len(missing) > 0:
 		return warning("%s; state %s is not asked, where other orders may be", text, strings.Join(missing, ", ")).but("set UPSTREAM_LOOKUP_STATES=%s", value)
-	}
-	if double {
+	case double:
 		return warning("%s", text).but("ask the vendor to refund one of the purchases: within 24 hours that is free")
 	}
 	return fine("%s", text)
