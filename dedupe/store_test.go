@@ -87,7 +87,7 @@ func (b bench) dying(o dedupe.Order, redelivered bool, want dedupe.Verdict) *ded
 		b.ok(err)
 		return k.Cache == nil || k.Cache.Left == 0
 	})
-	c.LeaseFrom(time.Now(), long)
+	c.SetLease(time.Now(), long)
 	return c
 }
 
@@ -224,7 +224,7 @@ func TestStoreResendKeepsTheOldDoubt(t *testing.T) {
 		b.ok(b.Doubt(b.ctx(), c, d, soon))
 		c = b.must(testOrder, true, dedupe.InDoubt)
 		b.ok(b.Intent(b.ctx(), c, time.Now(), time.Now()))
-		if r := b.record(); !r.Open || r.Attempt != 2 || !r.Since.Equal(d.Since) {
+		if r := b.record(); !r.EarlierOpen || r.Attempt != 2 || !r.Since.Equal(d.Since) {
 			t.Errorf("journal %+v", r)
 		}
 		b.misused(b.Disprove(b.ctx(), c)) // no lookup has asked for attempt 2

@@ -147,7 +147,7 @@ func TestStoreJournalMadeAnew(t *testing.T) {
 // dieQuietly ends the lease of c in a bubble.
 func (b bench) dieQuietly(c *dedupe.Claim) {
 	b.t.Helper()
-	b.ok(b.cache.Renew(b.ctx(), c.Owned(), c.Owner, 0, time.Millisecond))
+	b.ok(b.cache.Renew(b.ctx(), c.StoredOrder(), c.Owner, 0, time.Millisecond))
 	time.Sleep(2 * time.Millisecond)
 }
 
