@@ -490,7 +490,7 @@ func TestStoreJournalLost(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			m := dedupetest.NewMemory()
-			b := newBench(t, m, m, nil, dedupe.Config{Lease: long, FinalTTL: long}, m.LoseRecords)
+			b := newBench(t, m, m, nil, dedupe.Config{Lease: long, FinalTTL: long}, m.LoseEntries)
 			life(b, b.sent())
 			m.ForgetJournal()
 			storetest.Eventually(t, "the lease lapses", func() bool {
@@ -545,7 +545,7 @@ func TestStoreSettle(t *testing.T) {
 
 func TestStoreSettleWithoutJournal(t *testing.T) {
 	m := dedupetest.NewMemory()
-	b := newBench(t, m, m, nil, dedupe.Config{Lease: long}, m.LoseRecords)
+	b := newBench(t, m, m, nil, dedupe.Config{Lease: long}, m.LoseEntries)
 	c := b.must(testOrder, false, dedupe.Fresh)
 	b.ok(b.Intent(b.ctx(), c, time.Now().Add(-time.Second), time.Now().Add(-time.Second)))
 	b.ok(b.Doubt(b.ctx(), c, c.Doubt, long))
@@ -558,7 +558,7 @@ func TestStoreSettleWithoutJournal(t *testing.T) {
 
 func TestStoreMisuse(t *testing.T) {
 	m := dedupetest.NewMemory()
-	b := newBench(t, m, m, nil, dedupe.Config{Lease: long}, m.LoseRecords)
+	b := newBench(t, m, m, nil, dedupe.Config{Lease: long}, m.LoseEntries)
 	for _, c := range []*dedupe.Claim{{Order: testOrder, Verdict: dedupe.Busy}, {Order: testOrder, Verdict: dedupe.Done}, {Order: testOrder, Verdict: dedupe.Conflict}} {
 		_, err := b.Finish(b.ctx(), c, won, true)
 		b.misused(err)
