@@ -73,7 +73,7 @@ func TestStoreRedisLost(t *testing.T) {
 				t.Errorf("a clean order asked %d times", a.n)
 			}
 			m.ForgetJournal()
-			m.SetJournalMade(time.Time{})
+			m.SetJournalCreated(time.Time{})
 			b.wipe()
 			again := testOrder
 			again.Seq = 1000

@@ -9,63 +9,63 @@ import (
 	"time"
 )
 
-// Claim is one delivery's hold on an order, and what it knows of it. It
-// belongs to one goroutine; only Store.Renew may run beside the others.
+// Claim is what one delivery knows of an order, and its right to work on it. It
+// belongs to one goroutine; only Store.Renew may be called from another one.
 type Claim struct {
 	Order
-	Owner     string // unique per delivery; made by Store.NewOwner
+	Owner     string // name of this claim, made by Store.NewOwner
 	Verdict   Verdict
-	Progress                // set Last, the vendor's newest refusal, before calling Wait or Doubt
-	Left      time.Duration // Busy, Waiting
-	Result    []byte        // Final, Done
-	ResultSeq uint64        // Final, Done: stream sequence of the request whose result it is
-	Operator  bool          // Final: the result is an operator's verdict, not the vendor's word
-	ResultBy  string        // Final: the account under which the result was written; empty: not known
-	First     uint64        // stream sequence of the request that the order belongs to: the earliest that is known, mostly this one
-	Replaced  string        // Redis had something under the order's key that is no record, and why: log it; it is gone
-	Doubt     Doubt         // InDoubt; after Intent: of that intent
+	Progress                // set Last, the newest answer that did not sell, before Wait and Doubt
+	Left      time.Duration // Busy, Waiting: how much longer
+	Result    []byte        // Final, Done: the result, as JSON
+	ResultSeq uint64        // Final, Done: stream sequence of the order request that the result ends
+	Operator  bool          // Final: an operator settled the order, the vendor did not confirm it
+	ResultBy  string        // Final: the account that wrote the result; "": not known
+	First     uint64        // stream sequence of the earliest known order request of the order
+	Replaced  string        // why the cache's entry could not be read; it was deleted. "": it could
+	Doubt     Doubt         // InDoubt: the open attempt; after Intent: the attempt of that intent
 	UsedWith  string        // Conflict: the fingerprint that the number was used with
 
-	rev    *atomic.Uint64             // the journal revision that the next write must replace; Renew reads it
-	until  *atomic.Pointer[time.Time] // the lease is over then, at the latest; Renew moves it. nil: made by hand, not checked
-	held   bool                       // it was ours; never changes
-	tried  bool                       // an intent of this claim may stand in the journal
-	since  time.Time                  // when an intent of this claim was written down first
-	sent   bool                       // an intent of this claim was granted
-	bought bool                       // the journal knows of Doubt.Bought
-	exists bool                       // and of Doubt.Exists
-	unsent bool                       // Fresh: the journal and the results have nothing of it, and are not too young or too old to tell
+	rev            *atomic.Uint64             // journal revision that the next write replaces; Renew reads it
+	leaseEnd       *atomic.Pointer[time.Time] // end of the lease by the local clock; Renew moves it; nil: not checked
+	ownedAtClaim   bool                       // Verdict.Owned when the claim was made
+	mayHaveIntent  bool                       // Intent was called, so the journal may have an intent of this claim
+	intentAt       time.Time                  // when Intent was called first
+	intentGranted  bool                       // Intent returned nil: the request may have left
+	journalBought  bool                       // the journal has Doubt.Bought
+	journalExists  bool                       // the journal has Doubt.Exists
+	confirmedFresh bool                       // Fresh: the journal and the results were read, and have nothing
 }
 
-// leased notes that the lease was asked for at, for so long.
-func (c *Claim) leased(at time.Time, lease time.Duration) {
-	if c.until != nil {
-		until := at.Add(lease)
-		c.until.Store(&until)
+// setLease notes a lease that was requested at that time.
+func (c *Claim) setLease(at time.Time, lease time.Duration) {
+	if c.leaseEnd != nil {
+		end := at.Add(lease)
+		c.leaseEnd.Store(&end)
 	}
 }
 
-// overdue says that the lease is over by our own clocks: by the monotonic one, and
-// by the other, since that one may stand still while a machine is suspended. Then
-// another may have had the order, finished it, and all that the stores knew of that may have expired:
-// "nothing there" no longer means that nobody has sent.
-func (c *Claim) overdue() bool {
-	if c.until == nil {
+// leaseExpired reports whether the lease is over by the local clock. The monotonic
+// clock may stand still while a machine is suspended, so the wall clock counts too.
+// After the lease another worker may have finished the order, and everything that
+// the stores knew of that may have expired: an empty journal proves nothing then.
+func (c *Claim) leaseExpired() bool {
+	if c.leaseEnd == nil {
 		return false
 	}
-	now, until := time.Now(), *c.until.Load()
-	return !now.Before(until) || !now.Round(0).Before(until)
+	now, end := time.Now(), *c.leaseEnd.Load()
+	return !now.Before(end) || !now.Round(0).Before(end)
 }
 
 func (c *Claim) revision() uint64 {
-	if c.rev == nil { // made by hand
+	if c.rev == nil { // a claim that a test made
 		c.rev = new(atomic.Uint64)
 	}
 	return c.rev.Load()
 }
 
-// record is what c knows, as the journal spells it. It holds no time of its
-// own making: repeated, it is the same.
+// record returns what c knows as a journal record. It reads no clock: a repeated
+// write has the same bytes.
 func (c *Claim) record(state State) Record {
 	return Record{
 		State:       state,
@@ -78,7 +78,7 @@ func (c *Claim) record(state State) Record {
 	}
 }
 
-// entry is what c knows, as the cache keeps it.
+// entry returns what c knows as a cache entry.
 func (c *Claim) entry(state State) Entry {
 	e := Entry{State: state, Progress: c.Progress, Rev: c.revision()}
 	if c.Verdict == InDoubt {
@@ -88,17 +88,17 @@ func (c *Claim) entry(state State) Entry {
 	return e
 }
 
-// owned is the order as the stores keep it: of its first request, whichever one
-// drives it on.
-func (c *Claim) owned() Order {
+// storedOrder returns the order with the sequence of its first request, as the
+// stores have it.
+func (c *Claim) storedOrder() Order {
 	o := c.Order
 	o.Seq = c.First
 	return o
 }
 
-// first notes that the order is known to be that of request seq; 0: not known. It
-// expires then.
-func (c *Claim) first(seq uint64, expires *time.Time) {
+// setFirst notes that the order has an order request seq (0: not known) that
+// expires then. The earliest one counts.
+func (c *Claim) setFirst(seq uint64, expires *time.Time) {
 	switch {
 	case seq != 0 && (c.First == 0 || seq < c.First):
 		c.First, c.Expires = seq, expires
@@ -107,88 +107,88 @@ func (c *Claim) first(seq uint64, expires *time.Time) {
 	}
 }
 
-// finish makes c the claim on an order whose result is r's.
-func (c *Claim) finish(r Record, rev uint64) {
+// setFinal makes c a claim on an order that has the result of record r.
+func (c *Claim) setFinal(r Record, rev uint64) {
 	c.Verdict, c.Result, c.ResultSeq, c.ResultBy = Final, r.Result, r.Seq, r.Account
 	c.Operator = strings.HasPrefix(r.Owner, operatorPrefix)
 	c.rev.Store(rev)
 }
 
 const (
-	claimRounds = 3           // a wrong record in Redis is thrown away this often before we let others work
-	claimPause  = time.Second // and then this long
+	claimRounds = 3           // how often Claim replaces a wrong cache entry before it returns Busy
+	claimPause  = time.Second // Claim.Left of that Busy
 )
 
-// Claim asks for o in the name of owner (from NewOwner), and says what is
-// known of it. redelivered: JetStream has handed this message out before, so
-// that somebody may have worked on it whom Redis has forgotten.
+// Claim claims o for owner, which NewOwner made, and returns what is known of the
+// order. redelivered says that JetStream has delivered the order request before, so
+// a worker that the cache has forgotten may have worked on it.
 //
-// Asking again with the same owner renews the lease and gives the same
-// verdict, so a reply that got lost locks nobody out. An error means that
-// nothing is known; the lease may be ours: ask again with the same owner. Claim never
-// guesses Fresh.
+// Claim may be repeated with the same owner: that renews the lease and returns the
+// same verdict, so a lost reply does not lock the order. After an error nothing is
+// known, and owner may have the lease: call Claim again with the same owner. Claim
+// never guesses Fresh.
 func (s *Store) Claim(ctx context.Context, o Order, owner string, redelivered bool) (*Claim, error) {
 	if o.OutTradeNo == "" || owner == "" {
 		return nil, errors.New("claim: no outTradeNo or no owner")
 	}
-	o.Expires = kept(o.Expires)
+	o.Expires = storableTime(o.Expires)
 	for range claimRounds {
-		c := &Claim{Order: o, Owner: owner, First: o.Seq, rev: new(atomic.Uint64), until: new(atomic.Pointer[time.Time])}
+		c := &Claim{Order: o, Owner: owner, First: o.Seq, rev: new(atomic.Uint64), leaseEnd: new(atomic.Pointer[time.Time])}
 		err := s.claim(ctx, c, redelivered)
 		if err != nil {
 			return nil, wrap("claim", c, err)
 		}
 		if c.Verdict != "" {
-			c.held = c.Verdict.Ours()
+			c.ownedAtClaim = c.Verdict.Owned()
 			return c, nil
 		}
-		redelivered = true // a record was thrown away: there is a history
+		redelivered = true // an entry was replaced, so the order has a history
 	}
 	return &Claim{Order: o, Owner: owner, First: o.Seq, Verdict: Busy, Left: claimPause}, nil
 }
 
-// claim asks the cache, and then whatever else judge wants to know. It leaves the
-// verdict empty where the cache is to be asked again.
+// claim makes one round of Claim: it claims o in the cache and reads the sources
+// that judge needs. It leaves c.Verdict empty if the cache must be claimed again.
 func (s *Store) claim(ctx context.Context, c *Claim, redelivered bool) error {
-	c.leased(time.Now(), s.cfg.Lease)
+	c.setLease(time.Now(), s.cfg.Lease)
 	e, taken, err := s.cache.Claim(ctx, c.Order, c.Owner, s.cfg.Lease)
 	if err != nil {
 		return err
 	}
-	k := evidence{order: c.Order, owner: c.Owner, redelivered: redelivered, remembers: s.remembers(), cache: e}
+	k := evidence{order: c.Order, owner: c.Owner, redelivered: redelivered, journalTTL: s.journalTTL(), cache: e}
 	k.now = time.Now()
 	j := k.judge()
-	for j.missing != nothing {
-		if err := s.read(ctx, &k, j.missing); err != nil {
+	for j.needs != noSource {
+		if err := s.read(ctx, &k, j.needs); err != nil {
 			return err
 		}
-		k.now = time.Now() // after the reading: an unknown attempt is not later than this
+		k.now = time.Now() // after the read: an unknown attempt is not later than this
 		j = k.judge()
 	}
-	c.know(k, taken)
+	c.learn(k, taken)
 	c.Verdict, c.Left, c.Doubt, c.UsedWith = j.verdict, j.left, j.doubt, j.usedWith
-	return s.settleClaim(ctx, c, k, j, taken)
+	return s.apply(ctx, c, k, j, taken)
 }
 
-// read gets one piece of evidence.
-func (s *Store) read(ctx context.Context, k *evidence, what source) error {
+// read reads one source into k.
+func (s *Store) read(ctx context.Context, k *evidence, from source) error {
 	var err error
-	switch what {
-	case theJournal:
+	switch from {
+	case journalRecord:
 		var r Record
 		if r, k.rev, err = s.journal.Read(ctx, k.order.OutTradeNo); err == nil {
 			k.journal = &r
 		}
-	case theResults:
+	case finalEvent:
 		k.event = new(FinalEvent)
 		if s.results != nil {
 			*k.event, k.published, err = s.results.Final(ctx, k.order.OutTradeNo)
 		}
-	case theCachesPast:
+	case cacheHistory:
 		var lost bool
 		lost, err = s.cacheLost(ctx, k.cache.Born)
 		k.cacheLost = &lost
-	case theJournalsPast:
+	case journalBeginning:
 		var lost bool
 		lost, err = s.journalLost(ctx, k.order)
 		k.journalLost = &lost
@@ -196,11 +196,12 @@ func (s *Store) read(ctx context.Context, k *evidence, what source) error {
 	return err
 }
 
-// know takes over what the stores know of the order.
-func (c *Claim) know(k evidence, taken bool) {
+// learn copies what the stores know of the order into c. The journal's record counts
+// only if the claim took the order, since another owner may be changing it.
+func (c *Claim) learn(k evidence, taken bool) {
 	c.Progress, c.Replaced = k.cache.Progress, k.cache.Replaced
 	if k.cache.Fingerprint == c.Fingerprint {
-		c.first(k.cache.Seq, k.cache.Expires)
+		c.setFirst(k.cache.Seq, k.cache.Expires)
 	}
 	c.rev.Store(k.cache.Rev)
 	r := k.journal
@@ -211,7 +212,7 @@ func (c *Claim) know(k evidence, taken bool) {
 	if r.State == "" || r.Fingerprint != c.Fingerprint {
 		return
 	}
-	c.first(r.Seq, r.Expires)
+	c.setFirst(r.Seq, r.Expires)
 	last := c.Last
 	if k.cache.Refusals <= r.Refusals {
 		last = r.Last
@@ -219,44 +220,45 @@ func (c *Claim) know(k evidence, taken bool) {
 	c.Progress = Progress{Attempt: r.Attempt, Refusals: max(r.Refusals, c.Refusals), Waits: max(r.Waits, c.Waits), Last: last}
 }
 
-// settleClaim does what j asks for beside its verdict.
-func (s *Store) settleClaim(ctx context.Context, c *Claim, k evidence, j judgement, taken bool) error {
+// apply completes c by judgement j, and makes the writes to the cache that belong
+// to it.
+func (s *Store) apply(ctx context.Context, c *Claim, k evidence, j judgement, taken bool) error {
 	switch {
-	case j.askAgain && k.cache.Fingerprint != c.Fingerprint: // the cache has the number under the other's content
+	case j.claimAgain && k.cache.Fingerprint != c.Fingerprint:
 		left, err := s.cache.Forget(ctx, c.Order, c.Owner)
-		if left > 0 { // the other will meet the journal soon
+		if left > 0 { // another owner took it meanwhile: its next journal write decides
 			c.Verdict, c.Left = Busy, min(left, claimPause)
 		}
 		return err
-	case j.askAgain:
+	case j.claimAgain:
 		return s.cache.Adopt(ctx, c.Order, k.cache.Account)
 	case j.verdict == Done && k.published:
-		c.first(k.event.Seq, nil)
+		c.setFirst(k.event.Seq, nil)
 		c.Result, c.ResultSeq = k.event.Result, cmp.Or(k.event.Seq, c.First)
 		return s.Remember(ctx, c, c.Result)
 	case j.verdict == Done:
 		c.Result, c.ResultSeq = k.cache.Result, k.cache.Seq
 	case j.verdict == Final:
-		c.finish(*k.journal, k.rev)
+		c.setFinal(*k.journal, k.rev)
 	case j.verdict == Fresh:
-		c.unsent = k.journal != nil
+		c.confirmedFresh = k.journal != nil
 	case j.verdict == InDoubt && k.journal.State != "":
-		c.bought, c.exists = k.journal.Bought, k.journal.Exists
-	case j.verdict == Conflict && taken: // or the true order would meet our fingerprint
+		c.journalBought, c.journalExists = k.journal.Bought, k.journal.Exists
+	case j.verdict == Conflict && taken: // otherwise the true order would find our fingerprint
 		_, err := s.cache.Forget(ctx, c.Order, c.Owner)
 		return err
 	case j.verdict == Waiting && taken:
-		return s.cache.Park(ctx, c.owned(), c.Owner, c.entry(StateReady), j.left)
+		return s.cache.Park(ctx, c.storedOrder(), c.Owner, c.entry(StateReady), j.left)
 	case j.verdict == Foreign && taken:
-		return s.giveBackForeign(ctx, c, k)
+		return s.returnToAccount(ctx, c, k)
 	}
 	return nil
 }
 
-// giveBackForeign gives back what the cache did not know to be another account's,
-// under that account: from then on our own claims do not take it.
-func (s *Store) giveBackForeign(ctx context.Context, c *Claim, k evidence) error {
-	o := c.owned()
+// returnToAccount parks an order under the account of its journal record, which the
+// cache did not know: later claims of our account do not take it.
+func (s *Store) returnToAccount(ctx context.Context, c *Claim, k evidence) error {
+	o := c.storedOrder()
 	o.Account = k.journal.Account
 	e := c.entry(StateClaimed)
 	e.Doubt = k.cache.Doubt

@@ -1,22 +1,25 @@
-// Package dedupe is what we know about an order: who holds it, whether a
-// request for it may have left, and how it ended. It promises
+// Package dedupe decides, for one order at a time, whether a request for it may
+// be sent. It promises that
 //
-//   - that a send is decided once: between two intents of one order there is
-//     always a written proof that the earlier one did not buy, or the later one
-//     says openly that the earlier is still in doubt,
-//   - that a final result never changes, and that "failed" is only written by
-//     the owner of the newest intent, over exactly what it knows,
-//   - that a purchase is a fact: whoever learns of it may write it down,
-//   - that nothing here is ever guessed: an unknown answer is an error, and
-//     what may have happened is InDoubt.
+//   - at most one attempt of an order is open: between two intents the journal
+//     has a proof that the earlier one did not buy, or the later intent says that
+//     the earlier one is still open,
+//   - a final result never changes, and a failed one is written only by the
+//     owner of the newest intent, over the record that this owner knows,
+//   - a purchase is written down by whoever learns of it,
+//   - nothing is guessed: a store that cannot be read is an error, and an attempt
+//     that may have bought makes the order InDoubt.
 //
-// Two stores stand behind one door. Redis ([Cache]) is fast and may be lost
-// at any moment; it keeps two workers off one order and answers duplicates.
-// The [Journal] is durable and decides: one record per order, every write a
-// compare-and-set on the revision that the writer knows. Losing Redis costs
-// time, never a second purchase.
+// A [Store] combines three sources. The [Journal] is durable and decides: it has
+// one record per order, and every write is a compare-and-set on the revision that
+// the writer knows. The [Cache] is fast and may be lost at any moment: it keeps two
+// workers from working on one order and answers duplicates. The [Results] are the
+// published final events. Losing the cache costs time, never a second purchase.
 //
-// Read order.go and claim.go (what a worker sees), store.go (what it does,
-// step by step), then records.go with redis.go, journal.go with jetstream.go
-// and redisjournal.go, and memory.go, which is both stores for tests.
+// Read order.go (the words), judge.go (the rules), claim.go (what a worker gets),
+// store.go (what it does next), write.go (how the journal is written) and look.go
+// (what an operator sees and settles). The sources are declared in cache.go,
+// journal.go and results.go; history.go asks them what may have been forgotten.
+// Package redisstore implements the cache, package natsio the journal and the
+// results, package dedupetest all of it in memory for tests.
 package dedupe

@@ -14,18 +14,18 @@ const (
 func FloorMillis(t time.Time) time.Time { return floorMillis(t) }
 func CeilMillis(t time.Time) time.Time  { return ceilMillis(t) }
 
-// ForgetRevision makes c know nothing of what another copy of it writes.
+// ForgetRevision gives c a revision of its own, which a copy of c does not share.
 func (c *Claim) ForgetRevision() {
 	rev := c.revision()
 	c.rev = new(atomic.Uint64)
 	c.rev.Store(rev)
 }
 
-// ForgetBought makes c not know that the journal has it down as bought.
-func (c *Claim) ForgetBought() { c.bought = false }
+// ForgetBought makes c forget that the journal has Doubt.Bought.
+func (c *Claim) ForgetBought() { c.journalBought = false }
 
-// LeaseFrom makes the lease of c one that was asked for at.
-func (c *Claim) LeaseFrom(at time.Time, lease time.Duration) { c.leased(at, lease) }
+// SetLease gives c a lease that was requested at that time.
+func (c *Claim) SetLease(at time.Time, lease time.Duration) { c.setLease(at, lease) }
 
-// Owned is the order as the stores keep it.
-func (c *Claim) Owned() Order { return c.owned() }
+// StoredOrder returns the order as the stores have it.
+func (c *Claim) StoredOrder() Order { return c.storedOrder() }

@@ -156,7 +156,7 @@ func TestStoreForeignFinalAndConflict(t *testing.T) {
 // With the journal lost, what Redis knows of another account's attempt counts.
 func TestStoreForeignJournalLost(t *testing.T) {
 	m := dedupetest.NewMemory()
-	b := newBench(t, m, m, nil, dedupe.Config{Lease: long}, m.LoseRecords)
+	b := newBench(t, m, m, nil, dedupe.Config{Lease: long}, m.LoseEntries)
 	b.ok(b.Doubt(b.ctx(), b.sentBy(ofA), dedupe.Doubt{}, soon))
 	m.ForgetJournal()
 	b.must(ofB, true, dedupe.Foreign)

@@ -8,48 +8,48 @@ import (
 	"time"
 )
 
-// Record is the journal's one record of an order. Times have millisecond
-// precision; SendBy and Over are rounded up, so that what is written is never earlier
-// than what was meant.
+// Record is the journal's record of an order. Times have a precision of one
+// millisecond; SendBy and Over are rounded up, so that no reader takes a request for
+// over too early.
 type Record struct {
 	State       State      `json:"state"`
 	Fingerprint string     `json:"fingerprint"`
-	Account     string     `json:"account,omitempty"` // under which the last attempt was made, or may be made next
-	Owner       string     `json:"owner"`             // who wrote it; unique per delivery
-	Seq         uint64     `json:"seq"`               // stream sequence of the request
-	Expires     *time.Time `json:"expires,omitempty"` // of that request; nil: never, or not known
+	Account     string     `json:"account,omitempty"` // account of the last or the next attempt
+	Owner       string     `json:"owner"`             // the claim that wrote the record
+	Seq         uint64     `json:"seq"`               // stream sequence of the order request
+	Expires     *time.Time `json:"expires,omitempty"` // its expiresAt; nil: never, or not known
 	Progress
-	SendBy time.Time       `json:"sendBy,omitzero"`  // StateIntent
-	Over   time.Time       `json:"over,omitzero"`    // StateIntent: every request that was sent so far has ended by then; zero: not known
-	Since  time.Time       `json:"since,omitzero"`   // StateIntent: when the oldest open attempt was written down
-	Due    time.Time       `json:"due,omitzero"`     // StateReady
-	Open   bool            `json:"open,omitempty"`   // StateIntent: an earlier attempt than this is still in doubt
-	Bought bool            `json:"bought,omitempty"` // StateIntent: bought, the number is not known yet
-	Exists bool            `json:"exists,omitempty"` // StateIntent: the vendor said that the number exists
-	Result json.RawMessage `json:"result,omitempty"` // StateFinal
+	SendBy      time.Time       `json:"sendBy,omitzero"`  // StateIntent: no byte of the request leaves after this
+	Over        time.Time       `json:"over,omitzero"`    // StateIntent: every request so far has ended by this time; zero: not known
+	Since       time.Time       `json:"since,omitzero"`   // StateIntent: when the oldest open attempt was journalled
+	Due         time.Time       `json:"due,omitzero"`     // StateReady: when the next attempt may start
+	EarlierOpen bool            `json:"open,omitempty"`   // StateIntent: an earlier attempt is open too
+	Bought      bool            `json:"bought,omitempty"` // StateIntent: the vendor said that it was bought, without an orderNumber
+	Exists      bool            `json:"exists,omitempty"` // StateIntent: the vendor said that the number exists
+	Result      json.RawMessage `json:"result,omitempty"` // StateFinal: compact JSON
 }
 
-// Journal is the durable memory: one record per order, and no write but over
-// the revision that the writer knows.
+// Journal is a durable store with one record per order. A write names the revision
+// that it replaces.
 type Journal interface {
-	// Read returns the order's record and its revision. A State of "" means
-	// there is none; the revision is what Write has to replace, mostly 0.
+	// Read returns the order's record and its revision. The State "" means that there
+	// is no record; the revision is still the one that Write has to replace, and need
+	// not be 0.
 	Read(ctx context.Context, outTradeNo string) (Record, uint64, error)
-	// Write replaces the record whose revision is rev (0: there is none) and
-	// returns the new revision. ErrLost: another record stands there. Any
-	// other error means that the record may have been written. Safe to repeat:
-	// a record equal to r is r, since Owner is unique.
+	// Write replaces the record of revision rev (0: there is none) and returns the new
+	// revision. ErrLost: the revision is another. After any other error the record may
+	// have been written. Write is safe to repeat: a stored record that equals r counts
+	// as written, since Owner is unique.
 	Write(ctx context.Context, outTradeNo string, r Record, rev uint64) (uint64, error)
-	// Created is when the journal was made: nothing older is known to it. Zero
-	// where that does not matter.
+	// Created returns when the journal was created: it knows nothing older. Zero means
+	// that it does not matter.
 	Created(ctx context.Context) (time.Time, error)
-	// Used reports whether anything was ever written, expired or not.
+	// Used reports whether any record was ever written, expired or not.
 	Used(ctx context.Context) (bool, error)
 }
 
-// Encode gives r's one spelling, for comparison byte by byte. The Result,
-// which must be compact JSON, goes in as it is: encoding/json would read it once
-// more for nothing.
+// Encode returns r as JSON. Equal records have equal bytes. The Result must be compact
+// JSON; it is appended as it is, which saves encoding/json from scanning it again.
 func (r Record) Encode() ([]byte, error) {
 	result := r.Result
 	r.Result = nil
@@ -67,7 +67,8 @@ func (r Record) Encode() ([]byte, error) {
 	return data, nil
 }
 
-// DecodeRecord reads what Encode wrote. It refuses a state it does not know: taking it for "nothing" could send twice.
+// DecodeRecord parses what Encode returned. The error wraps ErrBroken. An unknown state
+// is an error: an order whose record was ignored could be sent twice.
 func DecodeRecord(b []byte) (Record, error) {
 	var r Record
 	if err := json.Unmarshal(b, &r); err != nil {

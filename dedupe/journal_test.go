@@ -39,7 +39,7 @@ func mustWrite(t *testing.T, j dedupe.Journal, no string, r dedupe.Record, rev u
 func TestJournalCompareAndSet(t *testing.T) {
 	at := time.Date(2026, 11, 23, 10, 0, 0, 123e6, time.UTC)
 	intent := dedupe.Record{State: dedupe.StateIntent, Fingerprint: "f1", Owner: "a", Seq: 7, Progress: dedupe.Progress{Attempt: 2, Refusals: 1, Waits: 1},
-		SendBy: at.Add(3 * time.Second), Over: at.Add(13 * time.Second), Since: at, Open: true, Bought: true, Exists: true, Account: "a"}
+		SendBy: at.Add(3 * time.Second), Over: at.Add(13 * time.Second), Since: at, EarlierOpen: true, Bought: true, Exists: true, Account: "a"}
 	ready := dedupe.Record{State: dedupe.StateReady, Fingerprint: "f1", Owner: "b", Seq: 7, Progress: dedupe.Progress{Attempt: 2, Refusals: 2, Waits: 2}, Due: at}
 	final := dedupe.Record{State: dedupe.StateFinal, Fingerprint: "f1", Owner: "c", Seq: 7, Result: []byte(`{"message":"<ok> & é"}`)}
 	eachJournal(t, func(t *testing.T, j dedupe.Journal) {

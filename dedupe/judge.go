@@ -2,55 +2,54 @@ package dedupe
 
 import "time"
 
-// evidence is what is known of one order at one moment. A pointer is nil where
-// that was not read yet.
+// evidence is what is known of one order at one moment. A nil pointer means that
+// the source was not read yet.
 type evidence struct {
-	order       Order  // as the request has it that asks
-	owner       string // who asks
-	redelivered bool   // JetStream has handed the request out before
+	order       Order  // the order request being claimed
+	owner       string // the claim's owner
+	redelivered bool   // JetStream has delivered the order request before
 	now         time.Time
-	remembers   time.Duration // how long the journal remembers a finished order; 0: for ever
+	journalTTL  time.Duration // how long the journal keeps a final; 0: for ever
 
-	cache       Entry       // as it was before the claim
-	cacheLost   *bool       // the cache may have known more once
-	journal     *Record     // without a State: there is none
-	rev         uint64      // of journal
-	journalLost *bool       // the journal is younger than the request
-	event       *FinalEvent // of the results
-	published   bool        // there is an event
+	cache       Entry // before this claim
+	cacheLost   *bool // whether the cache may have lost something about the order
+	journal     *Record
+	rev         uint64 // revision of journal
+	journalLost *bool  // whether the journal is younger than the order request
+	event       *FinalEvent
+	published   bool // the results have event
 }
 
-// source is a piece of evidence that has to be read.
+// source is a piece of evidence that is read only when judge needs it.
 type source int
 
 const (
-	nothing source = iota
-	theJournal
-	theResults
-	theCachesPast
-	theJournalsPast
+	noSource         source = iota
+	journalRecord           // evidence.journal
+	finalEvent              // evidence.event
+	cacheHistory            // evidence.cacheLost
+	journalBeginning        // evidence.journalLost
 )
 
-// judgement is what the evidence says: what is missing, or that the cache has to
-// be asked again, or a verdict.
+// judgement is the outcome of judge: a source to read first, a request to claim
+// again, or a verdict.
 type judgement struct {
-	missing  source
-	askAgain bool // once the cache has forgotten a wrong entry, or has given us another account's
-	verdict  Verdict
-	left     time.Duration // Busy, Waiting
-	doubt    Doubt         // InDoubt
-	usedWith string        // Conflict
+	needs      source
+	claimAgain bool // after the cache has forgotten a wrong entry, or given the entry to our account
+	verdict    Verdict
+	left       time.Duration // Busy, Waiting
+	doubt      Doubt         // InDoubt
+	usedWith   string        // Conflict
 }
 
-// judge says what state the order is in for the one who asks. It is pure: each
-// rule about what the stores say together is in this file. What is missing is
-// asked for only where it can make a difference, so that a new order costs one
-// script of the cache.
+// judge decides what state the order is in. It is pure: every rule that combines
+// the stores is in this file. It asks for a source only if that can change the
+// verdict, so that a new order costs one script of the cache.
 func (k *evidence) judge() judgement {
 	e := &k.cache
 	switch {
 	case e.State != "" && e.Fingerprint != k.order.Fingerprint:
-		return k.disputed()
+		return k.judgeOtherContent()
 	case e.State == StateFinal:
 		return judgement{verdict: Done}
 	case e.Owner == "" && e.Left > 0:
@@ -58,33 +57,33 @@ func (k *evidence) judge() judgement {
 	case e.Owner != k.owner && e.Left > 0:
 		return judgement{verdict: Busy, left: e.Left}
 	case e.Owner != k.owner && OtherAccount(e.Account, k.order.Account):
-		return k.foreign()
+		return k.judgeOtherAccount()
 	}
 	parked := e.State == StateReady && e.Owner == ""
 	if e.State != "" && !parked {
-		return k.byRecord()
+		return k.judgeByJournal()
 	}
 	if (e.State == "" || e.Rev == 0) && k.cacheLost == nil {
-		return judgement{missing: theCachesPast}
+		return judgement{needs: cacheHistory}
 	}
 	lost := k.cacheLost != nil && *k.cacheLost
 	switch {
 	case parked && !lost:
-		return judgement{verdict: Ready} // if that is wrong, Intent finds out
-	case !lost && e.Replaced == "" && !k.redelivered && !k.outlived():
-		return judgement{verdict: Fresh} // the same
+		return judgement{verdict: Ready} // if this is wrong, the compare-and-set of Intent fails
+	case !lost && e.Replaced == "" && !k.redelivered && !k.olderThanJournal():
+		return judgement{verdict: Fresh} // likewise
 	}
-	return k.byRecord() // somebody may have worked on it
+	return k.judgeByJournal()
 }
 
-// byRecord judges by the journal, and by the cache where that knows more. Leases
-// and due times of the cache are not looked at.
-func (k *evidence) byRecord() judgement {
+// judgeByJournal decides by the journal, and by the cache where the journal has no
+// record. It ignores the lease and the due time of the cache.
+func (k *evidence) judgeByJournal() judgement {
 	switch r := k.journal; {
 	case r == nil:
-		return judgement{missing: theJournal}
+		return judgement{needs: journalRecord}
 	case r.State == "":
-		return k.unjournalled()
+		return k.judgeWithoutRecord()
 	case r.Fingerprint != k.order.Fingerprint:
 		return judgement{verdict: Conflict, usedWith: r.Fingerprint}
 	case r.State == StateFinal:
@@ -100,23 +99,22 @@ func (k *evidence) byRecord() judgement {
 	}
 }
 
-// unjournalled judges an order of which the journal has nothing, though somebody
-// may have worked on it.
+// judgeWithoutRecord decides about an order that has no journal record, although a
+// worker may have worked on it.
 //
-// The final event may be all that is left of it: the journal forgets a final
-// after its TTL, and the cache may never have learned of it. Without an event the
-// cache may know better. A revision that is gone from the journal was a final
-// that lived out its TTL before it was published, or the journal was lost; a
-// request that is older than that TTL may have had such a final without the cache
-// ever learning of it; and a claim that was not given back may have been sending
-// when the journal was lost. In all of these the order may have been bought. An
-// entry that was parked in doubt and not touched since is exact; else there may
-// have been a later attempt, of which all we know is that it is not later than now.
-func (k *evidence) unjournalled() judgement {
+// The journal forgets a final after its TTL, so the final event may be all that is
+// left. Without an event the order may have been bought in each of these cases:
+//   - The cache has doubt. An entry that was parked in doubt and not claimed since
+//     is exact; otherwise there may have been a later attempt.
+//   - The cache has a journal revision, which is gone: it was a final that expired
+//     before it was published, or the journal was lost.
+//   - The order request is older than the journal's TTL: its final may have expired.
+//   - A claim was not given back, and the journal was lost: it may have been sending.
+func (k *evidence) judgeWithoutRecord() judgement {
 	e := &k.cache
 	switch f := k.event; {
 	case f == nil:
-		return judgement{missing: theResults}
+		return judgement{needs: finalEvent}
 	case k.published && f.Fingerprint != "" && f.Fingerprint != k.order.Fingerprint:
 		return judgement{verdict: Conflict, usedWith: f.Fingerprint}
 	case k.published:
@@ -125,38 +123,39 @@ func (k *evidence) unjournalled() judgement {
 	switch {
 	case e.Doubt != nil && e.State == StateInDoubt && e.Owner == "":
 		return judgement{verdict: InDoubt, doubt: *e.Doubt}
-	case e.Doubt != nil, e.Rev != 0, k.outlived():
-		return judgement{verdict: InDoubt, doubt: unknownAttempt(*e, k.now)}
+	case e.Doubt != nil, e.Rev != 0, k.olderThanJournal():
+		return judgement{verdict: InDoubt, doubt: unknownDoubt(*e, k.now)}
 	case e.Owner != "" && k.journalLost == nil:
-		return judgement{missing: theJournalsPast}
+		return judgement{needs: journalBeginning}
 	case e.Owner != "" && *k.journalLost:
-		return judgement{verdict: InDoubt, doubt: unknownAttempt(*e, k.now)}
+		return judgement{verdict: InDoubt, doubt: unknownDoubt(*e, k.now)}
 	case e.Refusals > 0 || e.Waits > 0:
 		return judgement{verdict: Ready}
 	}
 	return judgement{verdict: Fresh}
 }
 
-// disputed judges whether the number belongs to the request that asks or to
-// another one, whose fingerprint the cache has. The journal decides. Where it has
-// no record, the number is the other's, unless the cache has no more of that than
-// a claim: the other may be a request that was rejected, and claimed again after
-// the cache had lost the entry of ours. So the request that was stored earlier
-// gets the number once the lease of such a claim is over; else both could be
-// rejected. While that lease runs the order is Busy: a journal without a record
-// may be the answer of a leader that was voted out a moment ago, and the other's
-// intent, a compare-and-set, will show whose number it is.
-func (k *evidence) disputed() judgement {
+// judgeOtherContent decides whether the number belongs to this order request or to
+// another one, whose fingerprint the cache has.
+//
+// The journal decides. Where it has no record, the number belongs to the other
+// request, unless the cache knows no more of that than a claim: the other request
+// may be one that was rejected, and was claimed again after the cache had lost our
+// entry. Then the request that was stored first gets the number, or both could be
+// rejected. It has to wait for the end of the other's lease (Busy): a missing record
+// may come from a leader that was just voted out, and the intent of the other
+// request will show who has the number.
+func (k *evidence) judgeOtherContent() judgement {
 	e, r := &k.cache, k.journal
 	switch {
 	case r == nil:
-		return judgement{missing: theJournal}
+		return judgement{needs: journalRecord}
 	case r.State != "" && r.Fingerprint != k.order.Fingerprint:
 		return judgement{verdict: Conflict, usedWith: r.Fingerprint}
 	case r.State != "":
-		return judgement{askAgain: true}
+		return judgement{claimAgain: true}
 	case k.event == nil, k.published:
-		return k.unjournalled()
+		return k.judgeWithoutRecord()
 	}
 	onlyClaimed := (e.State == StateClaimed || e.State == StateReady) && e.Rev == 0 && e.Attempt == 0
 	switch {
@@ -165,41 +164,43 @@ func (k *evidence) disputed() judgement {
 	case !onlyClaimed || k.order.Seq >= e.Seq:
 		return judgement{verdict: Conflict, usedWith: e.Fingerprint}
 	}
-	return judgement{askAgain: true}
+	return judgement{claimAgain: true}
 }
 
-// foreign judges an order that the cache has under another account; the lease is
-// not ours. While an attempt of that account may have bought, nobody else may send
-// the order or look it up: our account's lookup would not show the purchase, and
-// its "not found" would be taken for a proof. Else our account takes the entry over.
-func (k *evidence) foreign() judgement {
-	j := k.byRecord()
+// judgeOtherAccount decides about an entry of another account that nobody owns.
+// While an attempt of that account may have bought, this account may neither send
+// the order nor look it up: its lookup would not show the purchase, and the "not
+// found" would count as a proof. Otherwise this account takes the entry over.
+func (k *evidence) judgeOtherAccount() judgement {
+	j := k.judgeByJournal()
 	switch {
-	case j.missing != nothing, j.verdict == Conflict, j.verdict == Done, j.verdict == Foreign:
+	case j.needs != noSource, j.verdict == Conflict, j.verdict == Done, j.verdict == Foreign:
 		return j
 	case j.verdict == InDoubt && k.journal.State == "":
 		return judgement{verdict: Foreign}
 	}
-	return judgement{askAgain: true}
+	return judgement{claimAgain: true}
 }
 
-// OtherAccount reports whether theirs is another account than ours. Not known on
-// either side, it is the same: there was one account before records had it.
-func OtherAccount(theirs, ours string) bool {
-	return theirs != "" && ours != "" && theirs != ours
+// OtherAccount reports whether a and b are two different accounts. An empty account
+// is not known and matches every other: old records have none.
+func OtherAccount(a, b string) bool {
+	return a != "" && b != "" && a != b
 }
 
-// outlived says whether the request is so old that it may have had a final whose
-// TTL in the journal is over, without the cache ever learning of it.
-func (k *evidence) outlived() bool { return outlived(k.order, k.remembers, k.now) }
-
-func outlived(o Order, remembers time.Duration, now time.Time) bool {
-	return remembers > 0 && !o.Stored.IsZero() && now.Sub(o.Stored) > remembers-min(clockSkew, remembers/10)
+// olderThanJournal reports whether the order request is so old that the journal may
+// have had its final and dropped it.
+func (k *evidence) olderThanJournal() bool {
+	return olderThanJournal(k.order, k.journalTTL, k.now)
 }
 
-// doubtOf is the doubt about intent r, with what the cache has noted. Notes on an
-// older attempt say nothing about this one, but while the older is still open
-// the notice was published, and what was bought or exists stays so.
+func olderThanJournal(o Order, journalTTL time.Duration, now time.Time) bool {
+	return journalTTL > 0 && !o.Stored.IsZero() && now.Sub(o.Stored) > journalTTL-min(clockSkew, journalTTL/10)
+}
+
+// doubtOf returns the doubt about intent r, with the notes of the cache. Notes on an
+// older attempt do not count for r. But while that attempt is open too, Bought and
+// Exists remain true, and the in_doubt event was published.
 func doubtOf(r Record, notes *Doubt) Doubt {
 	d := Doubt{Attempt: r.Attempt, SendBy: r.SendBy, Over: r.Over, Since: r.Since, Bought: r.Bought, Exists: r.Exists}
 	if notes == nil {
@@ -208,7 +209,7 @@ func doubtOf(r Record, notes *Doubt) Doubt {
 	if notes.Attempt == r.Attempt {
 		d.Asked, d.Missing = notes.Asked, notes.Missing
 	}
-	if notes.Attempt == r.Attempt || r.Open {
+	if notes.Attempt == r.Attempt || r.EarlierOpen {
 		d.Bought = d.Bought || notes.Bought
 		d.Exists = d.Exists || notes.Exists
 		d.Noticed = notes.Noticed
@@ -216,9 +217,9 @@ func doubtOf(r Record, notes *Doubt) Doubt {
 	return d
 }
 
-// unknownAttempt is the doubt about an attempt later than the cache's entry e, of
-// which all we know is that it is not later than now.
-func unknownAttempt(e Entry, now time.Time) Doubt {
+// unknownDoubt returns the doubt about an attempt that may have followed entry e.
+// It is not known when that attempt was made, except that it was before now.
+func unknownDoubt(e Entry, now time.Time) Doubt {
 	d := Doubt{Attempt: e.Attempt, SendBy: ceilMillis(now), Since: floorMillis(now)}
 	if n := e.Doubt; n != nil {
 		d.Bought, d.Exists, d.Noticed = n.Bought, n.Exists, n.Noticed

@@ -47,22 +47,22 @@ func TestJudge(t *testing.T) {
 		want judgement
 	}{
 		// What the cache says alone.
-		"new: has the cache lost anything?": {evidence{}, time.Hour, judgement{missing: theCachesPast}},
+		"new: has the cache lost anything?": {evidence{}, time.Hour, judgement{needs: cacheHistory}},
 		"new":                               {evidence{cacheLost: &no}, time.Hour, judgement{verdict: Fresh}},
-		"new, delivered before":             {evidence{cacheLost: &no, redelivered: true}, time.Hour, judgement{missing: theJournal}},
-		"new, too old":                      {evidence{cacheLost: &no}, day, judgement{missing: theJournal}},
-		"new, the cache was lost":           {evidence{cacheLost: &yes}, time.Hour, judgement{missing: theJournal}},
-		"new, over an unreadable entry":     {evidence{cacheLost: &no, cache: Entry{Replaced: "why"}}, time.Hour, judgement{missing: theJournal}},
-		"parked unsent: lost anything?":     {evidence{cache: entry(StateReady, "")}, time.Hour, judgement{missing: theCachesPast}},
+		"new, delivered before":             {evidence{cacheLost: &no, redelivered: true}, time.Hour, judgement{needs: journalRecord}},
+		"new, too old":                      {evidence{cacheLost: &no}, day, judgement{needs: journalRecord}},
+		"new, the cache was lost":           {evidence{cacheLost: &yes}, time.Hour, judgement{needs: journalRecord}},
+		"new, over an unreadable entry":     {evidence{cacheLost: &no, cache: Entry{Replaced: "why"}}, time.Hour, judgement{needs: journalRecord}},
+		"parked unsent: lost anything?":     {evidence{cache: entry(StateReady, "")}, time.Hour, judgement{needs: cacheHistory}},
 		"parked unsent":                     {evidence{cacheLost: &no, cache: entry(StateReady, "")}, time.Hour, judgement{verdict: Ready}},
-		"parked unsent, the cache was lost": {evidence{cacheLost: &yes, cache: entry(StateReady, "")}, time.Hour, judgement{missing: theJournal}},
+		"parked unsent, the cache was lost": {evidence{cacheLost: &yes, cache: entry(StateReady, "")}, time.Hour, judgement{needs: journalRecord}},
 		"parked ready, journalled":          {evidence{cache: entry(StateReady, "", rev(3))}, time.Hour, judgement{verdict: Ready}},
 		"parked, not due":                   {evidence{cache: entry(StateReady, "", left(7))}, time.Hour, judgement{verdict: Waiting, left: 7}},
 		"leased":                            {evidence{cache: entry(StateClaimed, "b", left(7))}, time.Hour, judgement{verdict: Busy, left: 7}},
-		"leased by the one who asks":        {evidence{cache: entry(StateClaimed, "a", left(7))}, time.Hour, judgement{missing: theJournal}},
+		"leased by the one who asks":        {evidence{cache: entry(StateClaimed, "a", left(7))}, time.Hour, judgement{needs: journalRecord}},
 		"final":                             {evidence{cache: entry(StateFinal, "")}, time.Hour, judgement{verdict: Done}},
-		"died":                              {evidence{cache: entry(StateClaimed, "b")}, time.Hour, judgement{missing: theJournal}},
-		"parked in doubt":                   {evidence{cache: entry(StateInDoubt, "", doubt(notes))}, time.Hour, judgement{missing: theJournal}},
+		"died":                              {evidence{cache: entry(StateClaimed, "b")}, time.Hour, judgement{needs: journalRecord}},
+		"parked in doubt":                   {evidence{cache: entry(StateInDoubt, "", doubt(notes))}, time.Hour, judgement{needs: journalRecord}},
 
 		// The journal.
 		"ready":             {evidence{cache: entry(StateClaimed, "b"), journal: record(StateReady)}, time.Hour, judgement{verdict: Ready}},
@@ -73,12 +73,12 @@ func TestJudge(t *testing.T) {
 		"journal of others": {evidence{cache: entry(StateClaimed, "b"), journal: &Record{State: StateReady, Fingerprint: "f2"}}, time.Hour, judgement{verdict: Conflict, usedWith: "f2"}},
 
 		// The journal has nothing.
-		"is there an event?":        {evidence{cache: entry(StateClaimed, "b"), journal: &Record{}}, time.Hour, judgement{missing: theResults}},
+		"is there an event?":        {evidence{cache: entry(StateClaimed, "b"), journal: &Record{}}, time.Hour, judgement{needs: finalEvent}},
 		"event":                     {evidence{cache: entry(StateClaimed, "b"), journal: &Record{}, event: event, published: true}, time.Hour, judgement{verdict: Done}},
 		"event of another content":  {evidence{cache: entry(StateClaimed, "b"), journal: &Record{}, event: &FinalEvent{Fingerprint: "f2"}, published: true}, time.Hour, judgement{verdict: Conflict, usedWith: "f2"}},
 		"nothing anywhere":          {evidence{redelivered: true, cacheLost: &no, journal: &Record{}, event: none}, time.Hour, judgement{verdict: Fresh}},
 		"the same, too old":         {evidence{cacheLost: &no, journal: &Record{}, event: none}, day, judgement{verdict: InDoubt, doubt: unknown}},
-		"died: journal lost?":       {evidence{cache: entry(StateClaimed, "b"), journal: &Record{}, event: none}, time.Hour, judgement{missing: theJournalsPast}},
+		"died: journal lost?":       {evidence{cache: entry(StateClaimed, "b"), journal: &Record{}, event: none}, time.Hour, judgement{needs: journalBeginning}},
 		"died early":                {evidence{cache: entry(StateClaimed, "b"), journal: &Record{}, event: none, journalLost: &no}, 23 * time.Hour, judgement{verdict: Fresh}},
 		"died, journal lost":        {evidence{cache: entry(StateClaimed, "b"), journal: &Record{}, event: none, journalLost: &yes}, time.Hour, judgement{verdict: InDoubt, doubt: unknown}},
 		"asks again, journal lost":  {evidence{cache: entry(StateClaimed, "a"), journal: &Record{}, event: none, journalLost: &yes}, time.Hour, judgement{verdict: InDoubt, doubt: unknown}},
@@ -92,24 +92,24 @@ func TestJudge(t *testing.T) {
 		"stepped aside":             {evidence{cache: entry(StateClaimed, "", attempt(2), doubt(notes)), journal: &Record{}, event: none}, time.Hour, judgement{verdict: InDoubt, doubt: later}},
 
 		// The cache has another content under the number.
-		"disputed":                   {evidence{cache: entry(StateClaimed, "b", other)}, time.Hour, judgement{missing: theJournal}},
+		"disputed":                   {evidence{cache: entry(StateClaimed, "b", other)}, time.Hour, judgement{needs: journalRecord}},
 		"disputed, journal theirs":   {evidence{cache: entry(StateClaimed, "b", other), journal: &Record{State: StateReady, Fingerprint: "f2"}}, time.Hour, judgement{verdict: Conflict, usedWith: "f2"}},
-		"disputed, journal ours":     {evidence{cache: entry(StateClaimed, "b", other), journal: record(StateReady)}, time.Hour, judgement{askAgain: true}},
-		"disputed, event?":           {evidence{cache: entry(StateClaimed, "b", other), journal: &Record{}}, time.Hour, judgement{missing: theResults}},
+		"disputed, journal ours":     {evidence{cache: entry(StateClaimed, "b", other), journal: record(StateReady)}, time.Hour, judgement{claimAgain: true}},
+		"disputed, event?":           {evidence{cache: entry(StateClaimed, "b", other), journal: &Record{}}, time.Hour, judgement{needs: finalEvent}},
 		"disputed, event ours":       {evidence{cache: entry(StateClaimed, "b", other), journal: &Record{}, event: event, published: true}, time.Hour, judgement{verdict: Done}},
 		"disputed, leased":           {evidence{cache: entry(StateClaimed, "b", other, left(7)), journal: &Record{}, event: none}, time.Hour, judgement{verdict: Busy, left: 7}},
-		"disputed, we are earlier":   {evidence{cache: entry(StateClaimed, "b", other), journal: &Record{}, event: none}, time.Hour, judgement{askAgain: true}},
+		"disputed, we are earlier":   {evidence{cache: entry(StateClaimed, "b", other), journal: &Record{}, event: none}, time.Hour, judgement{claimAgain: true}},
 		"disputed, we are later":     {evidence{cache: entry(StateClaimed, "b", other, func(e *Entry) { e.Seq = 3 }), journal: &Record{}, event: none}, time.Hour, judgement{verdict: Conflict, usedWith: "f2"}},
 		"disputed, they have sent":   {evidence{cache: entry(StateReady, "", other, attempt(1)), journal: &Record{}, event: none}, time.Hour, judgement{verdict: Conflict, usedWith: "f2"}},
 		"disputed, they have a past": {evidence{cache: entry(StateReady, "", other, rev(1)), journal: &Record{}, event: none}, time.Hour, judgement{verdict: Conflict, usedWith: "f2"}},
 
 		// Another account's.
-		"foreign":                      {evidence{cache: entry(StateClaimed, "", of("B"))}, time.Hour, judgement{missing: theJournal}},
+		"foreign":                      {evidence{cache: entry(StateClaimed, "", of("B"))}, time.Hour, judgement{needs: journalRecord}},
 		"foreign, intent":              {evidence{cache: entry(StateClaimed, "", of("B")), journal: &Record{State: StateIntent, Fingerprint: "f1", Account: "B"}}, time.Hour, judgement{verdict: Foreign}},
-		"foreign, our intent":          {evidence{cache: entry(StateClaimed, "", of("B")), journal: record(StateIntent)}, time.Hour, judgement{askAgain: true}},
-		"foreign, ready":               {evidence{cache: entry(StateReady, "", of("B")), journal: record(StateReady)}, time.Hour, judgement{askAgain: true}},
+		"foreign, our intent":          {evidence{cache: entry(StateClaimed, "", of("B")), journal: record(StateIntent)}, time.Hour, judgement{claimAgain: true}},
+		"foreign, ready":               {evidence{cache: entry(StateReady, "", of("B")), journal: record(StateReady)}, time.Hour, judgement{claimAgain: true}},
 		"foreign, in doubt":            {evidence{cache: entry(StateInDoubt, "", of("B"), doubt(notes)), journal: &Record{}, event: none}, time.Hour, judgement{verdict: Foreign}},
-		"foreign, nothing sent":        {evidence{cache: entry(StateClaimed, "", of("B")), journal: &Record{}, event: none}, time.Hour, judgement{askAgain: true}},
+		"foreign, nothing sent":        {evidence{cache: entry(StateClaimed, "", of("B")), journal: &Record{}, event: none}, time.Hour, judgement{claimAgain: true}},
 		"foreign, event":               {evidence{cache: entry(StateClaimed, "", of("B")), journal: &Record{}, event: event, published: true}, time.Hour, judgement{verdict: Done}},
 		"foreign, other content":       {evidence{cache: entry(StateClaimed, "", of("B")), journal: &Record{State: StateReady, Fingerprint: "f2"}}, time.Hour, judgement{verdict: Conflict, usedWith: "f2"}},
 		"foreign, leased":              {evidence{cache: entry(StateClaimed, "b", of("B"), left(7))}, time.Hour, judgement{verdict: Busy, left: 7}},
@@ -117,7 +117,7 @@ func TestJudge(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			k := c.evidence
-			k.order, k.owner, k.now, k.remembers = Order{OutTradeNo: "1", Fingerprint: "f1", Account: "A", Seq: 7}, "a", now, day
+			k.order, k.owner, k.now, k.journalTTL = Order{OutTradeNo: "1", Fingerprint: "f1", Account: "A", Seq: 7}, "a", now, day
 			if c.age > 0 {
 				k.order.Stored = now.Add(-c.age)
 			}
@@ -128,9 +128,9 @@ func TestJudge(t *testing.T) {
 	}
 }
 
-// TestOutlived: a request counts as older than what the journal remembers a little
+// TestOlderThanJournal: an order request counts as older than the TTL of the journal a little
 // early, since the clocks of pods and servers differ.
-func TestOutlived(t *testing.T) {
+func TestOlderThanJournal(t *testing.T) {
 	now := time.Date(2026, 11, 23, 10, 0, 0, 0, time.UTC)
 	for name, c := range map[string]struct {
 		cfg  Config
@@ -145,7 +145,7 @@ func TestOutlived(t *testing.T) {
 		"finals stay for ever": {Config{}, 9999 * time.Hour, false},
 	} {
 		o := Order{Stored: now.Add(-c.age)}
-		if got := outlived(o, New(nil, nil, nil, c.cfg).remembers(), now); got != c.want {
+		if got := olderThanJournal(o, New(nil, nil, nil, c.cfg).journalTTL(), now); got != c.want {
 			t.Errorf("%s: %v, want %v", name, got, c.want)
 		}
 	}

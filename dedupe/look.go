@@ -8,21 +8,20 @@ import (
 	"time"
 )
 
-// ErrNotInDoubt refuses an operator's verdict on an order that is not in doubt.
+// ErrNotInDoubt is returned to an operator who settles an order that is not in doubt.
 var ErrNotInDoubt = errors.New("not in doubt")
 
-// Known is what Redis and the journal know of an order; nil: nothing, or there
-// is an error.
+// Known is what the cache and the journal know of an order.
 type Known struct {
-	Cache      *Entry
-	Journal    *Record
+	Cache      *Entry  // nil: there is none, or CacheErr
+	Journal    *Record // nil: there is none, or JournalErr
 	JournalRev uint64
 	CacheErr   error
 	JournalErr error
 }
 
-// Look reads both stores at once and changes nothing. Where one cannot be read
-// the other's half comes with the error.
+// Look reads the cache and the journal and changes nothing. If one of them fails, the
+// other's part is returned with the error.
 func (s *Store) Look(ctx context.Context, outTradeNo string) (Known, error) {
 	var k Known
 	var both sync.WaitGroup
@@ -46,25 +45,26 @@ func (s *Store) Look(ctx context.Context, outTradeNo string) (Known, error) {
 	return k, nil
 }
 
-// operatorPrefix begins the owner of a record that an operator's verdict wrote.
+// operatorPrefix begins the owner of a record that an operator's ruling wrote.
 const operatorPrefix = "operator-"
 
-// Ruling is an operator's verdict on an order in doubt.
+// Ruling is an operator's decision about an order in doubt.
 type Ruling struct {
-	Seen   uint64        // Known.JournalRev of the state that the operator ruled on
-	Result []byte        // the final result (JSON): it was bought; nil: it was not
-	Call   time.Duration // how long after its SendBy a request may still be under way, where its record does not say
+	Seen    uint64        // Known.JournalRev that the operator decided on
+	Result  []byte        // the final result as JSON, if it was bought; nil: it was not bought
+	Timeout time.Duration // how long after its SendBy a request may last, if its record does not say
 }
 
-// Settle writes r into the journal, where the next claim finds it.
-// ErrNotInDoubt: see Known.Open. ErrLost: somebody wrote since the operator
-// looked, or right now. Any other error means that it may have been written.
+// Settle writes the ruling r into the journal, where the next claim finds it. It
+// returns ErrNotInDoubt as Known.Settleable does, and ErrLost if the journal has
+// changed since the operator looked. After any other error the ruling may have been
+// written.
 func (s *Store) Settle(ctx context.Context, outTradeNo string, r Ruling) error {
 	k, err := s.Look(ctx, outTradeNo)
 	if err != nil {
 		return err
 	}
-	was, err := k.Open(time.Now(), r.Call, r.Result != nil)
+	was, err := k.Settleable(time.Now(), r.Timeout, r.Result != nil)
 	if err != nil {
 		return fmt.Errorf("settle %s: %w", outTradeNo, err)
 	}
@@ -74,7 +74,7 @@ func (s *Store) Settle(ctx context.Context, outTradeNo string, r Ruling) error {
 	settled := Record{
 		State:       StateReady,
 		Fingerprint: was.Fingerprint,
-		Account:     was.Account, // whose attempt it was
+		Account:     was.Account, // of the attempt
 		Owner:       operatorPrefix + s.NewOwner(),
 		Seq:         was.Seq,
 		Expires:     was.Expires,
@@ -92,9 +92,8 @@ func (s *Store) Settle(ctx context.Context, outTradeNo string, r Ruling) error {
 	return nil
 }
 
-// Verdict is what a claim will find once nobody holds the order and it is due, as
-// far as the cache and the journal tell. A store that could not be asked counts as
-// one that has nothing.
+// Verdict returns what a claim will find once the order has no owner and is due. A
+// store that could not be read counts as empty.
 func (k Known) Verdict(now time.Time) Verdict {
 	no := false
 	e := evidence{now: now, redelivered: true, cacheLost: &no, journal: &Record{}, journalLost: &no, event: &FinalEvent{}}
@@ -105,63 +104,74 @@ func (k Known) Verdict(now time.Time) Verdict {
 	if j := k.Journal; j != nil {
 		e.journal, e.order.Fingerprint = j, j.Fingerprint
 		if e.cache.Fingerprint != "" && e.cache.Fingerprint != j.Fingerprint {
-			e.cache = Entry{} // of another request with the number
+			e.cache = Entry{} // it is another order request's
 		}
 		e.cache.Fingerprint = j.Fingerprint
 	}
-	if k.JournalErr != nil { // else it would be a revision that the journal has lost
+	if k.JournalErr != nil { // otherwise the journal would seem to have lost this revision
 		e.cache.Rev = 0
 	}
 	return e.judge().verdict
 }
 
-// Open returns the open attempt that an operator may rule on: one whose request
-// is certainly over: by what its record says, else call after its SendBy. Bought is what the operator is
-// about to say. The error wraps ErrNotInDoubt and says why there is none.
-func (k Known) Open(now time.Time, call time.Duration, bought bool) (Record, error) {
-	no := func(format string, args ...any) (Record, error) {
-		return Record{}, fmt.Errorf("%w: "+format, append([]any{ErrNotInDoubt}, args...)...)
+// Settleable returns the record of the open attempt, if an operator may settle it: its
+// request must be over, by its record or else timeout after its SendBy. bought is what
+// the operator is going to say. The error wraps ErrNotInDoubt and says why not.
+func (k Known) Settleable(now time.Time, timeout time.Duration, bought bool) (Record, error) {
+	r, err := k.openAttempt(now)
+	if err != nil {
+		return Record{}, err
 	}
-	e, inCache := k.Cache, k.Cache != nil && k.Cache.State == StateInDoubt && k.Cache.Doubt != nil
-	var r Record
-	switch v := k.Verdict(now); {
-	case k.Journal == nil && e == nil:
-		return no("nothing is known of it")
-	case v == Final, v == Done:
-		return no("it has its final result")
-	case v == Ready && k.Journal != nil, v == Waiting:
-		return no("it waits for its next attempt, every earlier one is known not to have bought")
-	case v == Fresh:
-		return no("it was never sent")
-	case v != InDoubt:
-		return no("no attempt of it is known to be open")
-	case k.Journal != nil:
-		r = *k.Journal
-	case inCache: // the journal was lost, the doubt was not
-		r = Record{Fingerprint: e.Fingerprint, Account: e.Account, Seq: e.Seq, Expires: e.Expires, Progress: e.Progress,
-			SendBy: e.Doubt.SendBy, Over: e.Doubt.Over, Since: e.Doubt.Since}
-	default:
-		return no("no attempt of it is known to be open")
-	}
+	e, inCache := k.Cache, k.doubtInCache()
 	if e != nil && e.Fingerprint == r.Fingerprint {
-		r.Refusals = max(r.Refusals, e.Refusals) // a refusal while in doubt is noted in Redis alone
+		r.Refusals = max(r.Refusals, e.Refusals) // only the cache notes a refusal while in doubt
 	}
 	over := r.Over
 	if over.IsZero() {
-		over = r.SendBy.Add(call)
+		over = r.SendBy.Add(timeout)
 	}
 	switch {
 	case now.Before(r.SendBy):
-		return no("its request may leave until %s, and last until %s", clock(r.SendBy), clock(over))
+		return Record{}, notInDoubt("its request may leave until %s, and last until %s", formatTime(r.SendBy), formatTime(over))
 	case now.Before(over):
-		return no("its request may be under way until %s", clock(over))
+		return Record{}, notInDoubt("its request may be under way until %s", formatTime(over))
 	case e != nil && e.Owner != "" && e.Left > 0 && !inCache:
-		return no("a worker has it, for %v more if it died", e.Left)
+		return Record{}, notInDoubt("a worker has it, for %v more if it died", e.Left)
 	case !bought && (r.Bought || inCache && e.Doubt.Bought):
-		return no("the vendor has said that it was bought, so it cannot be settled as not bought")
+		return Record{}, notInDoubt("the vendor has said that it was bought, so it cannot be settled as not bought")
 	}
 	return r, nil
 }
 
-// clock is a time as an operator reads it.
-func clock(t time.Time) string { return t.UTC().Format("2006-01-02T15:04:05.000Z") }
+// openAttempt returns the record of the open attempt. If the journal was lost, the
+// record is made from the doubt in the cache.
+func (k Known) openAttempt(now time.Time) (Record, error) {
+	switch v := k.Verdict(now); {
+	case k.Journal == nil && k.Cache == nil:
+		return Record{}, notInDoubt("nothing is known of it")
+	case v == Final, v == Done:
+		return Record{}, notInDoubt("it has its final result")
+	case v == Ready && k.Journal != nil, v == Waiting:
+		return Record{}, notInDoubt("it waits for its next attempt, every earlier one is known not to have bought")
+	case v == Fresh:
+		return Record{}, notInDoubt("it was never sent")
+	case v == InDoubt && k.Journal != nil:
+		return *k.Journal, nil
+	case v == InDoubt && k.doubtInCache():
+		e := k.Cache
+		return Record{Fingerprint: e.Fingerprint, Account: e.Account, Seq: e.Seq, Expires: e.Expires, Progress: e.Progress,
+			SendBy: e.Doubt.SendBy, Over: e.Doubt.Over, Since: e.Doubt.Since}, nil
+	}
+	return Record{}, notInDoubt("no attempt of it is known to be open")
+}
+
+func (k Known) doubtInCache() bool {
+	return k.Cache != nil && k.Cache.State == StateInDoubt && k.Cache.Doubt != nil
+}
+
+func notInDoubt(format string, args ...any) error {
+	return fmt.Errorf("%w: "+format, append([]any{ErrNotInDoubt}, args...)...)
+}
+
+// formatTime formats t for an operator.
+func formatTime(t time.Time) string { return t.UTC().Format("2006-01-02T15:04:05.000Z") }

@@ -16,7 +16,7 @@ func (b bench) settle(outTradeNo string, result []byte) error {
 	return b.Settle(b.ctx(), outTradeNo, dedupe.Ruling{Seen: k.JournalRev, Result: result})
 }
 
-func TestKnownOpen(t *testing.T) {
+func TestKnownSettleable(t *testing.T) {
 	now := time.Now()
 	intent := func(sendBy time.Time) *dedupe.Record {
 		return &dedupe.Record{State: dedupe.StateIntent, Fingerprint: "f1", Seq: 7, Progress: dedupe.Progress{Attempt: 2, Refusals: 1}, SendBy: sendBy}
@@ -60,7 +60,7 @@ func TestKnownOpen(t *testing.T) {
 		"bought, they say not":    {known: dedupe.Known{Journal: bought}, notBought: true, refused: "the vendor has said that it was bought"},
 		"bought, Redis knows":     {known: dedupe.Known{Journal: intent(old), Cache: &dedupe.Entry{State: dedupe.StateInDoubt, Doubt: &dedupe.Doubt{Bought: true}}}, notBought: true, refused: "the vendor has said"},
 	} {
-		r, err := c.known.Open(now, 10*time.Second, !c.notBought)
+		r, err := c.known.Settleable(now, 10*time.Second, !c.notBought)
 		switch {
 		case c.refused == "" && (err != nil || r.Refusals != c.attempts):
 			t.Errorf("%s: %d refusals, %v, want %d", name, r.Refusals, err, c.attempts)
@@ -83,7 +83,7 @@ func TestStoreSettleWhatWasSeen(t *testing.T) {
 		b.ok(b.Intent(b.ctx(), c, time.Now().Add(-time.Second), time.Time{})) // sent again
 		b.ok(b.Doubt(b.ctx(), c, c.Doubt, soon))
 		b.lost(b.Settle(b.ctx(), no, dedupe.Ruling{Seen: seen.JournalRev}))
-		if err := b.Settle(b.ctx(), no, dedupe.Ruling{Seen: seen.JournalRev, Call: time.Hour}); !errors.Is(err, dedupe.ErrNotInDoubt) {
+		if err := b.Settle(b.ctx(), no, dedupe.Ruling{Seen: seen.JournalRev, Timeout: time.Hour}); !errors.Is(err, dedupe.ErrNotInDoubt) {
 			b.t.Errorf("a request that may be under way: %v", err)
 		}
 		if r := b.record(); r.State != dedupe.StateIntent || r.Attempt != 2 {

@@ -60,7 +60,7 @@ func TestStoreRepeatsAfterALostReply(t *testing.T) {
 			for _, op := range []string{op, op + " done"} {
 				t.Run(name+"/"+op, func(t *testing.T) {
 					m := dedupetest.NewMemory()
-					b := newBench(t, m, m, nil, dedupe.Config{Lease: long, FinalTTL: long}, m.LoseRecords)
+					b := newBench(t, m, m, nil, dedupe.Config{Lease: long, FinalTTL: long}, m.LoseEntries)
 					c := a.before(b)
 					struck := strikeOnce(m, op)
 					err := a.act(b, c)
@@ -144,7 +144,7 @@ func TestStoreClaimAfterALostReply(t *testing.T) {
 		for _, op := range []string{"claim", "claim done", "read", "read done", "park", "park done", "forget", "forget done"} {
 			t.Run(string(want)+"/"+op, func(t *testing.T) {
 				m := dedupetest.NewMemory()
-				b := newBench(t, m, m, nil, dedupe.Config{Lease: long, FinalTTL: long}, m.LoseRecords)
+				b := newBench(t, m, m, nil, dedupe.Config{Lease: long, FinalTTL: long}, m.LoseEntries)
 				prepare(b)
 				strikeOnce(m, op)
 				owner := b.NewOwner()
@@ -168,7 +168,7 @@ func TestStoreClaimAfterALostReply(t *testing.T) {
 func TestStoreIntentUnknownThenReleased(t *testing.T) {
 	for _, op := range []string{"write", "write done"} {
 		m := dedupetest.NewMemory()
-		b := newBench(t, m, m, nil, dedupe.Config{Lease: long}, m.LoseRecords)
+		b := newBench(t, m, m, nil, dedupe.Config{Lease: long}, m.LoseEntries)
 		c := b.must(testOrder, false, dedupe.Fresh)
 		strikeOnce(m, op)
 		if err := b.Intent(b.ctx(), c, time.Now(), time.Now()); !errors.Is(err, errNoReply) {

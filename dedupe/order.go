@@ -5,29 +5,31 @@ import (
 	"time"
 )
 
-// ErrLost means that another owner has written to the order since it was claimed.
-// Do not go on with the claim: claim again, or hand the message back.
+// ErrLost is returned when another owner has written to the order since it was
+// claimed. The claim is worth nothing any more: claim again, or hand the order
+// request back.
 var ErrLost = errors.New("claim lost: another owner has written")
 
-// ErrBroken says that what is stored cannot be read, that the journal refuses a
-// write for good, or that the caller asks for
-// what must never be done. Trying again does not help.
+// ErrBroken is returned when trying again cannot help: a stored record cannot be
+// read, the journal refuses a write permanently, or the caller asks for something
+// that could buy twice.
 var ErrBroken = errors.New("broken")
 
-// Order identifies one request message.
+// Order is one order request.
 type Order struct {
 	OutTradeNo  string
-	Fingerprint string    // of iccid, packageCode and renew; made by the caller
-	Account     string    // of the vendor, under which the caller sends and asks: a hash; "" is not compared
-	Seq         uint64    // stream sequence of the request
-	Stored      time.Time // when the request was stored; zero: not known
-	// Expires is after when the order is not to be sent; nil: never, or not known.
-	// Of a Claim it is the first request's, as Claim.First.
+	Fingerprint string    // hash of iccid, packageCode and renew, computed by the caller
+	Account     string    // hash of the vendor's account that the caller uses; "" matches every account
+	Seq         uint64    // stream sequence of the order request
+	Stored      time.Time // when the stream stored the order request; zero: not known
+
+	// Expires is the time after which the order must not be sent; nil: never, or
+	// not known. In a Claim it is that of the first order request, see Claim.First.
 	Expires *time.Time
 }
 
-// kept is t as the stores can spell it; nil where they cannot.
-func kept(t *time.Time) *time.Time {
+// storableTime returns t in UTC, or nil if t has no RFC 3339 form.
+func storableTime(t *time.Time) *time.Time {
 	if t == nil {
 		return nil
 	}
@@ -38,70 +40,71 @@ func kept(t *time.Time) *time.Time {
 	return &u
 }
 
-// Verdict is what a claim found, and so what its caller has to do.
+// Verdict is what a claim found. It decides what the caller has to do.
 type Verdict string
 
+// With Fresh, Ready, InDoubt and Final the claim owns the order.
 const (
-	Fresh    Verdict = "fresh"           // ours; nothing was ever sent
-	Ready    Verdict = "ready"           // ours; every earlier attempt is known not to have bought
-	InDoubt  Verdict = "in doubt"        // ours to settle: an attempt may have gone through; Doubt is set
-	Busy     Verdict = "busy"            // another delivery holds it, for Left more
-	Waiting  Verdict = "waiting"         // nobody's turn for Left more
-	Final    Verdict = "final"           // ours; has its Result, of which we do not know that it was published: publish (again), Remember, ack
-	Done     Verdict = "done"            // Result is published and remembered
-	Conflict Verdict = "conflict"        // the number was already used with another fingerprint
-	Foreign  Verdict = "foreign account" // an attempt under another account may have gone through: hand it back, neither look it up nor send it
+	Fresh    Verdict = "fresh"           // nothing was ever sent
+	Ready    Verdict = "ready"           // every earlier attempt is known not to have bought
+	InDoubt  Verdict = "in doubt"        // an attempt may have bought; Claim.Doubt describes it
+	Final    Verdict = "final"           // Claim.Result is the result, which may not be published: publish it, Remember, acknowledge
+	Busy     Verdict = "busy"            // another delivery owns the order, for Claim.Left more
+	Waiting  Verdict = "waiting"         // the next attempt is due in Claim.Left
+	Done     Verdict = "done"            // Claim.Result is published and remembered
+	Conflict Verdict = "conflict"        // the number was used with another fingerprint, Claim.UsedWith
+	Foreign  Verdict = "foreign account" // an attempt of another account may have bought: hand it back, neither look it up nor send it
 )
 
-// Ours reports whether the claim holds the order: Fresh, Ready, InDoubt, Final.
-func (v Verdict) Ours() bool {
-	return v.open() || v == Final
+// Owned reports whether the claim owns the order: Fresh, Ready, InDoubt or Final.
+func (v Verdict) Owned() bool {
+	return v.unfinished() || v == Final
 }
 
-// open says that the order is ours and has no result yet.
-func (v Verdict) open() bool {
+// unfinished reports whether the claim owns the order and the order has no result.
+func (v Verdict) unfinished() bool {
 	return v == Fresh || v == Ready || v == InDoubt
 }
 
-// State is how far an order is, as a store knows it.
+// State is the state of an order in the cache or in the journal.
 type State string
 
 const (
-	StateClaimed State = "claimed" // cache only: somebody began, or began and left; only the journal knows more
+	StateClaimed State = "claimed" // cache only: a worker took the order; only the journal knows how far it came
 	StateIntent  State = "intent"  // journal only: a request may leave until SendBy, and may have bought
-	StateInDoubt State = "doubt"   // cache only: parked; an attempt may have gone through
+	StateInDoubt State = "doubt"   // cache only: parked, an attempt may have bought
 	StateReady   State = "ready"   // no attempt has bought; the next may start when it is due
 	StateFinal   State = "final"   // the order has its result, for ever
 )
 
-// Progress is how often an order was tried. Every store keeps it.
+// Progress counts what was done for an order. The cache and the journal keep it.
 type Progress struct {
 	Attempt  int    `json:"attempt,omitempty"`  // number of the newest intent
 	Refusals int    `json:"attempts,omitempty"` // answers that refused the order
-	Waits    int    `json:"waits,omitempty"`    // waits, after a refusal or not: the exponent of the next backoff
-	Last     Answer `json:"last,omitzero"`      // the vendor's newest refusal
+	Waits    int    `json:"waits,omitempty"`    // waits so far, after a refusal or not: the exponent of the next backoff
+	Last     Answer `json:"last,omitzero"`      // the newest answer that did not sell
 }
 
-// Answer is what the vendor said last when it did not sell.
+// Answer is an answer of the vendor that did not sell.
 type Answer struct {
-	Class   string `json:"class,omitempty"` // what it is about: refused, account, throttled
+	Class   string `json:"class,omitempty"` // refused, account or throttled
 	Code    string `json:"code,omitempty"`
 	Message string `json:"message,omitempty"`
 }
 
-// Doubt is what is known of an attempt that may have gone through.
+// Doubt is what is known of an attempt that may have bought.
 type Doubt struct {
 	Attempt int       `json:"attempt"`           // number of the newest intent
-	SendBy  time.Time `json:"sendBy,omitzero"`   // none of its bytes leave after this
-	Over    time.Time `json:"over,omitzero"`     // it has ended by then, one way or the other; zero: not known
-	Since   time.Time `json:"since,omitzero"`    // when the order's oldest open attempt was written down (for the in_doubt notice)
-	Bought  bool      `json:"bought,omitempty"`  // the vendor said code 200 but not which orderNumber: never send again
-	Exists  bool      `json:"exists,omitempty"`  // the vendor said that the number exists: never send again
+	SendBy  time.Time `json:"sendBy,omitzero"`   // no byte of its request leaves after this
+	Over    time.Time `json:"over,omitzero"`     // its request has ended by this time; zero: not known
+	Since   time.Time `json:"since,omitzero"`    // when the oldest open attempt was journalled (for the in_doubt event)
+	Bought  bool      `json:"bought,omitempty"`  // the vendor answered code 200 without an orderNumber: never send again
+	Exists  bool      `json:"exists,omitempty"`  // the vendor answered that the number exists: never send again
 	Asked   int       `json:"asked,omitempty"`   // lookups so far
-	Missing bool      `json:"missing,omitempty"` // the vendor has already once answered, readable and whole, that there is none
-	Noticed bool      `json:"noticed,omitempty"` // the in_doubt notice was published
+	Missing bool      `json:"missing,omitempty"` // one complete round of lookups did not find the order
+	Noticed bool      `json:"noticed,omitempty"` // the in_doubt event was published
 }
 
-// Sold reports whether the vendor said that the order was bought or exists: it
-// is never sent again.
+// Sold reports whether the vendor answered that the order was bought or exists:
+// then it is never sent again.
 func (d Doubt) Sold() bool { return d.Bought || d.Exists }

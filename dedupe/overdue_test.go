@@ -13,7 +13,7 @@ import (
 // overdueBench is a store with a lease of a minute, in a bubble.
 func overdueBench(t *testing.T) (bench, *dedupetest.Memory) {
 	m := dedupetest.NewMemory()
-	return newBench(t, m, m, nil, dedupe.Config{Lease: time.Minute, FinalTTL: time.Hour, JournalTTL: time.Hour}, m.LoseRecords), m
+	return newBench(t, m, m, nil, dedupe.Config{Lease: time.Minute, FinalTTL: time.Hour, JournalTTL: time.Hour}, m.LoseEntries), m
 }
 
 // N1: B stands still after its claim, A buys, publishes, and all that is known of

@@ -43,7 +43,7 @@ func TestStoreRedisBackFromASnapshot(t *testing.T) {
 			server.Kill(t)
 			server.Start(t)
 			m.ForgetJournal()
-			m.SetJournalMade(time.Time{})
+			m.SetJournalCreated(time.Time{})
 			again := testOrder
 			again.Seq = 1000
 			b.Store = dedupe.New(redisstore.NewCache(notedRedis(t, server), testDeployment), a, a, b.cfg)

@@ -83,7 +83,7 @@ type stores struct {
 var combinations = map[string]func(t testing.TB) stores{
 	"memory": func(testing.TB) stores {
 		m := dedupetest.NewMemory()
-		return stores{m, m, m.LoseRecords}
+		return stores{m, m, m.LoseEntries}
 	},
 	"miniredis and memory": func(t testing.TB) stores {
 		c := miniRedis(t)

@@ -12,133 +12,134 @@ import (
 	"time"
 )
 
-// Config holds a Store's times.
+// Config has the durations of a Store.
 type Config struct {
-	Lease    time.Duration // how long a claim lasts unless renewed, by Redis's clock; too short: an order at work is taken for dead, and settled in doubt
-	FinalTTL time.Duration // DEDUPE_TTL: how long a finished order is remembered; 0: for ever
-
-	JournalTTL time.Duration // JOURNAL_TTL: how long a final stays in the journal; 0: as long as FinalTTL
+	Lease      time.Duration // how long a claim lasts unless it is renewed; if it is too short, a slow order becomes in doubt
+	FinalTTL   time.Duration // DEDUPE_TTL: how long the cache keeps a final; 0: for ever
+	JournalTTL time.Duration // JOURNAL_TTL: how long the journal keeps a final; 0: for FinalTTL
 }
 
-// Store reads and writes what is known of orders: the journal, the results and
-// the cache. It is safe for concurrent use; a Claim is not (see there).
+// Store reads and writes what is known of orders. It is safe for concurrent use; a
+// Claim is not.
 type Store struct {
 	cache   Cache
 	journal Journal
-	results Results // nil: nothing is known there
+	results Results // nil: there are none
 	cfg     Config
-	process string // random, so that two processes never make the same owner
+	process string // random part of every owner of this process
 	claims  atomic.Uint64
-	used    atomic.Bool // the journal or the results: never changes back
+	used    atomic.Bool // the journal or the results were written to before; never false again
 }
 
-// New returns a Store over records, journal and results, which may be nil.
-func New(records Cache, journal Journal, results Results, cfg Config) *Store {
+// New returns a Store over the three sources; results may be nil.
+func New(cache Cache, journal Journal, results Results, cfg Config) *Store {
 	var id [8]byte
-	rand.Read(id[:]) // never fails: crypto/rand
-	return &Store{cache: records, journal: journal, results: results, cfg: cfg, process: hex.EncodeToString(id[:])}
+	rand.Read(id[:]) // crypto/rand.Read never fails
+	return &Store{cache: cache, journal: journal, results: results, cfg: cfg, process: hex.EncodeToString(id[:])}
 }
 
-// NewOwner names one claim of one delivery; never use it for another. What an
-// owner finds of its own in the journal it takes for a write of its claim whose
-// reply got lost: under an owner used twice, an intent that was sent is sent again.
+// NewOwner returns an owner for one claim of one delivery. It must not be used for
+// another claim: a journal record of the same owner counts as this claim's own write
+// whose reply was lost, so an intent that was sent would be sent again.
 func (s *Store) NewOwner() string {
 	return s.process + "-" + strconv.FormatUint(s.claims.Add(1), 10)
 }
 
-// Renew makes the claim's lease start anew. It may run beside another method
-// of the same claim, and is meant to be called every third of the lease.
-// ErrLost: another owner has the order, or nobody (parked, released, final).
-// A missing record is recreated.
+// Renew extends the lease of c to a full lease from now. It may run beside another
+// method with the same claim, and should be called at least every third of the lease.
+// It recreates a missing cache entry. ErrLost means that another owner has the order,
+// or that it was parked or finished.
 func (s *Store) Renew(ctx context.Context, c *Claim) error {
-	if !c.held { // not by Verdict, which others may be writing
-		return misuse("renew", c, "was never ours")
+	if !c.ownedAtClaim { // not c.Verdict, which the other method may be writing
+		return misuse("renew", c, "never owned the order")
 	}
 	asked := time.Now()
-	err := s.cache.Renew(ctx, c.owned(), c.Owner, c.revision(), s.cfg.Lease)
+	err := s.cache.Renew(ctx, c.storedOrder(), c.Owner, c.revision(), s.cfg.Lease)
 	if err == nil {
-		c.leased(asked, s.cfg.Lease)
+		c.setLease(asked, s.cfg.Lease)
 	}
 	return wrap("renew", c, err)
 }
 
-// Intent journals the intent to send the next attempt, which c.Doubt describes
-// from then on. No byte of the request leaves after sendBy, and the request has
-// ended by over, one way or the other: other processes wait until that time, and
-// do not reckon it from their own settings.
+// Intent journals that the next attempt may be sent, and describes it in c.Doubt. No
+// byte of the request may leave after sendBy. The request has ended by over; the
+// journal keeps that time, so that other processes need not know this one's settings.
 //
-// Bytes may leave only after Intent has returned nil. A claim is granted one
-// intent: whatever the vendor answers, call Wait, Doubt or Finish next. An error
-// other than ErrLost means that the intent may have been written: call Intent
-// again, or Release.
+// Bytes may leave only after Intent has returned nil, and a claim gets one intent:
+// after the vendor's answer call Wait, Doubt or Finish. ErrLost means that another
+// owner has written, or that the lease is over: claim again. The lease is checked
+// before and after the write, since a machine may be suspended in between. After any
+// other error the intent may have been written: call Intent again, or Release.
 //
-// Intent returns ErrLost also where the lease is over: claim again. The lease is
-// checked before the write and after it, since a machine may stand still in
-// between.
-//
-// Intent does not change c.Verdict: a claim in doubt stays in doubt, since this
-// attempt says nothing about the earlier one.
+// Intent leaves c.Verdict as it is: the new attempt says nothing about an earlier one
+// that is open.
 func (s *Store) Intent(ctx context.Context, c *Claim, sendBy, over time.Time) error {
 	switch {
-	case !c.Verdict.open():
-		return misuse("intent", c, "is not open")
+	case !c.Verdict.unfinished():
+		return misuse("intent", c, "does not own an unfinished order")
 	case c.Doubt.Bought:
 		return misuse("intent", c, "was already bought")
 	case c.Doubt.Exists:
 		return misuse("intent", c, "exists at the vendor")
-	case c.sent:
-		return misuse("intent", c, "has its intent")
-	case c.overdue():
-		return wrap("intent", c, errOverdue)
+	case c.intentGranted:
+		return misuse("intent", c, "already has an intent")
+	case c.leaseExpired():
+		return wrap("intent", c, errLeaseExpired)
 	}
-	r := c.record(StateIntent)
-	r.Attempt++
-	r.SendBy, r.Over = ceilMillis(sendBy), ceilMillis(over)
-	if !c.tried { // tried again, it is the same record: one that was stored is not written once more
-		c.since = floorMillis(time.Now())
+	if !c.mayHaveIntent { // a repeated intent is the same record, which the journal recognizes
+		c.intentAt = floorMillis(time.Now())
 	}
-	r.Since = c.since
-	r.Open = c.Verdict == InDoubt
-	if r.Open && !c.Doubt.Since.IsZero() {
-		r.Since = c.Doubt.Since
-	}
-	if r.Open && c.Doubt.Over.After(r.Over) {
-		r.Over = c.Doubt.Over
-	}
-	c.tried = true
-	if err := s.put(ctx, c, r); err != nil {
+	r := c.intent(sendBy, over)
+	c.mayHaveIntent = true
+	if err := s.writeOwned(ctx, c, r); err != nil {
 		return wrap("intent", c, err)
 	}
-	if c.overdue() { // what was written is an intent of nobody: a doubt
-		return wrap("intent", c, errOverdue)
+	if c.leaseExpired() { // the intent stays: whoever claims the order next finds it in doubt
+		return wrap("intent", c, errLeaseExpired)
 	}
-	c.sent = true
+	c.intentGranted = true
 	c.Attempt = r.Attempt
 	c.Doubt = Doubt{Attempt: r.Attempt, SendBy: r.SendBy, Over: r.Over, Since: r.Since, Noticed: c.Doubt.Noticed}
 	return nil
 }
 
-// Wait gives the order back until delay from now, after an attempt that is
-// known not to have bought (refused, throttled, unreachable, not sent) or none
-// at all. attempts is the new number of refusals. An order in doubt cannot
-// Wait: the refusal says nothing about the earlier attempt, use Doubt.
-func (s *Store) Wait(ctx context.Context, c *Claim, attempts int, delay time.Duration) error {
+// intent returns the record of c's next attempt. Where an earlier attempt is open,
+// Since is that attempt's, and Over the later of the two.
+func (c *Claim) intent(sendBy, over time.Time) Record {
+	r := c.record(StateIntent)
+	r.Attempt++
+	r.SendBy, r.Over, r.Since = ceilMillis(sendBy), ceilMillis(over), c.intentAt
+	r.EarlierOpen = c.Verdict == InDoubt
+	if r.EarlierOpen && !c.Doubt.Since.IsZero() {
+		r.Since = c.Doubt.Since
+	}
+	if r.EarlierOpen && c.Doubt.Over.After(r.Over) {
+		r.Over = c.Doubt.Over
+	}
+	return r
+}
+
+// Wait parks the order for delay. It follows an attempt that is known not to have
+// bought (refused, throttled, not sent), or none. refusals is the new number of
+// refusals. An order in doubt cannot Wait, since a refusal says nothing about the
+// earlier attempt: use Doubt.
+func (s *Store) Wait(ctx context.Context, c *Claim, refusals int, delay time.Duration) error {
 	if c.Verdict != Fresh && c.Verdict != Ready {
-		return misuse("wait", c, "is not known to be unbought")
+		return misuse("wait", c, "may have been bought")
 	}
 	r := c.record(StateReady)
-	r.Refusals, r.Waits = attempts, c.Waits+1
+	r.Refusals, r.Waits = refusals, c.Waits+1
 	r.Due = floorMillis(time.Now().Add(delay))
-	if err := s.put(ctx, c, r); err != nil {
+	if err := s.writeOwned(ctx, c, r); err != nil {
 		return wrap("wait", c, err)
 	}
 	e := c.entry(StateReady)
 	e.Refusals, e.Waits = r.Refusals, r.Waits
-	return wrap("wait", c, s.cache.Park(ctx, c.owned(), c.Owner, e, delay))
+	return wrap("wait", c, s.cache.Park(ctx, c.storedOrder(), c.Owner, e, delay))
 }
 
-// Disprove turns InDoubt into Ready: the lookup proved that no attempt went
-// through. The claim stays ours.
+// Disprove turns InDoubt into Ready, after lookups have proved that no attempt
+// bought. The claim goes on owning the order.
 func (s *Store) Disprove(ctx context.Context, c *Claim) error {
 	switch {
 	case c.Verdict != InDoubt:
@@ -147,56 +148,55 @@ func (s *Store) Disprove(ctx context.Context, c *Claim) error {
 		return misuse("disprove", c, "was bought")
 	case c.Doubt.Exists:
 		return misuse("disprove", c, "exists at the vendor")
-	case c.sent:
+	case c.intentGranted:
 		return misuse("disprove", c, "has sent since")
 	}
-	if err := s.put(ctx, c, c.record(StateReady)); err != nil {
+	if err := s.writeOwned(ctx, c, c.record(StateReady)); err != nil {
 		return wrap("disprove", c, err)
 	}
 	c.Verdict, c.Doubt = Ready, Doubt{}
 	return nil
 }
 
-// Doubt gives the order back, in doubt, until next from now. d is what is
-// known by then, c.Doubt with what was learned; c.Attempts and c.Waits ride
-// along. The journal is written only where d.Bought or d.Exists is new, which
-// then is a fact like a success, whoever holds the order (ErrLost all the same
-// where that is not us).
-func (s *Store) Doubt(ctx context.Context, c *Claim, d Doubt, next time.Duration) error {
-	if !c.Verdict.open() {
-		return misuse("doubt", c, "is not open")
+// Doubt parks the order in doubt for delay. d is c.Doubt with what was learned; the
+// cache keeps it with c.Progress. The journal is written only if d.Bought or d.Exists
+// is new. Such a fact is written whoever owns the order, and Doubt still returns
+// ErrLost if the owner is another.
+func (s *Store) Doubt(ctx context.Context, c *Claim, d Doubt, delay time.Duration) error {
+	if !c.Verdict.unfinished() {
+		return misuse("doubt", c, "does not own an unfinished order")
 	}
 	d.Attempt = cmp.Or(d.Attempt, c.Attempt)
 	if d.SendBy.IsZero() {
 		d.SendBy, d.Over = c.Doubt.SendBy, c.Doubt.Over
 	}
 	d.Since = cmp.Or(d.Since, c.Doubt.Since)
-	if d.Bought && !c.bought || d.Exists && !c.exists {
-		if err := s.writeFact(ctx, c, d); err != nil {
+	if d.Bought && !c.journalBought || d.Exists && !c.journalExists {
+		if err := s.writeSold(ctx, c, d); err != nil {
 			return wrap("doubt", c, err)
 		}
 	}
 	c.Verdict, c.Doubt = InDoubt, d
-	return wrap("doubt", c, s.cache.Park(ctx, c.owned(), c.Owner, c.entry(StateInDoubt), next))
+	return wrap("doubt", c, s.cache.Park(ctx, c.storedOrder(), c.Owner, c.entry(StateInDoubt), delay))
 }
 
-// Finish writes the result down and returns the one that now stands in the
-// journal; publish that one. result is JSON and comes back compact.
+// Finish journals the result and returns the result that the journal then has, which
+// the caller publishes. result is JSON and is returned in compact form.
 //
-// A success is a fact: it is written whoever holds the order, until a final
-// stands there. A failure is a conclusion, and only as good as what we know:
-// ErrLost where anybody else has written, or the lease is over. A final that stands there already
-// never changes; it is what Finish returns, with c.ResultSeq set to its request's.
+// A success is a fact: it is written whoever owns the order, unless the journal has a
+// final already. A failure is a conclusion from what the owner knows: Finish returns
+// ErrLost if another owner has written, or the lease is over. A final never changes:
+// Finish then returns the existing result, and sets c.ResultSeq to its order request.
 func (s *Store) Finish(ctx context.Context, c *Claim, result []byte, succeeded bool) ([]byte, error) {
 	switch {
 	case c.Verdict == Final:
 		return c.Result, nil
-	case !c.Verdict.open():
-		return nil, misuse("finish", c, "is not ours")
+	case !c.Verdict.unfinished():
+		return nil, misuse("finish", c, "does not own the order")
 	case !succeeded && c.Verdict == InDoubt:
 		return nil, misuse("finish", c, "may have been bought")
-	case !succeeded && c.overdue():
-		return nil, wrap("finish", c, errOverdue)
+	case !succeeded && c.leaseExpired():
+		return nil, wrap("finish", c, errLeaseExpired)
 	}
 	result, err := compact(result)
 	if err != nil {
@@ -204,73 +204,73 @@ func (s *Store) Finish(ctx context.Context, c *Claim, result []byte, succeeded b
 	}
 	r := c.record(StateFinal)
 	r.Result = result
-	write := s.put
+	write := s.writeOwned
 	if succeeded {
-		write = s.force
+		write = s.writeSuccess
 	}
 	err = write(ctx, c, r)
 	if err == nil {
-		c.finish(r, c.revision())
+		c.setFinal(r, c.revision())
 		return c.Result, nil
 	}
-	if stands, ok := errors.AsType[*finalError](err); ok && (succeeded || stands.record.Owner == c.Owner) {
-		c.finish(stands.record, stands.rev)
+	if existing, ok := errors.AsType[*finalError](err); ok && (succeeded || existing.record.Owner == c.Owner) {
+		c.setFinal(existing.record, existing.rev)
 		return c.Result, nil
 	}
 	return nil, wrap("finish", c, err)
 }
 
-// Remember notes that result was published, for Config.FinalTTL. That is a
-// fact too: it does not matter who holds the order. A final that Redis has
-// already never changes.
+// Remember notes in the cache, for Config.FinalTTL, that result was published. It is
+// a fact: it is written whoever owns the order. A final in the cache never changes.
 func (s *Store) Remember(ctx context.Context, c *Claim, result []byte) error {
-	o := c.owned()
+	o := c.storedOrder()
 	if c.ResultSeq != 0 {
 		o.Seq = c.ResultSeq
 	}
 	return wrap("remember", c, s.cache.Remember(ctx, o, result, s.cfg.FinalTTL))
 }
 
-// Release gives the order back at once. Nothing must have been sent under this
-// claim; its intent, if there is one, is taken back. A claim that holds nothing
-// has nothing to give back.
+// Release gives the order back at once. Nothing may have been sent under this claim;
+// an intent that was journalled is revoked. Release does nothing if the claim does not
+// own the order.
 func (s *Store) Release(ctx context.Context, c *Claim) error {
-	if !c.Verdict.Ours() {
+	if !c.Verdict.Owned() {
 		return nil
 	}
-	state := StateClaimed // Final: the next claim asks the journal
+	state := StateClaimed // the next claim reads the journal
 	switch c.Verdict {
 	case InDoubt:
 		state = StateInDoubt
 	case Ready:
 		state = StateReady
 	case Fresh:
-		unsent, err := s.neverSent(ctx, c)
+		never, err := s.neverSent(ctx, c)
 		if err != nil {
 			return wrap("release", c, err)
 		}
-		if unsent {
-			state = StateReady // for as long as Redis remembers, whatever the journal forgets
+		if never {
+			state = StateReady // the cache keeps that, even when the order request is older than the journal's TTL
 		}
 	}
-	if c.tried && (c.Verdict == Fresh || c.Verdict == Ready) {
-		if err := s.put(ctx, c, c.record(StateReady)); err != nil {
+	if c.mayHaveIntent && (c.Verdict == Fresh || c.Verdict == Ready) {
+		if err := s.writeOwned(ctx, c, c.record(StateReady)); err != nil {
 			return wrap("release", c, err)
 		}
 		state = StateReady
 	}
-	return wrap("release", c, s.cache.Park(ctx, c.owned(), c.Owner, c.entry(state), 0))
+	return wrap("release", c, s.cache.Park(ctx, c.storedOrder(), c.Owner, c.entry(state), 0))
 }
 
-// wrap names the act and the order; nil stays nil.
-func wrap(act string, c *Claim, err error) error {
+// wrap adds the operation and the order to err; nil stays nil.
+func wrap(op string, c *Claim, err error) error {
 	if err == nil {
 		return nil
 	}
-	return fmt.Errorf("%s %s: %w", act, c.OutTradeNo, err)
+	return fmt.Errorf("%s %s: %w", op, c.OutTradeNo, err)
 }
 
-// misuse is a fault of the caller. Going on would risk a second purchase.
-func misuse(act string, c *Claim, why string) error {
-	return fmt.Errorf("%s %s: %w: the claim (%s) %s", act, c.OutTradeNo, ErrBroken, c.Verdict, why)
+// misuse returns the error of a call that a correct caller does not make: going on
+// could buy twice.
+func misuse(op string, c *Claim, why string) error {
+	return fmt.Errorf("%s %s: %w: the claim (%s) %s", op, c.OutTradeNo, ErrBroken, c.Verdict, why)
 }

@@ -87,7 +87,7 @@ func (b bench) dying(o dedupe.Order, redelivered bool, want dedupe.Verdict) *ded
 		b.ok(err)
 		return k.Cache == nil || k.Cache.Left == 0
 	})
-	c.LeaseFrom(time.Now(), long)
+	c.SetLease(time.Now(), long)
 	return c
 }
 
@@ -224,7 +224,7 @@ func TestStoreResendKeepsTheOldDoubt(t *testing.T) {
 		b.ok(b.Doubt(b.ctx(), c, d, soon))
 		c = b.must(testOrder, true, dedupe.InDoubt)
 		b.ok(b.Intent(b.ctx(), c, time.Now(), time.Now()))
-		if r := b.record(); !r.Open || r.Attempt != 2 || !r.Since.Equal(d.Since) {
+		if r := b.record(); !r.EarlierOpen || r.Attempt != 2 || !r.Since.Equal(d.Since) {
 			t.Errorf("journal %+v", r)
 		}
 		b.misused(b.Disprove(b.ctx(), c)) // no lookup has asked for attempt 2
@@ -490,7 +490,7 @@ func TestStoreJournalLost(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			m := dedupetest.NewMemory()
-			b := newBench(t, m, m, nil, dedupe.Config{Lease: long, FinalTTL: long}, m.LoseRecords)
+			b := newBench(t, m, m, nil, dedupe.Config{Lease: long, FinalTTL: long}, m.LoseEntries)
 			life(b, b.sent())
 			m.ForgetJournal()
 			storetest.Eventually(t, "the lease lapses", func() bool {
@@ -545,7 +545,7 @@ func TestStoreSettle(t *testing.T) {
 
 func TestStoreSettleWithoutJournal(t *testing.T) {
 	m := dedupetest.NewMemory()
-	b := newBench(t, m, m, nil, dedupe.Config{Lease: long}, m.LoseRecords)
+	b := newBench(t, m, m, nil, dedupe.Config{Lease: long}, m.LoseEntries)
 	c := b.must(testOrder, false, dedupe.Fresh)
 	b.ok(b.Intent(b.ctx(), c, time.Now().Add(-time.Second), time.Now().Add(-time.Second)))
 	b.ok(b.Doubt(b.ctx(), c, c.Doubt, long))
@@ -558,7 +558,7 @@ func TestStoreSettleWithoutJournal(t *testing.T) {
 
 func TestStoreMisuse(t *testing.T) {
 	m := dedupetest.NewMemory()
-	b := newBench(t, m, m, nil, dedupe.Config{Lease: long}, m.LoseRecords)
+	b := newBench(t, m, m, nil, dedupe.Config{Lease: long}, m.LoseEntries)
 	for _, c := range []*dedupe.Claim{{Order: testOrder, Verdict: dedupe.Busy}, {Order: testOrder, Verdict: dedupe.Done}, {Order: testOrder, Verdict: dedupe.Conflict}} {
 		_, err := b.Finish(b.ctx(), c, won, true)
 		b.misused(err)

@@ -2,10 +2,9 @@ package dedupe
 
 import "strings"
 
-// SubjectToken spells outTradeNo as one NATS subject token: every byte but
-// A-Z a-z 0-9 _ - is percent-escaped (%2A), so that '.', '*', '>', '$' and
-// '%' itself are safe, and two numbers never share a subject. The empty number
-// has no token.
+// SubjectToken returns outTradeNo as one token of a NATS subject. Every byte except
+// A-Z a-z 0-9 _ - is percent-encoded, so '.', '*', '>', '$' and '%' are safe and two
+// numbers never share a subject. The token of the empty number is empty.
 //
 // Source: https://docs.nats.io/nats-concepts/subjects.
 func SubjectToken(outTradeNo string) string {

@@ -18,7 +18,7 @@ import (
 func TestUnreadableRecordTakesASuccess(t *testing.T) {
 	j, js := realJournal(t)
 	m := dedupetest.NewMemory()
-	b := newBench(t, m, j, nil, dedupe.Config{Lease: long, FinalTTL: long}, m.LoseRecords)
+	b := newBench(t, m, j, nil, dedupe.Config{Lease: long, FinalTTL: long}, m.LoseEntries)
 	c := b.sentBy(testOrder)
 	if _, err := js.Publish(t.Context(), testSubject+"."+dedupe.SubjectToken(testOrder.OutTradeNo), []byte(`{"stream":"ORDERS","seq":5}`)); err != nil {
 		t.Fatal(err)
@@ -49,7 +49,7 @@ func TestUnreadableRecordTakesAFact(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			j, js := realJournal(t)
 			m := dedupetest.NewMemory()
-			b := newBench(t, m, j, nil, dedupe.Config{Lease: long, FinalTTL: long}, m.LoseRecords)
+			b := newBench(t, m, j, nil, dedupe.Config{Lease: long, FinalTTL: long}, m.LoseEntries)
 			c := b.sentBy(testOrder)
 			if _, err := js.Publish(t.Context(), testSubject+"."+dedupe.SubjectToken(testOrder.OutTradeNo), []byte("?")); err != nil {
 				t.Fatal(err)

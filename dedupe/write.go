@@ -9,65 +9,22 @@ import (
 	"time"
 )
 
-// finalError is ErrLost, lost to a final.
+// Three kinds of records are written. A conclusion of the owner (an intent, ready, a
+// failed final) only replaces what the owner knows: writeOwned. A success replaces
+// anything but a final: writeSuccess. "Bought" and "exists" are merged into whatever
+// is stored: writeSold. All of them are a compare-and-set.
+
+// finalError is an ErrLost whose winner is a final.
 type finalError struct {
 	record Record
 	rev    uint64
 }
 
-// errForgotten is ErrLost of a claim that nothing is known of any more.
-var errForgotten = fmt.Errorf("%w, or nobody: the request is older than the journal remembers", ErrLost)
-
-// errOverdue is ErrLost of a claim whose lease is over by our own clock.
-var errOverdue = fmt.Errorf("%w, or nobody: the lease is over", ErrLost)
-
 func (e *finalError) Error() string { return "its result is already written" }
 func (e *finalError) Unwrap() error { return ErrLost }
 
-// put writes r over what c knows: its revision, or a record that c itself has
-// written and whose reply got lost. Anything else is ErrLost, and then Redis is
-// told that only the journal knows of this order.
-func (s *Store) put(ctx context.Context, c *Claim, r Record) error {
-	if s.forgotten(c) {
-		s.stepAside(ctx, c, errForgotten)
-		return errForgotten
-	}
-	if c.revision() == 0 && c.overdue() {
-		return errOverdue
-	}
-	err := s.swap(ctx, c, r, func(old Record) (Record, bool) { return r, old.Owner == c.Owner })
-	if stands, ok := errors.AsType[*finalError](err); ok && stands.record.Owner == c.Owner {
-		return err // ours; Finish takes it
-	}
-	s.stepAside(ctx, c, err)
-	return err
-}
-
-// force writes r, which is a fact, over anything but a final: over a record that
-// cannot be read, too, or what was bought would never get its result.
-func (s *Store) force(ctx context.Context, c *Claim, r Record) error {
-	return s.overBroken(ctx, c, &r, func(Record) (Record, bool) { return r, true })
-}
-
-// overBroken is swap of r, which over may change, over a record that cannot be read, too.
-func (s *Store) overBroken(ctx context.Context, c *Claim, r *Record, over func(Record) (Record, bool)) error {
-	for {
-		err := s.swap(ctx, c, *r, over)
-		broken, ok := errors.AsType[*unreadableError](err)
-		if !ok || ctx.Err() != nil {
-			return err
-		}
-		rev, err := s.journal.Write(ctx, c.OutTradeNo, *r, broken.rev)
-		if err == nil {
-			c.rev.Store(rev)
-		}
-		if !errors.Is(err, ErrLost) { // else look again what is written there
-			return err
-		}
-	}
-}
-
-// unreadableError is what the journal has at rev, and nobody can read.
+// unreadableError says that the journal has a record of revision rev that cannot be
+// decoded.
 type unreadableError struct {
 	err error
 	rev uint64
@@ -76,20 +33,71 @@ type unreadableError struct {
 func (e *unreadableError) Error() string { return e.err.Error() }
 func (e *unreadableError) Unwrap() error { return e.err }
 
-// writeFact writes down that the order was bought though its number is not
-// known, or that it exists at the vendor. An intent of another that stands there
-// is covered, not lost: the newest attempt, the latest SendBy and its facts stay.
-func (s *Store) writeFact(ctx context.Context, c *Claim, d Doubt) error {
+// These wrap ErrLost, though perhaps no other owner has written: a claim on which
+// nothing can be built any more is lost as well.
+var (
+	errTooOld       = fmt.Errorf("%w, or nobody: the request is older than the journal remembers", ErrLost)
+	errLeaseExpired = fmt.Errorf("%w, or nobody: the lease is over", ErrLost)
+)
+
+// writeOwned writes r over the revision that c knows, or over a record that c itself
+// has written and whose reply was lost. Over anything else it returns ErrLost, and
+// gives up the lease.
+func (s *Store) writeOwned(ctx context.Context, c *Claim, r Record) error {
+	if s.tooOld(c) {
+		s.giveUpLease(ctx, c, errTooOld)
+		return errTooOld
+	}
+	if c.revision() == 0 && c.leaseExpired() {
+		return errLeaseExpired
+	}
+	err := s.compareAndSet(ctx, c, r, func(old Record) (Record, bool) { return r, old.Owner == c.Owner })
+	if existing, ok := errors.AsType[*finalError](err); ok && existing.record.Owner == c.Owner {
+		return err // the final of this claim: Finish returns it
+	}
+	s.giveUpLease(ctx, c, err)
+	return err
+}
+
+// writeSuccess writes r, a succeeded final, over anything but a final. It replaces an
+// unreadable record too, or the purchase would never get its result.
+func (s *Store) writeSuccess(ctx context.Context, c *Claim, r Record) error {
+	return s.writeOverUnreadable(ctx, c, &r, func(Record) (Record, bool) { return r, true })
+}
+
+// writeOverUnreadable is compareAndSet that also replaces an unreadable record. merge
+// may change *r.
+func (s *Store) writeOverUnreadable(ctx context.Context, c *Claim, r *Record, merge func(old Record) (Record, bool)) error {
+	for {
+		err := s.compareAndSet(ctx, c, *r, merge)
+		unreadable, ok := errors.AsType[*unreadableError](err)
+		if !ok || ctx.Err() != nil {
+			return err
+		}
+		rev, err := s.journal.Write(ctx, c.OutTradeNo, *r, unreadable.rev)
+		if err == nil {
+			c.rev.Store(rev)
+		}
+		if !errors.Is(err, ErrLost) { // otherwise another record was written meanwhile: read that
+			return err
+		}
+	}
+}
+
+// writeSold journals that the order was bought without an orderNumber, or exists at
+// the vendor. It is merged with an intent of another owner: the newest attempt, the
+// latest SendBy and the facts of both remain.
+func (s *Store) writeSold(ctx context.Context, c *Claim, d Doubt) error {
 	r := c.record(StateIntent)
 	r.Attempt = d.Attempt
 	r.SendBy, r.Over, r.Since = ceilMillis(d.SendBy), ceilMillis(d.Over), floorMillis(d.Since)
-	r.Open = c.Verdict == InDoubt
-	r.Bought, r.Exists = d.Bought || c.bought, d.Exists || c.exists
-	if s.forgotten(c) {
-		s.stepAside(ctx, c, errForgotten)
-		return errForgotten
+	r.EarlierOpen = c.Verdict == InDoubt
+	r.Bought, r.Exists = d.Bought || c.journalBought, d.Exists || c.journalExists
+	if s.tooOld(c) {
+		s.giveUpLease(ctx, c, errTooOld)
+		return errTooOld
 	}
-	err := s.overBroken(ctx, c, &r, func(old Record) (Record, bool) {
+	err := s.writeOverUnreadable(ctx, c, &r, func(old Record) (Record, bool) {
 		r.Attempt = max(r.Attempt, old.Attempt)
 		r.Refusals = max(r.Refusals, old.Refusals)
 		r.Bought, r.Exists = r.Bought || old.Bought, r.Exists || old.Exists
@@ -97,21 +105,22 @@ func (s *Store) writeFact(ctx context.Context, c *Claim, d Doubt) error {
 		if old.SendBy.After(r.SendBy) {
 			r.SendBy, r.Over, over = old.SendBy, old.Over, r.Over
 		}
-		if !r.Over.IsZero() && over.After(r.Over) { // where the later one's end is not known, neither is that of both
+		if !r.Over.IsZero() && over.After(r.Over) { // r.Over stays zero, which is "not known", if the later request has none
 			r.Over = over
 		}
 		return r, true
 	})
 	if err == nil {
-		c.bought, c.exists = r.Bought, r.Exists
+		c.journalBought, c.journalExists = r.Bought, r.Exists
 	}
-	s.stepAside(ctx, c, err)
+	s.giveUpLease(ctx, c, err)
 	return err
 }
 
-// swap writes r over c's revision. Where something else stands there, over
-// says what to write over it, if anything.
-func (s *Store) swap(ctx context.Context, c *Claim, r Record, over func(Record) (Record, bool)) error {
+// compareAndSet writes r over the revision that c knows. If the journal has another
+// record, merge returns what to write over it, or false for ErrLost. Over a final it
+// returns a *finalError, over a record that cannot be read an *unreadableError.
+func (s *Store) compareAndSet(ctx context.Context, c *Claim, r Record, merge func(old Record) (Record, bool)) error {
 	rev := c.revision()
 	for {
 		next, err := s.journal.Write(ctx, c.OutTradeNo, r, rev)
@@ -133,7 +142,7 @@ func (s *Store) swap(ctx context.Context, c *Claim, r Record, over func(Record) 
 			return &finalError{old, oldRev}
 		}
 		var ok bool
-		if r, ok = over(old); !ok {
+		if r, ok = merge(old); !ok {
 			return ErrLost
 		}
 		if err := context.Cause(ctx); err != nil {
@@ -143,20 +152,19 @@ func (s *Store) swap(ctx context.Context, c *Claim, r Record, over func(Record) 
 	}
 }
 
-// stepAside gives up the lease after ErrLost, and leaves word that only the
-// journal knows about this order. If that fails the lease lapses, which says
-// the same.
-func (s *Store) stepAside(ctx context.Context, c *Claim, err error) {
+// giveUpLease parks the order after ErrLost, as one of which only the journal knows
+// more. Its own error does not matter: the lease then expires, with the same meaning.
+func (s *Store) giveUpLease(ctx context.Context, c *Claim, err error) {
 	if errors.Is(err, ErrLost) {
 		e := c.entry(StateClaimed)
 		if e.Doubt == nil {
-			e.Doubt = &Doubt{} // somebody has a record: if the journal has none any more, it was lost
+			e.Doubt = &Doubt{} // another owner wrote a record: if it is missing later, the journal was lost
 		}
-		_ = s.cache.Park(ctx, c.owned(), c.Owner, e, 0)
+		_ = s.cache.Park(ctx, c.storedOrder(), c.Owner, e, 0)
 	}
 }
 
-// compact gives the spelling that encode keeps.
+// compact returns JSON without insignificant space, as Record.Encode needs it.
 func compact(result []byte) ([]byte, error) {
 	var b bytes.Buffer
 	if err := json.Compact(&b, result); err != nil {

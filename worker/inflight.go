@@ -46,7 +46,7 @@ func (f *inFlight) add(t *task) bool {
 // nothing to renew.
 func (f *inFlight) claimed(t *task) {
 	c := t.claim
-	if !c.Verdict.Ours() {
+	if !c.Verdict.Owned() {
 		c = nil
 	}
 	f.mu.Lock()

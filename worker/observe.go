@@ -26,7 +26,7 @@ func (w *Worker) answer(t *task, o outcome) {
 	switch v := verdictOf(t.claim); {
 	case v == dedupe.InDoubt && !o.ack, v == dedupe.Foreign:
 		w.doubts.add(t.order.OutTradeNo, time.Now().Add(o.delay))
-	case v.Ours(), v == dedupe.Done: // else another delivery counts it
+	case v.Owned(), v == dedupe.Done: // else another delivery counts it
 		w.doubts.remove(t.order.OutTradeNo)
 	}
 	w.log(t, o, err)

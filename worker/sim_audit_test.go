@@ -70,7 +70,7 @@ func (w *simWorld) written(o *simOrder, r dedupe.Record, rev uint64) {
 			w.violate(o, "an intent that lasts until %v", r.SendBy)
 		}
 		again := old.Owner == r.Owner && !o.book.left(old) // its reply got lost
-		if old.State == dedupe.StateIntent && !again && (!r.Open || w.rules.Reconcile != Resend) {
+		if old.State == dedupe.StateIntent && !again && (!r.EarlierOpen || w.rules.Reconcile != Resend) {
 			w.violate(o, "a second intent while the first is open")
 		}
 	case r.State == dedupe.StateFinal && bytes.Contains(r.Result, []byte(`"status":"succeeded"`)):
@@ -91,7 +91,7 @@ func (w *simWorld) unbought(o *simOrder, old dedupe.Record, oldAt time.Time, r d
 	if old.State != dedupe.StateIntent {
 		return
 	}
-	if old.Owner == r.Owner && !old.Open && !o.book.unanswered(old) {
+	if old.Owner == r.Owner && !old.EarlierOpen && !o.book.unanswered(old) {
 		return
 	}
 	if r.State == dedupe.StateFinal {

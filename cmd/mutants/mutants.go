@@ -65,7 +65,7 @@ var mutants = []mutant{
 	{"the intent is a compare-and-set", "worker/natsio/journal.go",
 		`		jetstream.WithExpectLastSequencePerSubject(rev),`, `		jetstream.WithMsgID(""),`, known},
 	{"an intent that is tried again is the same record", "dedupe/store.go",
-		`	if !c.tried { // tried again`, `	if true { // tried again`, known},
+		`	if !c.mayHaveIntent {`, `	if true {`, known},
 	{"who lost the intent does not send", "worker/place.go",
 		`	if err := t.claims.Intent(hard, t.claim, sendBy, t.rules.over(sendBy)); err != nil {
 		return failure(StepInterrupted, err)
@@ -128,10 +128,10 @@ var mutants = []mutant{
 	{"\"not found\" counts only after RECONCILE_DELAY", "worker/doubt.go",
 		` && asked.After(t.rules.provable(d))`, ` && !asked.IsZero()`, life},
 	{"failed only over one's own intent", "dedupe/store.go",
-		`	write := s.put
+		`	write := s.writeOwned
 	if succeeded {
-		write = s.force
-	}`, `	write := s.force`, known},
+		write = s.writeSuccess
+	}`, `	write := s.writeSuccess`, known},
 	{"a final never changes (journal)", "dedupe/write.go",
 		`		if old.State == StateFinal {`, `		if false {`, known},
 	{"a final never changes (Redis)", "dedupe/redisstore/scripts.go",
@@ -369,27 +369,27 @@ redis.call('DEL'`, `redis.call('DEL'`, known},
 		return misuse("intent"`, `	case false:
 		return misuse("intent"`, known},
 	{"that it exists at the vendor is journalled", "dedupe/store.go",
-		` || d.Exists && !c.exists`, ``, known},
+		` || d.Exists && !c.journalExists`, ``, known},
 	{"a lapsed claim is in doubt where the journal was lost", "dedupe/judge.go",
 		`case e.Owner != "" && *k.journalLost:`, `case e.Owner != "" && *k.journalLost && false:`, known},
 	{"a final event is looked for before a doubt", "dedupe/judge.go",
 		`	case k.published:`, `	case false:`, known},
 	{"a first delivery that is too old is not new", "dedupe/judge.go",
-		` && !k.redelivered && !k.outlived():`, ` && !k.redelivered:`, known},
+		` && !k.redelivered && !k.olderThanJournal():`, ` && !k.redelivered:`, known},
 	{"what was never sent is parked as that", "dedupe/store.go",
-		`if unsent {`, `if unsent && false {`, known},
+		`if never {`, `if never && false {`, known},
 	{"the age of a request counts at each write over nothing", "dedupe/write.go",
-		`	if s.forgotten(c) {
-		s.stepAside(ctx, c, errForgotten)
-		return errForgotten
+		`	if s.tooOld(c) {
+		s.giveUpLease(ctx, c, errTooOld)
+		return errTooOld
 	}
 	if c.revision`, `	if c.revision`, known},
 	{"a Redis key of another type is replaced", "dedupe/redisstore/scripts.go",
 		`if why then redis.call('DEL', KEYS[1]) end`, ``, known},
 	{"a success is written over a record that cannot be read", "dedupe/write.go",
-		`if !ok || ctx.Err() != nil {`, `if true || !ok || broken.rev == 0 {`, known},
+		`if !ok || ctx.Err() != nil {`, `if true || !ok || unreadable.rev == 0 {`, known},
 	{"a fact is written over a record that cannot be read", "dedupe/write.go",
-		`	err := s.overBroken(ctx, c, &r, func(old Record)`, `	err := s.swap(ctx, c, r, func(old Record)`, known},
+		`	err := s.writeOverUnreadable(ctx, c, &r, func(old Record)`, `	err := s.compareAndSet(ctx, c, r, func(old Record)`, known},
 	{"what the journal refuses for good holds no slot", "worker/natsio/journal.go",
 		`		case refusedForGood(err):`, `		case false:`, known},
 	{"a reply for another owner is none", "dedupe/redisstore/cache.go",
@@ -397,20 +397,20 @@ redis.call('DEL'`, `redis.call('DEL'`, known},
 	{"a reply about another order is none", "dedupe/redisstore/cache.go",
 		`v[replyFields-1] != key {`, `false {`, known},
 	{"no intent on a lease that is over", "dedupe/store.go",
-		`	case c.overdue():
+		`	case c.leaseExpired():
 `, `	case false:
 `, known},
 	{"no write over nothing on a lease that is over", "dedupe/write.go",
-		`if c.revision() == 0 && c.overdue() {`, `if false {`, known},
+		`if c.revision() == 0 && c.leaseExpired() {`, `if false {`, known},
 	{"no failed on a lease that is over", "dedupe/store.go",
-		`case !succeeded && c.overdue():`, `case false:`, known},
+		`case !succeeded && c.leaseExpired():`, `case false:`, known},
 	{"a lease that ended during the intent grants nothing", "dedupe/store.go",
-		`	if c.overdue() { // what`, `	if false { // what`, known},
+		`	if c.leaseExpired() { // the intent`, `	if false { // the intent`, known},
 	{"a lease counts from before it was asked for", "dedupe/claim.go",
-		`	c.leased(time.Now(), s.cfg.Lease)
+		`	c.setLease(time.Now(), s.cfg.Lease)
 	e, taken, err := s.cache.Claim(ctx, c.Order, c.Owner, s.cfg.Lease)
 `, `	e, taken, err := s.cache.Claim(ctx, c.Order, c.Owner, s.cfg.Lease)
-	c.leased(time.Now(), s.cfg.Lease)
+	c.setLease(time.Now(), s.cfg.Lease)
 `, known},
 	{"a loss of Redis is noticed", "dedupe/judge.go",
 		`lost := k.cacheLost != nil && *k.cacheLost`, `lost := false`, known},
@@ -429,7 +429,7 @@ redis.call('DEL'`, `redis.call('DEL'`, known},
 	{"a settled order is over by its record", "dedupe/look.go",
 		`	if over.IsZero() {`, `	if true {`, known},
 	{"the end of an earlier request counts", "dedupe/store.go",
-		`	if r.Open && c.Doubt.Over.After(r.Over) {`, `	if false {`, known},
+		`	if r.EarlierOpen && c.Doubt.Over.After(r.Over) {`, `	if false {`, known},
 	{"the end of another's request counts", "dedupe/write.go",
 		`		if !r.Over.IsZero() && over.After(r.Over) {`, `		if false {`, known},
 	{"a leased claim alone rejects nobody", "dedupe/judge.go",

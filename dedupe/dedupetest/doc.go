@@ -1,3 +1,4 @@
-// Package dedupetest has the stores of package dedupe in memory, for tests that
-// run in simulated time or need faults that a real server cannot be told to have.
+// Package dedupetest implements the cache and the journal of package dedupe in memory,
+// for tests that run in simulated time or inject faults which a real server cannot be
+// made to have.
 package dedupetest

@@ -12,39 +12,38 @@ import (
 	"orderworker/dedupe"
 )
 
-// Memory is both stores in one process, for tests and the demo of others. It
-// does no I/O, so it works in a testing/synctest bubble. A final in the
-// journal never expires here, and records are kept as they are, not spelled out.
-// Every write can be lost again (see LoseWrites): not for long lives.
+// Memory is a dedupe.Cache and a dedupe.Journal in one process. It does no I/O, so it
+// works in a testing/synctest bubble. A final in its journal never expires. It keeps
+// every write to the cache, so that LoseWrites can undo it; so its size only grows.
 type Memory struct {
-	mu      sync.Mutex
-	fault   func(op string) error
-	now     func() time.Time
-	records map[string]*memoryRecord // each is replaced, never changed
-	writes  []memoryWrite            // to records, so far
-	born    time.Time                // the birth mark; zero: none
-	whole   bool                     // and nothing was lost before
-	journal map[string]*memoryWritten
-	rev     uint64
-	made    time.Time // the journal; zero: before everything
+	mu       sync.Mutex
+	fault    func(op string) error
+	now      func() time.Time
+	entries  map[string]*entry // an entry is replaced, never changed
+	writes   []write           // to the cache, oldest first
+	born     time.Time         // birth mark of the cache; zero: none
+	complete bool              // nothing was to be remembered before born
+	journal  map[string]*record
+	rev      uint64    // last revision of the journal
+	created  time.Time // when the journal was created; zero: before every order
 }
 
-type memoryRecord struct {
+type entry struct {
 	dedupe.Entry
-	parked  string    // the owner who gave it up last
-	until   time.Time // of the lease, or when it is due; see Entry.Left
+	parked  string    // the owner that parked it last
+	until   time.Time // the end of the lease, or when the order is due; see Entry.Left
 	expires time.Time // zero: never
 }
 
-// memoryWrite is one write to the records, and what takes it back.
-type memoryWrite struct {
+// write is one write to the cache.
+type write struct {
 	at   time.Time
 	undo func()
 }
 
-type memoryWritten struct {
-	record dedupe.Record
-	rev    uint64
+type record struct {
+	dedupe.Record
+	rev uint64
 }
 
 var (
@@ -54,14 +53,15 @@ var (
 
 // NewMemory returns an empty Memory that goes by time.Now.
 func NewMemory() *Memory {
-	return &Memory{now: time.Now, records: map[string]*memoryRecord{}, journal: map[string]*memoryWritten{}}
+	return &Memory{now: time.Now, entries: map[string]*entry{}, journal: map[string]*record{}}
 }
 
-// SetFault installs the fault switch. It is asked before every operation, with
-// its name (claim, complete, renew, park, remember, adopt, forget, look; read, write, created and used of the
-// journal), and after it with "claim done" and so on. An error ends the
-// operation: before it nothing happened, after it everything did and the reply
-// is lost. fault may block, and may use the Memory. nil: no faults.
+// SetFault sets the function that injects faults; nil: none. It is called before every
+// operation with the operation's name: claim, complete, renew, park, remember, adopt,
+// forget or look for the cache; read, write, created or used for the journal. After the
+// operation it is called with "claim done" and so on. If it returns an error, the
+// operation returns that: before the operation nothing has happened, after it only the
+// reply is lost. fault may block, and may call methods of the Memory.
 func (m *Memory) SetFault(fault func(op string) error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -75,25 +75,25 @@ func (m *Memory) SetClock(now func() time.Time) {
 	m.now = now
 }
 
-// ForgetAll loses every record, as a Redis that was wiped. The journal stays.
+// ForgetAll empties the cache, as when Redis was wiped. The journal stays.
 func (m *Memory) ForgetAll() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	old, born, whole := m.records, m.born, m.whole
-	m.records, m.born, m.whole = map[string]*memoryRecord{}, time.Time{}, false
-	m.writes = append(m.writes, memoryWrite{m.now(), func() { m.records, m.born, m.whole = old, born, whole }})
+	old, born, complete := m.entries, m.born, m.complete
+	m.entries, m.born, m.complete = map[string]*entry{}, time.Time{}, false
+	m.writes = append(m.writes, write{m.now(), func() { m.entries, m.born, m.complete = old, born, complete }})
 }
 
-// LoseWrites takes the last n writes to the records back, as a Redis whose
-// replica had not got them when it took over. It says whether there were as many.
+// LoseWrites undoes the last n writes to the cache, as when a replica takes over that
+// has not received them. It reports whether there were n.
 func (m *Memory) LoseWrites(n int) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return m.lose(n) == n
 }
 
-// LoseSince takes all writes to the records back that are later than then, as a
-// Redis that begins again from a snapshot.
+// LoseSince undoes all writes to the cache after then, as when Redis restarts from a
+// snapshot.
 func (m *Memory) LoseSince(then time.Time) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -104,8 +104,8 @@ func (m *Memory) LoseSince(then time.Time) {
 	m.lose(n)
 }
 
-// lose takes up to n writes back, and returns how many. A birth mark that is left
-// is noted, see NoteServer. The caller holds the lock.
+// lose undoes up to n writes and returns how many. Like redisstore.NoteServer, it
+// restarts a birth mark that remains. The caller has locked m.mu.
 func (m *Memory) lose(n int) int {
 	n = min(n, len(m.writes))
 	for range n {
@@ -114,52 +114,53 @@ func (m *Memory) lose(n int) int {
 		m.writes = m.writes[:last]
 	}
 	if n > 0 && !m.born.IsZero() {
-		m.born, m.whole = m.now(), false
+		m.born, m.complete = m.now(), false
 	}
 	return n
 }
 
-// put replaces an order's record, nil: by none.
-func (m *Memory) put(outTradeNo string, r *memoryRecord, now time.Time) {
-	old := m.records[outTradeNo]
-	m.writes = append(m.writes, memoryWrite{now, func() { m.lay(outTradeNo, old) }})
-	m.lay(outTradeNo, r)
+// put writes an order's entry; nil deletes it.
+func (m *Memory) put(outTradeNo string, e *entry, now time.Time) {
+	old := m.entries[outTradeNo]
+	m.writes = append(m.writes, write{now, func() { m.set(outTradeNo, old) }})
+	m.set(outTradeNo, e)
 }
 
-func (m *Memory) lay(outTradeNo string, r *memoryRecord) {
-	if r == nil {
-		delete(m.records, outTradeNo)
+// set is put that cannot be undone.
+func (m *Memory) set(outTradeNo string, e *entry) {
+	if e == nil {
+		delete(m.entries, outTradeNo)
 	} else {
-		m.records[outTradeNo] = r
+		m.entries[outTradeNo] = e
 	}
 }
 
-// ForgetJournal loses the journal, and begins a new one.
+// ForgetJournal replaces the journal by a new, empty one.
 func (m *Memory) ForgetJournal() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	clear(m.journal)
-	m.made = m.now()
+	m.created = m.now()
 }
 
-// SetJournalMade says when the journal was made; zero: before everything.
-func (m *Memory) SetJournalMade(at time.Time) {
+// SetJournalCreated sets when the journal was created; zero: before every order.
+func (m *Memory) SetJournalCreated(at time.Time) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.made = at
+	m.created = at
 }
 
-// LoseRecords is ForgetAll that keeps the birth mark, as a Redis whose replica had
-// not got the records yet when it took over.
-func (m *Memory) LoseRecords() {
+// LoseEntries is ForgetAll that keeps the birth mark, as when a replica takes over that
+// has received the mark and no entries.
+func (m *Memory) LoseEntries() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	old := m.records
-	m.records = map[string]*memoryRecord{}
-	m.writes = append(m.writes, memoryWrite{m.now(), func() { m.records = old }})
+	old := m.entries
+	m.entries = map[string]*entry{}
+	m.writes = append(m.writes, write{m.now(), func() { m.entries = old }})
 }
 
-// do runs act under the lock, between the two questions to the fault switch.
+// do runs act with m.mu locked, between the two calls of the fault function.
 func (m *Memory) do(ctx context.Context, op string, act func(now time.Time) error) error {
 	if err := context.Cause(ctx); err != nil {
 		return err
@@ -181,10 +182,10 @@ func (m *Memory) do(ctx context.Context, op string, act func(now time.Time) erro
 	return err
 }
 
-// find returns a copy of the order's record, nil where there is none any more,
-// with Left reckoned from now.
-func (m *Memory) find(outTradeNo string, now time.Time) *memoryRecord {
-	old := m.records[outTradeNo]
+// find returns a copy of the order's entry, with Left as of now; nil: there is none, or
+// it has expired.
+func (m *Memory) find(outTradeNo string, now time.Time) *entry {
+	old := m.entries[outTradeNo]
 	if old == nil || !old.expires.IsZero() && !now.Before(old.expires) {
 		return nil
 	}
@@ -203,7 +204,7 @@ func (m *Memory) Claim(ctx context.Context, o dedupe.Order, owner string, lease 
 				return nil
 			}
 		} else {
-			r = &memoryRecord{Entry: dedupe.Entry{State: dedupe.StateClaimed, Fingerprint: o.Fingerprint, Account: o.Account, Seq: o.Seq, Expires: o.Expires}}
+			r = &entry{Entry: dedupe.Entry{State: dedupe.StateClaimed, Fingerprint: o.Fingerprint, Account: o.Account, Seq: o.Seq, Expires: o.Expires}}
 		}
 		taken = true
 		r.Owner, r.parked, r.until = owner, "", now.Add(lease)
@@ -216,16 +217,16 @@ func (m *Memory) Claim(ctx context.Context, o dedupe.Order, owner string, lease 
 	return e, taken, err
 }
 
-// birth is Entry.Born of a claim that was just put; it writes the mark where it is
-// missing, as a part of that.
+// birth returns Entry.Born for the claim that was just put. A missing birth mark is
+// written as a part of that claim.
 func (m *Memory) birth(now time.Time) time.Time {
 	if m.born.IsZero() {
 		m.born = now
 		claim := &m.writes[len(m.writes)-1]
 		undo := claim.undo
-		claim.undo = func() { undo(); m.born, m.whole = time.Time{}, false }
+		claim.undo = func() { undo(); m.born, m.complete = time.Time{}, false }
 	}
-	if m.whole {
+	if m.complete {
 		return time.Time{}
 	}
 	return m.born
@@ -233,9 +234,9 @@ func (m *Memory) birth(now time.Time) time.Time {
 
 func (m *Memory) Complete(ctx context.Context, born time.Time) error {
 	return m.do(ctx, "complete", func(now time.Time) error {
-		if !m.whole && m.born.Equal(born) {
-			m.whole = true
-			m.writes = append(m.writes, memoryWrite{now, func() { m.whole = false }})
+		if !m.complete && m.born.Equal(born) {
+			m.complete = true
+			m.writes = append(m.writes, write{now, func() { m.complete = false }})
 		}
 		return nil
 	})
@@ -245,7 +246,7 @@ func (m *Memory) Renew(ctx context.Context, o dedupe.Order, owner string, rev ui
 	return m.do(ctx, "renew", func(now time.Time) error {
 		r := m.find(o.OutTradeNo, now)
 		if r == nil {
-			r = &memoryRecord{Entry: dedupe.Entry{State: dedupe.StateClaimed, Fingerprint: o.Fingerprint, Account: o.Account, Seq: o.Seq, Expires: o.Expires, Owner: owner}}
+			r = &entry{Entry: dedupe.Entry{State: dedupe.StateClaimed, Fingerprint: o.Fingerprint, Account: o.Account, Seq: o.Seq, Expires: o.Expires, Owner: owner}}
 		}
 		if r.Owner != owner {
 			return dedupe.ErrLost
@@ -270,7 +271,7 @@ func (m *Memory) Park(ctx context.Context, o dedupe.Order, owner string, e dedup
 			d := *e.Doubt
 			e.Doubt = &d
 		}
-		m.put(o.OutTradeNo, &memoryRecord{Entry: e, parked: owner, until: now.Add(max(0, delay))}, now)
+		m.put(o.OutTradeNo, &entry{Entry: e, parked: owner, until: now.Add(max(0, delay))}, now)
 		return nil
 	})
 }
@@ -280,7 +281,7 @@ func (m *Memory) Remember(ctx context.Context, o dedupe.Order, result []byte, tt
 		if r := m.find(o.OutTradeNo, now); r != nil && r.State == dedupe.StateFinal {
 			return nil
 		}
-		r := &memoryRecord{Entry: dedupe.Entry{State: dedupe.StateFinal, Fingerprint: o.Fingerprint, Seq: o.Seq, Result: bytes.Clone(result)}}
+		r := &entry{Entry: dedupe.Entry{State: dedupe.StateFinal, Fingerprint: o.Fingerprint, Seq: o.Seq, Result: bytes.Clone(result)}}
 		if ttl > 0 {
 			r.expires = now.Add(ttl)
 		}
@@ -329,16 +330,16 @@ func (m *Memory) Look(ctx context.Context, outTradeNo string) (e dedupe.Entry, o
 func (m *Memory) Read(ctx context.Context, outTradeNo string) (r dedupe.Record, rev uint64, err error) {
 	err = m.do(ctx, "read", func(time.Time) error {
 		if w := m.journal[outTradeNo]; w != nil {
-			r, rev = w.record, w.rev
+			r, rev = w.Record, w.rev
 		}
 		return nil
 	})
 	return r, rev, err
 }
 
-func (m *Memory) Created(ctx context.Context) (made time.Time, err error) {
-	err = m.do(ctx, "created", func(time.Time) error { made = m.made; return nil })
-	return made, err
+func (m *Memory) Created(ctx context.Context) (created time.Time, err error) {
+	err = m.do(ctx, "created", func(time.Time) error { created = m.created; return nil })
+	return created, err
 }
 
 func (m *Memory) Used(ctx context.Context) (used bool, err error) {
@@ -354,14 +355,14 @@ func (m *Memory) Write(ctx context.Context, outTradeNo string, r dedupe.Record, 
 	err = m.do(ctx, "write", func(time.Time) error {
 		old := m.journal[outTradeNo]
 		switch {
-		case old != nil && old.record.State == r.State && old.record.Owner == r.Owner && reflect.DeepEqual(old.record, r):
+		case old != nil && old.State == r.State && old.Owner == r.Owner && reflect.DeepEqual(old.Record, r):
 			next = old.rev
 		case old != nil && old.rev != rev, old == nil && rev != 0:
 			return dedupe.ErrLost
 		default:
-			m.rev++ // over all orders, like a stream's: never used twice
+			m.rev++ // one count for all orders, like the sequence of a stream
 			next = m.rev
-			m.journal[outTradeNo] = &memoryWritten{r, next}
+			m.journal[outTradeNo] = &record{r, next}
 		}
 		return nil
 	})

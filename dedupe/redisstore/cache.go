@@ -15,53 +15,54 @@ import (
 type cache struct {
 	client     redis.Scripter
 	deployment string
-	mark       string // key of the birth mark; "": none, a Cluster
+	mark       string // key of the birth mark; "" in a Cluster, which has none
 }
 
-// NewCache keeps the records of a deployment in Redis, Redis Cluster or
-// Sentinel: one hash per order, one key per script. Those of other deployments
-// in the same Redis are neither read nor written. Set the client's MaxRetries to -1: go-redis sends
-// a script again after a lost reply (0 means 3 times). Every script here is
-// safe against that, but a time-out would last up to four times as long.
-// The server's maxmemory-policy must be noeviction.
+// NewCache returns the cache of a deployment, with one hash per order. client may
+// lead to a single Redis, a Redis Cluster or Sentinel; other deployments may use the
+// same one.
+//
+// The server's maxmemory-policy must be noeviction. The client's MaxRetries should be
+// -1: with 0 go-redis repeats a script up to 3 times after a lost reply. That is safe,
+// but a timeout then lasts up to four times as long.
 func NewCache(client redis.UniversalClient, deployment string) dedupe.Cache {
-	single, ok := client.(*redis.Client) // in a Cluster one node that is away would hold up what goes to the others
+	single, ok := client.(*redis.Client) // in a Cluster, one unreachable node would delay the scripts for all others
 	if !ok {
 		return cache{client: client, deployment: deployment}
 	}
 	queue, err := single.AsyncAutoPipeline()
 	if err != nil {
-		panic(err) // of options, and we give none
+		panic(err) // it is about invalid options, and none are given
 	}
-	return cache{&together{client, queue}, deployment, OrderKey(deployment, "")}
+	return cache{&pipelined{client, queue}, deployment, OrderKey(deployment, "")}
 }
 
-// together sends the scripts of many orders in one round trip: those that come
-// while one is under way go with the next.
-type together struct {
+// pipelined sends the scripts of many orders in one round trip: scripts that are
+// submitted during a round trip leave with the next one.
+type pipelined struct {
 	redis.Scripter
 	queue *redis.AutoPipeliner
 }
 
-// EvalSha waits for the answer until ctx ends; the script may run even so.
-func (t *together) EvalSha(ctx context.Context, sha string, keys []string, args ...any) *redis.Cmd {
+// EvalSha waits for the reply until ctx ends. The script may still run after that.
+func (p *pipelined) EvalSha(ctx context.Context, sha string, keys []string, args ...any) *redis.Cmd {
 	words := make([]any, 0, 3+len(keys)+len(args))
 	words = append(words, "evalsha", sha, len(keys))
 	for _, key := range keys {
 		words = append(words, key)
 	}
 	cmd := redis.NewCmd(ctx, append(words, args...)...)
-	cmd.SetFirstKeyPos(3) // by which a Cluster finds the node
-	if err := t.queue.Submit(ctx, cmd).WaitContext(ctx); err != nil && ctx.Err() != nil {
-		cmd = redis.NewCmd(ctx) // the other may still be written to
+	cmd.SetFirstKeyPos(3)
+	if err := p.queue.Submit(ctx, cmd).WaitContext(ctx); err != nil && ctx.Err() != nil {
+		cmd = redis.NewCmd(ctx) // the pipeline may still write the reply into the submitted one
 		cmd.SetErr(err)
 	}
 	return cmd
 }
 
-// OrderKey is the Redis key of an order's record: DEPLOYMENT:order:NUMBER, both
-// spelled as SubjectToken does. So no two orders or deployments share a key,
-// and no key has a hash tag: a Cluster spreads the orders over its nodes.
+// OrderKey returns the Redis key of an order's entry: DEPLOYMENT:order:NUMBER, both
+// encoded by dedupe.SubjectToken. No two orders or deployments share a key, and no key
+// has a hash tag, so that a Cluster spreads the orders over its nodes.
 func OrderKey(deployment, outTradeNo string) string {
 	return dedupe.SubjectToken(deployment) + ":order:" + dedupe.SubjectToken(outTradeNo)
 }
@@ -70,16 +71,16 @@ func (r cache) key(outTradeNo string) []string {
 	return []string{OrderKey(r.deployment, outTradeNo)}
 }
 
-// spelled is t as a record has it.
-func spelled(t *time.Time) string {
+// formatExpires formats t as the field expires; "" for nil.
+func formatExpires(t *time.Time) string {
 	if t == nil {
 		return ""
 	}
 	return t.Format(time.RFC3339Nano)
 }
 
-// millis rounds up: a lease or a delay is never shorter than what was asked
-// for, and never 0 when that would mean none.
+// millis converts d to milliseconds, rounded up: a lease is never too short, and a
+// small TTL never becomes 0, which means for ever.
 func millis(d time.Duration) int64 {
 	return int64((max(d, 0) + time.Millisecond - 1) / time.Millisecond)
 }
@@ -89,13 +90,13 @@ func (r cache) Claim(ctx context.Context, o dedupe.Order, owner string, lease ti
 	if r.mark != "" {
 		keys = append(keys, r.mark)
 	}
-	v, err := luaClaim.Run(ctx, r.client, keys, o.Fingerprint, owner, millis(lease), o.Seq, o.Account, spelled(o.Expires)).Slice()
+	v, err := luaClaim.Run(ctx, r.client, keys, o.Fingerprint, owner, millis(lease), o.Seq, o.Account, formatExpires(o.Expires)).Slice()
 	if err != nil {
 		return dedupe.Entry{}, false, fmt.Errorf("redis claim: %w", err)
 	}
 	isNew := len(v) == newFields
 	if !isNew {
-		if err := r.about(v, o.OutTradeNo); err != nil {
+		if err := r.checkReply(v, o.OutTradeNo); err != nil {
 			return dedupe.Entry{}, false, fmt.Errorf("redis claim: %w", err)
 		}
 	}
@@ -117,7 +118,8 @@ func (r cache) Claim(ctx context.Context, o dedupe.Order, owner string, lease ti
 	return e, by == owner, nil
 }
 
-// bornAt reads a birth mark. What is none, or cannot be read, is as young as can be.
+// bornAt parses a birth mark. A missing or unreadable one counts as written now, since
+// the cache may then have lost everything before.
 func bornAt(mark any) time.Time {
 	text, _ := mark.(string)
 	switch micros, err := strconv.ParseInt(text, 10, 64); {
@@ -140,14 +142,14 @@ func (r cache) Complete(ctx context.Context, born time.Time) error {
 	return nil
 }
 
-// replace deletes a record that cannot be read, unless another owner is at work
-// on it, and claims again: Redis has forgotten the order, and the journal decides.
+// replace deletes an entry that cannot be read, unless another owner has its lease, and
+// claims the order again. The journal then decides, as if the cache had lost the entry.
 func (r cache) replace(ctx context.Context, o dedupe.Order, owner string, lease time.Duration, why error) (dedupe.Entry, bool, error) {
 	left, err := r.discard(ctx, o, owner)
 	if err != nil {
 		return dedupe.Entry{}, false, err
 	}
-	if left > 0 { // the fields that a busy order has; nobody can tell more
+	if left > 0 { // as much of a busy entry as could be read
 		return dedupe.Entry{State: dedupe.StateClaimed, Fingerprint: o.Fingerprint, Owner: "unknown", Left: left}, false, nil
 	}
 	e, taken, err := r.Claim(ctx, o, owner, lease)
@@ -157,14 +159,14 @@ func (r cache) replace(ctx context.Context, o dedupe.Order, owner string, lease 
 	return e, taken, err
 }
 
-// discard forgets o's record whatever its fingerprint is.
+// discard forgets o's entry whatever its fingerprint is.
 func (r cache) discard(ctx context.Context, o dedupe.Order, owner string) (time.Duration, error) {
-	o.Fingerprint = owner // no record's
+	o.Fingerprint = owner // no entry has this fingerprint
 	return r.Forget(ctx, o, owner)
 }
 
 func (r cache) Renew(ctx context.Context, o dedupe.Order, owner string, rev uint64, lease time.Duration) error {
-	return owned("renew", luaRenew.Run(ctx, r.client, r.key(o.OutTradeNo), o.Fingerprint, owner, millis(lease), o.Seq, rev, o.Account, spelled(o.Expires)))
+	return checkOwner("renew", luaRenew.Run(ctx, r.client, r.key(o.OutTradeNo), o.Fingerprint, owner, millis(lease), o.Seq, rev, o.Account, formatExpires(o.Expires)))
 }
 
 func (r cache) Park(ctx context.Context, o dedupe.Order, owner string, e dedupe.Entry, delay time.Duration) error {
@@ -179,8 +181,8 @@ func (r cache) Park(ctx context.Context, o dedupe.Order, owner string, e dedupe.
 	if err != nil {
 		return fmt.Errorf("redis park: %w", err)
 	}
-	return owned("park", luaPark.Run(ctx, r.client, r.key(o.OutTradeNo), o.Fingerprint, owner, millis(delay), o.Seq,
-		string(e.State), e.Attempt, e.Refusals, e.Waits, e.Rev, doubt, last, o.Account, spelled(o.Expires)))
+	return checkOwner("park", luaPark.Run(ctx, r.client, r.key(o.OutTradeNo), o.Fingerprint, owner, millis(delay), o.Seq,
+		string(e.State), e.Attempt, e.Refusals, e.Waits, e.Rev, doubt, last, o.Account, formatExpires(o.Expires)))
 }
 
 func (r cache) Remember(ctx context.Context, o dedupe.Order, result []byte, ttl time.Duration) error {
@@ -211,15 +213,15 @@ func (r cache) Look(ctx context.Context, outTradeNo string) (dedupe.Entry, bool,
 	if err != nil {
 		return dedupe.Entry{}, false, fmt.Errorf("redis look: %w", err)
 	}
-	if err := r.about(v, outTradeNo); err != nil {
+	if err := r.checkReply(v, outTradeNo); err != nil {
 		return dedupe.Entry{}, false, fmt.Errorf("redis look: %w", err)
 	}
 	e, err := parseReply(v)
 	return e, e.State != "", err
 }
 
-// owned reads the 1 (done) or 0 (another's) of a script.
-func owned(op string, cmd *redis.Cmd) error {
+// checkOwner returns ErrLost if the script's reply is 0: another owner has the order.
+func checkOwner(op string, cmd *redis.Cmd) error {
 	switch n, err := cmd.Int64(); {
 	case err != nil:
 		return fmt.Errorf("redis %s: %w", op, err)
@@ -230,12 +232,12 @@ func owned(op string, cmd *redis.Cmd) error {
 }
 
 const (
-	replyFields = 17 // of luaRecord's reply
-	newFields   = 3  // of luaClaim's, about a new record
+	replyFields = 17 // length of luaEntry's reply
+	newFields   = 3  // length of luaClaim's reply about a new entry
 )
 
-// about refuses a reply that is about another order, or is none of luaRecord's.
-func (r cache) about(v []any, outTradeNo string) error {
+// checkReply refuses a reply that is about another order, or is not luaEntry's.
+func (r cache) checkReply(v []any, outTradeNo string) error {
 	if len(v) != replyFields {
 		return fmt.Errorf("a reply of %d fields, want %d", len(v), replyFields)
 	}
@@ -245,8 +247,8 @@ func (r cache) about(v []any, outTradeNo string) error {
 	return nil
 }
 
-// parseReply reads what luaRecord's reply wrote. An unreadable field is an
-// error: read as 0 it would be a guess.
+// parseReply parses luaEntry's reply. A field that cannot be parsed is an error: a
+// zero in its place would be a guess.
 func parseReply(v []any) (dedupe.Entry, error) {
 	var bad error
 	text := func(i int) string {

@@ -1,6 +1,10 @@
-// Package redisstore keeps in Redis what package dedupe knows of orders: the
-// [dedupe.Cache], and a [dedupe.Journal] for those who accept that Redis may lose
-// it. Every operation is one script, and every script is safe to repeat.
+// Package redisstore implements the stores of package dedupe in Redis, with one
+// script per operation.
 //
-// Read scripts.go first: it says what a record is.
+// [NewCache] returns the [dedupe.Cache]. [NewJournal] returns a [dedupe.Journal] that
+// Redis may lose together with the cache, for JOURNAL_TTL=0. Every script is safe to
+// repeat after a lost reply.
+//
+// Read scripts.go (the fields of an entry, and the scripts), cache.go (their calls),
+// server.go (how a Redis that has lost something is noticed) and journal.go.
 package redisstore

@@ -11,14 +11,16 @@ import (
 	"orderworker/dedupe"
 )
 
-// A record is the hash DEPLOYMENT:journal:NUMBER, see OrderKey: data (JSON) and rev (decimal).
+// A journal record is the hash DEPLOYMENT:journal:NUMBER, encoded like OrderKey, with
+// the fields data (JSON) and rev (decimal).
 
 var (
-	// write. KEYS[1] the record. ARGV: 1 expected rev (0: none), 2 data, 3 time
-	// to live in ms (0: for ever). Returns {1, rev}, also when data stands there
-	// already, or {0, rev} of the record that stands there. A revision is the
-	// server's clock in µs, and always greater than the last: it is never used twice,
-	// not even after the record expired.
+	// luaWrite replaces the record of an expected revision.
+	//
+	// KEYS: 1 the record. ARGV: 1 expected rev (0: no record), 2 data, 3 TTL in ms (0:
+	// for ever). Returns {1, new rev}, also if the record has this data already, or
+	// {0, rev} of another record. A new revision is the server's clock in µs, but
+	// greater than the last: it is never used twice, not even after the record expired.
 	luaWrite = redis.NewScript(`
 local rev = redis.call('HGET', KEYS[1], 'rev') or '0'
 if rev ~= '0' and redis.call('HGET', KEYS[1], 'data') == ARGV[2] then return {1, rev} end
@@ -36,9 +38,9 @@ type journal struct {
 	ttl        time.Duration
 }
 
-// NewJournal keeps the journal of a deployment in Redis, beside the records and as easily
-// lost: for JOURNAL_TTL=0, those who accept that. A final record lives for ttl
-// (0: for ever), an open one until it is final. Safe to repeat as NewCache says.
+// NewJournal returns a journal in Redis, which is lost when the cache is: it is for
+// JOURNAL_TTL=0. A final is kept for ttl (0: for ever), any other record until it is
+// replaced. The client's options are those of NewCache.
 func NewJournal(client redis.UniversalClient, deployment string, ttl time.Duration) dedupe.Journal {
 	return journal{client, deployment, ttl}
 }
@@ -63,10 +65,10 @@ func (j journal) Read(ctx context.Context, outTradeNo string) (dedupe.Record, ui
 	return r, h.Rev, err
 }
 
-// Created is never asked to matter: the journal is lost with the records.
+// Created returns zero: the journal is lost only together with the cache.
 func (j journal) Created(context.Context) (time.Time, error) { return time.Time{}, nil }
 
-// Used is never asked to matter: what the records have lost, the journal has too.
+// Used returns false: what the cache has lost, this journal has lost too.
 func (j journal) Used(context.Context) (bool, error) { return false, nil }
 
 func (j journal) Write(ctx context.Context, outTradeNo string, r dedupe.Record, rev uint64) (uint64, error) {

@@ -2,36 +2,37 @@ package redisstore
 
 import "github.com/redis/go-redis/v9"
 
-// A record is the hash OrderKey(deployment, outTradeNo). Its fields, all strings:
+// An entry is the hash OrderKey(deployment, outTradeNo). Its fields, all strings:
 //
-//	fingerprint  of the order's content
+//	fingerprint  of the order
 //	account      of the owner; empty or missing: not known
 //	state        claimed, ready, doubt, final
-//	owner        who holds it; empty or missing: nobody
-//	lease        until when, Unix ms by Redis's clock; means something with owner only
-//	parked       the owner who gave it up last, so that a repeated park is known again
-//	due          nobody's turn before, Unix ms by Redis's clock; means something without owner only
+//	owner        the claim that has the order; empty or missing: none
+//	lease        end of the owner's lease, Unix ms by Redis's clock
+//	parked       the owner that parked it last, so that a repeated park is recognized
+//	due          without an owner: when it may be claimed, Unix ms by Redis's clock
 //	attempt      number of the newest intent
 //	attempts     refusals so far
 //	waits        waits so far
-//	rev          journal revision, 0: none known
-//	seq          stream sequence of the request
-//	expires      of that request, RFC 3339; missing: never, or not known
+//	rev          journal revision, 0: not known
+//	seq          stream sequence of the order request
+//	expires      expiresAt of the order request, RFC 3339; missing: never, or not known
 //	doubt        Doubt as JSON, empty: none
-//	last         Answer as JSON, of the newest refusal
+//	last         Answer as JSON, the newest that did not sell
 //	result       of a final
 //
-// An unfinished record has no expiry; a final has DEDUPE_TTL.
+// A final expires after DEDUPE_TTL, other entries never.
 //
-// Beside them, under the key of an order without a number, which there is none of,
-// is the birth mark: a hash with the field born, when it was written (Unix µs by
-// Redis's clock), by the first claim that missed it; 0 where there was nothing to
-// remember before. It is gone when the records are lost. A claim reads it in its own
-// step, so that no loss can come between. A server that has lost the newest writes
-// only has a mark of before: its field run is the process of the server by which it
-// was noted last, see NoteServer. In a Cluster a script has the keys of one
-// node only, and nodes are lost one by one: there is no mark, and every new order
-// counts as born this moment.
+// The birth mark says since when Redis has lost nothing. It is a hash under the key of
+// the empty number, which no order has. The first claim that does not find it writes
+// its field born: the time in Unix µs by Redis's clock, or 0 once it is known that
+// there was nothing to remember before. Whoever loses the entries loses the mark too,
+// and a claim reads it in the script that reads the entry, so no loss goes unnoticed
+// in between. A server that has lost only its newest writes still has an old mark:
+// the field run is the server process that used the mark last, see NoteServer.
+//
+// A Cluster has no mark, since a script reaches the keys of one node only and nodes
+// are lost one at a time. There every entry counts as born now.
 
 // luaClock is Redis's clock in ms.
 const luaClock = `
@@ -40,11 +41,11 @@ local now = t[1] * 1000 + math.floor(t[2] / 1000)
 local function ms(n) return string.format('%.0f', n) end
 `
 
-// luaRecord reads the record r, and makes the reply that describes it: {taken by
-// (an owner or empty), left ms, state, fingerprint, owner, attempt, attempts, waits,
-// rev, seq, doubt, result, last, account, expires, born, key}, all but left strings.
-// The key says which order it is about; born is empty but where a claim needs it.
-const luaRecord = `
+// luaEntry reads the entry into r, and defines the reply that describes it: {owner
+// that claimed it or empty, left ms, state, fingerprint, owner, attempt, attempts,
+// waits, rev, seq, doubt, result, last, account, expires, born, key}. All but left are
+// strings. key says which order the reply is about; born is empty unless Claim needs it.
+const luaEntry = `
 local fields = {'state', 'fingerprint', 'owner', 'attempt', 'attempts', 'waits', 'rev', 'seq', 'doubt', 'result', 'last',
 	'account', 'expires', 'lease', 'due', 'parked'}
 local got = redis.pcall('HMGET', KEYS[1], unpack(fields))
@@ -62,13 +63,14 @@ end
 `
 
 var (
-	// claim. KEYS[1] the order, KEYS[2] the birth mark, if there is one. ARGV: 1 fingerprint, 2 owner, 3 lease in ms,
-	// 4 seq, 5 account, 6 expires (or empty). It takes the order for owner if that has it already, or if
-	// nobody holds it, it is due, and it is of the same account; never one that has another fingerprint or is final.
-	// Returns reply of the record as it was before. Of a new record, which most are, it returns {owner, why, born} only:
-	// that is half of the work. why is empty, or says why what was there,
-	// and is deleted, is no record. born is the mark's, empty: there is none. A parked
-	// record that the journal need not know has it too.
+	// luaClaim gives the order to an owner, as dedupe.Cache.Claim says.
+	//
+	// KEYS: 1 the order, 2 the birth mark, if there is one. ARGV: 1 fingerprint, 2
+	// owner, 3 lease in ms, 4 seq, 5 account, 6 expires (or empty). Returns the reply of
+	// the entry as it was before. For a new entry, the usual case, it returns only
+	// {owner, why, born}, which halves the work: why says why the key was no entry and
+	// was deleted, or is empty; born is the mark's, or empty without a mark. The reply
+	// has born also for a parked entry without a journal revision.
 	luaClaim = redis.NewScript(luaClock + `
 local function birth()
 	local born = KEYS[2] and redis.pcall('HGET', KEYS[2], 'born') or ''
@@ -88,7 +90,7 @@ if why or not state then
 	if ARGV[6] ~= '' then redis.call('HSET', KEYS[1], 'expires', ARGV[6]) end
 	return {ARGV[2], why or '', birth()}
 end
-` + luaRecord + `
+` + luaEntry + `
 local again = r.owner == ARGV[2]
 local theirs = r.account ~= '' and ARGV[5] ~= '' and r.account ~= ARGV[5]
 if r.fingerprint ~= ARGV[1] or r.state == 'final' or not again and (left() > 0 or theirs) then return reply('') end
@@ -97,16 +99,20 @@ if r.parked ~= '' then redis.call('HDEL', KEYS[1], 'parked') end
 if r.state == 'ready' and r.owner == '' and (tonumber(r.rev) or 0) == 0 then born = birth() end
 return reply(ARGV[2])`)
 
-	// complete. KEYS[1] the birth mark. ARGV: 1 its born. Returns 1, or 0: it is
-	// another by now.
+	// luaComplete sets born to 0.
+	//
+	// KEYS: 1 the birth mark. ARGV: 1 its born. Returns 1, or 0: the mark is another now.
 	luaComplete = redis.NewScript(`
 if redis.call('HGET', KEYS[1], 'born') ~= ARGV[1] then return 0 end
 redis.call('HSET', KEYS[1], 'born', '0')
 return 1`)
 
-	// renew. KEYS[1] the order. ARGV: 1 fingerprint, 2 owner, 3 lease in ms,
-	// 4 seq, 5 rev (0: none known), 6 account, 7 expires (or empty). Returns 1, or 0: another's, or final.
-	luaRenew = redis.NewScript(luaClock + luaRecord + `
+	// luaRenew extends a lease, and recreates a missing entry.
+	//
+	// KEYS: 1 the order. ARGV: 1 fingerprint, 2 owner, 3 lease in ms, 4 seq, 5 rev (0:
+	// not known), 6 account, 7 expires (or empty). Returns 1, or 0: owner does not have
+	// the order.
+	luaRenew = redis.NewScript(luaClock + luaEntry + `
 if wrong then redis.call('DEL', KEYS[1]) end
 if r.state == '' then
 	redis.call('HSET', KEYS[1], 'state', 'claimed', 'fingerprint', ARGV[1], 'seq', ARGV[4], 'owner', ARGV[2],
@@ -119,11 +125,14 @@ redis.call('HSET', KEYS[1], 'lease', ms(now + ARGV[3]))
 if ARGV[5] ~= '0' then redis.call('HSET', KEYS[1], 'rev', ARGV[5]) end
 return 1`)
 
-	// park. KEYS[1] the order. ARGV: 1 fingerprint, 2 owner, 3 delay in ms,
-	// 4 seq, 5 state, 6 attempt, 7 attempts, 8 waits, 9 rev, 10 doubt (JSON or
-	// empty), 11 last (JSON), 12 account, 13 expires (or empty). Returns 1, or 0: another's, or final. Repeated before anybody
-	// else came it writes the same again, due a little later.
-	luaPark = redis.NewScript(luaClock + luaRecord + `
+	// luaPark ends a lease and writes the entry. Repeated before the order is claimed, it
+	// writes the same entry again, due a little later.
+	//
+	// KEYS: 1 the order. ARGV: 1 fingerprint, 2 owner, 3 delay in ms, 4 seq, 5 state, 6
+	// attempt, 7 attempts, 8 waits, 9 rev, 10 doubt (JSON or empty), 11 last (JSON), 12
+	// account, 13 expires (or empty). Returns 1, or 0: another owner has the order, or it
+	// is final.
+	luaPark = redis.NewScript(luaClock + luaEntry + `
 if r.state ~= '' and r.owner ~= ARGV[2] and not (r.owner == '' and r.parked == ARGV[2]) then return 0 end
 if wrong then redis.call('DEL', KEYS[1]) end
 redis.call('HSET', KEYS[1], 'fingerprint', ARGV[1], 'parked', ARGV[2], 'due', ms(now + ARGV[3]),
@@ -133,8 +142,10 @@ if ARGV[13] ~= '' then redis.call('HSET', KEYS[1], 'expires', ARGV[13]) else red
 redis.call('HDEL', KEYS[1], 'owner', 'lease')
 return 1`)
 
-	// remember. KEYS[1] the order. ARGV: 1 fingerprint, 2 seq, 3 result, 4 time
-	// to live in ms (0: for ever). Returns 1, or 0: a final stands there.
+	// luaRemember replaces the entry by a final.
+	//
+	// KEYS: 1 the order. ARGV: 1 fingerprint, 2 seq, 3 result, 4 TTL in ms (0: for ever).
+	// Returns 1, or 0: the entry is final already.
 	luaRemember = redis.NewScript(`
 if redis.pcall('HGET', KEYS[1], 'state') == 'final' then return 0 end
 redis.call('DEL', KEYS[1])
@@ -142,22 +153,27 @@ redis.call('HSET', KEYS[1], 'state', 'final', 'fingerprint', ARGV[1], 'seq', ARG
 if ARGV[4] ~= '0' then redis.call('PEXPIRE', KEYS[1], ARGV[4]) end
 return 1`)
 
-	// adopt. KEYS[1] the order. ARGV: 1 account, 2 the account that it is taken
-	// from. Returns 1: done, or 0: held, not due, final, or of another account.
-	luaAdopt = redis.NewScript(luaClock + luaRecord + `
+	// luaAdopt moves the entry to another account.
+	//
+	// KEYS: 1 the order. ARGV: 1 new account, 2 old account. Returns 1, or 0: the entry
+	// has an owner, is not due, is final, or is of a third account.
+	luaAdopt = redis.NewScript(luaClock + luaEntry + `
 if r.state == 'final' or r.account ~= ARGV[2] or left() > 0 then return 0 end
 redis.call('HSET', KEYS[1], 'account', ARGV[1], 'doubt', '')
 return 1`)
 
-	// forget. KEYS[1] the order. ARGV: 1 fingerprint, 2 owner. Returns the ms
-	// that are left of another owner's lease; 0: there is no such lease, and
-	// owner's own record or one with another fingerprint is gone.
-	luaForget = redis.NewScript(luaClock + luaRecord + `
+	// luaForget deletes the entry, if owner has it, or if nobody has it and its
+	// fingerprint is another.
+	//
+	// KEYS: 1 the order. ARGV: 1 fingerprint, 2 owner. Returns how many ms another
+	// owner's lease lasts, or 0.
+	luaForget = redis.NewScript(luaClock + luaEntry + `
 if r.owner ~= '' and r.owner ~= ARGV[2] and left() > 0 then return left() end
 if r.owner == ARGV[2] or r.fingerprint ~= ARGV[1] then redis.call('DEL', KEYS[1]) end
 return 0`)
 
-	// look. KEYS[1] the order. No ARGV. Returns reply(''); state is empty when
-	// there is no record. Writes nothing.
-	luaLook = redis.NewScript(luaClock + luaRecord + `if wrong then return got end return reply('')`)
+	// luaLook returns the entry and writes nothing.
+	//
+	// KEYS: 1 the order. Returns the reply; its state is empty if there is no entry.
+	luaLook = redis.NewScript(luaClock + luaEntry + `if wrong then return got end return reply('')`)
 )

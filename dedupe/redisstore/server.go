@@ -10,8 +10,10 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// noteServer. KEYS[1] the birth mark. ARGV: 1 the run of the server. What is no mark
-// the next claim replaces.
+// luaNoteServer restarts the birth mark if another server process used it last. A key
+// that is not a mark is left for the next claim to replace.
+//
+// KEYS: 1 the birth mark. ARGV: 1 run_id of the server. Returns 1 if it wrote, else 0.
 var luaNoteServer = redis.NewScript(luaClock + `
 local mark = redis.pcall('HMGET', KEYS[1], 'run', 'born')
 if mark.err or mark[1] == ARGV[1] then return 0 end
@@ -19,22 +21,22 @@ if mark[2] then redis.call('HSET', KEYS[1], 'born', string.format('%.0f', t[1] *
 redis.call('HSET', KEYS[1], 'run', ARGV[1])
 return 1`)
 
-// NoteServer begins the birth mark of deployment anew where conn leads to another
-// process of Redis than the one by which it was noted last: one that was restarted,
-// or promoted, or put back from a backup may have lost its newest writes and kept
-// the mark. It is to run on each new connection before anything else does (OnConnect
-// of the client's options), and no claim may follow an error. A Cluster has no mark,
-// and a Sentinel no orders: there it does nothing.
+// NoteServer restarts the deployment's birth mark if conn leads to another Redis
+// process than the last one. A server that was restarted, promoted or restored from a
+// backup may have kept the mark and lost its newest writes.
 //
-// A server that does not tell its run is another one each time: new orders are
-// looked for in the journal and the results.
+// It must run on every new connection before anything else, as OnConnect of the
+// client's options, and no claim may follow an error. It does nothing in a Cluster,
+// which has no mark, and on a Sentinel, which has no orders. A server that hides its
+// run_id counts as another one each time, so that new orders are looked for in the
+// journal and the results.
 func NoteServer(ctx context.Context, conn *redis.Conn, deployment string) error {
 	info, err := conn.Info(ctx, "server").Result()
-	if _, answered := errors.AsType[redis.Error](err); err != nil && !answered {
+	if _, replied := errors.AsType[redis.Error](err); err != nil && !replied {
 		return fmt.Errorf("redis note server: %w", err)
 	}
 	if mode := infoLine(info, "redis_mode"); mode == "sentinel" || mode == "cluster" {
-		return nil // the check at the start refuses a Cluster that is not called one
+		return nil // a Cluster that is configured as a single server is refused at the start
 	}
 	run := infoLine(info, "run_id")
 	if run == "" {
@@ -42,7 +44,7 @@ func NoteServer(ctx context.Context, conn *redis.Conn, deployment string) error 
 	}
 	err = luaNoteServer.Run(ctx, conn, []string{OrderKey(deployment, "")}, run).Err()
 	if err != nil && redis.HasErrorPrefix(err, "unknown command") {
-		return nil // a Sentinel that does not tell what it is to this user: it has no scripts, so it takes no claims
+		return nil // a Sentinel that hides its mode from this user: it has no scripts, so no claim can follow
 	}
 	if err != nil {
 		return fmt.Errorf("redis note server: %w", err)
@@ -50,7 +52,7 @@ func NoteServer(ctx context.Context, conn *redis.Conn, deployment string) error 
 	return nil
 }
 
-// infoLine is the value of name in an answer to INFO; empty: it is not there.
+// infoLine returns the value of name in the reply to INFO; "" if it is missing.
 func infoLine(info, name string) string {
 	for line := range strings.Lines(info) {
 		if value, ok := strings.CutPrefix(line, name+":"); ok {

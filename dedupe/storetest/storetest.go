@@ -1,6 +1,5 @@
-// Package storetest starts the real servers that tests run against: a
-// nats-server in this process and a redis-server beside it. Each ends with its
-// test.
+// Package storetest starts real servers for tests: nats-server in this process, and
+// redis-server as a child process. A server ends with its test.
 package storetest
 
 import (
@@ -22,7 +21,7 @@ import (
 
 const startTimeout = 20 * time.Second
 
-// notShort skips a test that needs a server in go test -short.
+// notShort skips the test if -short is set.
 func notShort(t testing.TB) {
 	t.Helper()
 	if testing.Short() {
@@ -30,9 +29,9 @@ func notShort(t testing.TB) {
 	}
 }
 
-// NATS starts a nats-server with JetStream on a free port of loopback. Its
-// files lie in the test's own directory; change sets other options first. With
-// -short the test is skipped.
+// NATS starts a nats-server with JetStream on a free loopback port, with its files in a
+// temporary directory of the test. change may set other options. With -short the test
+// is skipped.
 func NATS(t testing.TB, change ...func(*server.Options)) *server.Server {
 	t.Helper()
 	notShort(t)
@@ -52,7 +51,7 @@ func NATS(t testing.TB, change ...func(*server.Options)) *server.Server {
 	return s
 }
 
-// Connect connects to s.
+// Connect returns a connection to s that is closed when the test ends.
 func Connect(t testing.TB, s *server.Server) *nats.Conn {
 	t.Helper()
 	nc, err := nats.Connect(s.ClientURL())
@@ -66,14 +65,14 @@ func Connect(t testing.TB, s *server.Server) *nats.Conn {
 // RedisServer is a redis-server process.
 type RedisServer struct {
 	Addr string // host:port on loopback
-	Dir  string // its files
+	Dir  string // working directory, with its files and its log
 	cmd  *exec.Cmd
 	args []string
 }
 
-// Redis starts an empty redis-server on a free port of loopback that keeps
-// nothing on disk; args come last on its command line. Where the program is
-// missing the test is skipped, but in CI it fails. With -short it is skipped.
+// Redis starts an empty redis-server on a free loopback port, without persistence. args
+// are appended to its command line. If the program is missing, the test is skipped, or
+// fails if CI is set. With -short the test is skipped.
 func Redis(t testing.TB, args ...string) *RedisServer {
 	t.Helper()
 	notShort(t)
@@ -94,12 +93,12 @@ func Redis(t testing.TB, args ...string) *RedisServer {
 
 func (s *RedisServer) log() string { return filepath.Join(s.Dir, "log") }
 
-// Start starts the process, again after Kill, and waits until it takes
-// connections. It reads that in the log: an answer on the port could be
-// another server's, where two tests in two processes chose the same one.
+// Start starts the process, also again after Kill, and waits until it accepts
+// connections. It waits for the line in the log: a reply on the port could come from
+// another server, if two test processes have chosen the same port.
 func (s *RedisServer) Start(t testing.TB) {
 	t.Helper()
-	before, _ := os.ReadFile(s.log()) // none before the first start
+	before, _ := os.ReadFile(s.log()) // there is none before the first start
 	s.cmd = exec.Command("redis-server", s.args...)
 	if err := s.cmd.Start(); err != nil {
 		t.Fatalf("start redis-server: %v", err)
@@ -114,18 +113,18 @@ func (s *RedisServer) Start(t testing.TB) {
 	})
 }
 
-// Kill ends the process at once, as a crash does.
+// Kill kills the process, like a crash.
 func (s *RedisServer) Kill(t testing.TB) {
 	t.Helper()
 	if s.cmd == nil {
 		return
 	}
-	_ = s.cmd.Process.Kill() // it may have gone
+	_ = s.cmd.Process.Kill() // it may have ended already
 	_ = s.cmd.Wait()
 	s.cmd = nil
 }
 
-// Client returns a client as the worker has it: nothing is sent twice.
+// Client returns a client with the worker's options: it repeats no command.
 func (s *RedisServer) Client(t testing.TB) *redis.Client {
 	t.Helper()
 	c := redis.NewClient(&redis.Options{Addr: s.Addr, MaxRetries: -1, ContextTimeoutEnabled: true})
@@ -133,8 +132,7 @@ func (s *RedisServer) Client(t testing.TB) *redis.Client {
 	return c
 }
 
-// Eventually polls until ok holds, and fails the test if it does not within
-// a generous time.
+// Eventually polls until ok returns true. It fails the test after startTimeout.
 func Eventually(t testing.TB, what string, ok func() bool) {
 	t.Helper()
 	deadline := time.Now().Add(startTimeout)
@@ -142,18 +140,18 @@ func Eventually(t testing.TB, what string, ok func() bool) {
 		if time.Now().After(deadline) {
 			t.Fatalf("not within %v: %s", startTimeout, what)
 		}
-		time.Sleep(5 * time.Millisecond) // between two polls of a state, under the deadline
+		time.Sleep(5 * time.Millisecond)
 	}
 }
 
-// takenPorts are those that FreeAddr gave out.
+// takenPorts has the ports that FreeAddr has returned.
 var takenPorts sync.Map
 
-// FreeAddr is a host:port on loopback that a server can be started on, and
-// again after it was ended. The port lies below those that the system gives to
-// connections, one of which could else take it while the server is away: a
-// client that dials it can even be connected to itself. So does the one 10,000
-// above it, where a node of a Redis Cluster listens to the others.
+// FreeAddr returns a loopback host:port on which a server can be started and restarted.
+// The port is below the ephemeral range: otherwise an outgoing connection could take it
+// while the server is down, or a client that dials it could connect to itself. The port
+// 10,000 above it is below that range too; there a node of a Redis Cluster listens for
+// the other nodes.
 func FreeAddr(t testing.TB) string {
 	t.Helper()
 	for range 1000 {

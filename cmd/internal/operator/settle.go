@@ -82,7 +82,7 @@ func (c *Case) examine(ctx context.Context) error {
 		return err
 	}
 	now := time.Now()
-	if c.open, err = known.Open(now, v.UpstreamTimeout, c.Bought); err != nil {
+	if c.open, err = known.Settleable(now, v.UpstreamTimeout, c.Bought); err != nil {
 		return err
 	}
 	c.seen = known.JournalRev
@@ -122,7 +122,7 @@ func (c *Case) examine(ctx context.Context) error {
 
 // ruling is the verdict as the journal takes it.
 func (c *Case) ruling(now time.Time) dedupe.Ruling {
-	r := dedupe.Ruling{Seen: c.seen, Call: c.servers.UpstreamTimeout}
+	r := dedupe.Ruling{Seen: c.seen, Timeout: c.servers.UpstreamTimeout}
 	if c.Bought {
 		p := upstream.Purchase{Code: "200", OrderNumber: c.OrderNumber}
 		if c.OrderID != nil {

@@ -166,7 +166,7 @@ func (r *Report) look(k dedupe.Known, account string) {
 	if j := k.Journal; j != nil {
 		r.Journal = &journalView{
 			Revision: k.JournalRev, State: j.State, Attempt: j.Attempt, Refusals: j.Refusals, Waits: j.Waits, Seq: j.Seq, Owner: j.Owner,
-			SendBy: j.SendBy, Over: j.Over, Since: j.Since, Due: j.Due, Open: j.Open, Bought: j.Bought,
+			SendBy: j.SendBy, Over: j.Over, Since: j.Since, Due: j.Due, Open: j.EarlierOpen, Bought: j.Bought,
 			Account: j.Account, Foreign: j.State == dedupe.StateIntent && foreign(j.Account), Last: said(j.Last), Result: rawJSON(j.Result),
 		}
 	}
@@ -207,7 +207,7 @@ func stateOf(k dedupe.Known, events []resultEvent, vendor *vendorView, now time.
 			published = e.Status
 		}
 	}
-	_, notOpen := k.Open(now, call, true)
+	_, notOpen := k.Settleable(now, call, true)
 	switch v := k.Verdict(now); {
 	case v == dedupe.Final:
 		return statusIn(k.Journal.Result)

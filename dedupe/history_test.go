@@ -61,7 +61,7 @@ func TestStoreFinalEventIsLooked(t *testing.T) {
 // Where nothing says whose event it is, it is the request's that asks.
 func TestStoreFinalEventOfAnOldRelease(t *testing.T) {
 	m := dedupetest.NewMemory()
-	b := newBench(t, m, m, published{testOrder.OutTradeNo: {Result: won}}, dedupe.Config{Lease: long}, m.LoseRecords)
+	b := newBench(t, m, m, published{testOrder.OutTradeNo: {Result: won}}, dedupe.Config{Lease: long}, m.LoseEntries)
 	if c := b.must(testOrder, true, dedupe.Done); c.ResultSeq != testOrder.Seq {
 		t.Errorf("result of request %d", c.ResultSeq)
 	}
@@ -73,7 +73,7 @@ func TestStoreFinalEventBeforeDoubt(t *testing.T) {
 	for o, without := range map[dedupe.Order]dedupe.Verdict{ofA: dedupe.InDoubt, ofB: dedupe.Foreign} {
 		m := dedupetest.NewMemory()
 		events := published{}
-		b := newBench(t, m, m, events, dedupe.Config{Lease: long}, m.LoseRecords)
+		b := newBench(t, m, m, events, dedupe.Config{Lease: long}, m.LoseEntries)
 		b.ok(b.Doubt(b.ctx(), b.sentBy(ofA), dedupe.Doubt{}, soon))
 		m.ForgetJournal()
 		if c := b.must(o, true, without); without == dedupe.InDoubt {
@@ -113,7 +113,7 @@ func TestStoreJournalMadeAnew(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				m := dedupetest.NewMemory()
-				b := newBench(t, m, m, nil, dedupe.Config{Lease: long}, m.LoseRecords)
+				b := newBench(t, m, m, nil, dedupe.Config{Lease: long}, m.LoseEntries)
 				o := testOrder
 				o.Stored = time.Now()
 				time.Sleep(time.Second)
@@ -147,7 +147,7 @@ func TestStoreJournalMadeAnew(t *testing.T) {
 // dieQuietly ends the lease of c in a bubble.
 func (b bench) dieQuietly(c *dedupe.Claim) {
 	b.t.Helper()
-	b.ok(b.cache.Renew(b.ctx(), c.Owned(), c.Owner, 0, time.Millisecond))
+	b.ok(b.cache.Renew(b.ctx(), c.StoredOrder(), c.Owner, 0, time.Millisecond))
 	time.Sleep(2 * time.Millisecond)
 }
 
@@ -214,12 +214,12 @@ func TestStoreOldAndNeverSent(t *testing.T) {
 		for _, redelivered := range []bool{false, true} {
 			synctest.Test(t, func(t *testing.T) {
 				m := dedupetest.NewMemory()
-				b := newBench(t, m, m, nil, dedupe.Config{Lease: time.Minute, FinalTTL: long, JournalTTL: ttl}, m.LoseRecords)
+				b := newBench(t, m, m, nil, dedupe.Config{Lease: time.Minute, FinalTTL: long, JournalTTL: ttl}, m.LoseEntries)
 				o := testOrder
 				o.Stored = time.Now()
 				c.life(b, m, o)
 				time.Sleep(ttl)
-				m.SetJournalMade(time.Time{})
+				m.SetJournalCreated(time.Time{})
 				got, err := b.Claim(b.ctx(), o, b.NewOwner(), redelivered)
 				if err != nil || got.Verdict != c.want {
 					t.Errorf("%s (redelivered %v): %q, %v; want %q", name, redelivered, got.Verdict, err, c.want)
@@ -241,7 +241,7 @@ func TestStoreGrewOldInHand(t *testing.T) {
 			t.Run(name, func(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
 					m := dedupetest.NewMemory()
-					b := newBench(t, m, m, nil, dedupe.Config{Lease: 3 * long, FinalTTL: long, JournalTTL: long}, m.LoseRecords)
+					b := newBench(t, m, m, nil, dedupe.Config{Lease: 3 * long, FinalTTL: long, JournalTTL: long}, m.LoseEntries)
 					o := testOrder
 					o.Stored = time.Now()
 					c := b.must(o, asked, dedupe.Fresh)
