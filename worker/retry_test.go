@@ -49,13 +49,13 @@ func TestLostLeaseIsNotRenewed(t *testing.T) {
 	h := &task{claim: &dedupe.Claim{Verdict: dedupe.Fresh}}
 	w := &inFlight{orders: make(map[*task]flight), numbers: make(map[string]struct{})}
 	w.add(h)
-	w.claimed(h)
+	w.setClaim(h)
 	o := w.snapshot()[0]
-	if !w.lose(o) || w.snapshot()[0].claim != nil {
+	if !w.dropClaim(o) || w.snapshot()[0].claim != nil {
 		t.Error("not lost")
 	}
 	w.remove(h)
-	if w.lose(o) || len(w.snapshot()) != 0 {
+	if w.dropClaim(o) || len(w.snapshot()) != 0 {
 		t.Error("an order that is over came back")
 	}
 }
@@ -69,9 +69,9 @@ func TestOnlyHeldClaimsAreRenewed(t *testing.T) {
 	} {
 		h := &task{claim: &dedupe.Claim{Verdict: dedupe.Fresh}}
 		w := &Worker{ackWait: time.Second, inFlight: &inFlight{orders: make(map[*task]flight)}}
-		w.inFlight.claimed(h)
+		w.inFlight.setClaim(h)
 		h.claim = &dedupe.Claim{Verdict: verdict}
-		w.inFlight.claimed(h)
+		w.inFlight.setClaim(h)
 		if got := w.inFlight.snapshot()[0].claim != nil; got != held {
 			t.Errorf("%s: to be renewed %v, want %v", verdict, got, held)
 		}
