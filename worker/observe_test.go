@@ -19,15 +19,15 @@ import (
 	"orderworker/upstream"
 )
 
-// unacked is a message whose answers fail, where there is an error.
+// unacked is a message whose acks and naks fail with err, if it is not nil.
 type unacked struct{ err error }
 
 func (u unacked) Ack() error                       { return u.err }
 func (u unacked) NakWithDelay(time.Duration) error { return u.err }
 func (u unacked) InProgress() error                { return u.err }
 
-// TestLogLine has the line of each outcome, byte for byte: the vendor's class,
-// code and text, what went wrong, and when the order is looked at again.
+// TestLogLine checks the log line of each outcome byte for byte: the class, code
+// and message of the answer, the error, and when the order comes again.
 func TestLogLine(t *testing.T) {
 	refused := &upstream.Error{Class: upstream.Refused, Code: "41013", Message: "no stock"}
 	const invalid = `{"outTradeNo":"A","iccid":"8988308650100524999"}`
@@ -36,7 +36,7 @@ func TestLogLine(t *testing.T) {
 	for name, c := range map[string]struct {
 		payload  string // by default a valid one
 		claim    *dedupe.Claim
-		answer   error // the vendor's last; errNone: it was not called
+		answer   error // the end of the last request; errNone: there was no request
 		refusals int
 		outcome  outcome
 		ack      error
@@ -95,7 +95,7 @@ func TestLogLine(t *testing.T) {
 				names := make(map[string]bool)
 				for _, m := range regexp.MustCompile(`[{,]("[a-z_]+"):`).FindAllStringSubmatch(log.String(), -1) {
 					if names[m[1]] {
-						t.Errorf("two fields %s: who reads the line sees one of them", m[1])
+						t.Errorf("two fields %s: a reader of the line sees only one of them", m[1])
 					}
 					names[m[1]] = true
 				}
@@ -109,10 +109,10 @@ func TestLogLine(t *testing.T) {
 	}
 }
 
-// errNone stands for no answer of the vendor.
+// errNone says that no request was sent.
 var errNone = errors.New("not called")
 
-// steps are all constants of type Step.
+// steps returns all constants of type Step.
 func steps(t *testing.T) (all []Step) {
 	t.Helper()
 	file, err := parser.ParseFile(token.NewFileSet(), "outcome.go", nil, 0)

@@ -12,8 +12,8 @@ import (
 	"orderworker/dedupe"
 )
 
-// storeBackoff returns the waits between the tries of a call to a store: 50 ms growing
-// to 2 s, for ever.
+// storeBackoff returns the waits between two tries of a store operation: 50 ms growing
+// to 2 s, without an end.
 func storeBackoff() *backoff.ExponentialBackOff {
 	return backoff.NewExponentialBackOff(
 		backoff.WithInitialInterval(50*time.Millisecond),

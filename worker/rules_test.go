@@ -24,10 +24,10 @@ func TestDecide(t *testing.T) {
 		"success in doubt":                {nil, true, 0, false, decision{StepSucceeded, "", 1}},
 		"refused":                         {says(upstream.Refused), false, 0, true, decision{StepWaiting, "", 1}},
 		"refused, one attempt left":       {says(upstream.Refused), false, 1, true, decision{StepWaiting, "", 2}},
-		"refused, budget gone":            {says(upstream.Refused), false, 2, true, decision{StepFailed, AttemptsExhausted, 3}},
-		"refused for good":                {permanent, false, 0, true, decision{StepFailed, PermanentCode, 1}},
+		"refused, no attempt left":        {says(upstream.Refused), false, 2, true, decision{StepFailed, AttemptsExhausted, 3}},
+		"refused by a permanent code":     {permanent, false, 0, true, decision{StepFailed, PermanentCode, 1}},
 		"refused while in doubt":          {says(upstream.Refused), true, 2, true, decision{StepInDoubt, "", 3}},
-		"refused for good, in doubt":      {permanent, true, 0, true, decision{StepInDoubt, "", 1}},
+		"permanent code while in doubt":   {permanent, true, 0, true, decision{StepInDoubt, "", 1}},
 		"the account's refusal":           {says(upstream.Refused), false, 2, false, decision{StepWaiting, "", 2}},
 		"the account's refusal, in doubt": {says(upstream.Refused), true, 2, false, decision{StepInDoubt, "", 2}},
 		"an account code":                 {says(upstream.Account), false, 2, false, decision{StepWaiting, "", 2}},
@@ -39,7 +39,7 @@ func TestDecide(t *testing.T) {
 		"unreachable":                     {says(upstream.Unreachable), false, 2, true, decision{StepWaiting, "", 2}},
 		"unreachable while in doubt":      {says(upstream.Unreachable), true, 0, false, decision{StepInDoubt, "", 0}},
 		"ambiguous":                       {says(upstream.Ambiguous), false, 2, true, decision{StepInDoubt, "", 2}},
-		"an error that nobody classified": {errors.New("?"), false, 2, true, decision{StepInDoubt, "", 2}},
+		"an unclassified error":           {errors.New("?"), false, 2, true, decision{StepInDoubt, "", 2}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if got := rules.decide(c.err, c.inDoubt, c.refusals, c.counts); got != c.want {
@@ -49,13 +49,13 @@ func TestDecide(t *testing.T) {
 	}
 }
 
-func TestWhatExistsIsNotSentAgain(t *testing.T) {
+func TestResends(t *testing.T) {
 	for doubt, want := range map[dedupe.Doubt]bool{{}: true, {Bought: true}: false, {Exists: true}: false} {
 		if got := (Rules{Reconcile: Resend}).resends(doubt); got != want {
 			t.Errorf("resends(%+v) = %v, want %v", doubt, got, want)
 		}
 		if (Rules{Reconcile: Lookup}).resends(doubt) {
-			t.Errorf("%+v is sent again though the lookup is to settle it", doubt)
+			t.Errorf("%+v is sent again although the policy is lookup", doubt)
 		}
 	}
 }
@@ -103,7 +103,7 @@ func TestTimesOfDoubt(t *testing.T) {
 		t.Errorf("a \"not found\" proves after %v, want RECONCILE_DELAY + UPSTREAM_TIMEOUT", got)
 	}
 	if got := short.provable(dedupe.Doubt{SendBy: sendBy, Over: sendBy.Add(time.Minute)}).Sub(sendBy); got != time.Minute+2*time.Second {
-		t.Errorf("what another process sent, with a longer time-out: a \"not found\" proves after %v", got)
+		t.Errorf("with the longer timeout of the process that sent the request, a \"not found\" proves after %v", got)
 	}
 	for asked, want := range []time.Duration{2 * time.Second, 5 * time.Second, 15 * time.Second, time.Minute, 3 * time.Minute, 3 * time.Minute} {
 		d := dedupe.Doubt{SendBy: sendBy, Asked: asked}
@@ -120,7 +120,7 @@ func TestTimesOfDoubt(t *testing.T) {
 		t.Errorf("a second before the proof the next lookup is after %v, want a second", got)
 	}
 	if got := long.lookupDelay(late, proof.Add(time.Second)); got != 3*time.Minute {
-		t.Errorf("after the proof, nothing found missing yet: %v, want the schedule's 3m", got)
+		t.Errorf("after the provable time, before a first \"not found\": %v, want the schedule's 3m", got)
 	}
 	late.Missing = true
 	if got := long.lookupDelay(late, proof.Add(time.Second)); got != time.Minute {

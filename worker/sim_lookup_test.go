@@ -230,8 +230,8 @@ func (w *simWorld) rows(no, orderNumber string, double bool) []upstream.Row {
 	return rows
 }
 
-// dim is what holds for the round that a question belongs to: it is settled by
-// its first question.
+// dim returns how the vendor treats the round that a question belongs to: as it
+// treats the first question of the round.
 func (w *simWorld) dim(p *simProc, q upstream.Question) (dim *simDim) {
 	if len(w.dims) == 0 {
 		return nil
