@@ -236,9 +236,9 @@ func TestBadDayVendorAllowsHalfOfTheRate(t *testing.T) {
 	w.until("all orders are final", 5*time.Minute, func() bool { return w.waiting() == 0 })
 	w.allSucceeded(n)
 	t.Logf("%d of %d calls were throttled in the first %v, then %d of %d; %d orders took %v", early.Throttled, early.Calls[sandbox.EndpointOrder], settle, throttled, calls, n, time.Since(begun).Round(time.Second))
-	// A few seconds hold few calls, and a busy machine sends them unevenly, or
-	// begins late: the 5 % hold at full length, and in simulated time. Half would
-	// be throttled by a worker that does not slow down.
+	// A short run has few requests, and a busy machine sends them unevenly or
+	// begins late, so the limit of 5 % applies only to a run of full length. The
+	// vendor would throttle half of the requests of a worker that does not slow down.
 	if most := scaled(25, 5); 100*throttled >= most*calls {
 		t.Errorf("%d of %d calls were throttled after %v, want under %d %%", throttled, calls, settle, most)
 	}
@@ -268,10 +268,10 @@ func TestBadDayFreshOrdersDoNotWaitForRefusedOnes(t *testing.T) {
 	}
 }
 
-// Orders that are refused again and again, by a code that is in no list, starve
-// nobody: good ones behind them are done soon. Their attempts are their own, so
-// nothing is paused, and they fail.
-func TestBadDayManyRefusedStarveNobody(t *testing.T) {
+// Orders that are refused again and again, by a code that is in no list, do not
+// delay the good orders behind them. The refusals are about the orders, so the
+// account is not paused, and the orders fail.
+func TestBadDayRefusedOrdersStarveNoOthers(t *testing.T) {
 	const bad, good = 2000, 100
 	w := newBadDay(t, sandbox.Config{}, "packageCode=BAD: refuse code=3001")
 	w.rules.Backoff = worker.Backoff{Initial: time.Second, Multiplier: 2, Max: 5 * time.Minute, Jitter: 0.5}

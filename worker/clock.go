@@ -5,16 +5,17 @@ import (
 	"time"
 )
 
-// MaxSkew is how far the clocks of a fleet may be apart.
+// MaxSkew is the most that the clocks of workers, Redis and NATS may differ.
 //
 // Source: contract, section 9.
 const MaxSkew = 5 * time.Second
 
-// Skew is how far a server's clock is from this host's at least, where it said
-// there at some moment between before and after; negative: it is behind. A
-// server that is slow to answer has no skew because of that.
+// Skew returns by how much, at least, a server's clock differs from this host's:
+// negative where it is behind. The server said that its time was there, at some
+// moment between before and after by this host's clock, so a late reply alone
+// gives no skew.
 func Skew(before, there, after time.Time) time.Duration {
-	before, after = before.Round(0), after.Round(0) // wall clocks: the monotonic one knows of no step
+	before, after = before.Round(0), after.Round(0) // compare wall clocks: the monotonic clock does not show when one was set
 	switch {
 	case there.Before(before):
 		return there.Sub(before)
@@ -24,17 +25,17 @@ func Skew(before, there, after time.Time) time.Duration {
 	return 0
 }
 
-// Clock is the clock of a server, compared with this host's again and again. It
-// is for one goroutine.
+// Clock compares the clock of a server with this host's again and again. It is not
+// safe for concurrent use.
 type Clock struct {
-	Server string // as the fault names it
+	Server string // the server's name in the fault
 	fault  string
 }
 
-// Compare says what is wrong with the server's clock, or this host's; "" for
-// nothing. The arguments are Skew's; a server that does not tell its time says a
-// zero there. While it stays wrong the words are those of the first time, so
-// that whoever reports it can tell that it is no news.
+// Compare returns what is wrong with the server's clock, or this host's, and ""
+// where nothing is. The arguments are those of Skew; a zero there means that the
+// server does not tell its time. While the fault lasts the text stays that of the
+// first time, so that a caller can tell whether it has reported the fault.
 func (c *Clock) Compare(before, there, after time.Time) string {
 	skew := Skew(before, there, after)
 	switch {

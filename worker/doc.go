@@ -1,24 +1,26 @@
-// Package worker is the life of an order, from its request in JetStream to its
-// one final result.
+// Package worker takes each order from its request in JetStream to its one final
+// result.
 //
-// It promises, in this order: an order is never bought twice; no request is
+// It promises, in this order: an order is never bought twice; no order request is
 // lost, each ends in a result or a dead letter; an order has one final result,
-// and it is true. What may have happened is asked, not guessed.
+// and it is true. Where it is unknown whether a request bought, the vendor is
+// asked before anything else is sent.
 //
-// A request is decoded and checked, its number is claimed, a slot in the
-// account's quota is waited for, the intent to send is written down, and only
-// then the vendor is called, once. What the answer means is decided in one
-// place. A final result is written down, published, remembered, and only then
-// is the request acknowledged. An order that has to wait, for its next attempt
-// or for the vendor's lookup, goes back to the stream with a delay and holds
-// nothing here.
+// The worker decodes and checks an order request, claims its order, waits for a
+// slot in the account's quota, writes down the intent to send, and only then
+// sends one request to the vendor. One function decides what the answer means. A
+// final result is written into the journal, published and remembered, and only
+// then is the order request acknowledged. An order that has to wait for its next
+// attempt or lookup is handed back to the stream with a delay, and takes up no
+// room in the process.
 //
-// To read it: order.go and result.go (what comes in, what goes out), rules.go
-// (every rule, pure), outcome.go (one delivery, start to end), place.go (the
-// call), conclude.go (the result), doubt.go and lookups.go (orders in doubt),
-// retry.go (a store that is away), pool.go, inflight.go and heartbeat.go (many
-// deliveries, start and stop); observe.go and metrics.go are what others see of
-// it. JetStream is behind the interfaces of delivery.go, in package natsio.
+// Read order.go and result.go (what comes in, what goes out), rules.go (the
+// decisions, all pure), task.go (one delivery from claim to outcome), place.go
+// (the request), finish.go (the result), doubt.go and lookups.go (orders in
+// doubt), outcome.go (how a delivery ends), retry.go (a store that is
+// unavailable), then pool.go, inflight.go and heartbeat.go (many deliveries,
+// start and stop), and observe.go and metrics.go (logs, traces, metrics).
+// JetStream is behind the interfaces of delivery.go, in package natsio.
 //
 // The design that comments cite is worker/DESIGN.md, which has a glossary; the
 // contract is worker/CONTRACT.md.

@@ -10,75 +10,81 @@ import (
 	"orderworker/dedupe"
 )
 
-// holdPoll is how often an order that waits for an operator looks whether
-// there is a verdict.
-const holdPoll = 10 * time.Second
+const (
+	// settledCheck is how often an order that waits for an operator is delivered
+	// again, to see whether it was settled.
+	settledCheck = 10 * time.Second
+	// noticeRetry is the time after which an in_doubt event that could not be
+	// stored is tried again.
+	noticeRetry = time.Second
+)
 
-// enterDoubt parks an order whose newest request may have gone through, or
-// whose earlier one still may; earlier is what was known of that.
-func (t *task) enterDoubt(hard context.Context, err error, earlier dedupe.Doubt) outcome {
-	d := t.claim.Doubt // of the newest intent: what "not found" said of the earlier one proves nothing for it
+// doubtAfterSend hands an order back whose newest request, which ended with err,
+// may have bought, or an earlier one may. Earlier is what was known of that one.
+func (t *task) doubtAfterSend(hard context.Context, err error, earlier dedupe.Doubt) outcome {
+	d := t.claim.Doubt // of the newest intent: "not found" about an earlier one proves nothing about it
 	if t.claim.Verdict == dedupe.InDoubt {
 		d.Asked = earlier.Asked + 1
 	}
 	if e := upstreamError(err); e != nil {
 		d.Bought, d.Exists = e.Bought, e.Exists
 	}
-	return t.park(hard, d, t.nextLook(d, time.Now()), err)
+	return t.recheckLater(hard, d, t.recheckDelay(d, time.Now()), err)
 }
 
-// resolve goes on with an order in doubt by the policy.
-func (t *task) resolve(soft, hard context.Context) outcome {
+// handleDoubt goes on with an order in doubt, as UPSTREAM_RECONCILE says.
+func (t *task) handleDoubt(grace, hard context.Context) outcome {
 	d := t.claim.Doubt
 	now := time.Now()
 	switch {
 	case t.rules.Reconcile == Hold:
-		return t.park(hard, d, holdPoll, errors.New("waits for orderworker settle"))
+		return t.recheckLater(hard, d, settledCheck, errors.New("waits for orderworker settle"))
 	case t.rules.resends(d) && !t.expired(now):
 		if now.Before(t.rules.certainlyOver(d)) {
-			return t.park(hard, d, t.nextLook(d, now), errors.New("the earlier request may still be under way"))
+			return t.recheckLater(hard, d, t.recheckDelay(d, now), errors.New("the earlier request may still be under way"))
 		}
-		return t.place(soft, hard)
+		return t.place(grace, hard)
 	default:
-		return t.ask(soft, hard, d)
+		return t.reconcile(grace, hard)
 	}
 }
 
-// ask has the vendor looked up, and draws the conclusion: found is bought; "not
-// found" twice, the second time from the provable time on, is not bought;
-// anything else proves nothing.
-func (t *task) ask(soft, hard context.Context, d dedupe.Doubt) outcome {
-	asked := time.Now() // before it is sent: an answer is never younger than it looks
-	var a finding
-	err := t.span.within(soft, "getOrderPackageDetails", func(ctx context.Context) (err error) { // the call is that of many orders
-		a, err = t.lookups.ask(ctx, t.order.OutTradeNo)
-		return errors.Join(err, a.err)
+// reconcile looks the order up. An order that is found was bought. "Not found"
+// twice, the second time from the provable time on, proves that it was not bought.
+// Anything else proves nothing, and the order stays in doubt.
+func (t *task) reconcile(grace, hard context.Context) outcome {
+	d := t.claim.Doubt
+	asked := time.Now() // before the lookup is sent, so that the answer is at least as new
+	var f finding
+	err := t.span.do(grace, "getOrderPackageDetails", func(ctx context.Context) (err error) { // one lookup is about many orders
+		f, err = t.lookups.find(ctx, t.order.OutTradeNo)
+		return errors.Join(err, f.err)
 	})
 	switch {
-	case soft.Err() != nil && !a.found:
-		return t.release(hard, StepReleased, 0, context.Cause(soft))
-	case a.failed: // the order's own schedule stays as it is
-		return t.park(hard, d, a.retry, err)
-	case a.found:
-		r := t.result(Succeeded, t.claim.Refusals+1).bought(a.purchase)
+	case grace.Err() != nil && !f.found:
+		return t.release(hard, StepReleased, 0, context.Cause(grace))
+	case f.failed: // it does not count for the order's own schedule
+		return t.recheckLater(hard, d, f.retryIn, err)
+	case f.found:
+		r := t.result(Succeeded, t.claim.Refusals+1).bought(f.purchase)
 		r.Reconciled = true
 		return t.finish(hard, r)
-	case a.exists:
+	case f.exists:
 		d.Exists = true
-	case a.missing && d.Missing && !d.Sold() && asked.After(t.rules.provable(d)):
+	case f.missing && d.Missing && !d.Sold() && asked.After(t.rules.provable(d)):
 		if err := t.claims.Disprove(hard, t.claim); err != nil {
 			return failure(StepInterrupted, err)
 		}
-		return t.place(soft, hard)
-	case a.missing:
+		return t.place(grace, hard)
+	case f.missing:
 		d.Missing = true
 		err = t.rules.unproven(d)
 	}
 	d.Asked++
-	return t.park(hard, d, t.nextLook(d, time.Now()), err)
+	return t.recheckLater(hard, d, t.recheckDelay(d, time.Now()), err)
 }
 
-// unproven says why the order stays in doubt although the lookup did not find it.
+// unproven says why an order stays in doubt although the lookup did not find it.
 func (r Rules) unproven(d dedupe.Doubt) error {
 	switch {
 	case d.Bought:
@@ -89,52 +95,49 @@ func (r Rules) unproven(d dedupe.Doubt) error {
 	return fmt.Errorf("not found, which is proof when it is said again after %v", Time{r.provable(d)})
 }
 
-// park leaves an order in doubt until it is worth another look, and tells the
-// world once that it has been so for long. Where that cannot be told, what is
-// known of the order is written down all the same: the vendor may have said that
-// it was bought.
-func (t *task) park(hard context.Context, d dedupe.Doubt, next time.Duration, why error) outcome {
+// recheckLater writes down what is known of an order in doubt, and hands it back
+// for delay. Where the in_doubt event is due, it publishes that first; if the
+// event cannot be stored, what is known is written down all the same, because it
+// may include that the vendor called the order bought.
+func (t *task) recheckLater(hard context.Context, d dedupe.Doubt, delay time.Duration, why error) outcome {
 	noticeIn := t.rules.InDoubtNotice - time.Since(d.Since)
 	known := t.claim.Doubt
 	switch {
 	case d.Noticed || noticeIn > 0:
-	case d.Bought && !known.Bought, d.Exists && !known.Exists: // that first: the event may take long
+	case d.Bought && !known.Bought, d.Exists && !known.Exists: // write that down first: storing the event may take long
 		noticeIn = noticeRetry
 	default:
-		err := t.notice(hard)
+		err := t.publishNotice(hard)
 		d.Noticed = err == nil
 		why, noticeIn = errors.Join(err, why), noticeRetry
-		if unhealable(err) {
-			noticeIn = brokenDelay
+		if unrecoverable(err) {
+			noticeIn = repairDelay
 		}
 	}
 	if !d.Noticed {
-		next = min(next, noticeIn)
+		delay = min(delay, noticeIn)
 	}
-	next = max(next, time.Millisecond)
-	if err := t.claims.Doubt(hard, t.claim, d, next); err != nil {
+	delay = max(delay, time.Millisecond)
+	if err := t.claims.Doubt(hard, t.claim, d, delay); err != nil {
 		return failure(StepInterrupted, errors.Join(err, why))
 	}
-	return again(StepInDoubt, next, why)
+	return handBack(StepInDoubt, delay, why)
 }
 
-// nextLook is how long an order in doubt is left alone.
-func (t *task) nextLook(d dedupe.Doubt, now time.Time) time.Duration {
+// recheckDelay returns the time after which an order in doubt is delivered again.
+func (t *task) recheckDelay(d dedupe.Doubt, now time.Time) time.Duration {
 	switch {
 	case t.rules.Reconcile == Hold:
-		return holdPoll
+		return settledCheck
 	case t.rules.resends(d):
 		return max(t.rules.certainlyOver(d).Sub(now), t.rules.Backoff.Delay(d.Asked, rand.Float64()))
 	}
-	return t.rules.nextAsk(d, now)
+	return t.rules.lookupDelay(d, now)
 }
 
-// noticeRetry is when an in_doubt event is tried again that could not be stored.
-const noticeRetry = time.Second
-
-// notice publishes the in_doubt event, where the order is still this worker's: one
-// that stood still for long may have been overtaken.
-func (t *task) notice(hard context.Context) error {
+// publishNotice publishes the in_doubt event. It renews the lease first: a
+// process that was frozen may no longer own the order.
+func (t *task) publishNotice(hard context.Context) error {
 	if err := t.claims.Renew(hard, t.claim); err != nil {
 		return err
 	}

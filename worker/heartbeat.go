@@ -8,13 +8,13 @@ import (
 	"orderworker/dedupe"
 )
 
-// heartbeat sends a heartbeat for each order in flight, to the server first and
-// then to the store of claims, four times within each ack wait.
+// heartbeat sends a heartbeat for each order in flight, to JetStream first and
+// then to the store of claims, four times within each ack wait, until ctx ends.
 func (w *Worker) heartbeat(ctx context.Context) {
 	every := time.NewTicker(w.ackWait / 4)
 	defer every.Stop()
-	var reported string // what was wrong with the stream
-	away := false       // the store of claims
+	var reported string // the fault of the orders stream that was logged last
+	failing := false    // the store of claims
 	for {
 		select {
 		case <-ctx.Done():
@@ -22,53 +22,54 @@ func (w *Worker) heartbeat(ctx context.Context) {
 		case at := <-every.C:
 			orders := w.inFlight.snapshot()
 			for _, o := range orders {
-				_ = o.task.delivery.Msg.InProgress() // answered meanwhile, or the connection is away: then there is nothing to do here
+				_ = o.task.delivery.Msg.InProgress() // an error means that it was acknowledged meanwhile, or NATS is unavailable
 			}
 			switch asked, err := w.renew(ctx, orders); {
-			case err != nil && !away && ctx.Err() == nil: // orders that wait for a slot would not notice
-				away = true
+			case err != nil && !failing && ctx.Err() == nil: // an order that waits for its slot calls no store, and would not notice
+				failing = true
 				w.unavailable.enter("renew", err)
-			case asked && err == nil && away:
-				away = false
+			case asked && err == nil && failing:
+				failing = false
 				w.unavailable.leave("renew", true)
 			}
 			w.pause.Remind(at)
 			w.doubts.count(at) // forgets those that are due
-			reported = w.inspect(ctx, reported)
+			reported = w.inspectStream(ctx, reported)
 		}
 	}
 }
 
-// inspect notes how much is waiting, and reports a stream that was altered so
-// that it could drop an order. It returns what is wrong, to be reported once.
-func (w *Worker) inspect(ctx context.Context, reported string) string {
+// inspectStream keeps the backlog for the metrics, and logs a stream or consumer
+// that was altered so that it could drop an order. It returns the fault, and logs
+// it only where it differs from reported.
+func (w *Worker) inspectStream(ctx context.Context, reported string) string {
 	ctx, cancel := context.WithTimeout(ctx, w.ackWait/4)
 	defer cancel()
 	backlog, err := w.source.Pending(ctx)
-	lossy, isLossy := errors.AsType[*Lossy](err)
+	lossy, isLossy := errors.AsType[*LossyError](err)
 	switch {
 	case err != nil && !isLossy:
-		return reported // nothing is known; the next pull says why
+		return reported // nothing is known; the next pull logs why
 	case isLossy && lossy.Error() != reported:
 		reported = lossy.Error()
 		w.logger.Error().Err(lossy).Msg("the orders stream or its consumer was altered while running")
 	case !isLossy:
 		reported = ""
 	}
-	w.waiting.Store(&backlog)
+	w.lastBacklog.Store(&backlog)
 	return reported
 }
 
-// backlog is what was waiting in the stream at the last look.
+// backlog returns what waited in the stream when it was inspected last.
 func (w *Worker) backlog() Backlog {
-	if b := w.waiting.Load(); b != nil {
+	if b := w.lastBacklog.Load(); b != nil {
 		return *b
 	}
 	return Backlog{}
 }
 
-// renew extends the leases of orders. The error is of the store, if it was asked
-// and did not answer.
+// renew renews the leases of orders. asked says that the store was called at all;
+// failed is the last error other than a lost lease.
 func (w *Worker) renew(ctx context.Context, orders []flight) (asked bool, failed error) {
 	ctx, cancel := context.WithTimeout(ctx, w.ackWait/4)
 	defer cancel()
@@ -79,7 +80,7 @@ func (w *Worker) renew(ctx context.Context, orders []flight) (asked bool, failed
 		err := w.claims.Renew(ctx, o.claim)
 		switch {
 		case errors.Is(err, dedupe.ErrLost):
-			if w.inFlight.lose(o) {
+			if w.inFlight.dropClaim(o) {
 				w.logger.Warn().Str("out_trade_no", o.claim.OutTradeNo).Msg("lease lost")
 			}
 		case err != nil:

@@ -12,9 +12,9 @@ import (
 	"orderworker/worker"
 )
 
-// What a hostile vendor says of an order that it sold goes nowhere but into one
-// bounded line of the log: the order is sent once, and settled by an honest
-// lookup or visibly in doubt.
+// The text that a hostile vendor sends with an order that it sold appears only in
+// one bounded line of the log. The order is sent once, and an honest lookup ends
+// the doubt, or the order stays visibly in doubt.
 func TestHostileVendor(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {

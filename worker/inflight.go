@@ -9,12 +9,12 @@ import (
 	"orderworker/dedupe"
 )
 
-// sameNumberDelay is when a request is looked at again whose number is in
-// flight in this process: the earlier one goes first.
+// sameNumberDelay is the time after which a request is delivered again whose
+// number was already in flight in this process.
 const sameNumberDelay = 250 * time.Millisecond
 
 // inFlight is the set of deliveries that this process works on, at most one of
-// each number.
+// each outTradeNo.
 type inFlight struct {
 	mu      sync.Mutex
 	orders  map[*task]flight
@@ -24,10 +24,11 @@ type inFlight struct {
 // flight is a delivery and, once there is one, its claim.
 type flight struct {
 	task  *task
-	claim *dedupe.Claim
+	claim *dedupe.Claim // nil: nothing to renew
 }
 
-// add reports false where another delivery of the same number is in flight.
+// add adds a delivery. It reports false where another one of the same number is
+// in flight.
 func (f *inFlight) add(t *task) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -41,10 +42,9 @@ func (f *inFlight) add(t *task) bool {
 	return true
 }
 
-// claimed stores t's claim, for the heartbeat to renew. A claim that does not hold
-// the order (a duplicate's, or of another's order) is not stored, as there is
-// nothing to renew.
-func (f *inFlight) claimed(t *task) {
+// setClaim stores t's claim for the heartbeat to renew. A claim that does not own
+// the order, such as a duplicate's, has no lease to renew.
+func (f *inFlight) setClaim(t *task) {
 	c := t.claim
 	if !c.Verdict.Owned() {
 		c = nil
@@ -61,9 +61,9 @@ func (f *inFlight) remove(t *task) {
 	delete(f.numbers, t.order.OutTradeNo)
 }
 
-// lose forgets a claim that has no use in being renewed any more. It reports
-// false where the order moved on since the snapshot was taken.
-func (f *inFlight) lose(o flight) bool {
+// dropClaim forgets the claim of o, whose lease was lost. It reports false where
+// the delivery has ended or has another claim since the snapshot was taken.
+func (f *inFlight) dropClaim(o flight) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.orders[o.task] != o {

@@ -94,8 +94,8 @@ func mode(text string) sandbox.Config {
 	return sandbox.Config{LookupMode: m}
 }
 
-// Whatever the vendor's lookup hides or makes up: no order is bought twice, and
-// each is settled, or visibly in doubt for a reason that its log line states.
+// Whatever the vendor's lookup hides or makes up, no order is bought twice, and
+// each has its final result or stays in doubt for a reason that its log line states.
 func TestLookupModes(t *testing.T) {
 	t.Parallel()
 	atOnce := make(chan struct{}, 8)
@@ -189,7 +189,7 @@ func (w *world) wantBlind(want bool) {
 }
 
 // wantEnds checks that no order was bought twice, that those in stay are in
-// doubt and were sent once, and that the others are settled truly.
+// doubt and were sent once, and that the others have true final results.
 func (w *world) wantEnds(stay map[string]string) {
 	w.t.Helper()
 	results := map[string]worker.Result{}

@@ -16,46 +16,52 @@ import (
 	"orderworker/upstream/pause"
 )
 
-// controls finds a control number: the newest order of this account that the
-// vendor itself said was bought, by an event that was stored before a time.
-// False: there is none.
+// Control is a control number: an order known to be bought, which every lookup
+// asks for too.
+type Control = upstream.Control
+
+// controls finds control numbers: *natsio.JetStream.
 type controls interface {
-	Sold(ctx context.Context, before time.Time) (Sold, bool, error)
+	// FindControl returns the newest order of this account that the vendor itself
+	// said was bought, by an event that was stored before a time. False: there is
+	// none.
+	FindControl(ctx context.Context, before time.Time) (Control, bool, error)
 }
 
 const (
-	// batchWait is how long the first number of a lookup waits for others.
+	// batchWait is how long the first number of a round waits for others.
 	batchWait = 250 * time.Millisecond
-	// maxRetry is the longest wait after a lookup that failed. It is half of
-	// the 30 s within which each order is to be asked about when lookups work
-	// again: the other half is for asking them all.
+	// maxRetry is the longest wait after a failed lookup. It is half of the 30 s
+	// within which each order is asked about when lookups work again; the other
+	// half is for asking about them all.
 	maxRetry = 15 * time.Second
 )
 
-// lookups collects questions about single orders into lookups about many.
+// lookups collects the numbers of single orders, and looks many up in one round.
 type lookups struct {
-	connect  func(context.Context) (Line, error)
-	slots    slots
-	slow     func(context.Context, error) // takes the end of a call
-	pause    *pause.Pause
-	controls controls
-	states   []int64
-	proof    time.Duration // how old a control has to be: RECONCILE_DELAY
-	metrics  *Metrics
-	logger   zerolog.Logger
-	asks     chan question
+	connect   func(context.Context) (Line, error)
+	slots     slots
+	throttle  func(context.Context, error)
+	pause     *pause.Pause
+	controls  controls
+	states    []int64
+	minAge    time.Duration // of a control number: RECONCILE_DELAY
+	metrics   *Metrics
+	logger    zerolog.Logger
+	inquiries chan inquiry
 
-	// Of the goroutine that answers.
-	control  upstream.Control
-	found    time.Time // when the control was looked for
-	blind    bool      // the last whole round did not show it
-	failures *backoff.ExponentialBackOff
-	notNow   time.Time // no lookup before: earlier ones failed
+	// Only run's goroutine uses these.
+	control   upstream.Control
+	controlAt time.Time // when the control number was found
+	blind     bool      // the last complete round did not show the control number
+	failures  *backoff.ExponentialBackOff
+	retryAt   time.Time // no lookup before: earlier ones failed
 }
 
-type question struct {
+// inquiry asks for one order.
+type inquiry struct {
 	outTradeNo string
-	answer     chan<- finding // one is sent, never blocking
+	reply      chan<- finding // has room for the one finding, so that sending never blocks
 }
 
 // finding is what the vendor knows of one order: found, exists, missing, or none
@@ -65,25 +71,26 @@ type finding struct {
 	found    bool
 	exists   bool // sold, but by which orderNumber is not known
 	missing  bool
-	failed   bool          // a lookup failed: ask again after retry
-	retry    time.Duration // with failed
+	failed   bool          // a lookup failed: ask again after retryIn
+	retryIn  time.Duration // with failed
 	err      error         // why nothing is known
 }
 
 func newLookups(c Config, w *Worker) *lookups {
 	return &lookups{
-		connect: c.Connect, slots: c.Slots, slow: w.slow, pause: w.pause, controls: c.Stream, states: c.Rules.LookupStates,
-		proof: c.Rules.ReconcileDelay, metrics: c.Metrics, logger: c.Logger, asks: make(chan question),
+		connect: c.Connect, slots: c.Slots, throttle: w.throttle, pause: w.pause, controls: c.Stream, states: c.Rules.LookupStates,
+		minAge: c.Rules.ReconcileDelay, metrics: c.Metrics, logger: c.Logger, inquiries: make(chan inquiry),
 		failures: backoff.NewExponentialBackOff(backoff.WithInitialInterval(time.Second), backoff.WithMultiplier(2),
 			backoff.WithRandomizationFactor(0), backoff.WithMaxInterval(maxRetry), backoff.WithMaxElapsedTime(0)),
 	}
 }
 
-// ask waits for what the vendor knows of one order; the error is ctx's.
-func (l *lookups) ask(ctx context.Context, outTradeNo string) (finding, error) {
+// find returns what the vendor knows of one order, as soon as a round has asked
+// for it. The error is ctx's.
+func (l *lookups) find(ctx context.Context, outTradeNo string) (finding, error) {
 	reply := make(chan finding, 1)
 	select {
-	case l.asks <- question{outTradeNo, reply}:
+	case l.inquiries <- inquiry{outTradeNo, reply}:
 	case <-ctx.Done():
 		return finding{}, context.Cause(ctx)
 	}
@@ -95,8 +102,8 @@ func (l *lookups) ask(ctx context.Context, outTradeNo string) (finding, error) {
 	}
 }
 
-// run answers until ctx ends, and makes the lookups that find out whether a
-// pause is over.
+// run makes the rounds, and the lookups that probe whether a pause is over, until
+// ctx ends.
 func (l *lookups) run(ctx context.Context) {
 	for {
 		select {
@@ -104,25 +111,25 @@ func (l *lookups) run(ctx context.Context) {
 			return
 		case <-l.pause.Due():
 			if no, due := l.pause.Probe(); due {
-				_ = l.probe(ctx, no) // the pause has heard
+				_ = l.probe(ctx, no) // lookUp has told the pause
 			}
-		case q := <-l.asks:
-			l.answer(ctx, l.collect(ctx, q))
+		case q := <-l.inquiries:
+			l.resolve(ctx, l.collect(ctx, q))
 		}
 	}
 }
 
-// collect waits for others to go with the first question, up to the most that
-// one lookup takes beside the control number.
-func (l *lookups) collect(ctx context.Context, first question) map[string][]question {
-	batch := map[string][]question{first.outTradeNo: {first}}
-	full := time.NewTimer(batchWait)
-	defer full.Stop()
+// collect waits for other inquiries to go with the first one, up to the most
+// numbers that one lookup takes beside the control number.
+func (l *lookups) collect(ctx context.Context, first inquiry) map[string][]inquiry {
+	batch := map[string][]inquiry{first.outTradeNo: {first}}
+	timeout := time.NewTimer(batchWait)
+	defer timeout.Stop()
 	for len(batch) < upstream.MaxNumbers-1 {
 		select {
-		case q := <-l.asks:
+		case q := <-l.inquiries:
 			batch[q.outTradeNo] = append(batch[q.outTradeNo], q)
-		case <-full.C:
+		case <-timeout.C:
 			return batch
 		case <-ctx.Done():
 			return batch
@@ -131,45 +138,45 @@ func (l *lookups) collect(ctx context.Context, first question) map[string][]ques
 	return batch
 }
 
-// answer asks about a batch, and answers each question in it.
-func (l *lookups) answer(ctx context.Context, batch map[string][]question) {
-	findings, err := l.lookUp(ctx, batch)
-	var retry time.Duration
+// resolve makes a round about a batch, and replies to each inquiry in it.
+func (l *lookups) resolve(ctx context.Context, batch map[string][]inquiry) {
+	findings, err := l.round(ctx, batch)
+	var retryIn time.Duration
 	if err != nil {
-		retry = time.Until(l.notNow) + time.Millisecond
+		retryIn = time.Until(l.retryAt) + time.Millisecond
 	}
-	for no, questions := range batch {
+	for no, inquiries := range batch {
 		f := finding{exists: findings.Exists[no], missing: findings.Missing[no]}
 		f.purchase, f.found = findings.Found[no]
 		switch proven := f.found || f.exists || f.missing; {
 		case !proven && err != nil:
-			f.failed, f.retry, f.err = true, retry, err
+			f.failed, f.retryIn, f.err = true, retryIn, err
 		case f.exists:
 			f.err = errors.New("the vendor has sold it, but the lookup does not say by which orderNumber")
 		case !proven:
 			f.err = errors.New(findings.Why)
 		}
-		for _, q := range questions {
-			q.answer <- f
+		for _, q := range inquiries {
+			q.reply <- f
 		}
 	}
 }
 
-// errNotAsked says that lookups failed a moment ago, and this one was not made.
+// errNotAsked says that lookups failed a moment ago, and no round was made.
 var errNotAsked = errors.New("not asked: earlier lookups failed")
 
-// lookUp makes a round of lookups about a batch. What was found before one of
-// them failed stays found.
-func (l *lookups) lookUp(ctx context.Context, batch map[string][]question) (upstream.Findings, error) {
-	if time.Now().Before(l.notNow) {
+// round makes one round of lookups about a batch. Where one of them fails, what
+// was found before stays found.
+func (l *lookups) round(ctx context.Context, batch map[string][]inquiry) (upstream.Findings, error) {
+	if time.Now().Before(l.retryAt) {
 		return upstream.Findings{}, errNotAsked
 	}
-	control := l.findControl(ctx, batch)
+	control := l.controlFor(ctx, batch)
 	round := upstream.NewRound(slices.Sorted(maps.Keys(batch)), control, l.states)
 	for q, more := round.Next(); more; q, more = round.Next() {
-		page, err := l.call(ctx, q, l.slots.WaitLookup)
+		page, err := l.lookUp(ctx, q, l.slots.WaitLookup)
 		if err != nil {
-			l.notNow = time.Now().Add(l.failures.NextBackOff())
+			l.retryAt = time.Now().Add(l.failures.NextBackOff())
 			return l.report(round.Findings(false), control), err
 		}
 		round.Add(page)
@@ -178,7 +185,8 @@ func (l *lookups) lookUp(ctx context.Context, batch map[string][]question) (upst
 	return l.report(round.Findings(true), control), nil
 }
 
-// report makes known what concerns more than the orders that were asked about.
+// report logs double purchases and a control number that was not shown, and
+// returns f.
 func (l *lookups) report(f upstream.Findings, control upstream.Control) upstream.Findings {
 	for no, numbers := range f.Double {
 		l.metrics.doublePurchases.Inc()
@@ -199,19 +207,20 @@ func (l *lookups) report(f upstream.Findings, control upstream.Control) upstream
 	return f
 }
 
-// findControl returns the control number of the next round; the zero one where
-// there is none, or it cannot be found now: then "not found" proves nothing. One
-// that was not shown stays until it is: a newer one may be shown only because it
-// is in another state, and says nothing about the orders that are not.
-func (l *lookups) findControl(ctx context.Context, batch map[string][]question) upstream.Control {
+// controlFor returns the control number of the round about batch, or the zero one
+// where there is none or it cannot be found now: then "not found" proves nothing.
+// A control number that was not shown is kept until it is shown. A newer one may
+// be shown only because it is in another state, and would say nothing about
+// orders in the state that is not shown.
+func (l *lookups) controlFor(ctx context.Context, batch map[string][]inquiry) upstream.Control {
 	now := time.Now()
-	if l.control == (upstream.Control{}) || !l.blind && now.Sub(l.found) > l.proof/10 {
-		control, ok, err := l.controls.Sold(ctx, now.Add(-l.proof))
+	if l.control == (upstream.Control{}) || !l.blind && now.Sub(l.controlAt) > l.minAge/10 {
+		control, ok, err := l.controls.FindControl(ctx, now.Add(-l.minAge))
 		if err != nil {
 			l.logger.Warn().Err(err).Msg("find control number failed")
 		}
 		if ok {
-			l.control, l.found = upstream.Control(control), now
+			l.control, l.controlAt = control, now
 		}
 	}
 	if _, asked := batch[l.control.OutTradeNo]; asked {
@@ -220,20 +229,21 @@ func (l *lookups) findControl(ctx context.Context, batch map[string][]question) 
 	return l.control
 }
 
-// probe asks for one number in one state, to learn whether the account works.
-// Its answer proves nothing about the order. It goes before other lookups, as
-// orders wait for it.
+// probe looks one number up in one state, to learn whether the account works. The
+// answer proves nothing about the order. It takes a slot before other lookups do,
+// because orders wait for its end.
 func (l *lookups) probe(ctx context.Context, outTradeNo string) error {
 	q := upstream.Question{Numbers: []string{outTradeNo}}
 	if len(l.states) > 0 {
 		q.State = &l.states[0]
 	}
-	_, err := l.call(ctx, q, l.slots.Wait)
+	_, err := l.lookUp(ctx, q, l.slots.Wait)
 	return err
 }
 
-// call makes one lookup: connection, slot, call.
-func (l *lookups) call(ctx context.Context, q upstream.Question, wait func(context.Context, func(context.Context) error) error) (page upstream.Page, err error) {
+// lookUp makes one lookup: it opens a connection, waits for a slot, and sends the
+// question. wait is a wait of slots.
+func (l *lookups) lookUp(ctx context.Context, q upstream.Question, wait func(context.Context, func(context.Context) error) error) (page upstream.Page, err error) {
 	var line Line
 	defer func() {
 		if line != nil {
@@ -252,9 +262,9 @@ func (l *lookups) call(ctx context.Context, q upstream.Question, wait func(conte
 	if ctx.Err() != nil {
 		return upstream.Page{}, fmt.Errorf("lookup: %w", context.Cause(ctx))
 	}
-	l.metrics.call("getOrderPackageDetails", begun, err)
+	l.metrics.request("getOrderPackageDetails", begun, err)
 	l.pause.LookedUp(err)
-	l.slow(ctx, err)
+	l.throttle(ctx, err)
 	if err != nil {
 		return upstream.Page{}, fmt.Errorf("lookup of %s: %w", strings.Join(q.Numbers[:1], ","), err)
 	}

@@ -10,10 +10,11 @@ import (
 	"orderworker/upstream"
 )
 
-// classSuccess stands beside the classes of errors, in metrics and log lines.
+// classSuccess is the class of a success in metrics and log lines. The other
+// classes are those of errors.
 const classSuccess upstream.Class = "success"
 
-// Metrics are the numbers of section 8 of the contract.
+// Metrics are the metrics of section 8 of the contract.
 type Metrics struct {
 	results       *prometheus.CounterVec
 	duplicates    prometheus.Counter
@@ -30,10 +31,10 @@ type Metrics struct {
 
 	registry prometheus.Registerer
 	mu       sync.Mutex
-	codes    map[string]bool // that have a label of their own in refusals
+	codes    map[string]bool // the codes that have a label of their own in refusals
 }
 
-// NewMetrics makes the metrics and registers them with r.
+// NewMetrics returns the metrics, registered with r.
 func NewMetrics(r prometheus.Registerer) *Metrics {
 	histogram := func(name, help string, buckets []float64) prometheus.HistogramOpts {
 		return prometheus.HistogramOpts{
@@ -41,7 +42,7 @@ func NewMetrics(r prometheus.Registerer) *Metrics {
 			NativeHistogramBucketFactor: 1.1, NativeHistogramMaxBucketNumber: 100, NativeHistogramMinResetDuration: time.Hour,
 		}
 	}
-	call := []float64{.005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30}
+	short := []float64{.005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30}
 	long := []float64{.005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600, 900, 1800, 3600, 14400, 86400}
 	m := &Metrics{
 		results: prometheus.NewCounterVec(prometheus.CounterOpts{
@@ -53,11 +54,11 @@ func NewMetrics(r prometheus.Registerer) *Metrics {
 		requests: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "orderworker_upstream_requests_total", Help: "Requests to the vendor, by endpoint and outcome."}, []string{"endpoint", "outcome"}),
 		requestTime: prometheus.NewHistogramVec(histogram(
-			"orderworker_upstream_request_duration_seconds", "Time of a request to the vendor, from connection to last byte.", call), []string{"endpoint"}),
+			"orderworker_upstream_request_duration_seconds", "Time of a request to the vendor, from connection to last byte.", short), []string{"endpoint"}),
 		orderDuration: prometheus.NewHistogram(histogram(
 			"orderworker_order_duration_seconds", "Time from a request being stored to its final result being stored.", long)),
 		quotaWait: prometheus.NewHistogram(histogram(
-			"orderworker_quota_wait_seconds", "Time that an order waited for its slot in the account's quota.", call)),
+			"orderworker_quota_wait_seconds", "Time that an order waited for its slot in the account's quota.", short)),
 		inProgress: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "orderworker_in_progress", Help: "Orders in progress in this process."}),
 		refusals: prometheus.NewCounterVec(prometheus.CounterOpts{
@@ -86,8 +87,9 @@ func NewMetrics(r prometheus.Registerer) *Metrics {
 	return m
 }
 
-// watch registers what is read off w when it is asked for.
-func (m *Metrics) watch(w *Worker) {
+// registerGauges registers the metrics whose values are read from w when they are
+// scraped.
+func (m *Metrics) registerGauges(w *Worker) {
 	gauge := func(name, help string, value func() float64) {
 		m.registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: help}, value))
 	}
@@ -120,8 +122,8 @@ func (m *Metrics) watch(w *Worker) {
 		func() float64 { return w.slots.Spacing().Seconds() })
 }
 
-// call counts one request to the vendor.
-func (m *Metrics) call(endpoint string, begun time.Time, err error) {
+// request counts one request to the vendor, which began at begun and ended with err.
+func (m *Metrics) request(endpoint string, begun time.Time, err error) {
 	class := classSuccess
 	if err != nil {
 		class = upstream.ClassOf(err)
@@ -129,16 +131,16 @@ func (m *Metrics) call(endpoint string, begun time.Time, err error) {
 	m.requests.WithLabelValues(endpoint, string(class)).Inc()
 	m.requestTime.WithLabelValues(endpoint).Observe(time.Since(begun).Seconds())
 	if e := upstreamError(err); e != nil && endpoint == "orderPackage" && (e.Class == upstream.Refused || e.Class == upstream.Account) {
-		m.refused(e.Code)
+		m.refusal(e.Code)
 	}
 }
 
-// maxCodes is how many codes have a label of their own: a vendor must not be able
-// to fill a monitoring system.
+// maxCodes is how many codes have a label of their own. Without a limit, a vendor
+// could fill the monitoring system with series.
 const maxCodes = 20
 
-// refused counts a refusal by its code.
-func (m *Metrics) refused(code string) {
+// refusal counts a refusal or an account-level answer by its code.
+func (m *Metrics) refusal(code string) {
 	m.mu.Lock()
 	switch {
 	case m.codes[code]:
@@ -151,12 +153,12 @@ func (m *Metrics) refused(code string) {
 	m.refusals.WithLabelValues(code).Inc()
 }
 
-// doubts counts the orders in doubt that this process has parked. An order is
-// counted until it is due: whichever process it is delivered to then counts it,
-// so that none is counted twice.
+// doubts counts the orders in doubt that this process has handed back. An order is
+// counted until it is delivered again, because then the process that receives it
+// counts it.
 type doubts struct {
 	mu    sync.Mutex
-	until map[string]time.Time
+	until map[string]time.Time // by outTradeNo: when it is delivered again
 }
 
 func (d *doubts) add(outTradeNo string, until time.Time) {
@@ -171,7 +173,7 @@ func (d *doubts) remove(outTradeNo string) {
 	delete(d.until, outTradeNo)
 }
 
-// count forgets the orders that are due, and counts the others.
+// count forgets the orders that are due, and returns the number of the others.
 func (d *doubts) count(now time.Time) int {
 	d.mu.Lock()
 	defer d.mu.Unlock()

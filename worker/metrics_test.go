@@ -54,7 +54,7 @@ func TestBacklogMetrics(t *testing.T) {
 		registry := prometheus.NewRegistry()
 		s := &backlogs{Backlog: Backlog{Pending: 3, AckPending: 2, Oldest: time.Now().Add(-time.Minute)}}
 		w := &Worker{source: s, slots: noSlots{}, ackWait: time.Minute, metrics: NewMetrics(registry), logger: zerolog.Nop(), pause: pause.New(func(pause.Status) {}), doubts: &doubts{}}
-		w.metrics.watch(w)
+		w.metrics.registerGauges(w)
 		want := func(when string, pending, ackPending, oldest float64) {
 			t.Helper()
 			series := scrape(t, registry)
@@ -65,15 +65,15 @@ func TestBacklogMetrics(t *testing.T) {
 			}
 		}
 		want("before the first look", 0, 0, 0)
-		w.inspect(t.Context(), "")
+		w.inspectStream(t.Context(), "")
 		want("at the first look", 3, 2, 60)
 		time.Sleep(10 * time.Second)
 		want("between two looks", 3, 2, 70)
 		s.Backlog, s.err = Backlog{}, errors.New("no answer")
-		w.inspect(t.Context(), "")
+		w.inspectStream(t.Context(), "")
 		want("after a look without an answer", 3, 2, 70)
-		s.Backlog, s.err = Backlog{Pending: 1}, &Lossy{Faults: []string{"max_age"}}
-		w.inspect(t.Context(), "")
+		s.Backlog, s.err = Backlog{Pending: 1}, &LossyError{Faults: []string{"max_age"}}
+		w.inspectStream(t.Context(), "")
 		want("where something is wrong with the stream", 1, 0, 0)
 	})
 }

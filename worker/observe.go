@@ -10,44 +10,16 @@ import (
 	"go.opentelemetry.io/otel/codes"
 	"go.opentelemetry.io/otel/propagation"
 	"go.opentelemetry.io/otel/trace"
-
-	"orderworker/dedupe"
 )
 
-// answer acks or naks a delivery, and makes known how it ended. It is the only
-// place that does.
-func (w *Worker) answer(t *task, o outcome) {
-	var err error
-	if o.ack {
-		err = t.delivery.Msg.Ack()
-	} else {
-		err = t.delivery.Msg.NakWithDelay(o.delay)
-	}
-	switch v := verdictOf(t.claim); {
-	case v == dedupe.InDoubt && !o.ack, v == dedupe.Foreign:
-		w.doubts.add(t.order.OutTradeNo, time.Now().Add(o.delay))
-	case v.Owned(), v == dedupe.Done: // else another delivery counts it
-		w.doubts.remove(t.order.OutTradeNo)
-	}
-	w.log(t, o, err)
-	t.span.finish(t, o)
-}
-
-func verdictOf(c *dedupe.Claim) dedupe.Verdict {
-	if c == nil {
-		return ""
-	}
-	return c.Verdict
-}
-
-// log writes the one line that a delivery gets.
-func (w *Worker) log(t *task, o outcome, unanswered error) {
+// log writes the one line of a delivery. ackErr is the error of its ack or nak.
+func (w *Worker) log(t *task, o outcome, ackErr error) {
 	e := w.logger.WithLevel(levelOf(o))
 	if t.order.OutTradeNo != "" {
 		e = e.Str("out_trade_no", t.order.OutTradeNo)
 	}
 	if t.claim != nil {
-		e = e.Int("attempts", t.attempts)
+		e = e.Int("attempts", t.refusals)
 	}
 	if t.class != "" {
 		e = e.Str("class", string(t.class))
@@ -56,13 +28,13 @@ func (w *Worker) log(t *task, o outcome, unanswered error) {
 		e = e.Str("code", t.code)
 	}
 	if t.message != "" {
-		e = e.Str("vendor_message", cut(t.message, 512)) // "message" is the line's own
+		e = e.Str("vendor_message", cut(t.message, 512)) // the key "message" is taken by the event
 	}
 	if o.err != nil {
 		e = e.Str("error", cut(oneLine(o.err), 512))
 	}
-	if unanswered != nil {
-		e = e.Str("unanswered", cut(oneLine(unanswered), 256))
+	if ackErr != nil {
+		e = e.Str("unanswered", cut(oneLine(ackErr), 256))
 	}
 	if !o.ack {
 		e = e.Str("next", Time{time.Now().Add(o.delay)}.String())
@@ -79,8 +51,8 @@ func (w *Worker) log(t *task, o outcome, unanswered error) {
 
 func levelOf(o outcome) zerolog.Level {
 	switch {
-	case unhealable(o.err):
-		return zerolog.ErrorLevel // a person has to mend it
+	case unrecoverable(o.err):
+		return zerolog.ErrorLevel // a person has to repair something
 	case o.step == StepBusy, o.step == StepNotDue, o.step == StepPaused:
 		return zerolog.DebugLevel // nothing happened
 	case o.step == StepInDoubt, o.step == StepInterrupted:
@@ -90,22 +62,22 @@ func levelOf(o outcome) zerolog.Level {
 	}
 }
 
-// oneLine is an error's text without line breaks, which joined errors have.
+// oneLine returns the text of err without line breaks, which joined errors have.
 func oneLine(err error) string { return strings.ReplaceAll(err.Error(), "\n", "; ") }
 
-// span is the trace of one delivery. Without a tracer there are no spans, and
-// what the request brought goes on the result as it came.
+// span is the trace of one delivery. Without a tracer there are no spans, and an
+// event carries the request's traceparent as it came.
 type span struct {
 	tracer trace.Tracer
 	parent string     // the request's traceparent; "" for none
 	span   trace.Span // nil: no tracer
 }
 
-// follow begins the span of a delivery, a child of the publisher's where the
-// request names that.
+// startSpan starts the span of a delivery, as a child of the span that the
+// request's traceparent names.
 //
 // Source: https://www.w3.org/TR/trace-context/.
-func (w *Worker) follow(d *Delivery, began time.Time) span {
+func (w *Worker) startSpan(d *Delivery, began time.Time) span {
 	s := span{tracer: w.tracer, parent: d.trace()}
 	if w.tracer != nil {
 		parent := propagation.TraceContext{}.Extract(context.Background(), propagation.MapCarrier{"traceparent": s.parent})
@@ -114,7 +86,7 @@ func (w *Worker) follow(d *Delivery, began time.Time) span {
 	return s
 }
 
-// finish ends the span, with what the log line says.
+// finish ends the span of the delivery, with the facts of the log line.
 func (s span) finish(t *task, o outcome) {
 	if s.span == nil {
 		return
@@ -122,43 +94,40 @@ func (s span) finish(t *task, o outcome) {
 	s.span.SetAttributes(
 		attribute.String("out_trade_no", t.order.OutTradeNo),
 		attribute.String("step", string(o.step)),
-		attribute.Int("attempts", t.attempts),
+		attribute.Int("attempts", t.refusals),
 		attribute.Int64("delivery", int64(t.delivery.Count)),
 		attribute.String("class", string(t.class)),
 		attribute.String("code", t.code))
 	end(s.span, o.err)
 }
 
-// within does op in a span of its own, a child of the delivery's.
-func (s span) within(ctx context.Context, name string, op func(context.Context) error) error {
-	return s.child(ctx, name, trace.SpanKindInternal, op)
-}
-
-// call is within for a call to the vendor.
-func (s span) call(ctx context.Context, name string, op func(context.Context) error) error {
-	return s.child(ctx, name, trace.SpanKindClient, op)
-}
-
-// publish is within for an event, which carries the traceparent on.
-func (s span) publish(ctx context.Context, op func(ctx context.Context, traceparent string) error) error {
-	return s.child(ctx, "publish", trace.SpanKindProducer, func(ctx context.Context) error {
-		if s.span == nil {
-			return op(ctx, s.parent)
-		}
-		header := propagation.MapCarrier{}
-		propagation.TraceContext{}.Inject(ctx, header)
-		return op(ctx, header["traceparent"])
-	})
-}
-
-func (s span) child(ctx context.Context, name string, kind trace.SpanKind, op func(context.Context) error) error {
+// do calls op in a span of its own, a child of the delivery's.
+func (s span) do(ctx context.Context, name string, op func(context.Context) error) error {
 	if s.span == nil {
 		return op(ctx)
+	}
+	kind := trace.SpanKindInternal
+	switch name {
+	case "orderPackage":
+		kind = trace.SpanKindClient
+	case "publish":
+		kind = trace.SpanKindProducer
 	}
 	ctx, child := s.tracer.Start(trace.ContextWithSpan(ctx, s.span), name, trace.WithSpanKind(kind))
 	err := op(ctx)
 	end(child, err)
 	return err
+}
+
+// traceparent returns what an event carries on: the span in ctx or, without a
+// tracer, the request's own traceparent.
+func (s span) traceparent(ctx context.Context) string {
+	if s.span == nil {
+		return s.parent
+	}
+	header := propagation.MapCarrier{}
+	propagation.TraceContext{}.Inject(ctx, header)
+	return header["traceparent"]
 }
 
 func end(s trace.Span, err error) {
@@ -168,7 +137,7 @@ func end(s trace.Span, err error) {
 	s.End()
 }
 
-// traceID is the trace that the delivery belongs to, "" for none.
+// traceID returns the trace that the delivery belongs to, or "".
 func (s span) traceID() string {
 	if s.span != nil {
 		return s.span.SpanContext().TraceID().String()

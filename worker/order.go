@@ -20,15 +20,15 @@ import (
 	"orderworker/upstream"
 )
 
-// Order is one order request: section 2 of the contract.
+// Order is the content of one order request: section 2 of the contract.
 type Order struct {
 	upstream.Order
-	ExpiresAt *time.Time // nil: never
+	ExpiresAt *time.Time // the order is not sent after it; nil: never expires
 }
 
-// Fingerprint tells two requests with one outTradeNo apart: a hash each of
-// iccid, packageCode and renew, 16 hex digits and a dash between. What differs
-// in nothing else is a duplicate.
+// Fingerprint returns a hash each of iccid, packageCode and renew: 16 hex digits,
+// with a dash between two. Of two order requests with one outTradeNo, an equal
+// fingerprint makes the second one a duplicate, another one a conflict.
 func (o Order) Fingerprint() string {
 	renew := "none"
 	if o.Renew != nil {
@@ -45,10 +45,10 @@ func (o Order) Fingerprint() string {
 	return string(hashes)
 }
 
-// fingerprinted are the fields that a fingerprint is made of, in its order.
+// fingerprinted names the fields of a fingerprint, in its order.
 var fingerprinted = []string{"iccid", "packageCode", "renew"}
 
-// differences names the fields in which two fingerprints differ.
+// differences returns the names of the fields in which two fingerprints differ.
 func differences(a, b string) string {
 	ours, theirs := strings.Split(a, "-"), strings.Split(b, "-")
 	if len(ours) != len(fingerprinted) || len(theirs) != len(fingerprinted) {
@@ -63,13 +63,13 @@ func differences(a, b string) string {
 	return strings.Join(fields, ", ")
 }
 
-// InvalidError says which rule of the contract a payload breaks. A payload that
-// breaks it once breaks it for ever: it is never tried again.
+// InvalidError says which rule of section 2 of the contract a payload breaks. The
+// order request is never tried again, because its payload does not change.
 type InvalidError struct {
 	Field string // the field, or "payload"
-	Value string // what stands there, quoted and cut to 64 bytes
+	Value string // the field's value, quoted and cut to 64 bytes
 	Rule  string
-	Err   error // what the JSON reader said, where it did
+	Err   error // of the JSON decoder; may be nil
 }
 
 func (e *InvalidError) Error() string {
@@ -80,10 +80,10 @@ func (e *InvalidError) Error() string {
 	return msg
 }
 
-// Unwrap returns what the JSON reader said.
+// Unwrap returns the error of the JSON decoder.
 func (e *InvalidError) Unwrap() error { return e.Err }
 
-// The rules of section 2 of the contract, in the words that a dead letter gives.
+// The rules of section 2 of the contract, as a dead letter quotes them.
 const (
 	rulePayload     = "one JSON object in UTF-8, no repeated name, no byte-order mark, nothing after it"
 	ruleOutTradeNo  = "required: a string of 1..32 printable ASCII characters, no space, no comma"
@@ -93,9 +93,10 @@ const (
 	ruleExpiresAt   = "a string, a time of RFC 3339 such as 2026-11-23T10:00:00Z"
 )
 
-// DecodeOrder reads a payload. The error joins one *InvalidError for each rule
-// it breaks; the order then holds the fields that keep theirs, so that an
-// OutTradeNo that is not empty is valid and may be answered.
+// DecodeOrder decodes and checks a payload. The error joins one *InvalidError for
+// each rule that the payload breaks. Beside an error, the order has the fields
+// that keep their rules: an OutTradeNo that is not empty is valid, and a rejected
+// event may name it.
 //
 // Source: section 2 of the contract.
 func DecodeOrder(payload []byte) (Order, error) {
@@ -138,12 +139,12 @@ func DecodeOrder(payload []byte) (Order, error) {
 	return o, errors.Join(errs...)
 }
 
-// names are those that a request can have.
+// names are the fields of an order request.
 var names = []string{"outTradeNo", "iccid", "packageCode", "renew", "expiresAt"}
 
-// misspelt finds the fields that differ from one of names only in case, "_" or
-// "-". They are typing errors with money behind them: an order whose
-// "expires_at" is ignored is bought after its time.
+// misspelt returns an error for each field that differs from one of names only in
+// case, "_" or "-". To ignore such a typing error could cost money: an order with
+// "expires_at" would be bought after that time.
 func misspelt(fields map[string]jsontext.Value) (errs []error) {
 	plain := strings.NewReplacer("_", "", "-", "")
 	for _, field := range slices.Sorted(maps.Keys(fields)) {
@@ -159,8 +160,8 @@ func misspelt(fields map[string]jsontext.Value) (errs []error) {
 	return errs
 }
 
-// readFields reads the one object that a payload is, strictly. A field that is
-// null is left out, as the contract has it.
+// readFields decodes a payload strictly. The value of a field that is null is nil:
+// it counts as absent.
 func readFields(payload []byte) (map[string]jsontext.Value, error) {
 	dec := jsontext.NewDecoder(bytes.NewReader(payload))
 	fields, err := readObject(dec, func(map[string]jsontext.Value, string) {})
@@ -175,15 +176,15 @@ func readFields(payload []byte) (map[string]jsontext.Value, error) {
 	return fields, nil
 }
 
-// readObject reads one object; repeated is told of each name that comes again,
-// which only a lenient decoder lets pass.
+// readObject decodes one object, and calls repeated for each name that comes
+// again, which only a lenient decoder allows.
 func readObject(dec *jsontext.Decoder, repeated func(fields map[string]jsontext.Value, name string)) (map[string]jsontext.Value, error) {
-	open, err := dec.ReadToken()
+	first, err := dec.ReadToken()
 	if err != nil {
 		return nil, err
 	}
-	if open.Kind() != '{' {
-		return nil, fmt.Errorf("it is %s, not an object", kinds[open.Kind()])
+	if first.Kind() != '{' {
+		return nil, fmt.Errorf("it is %s, not an object", kinds[first.Kind()])
 	}
 	fields := make(map[string]jsontext.Value)
 	for dec.PeekKind() != '}' {
@@ -212,9 +213,9 @@ var kinds = map[jsontext.Kind]string{
 	'n': "null", 't': "a boolean", 'f': "a boolean", '"': "a string", '0': "a number", '[': "an array",
 }
 
-// salvageOutTradeNo finds the number of a payload that is otherwise invalid, so
-// that its publisher gets an answer: "" unless the payload begins with a whole
-// object that names one valid outTradeNo once.
+// salvageOutTradeNo returns the outTradeNo of a payload that is not one strict
+// object, so that its publisher gets a rejected event. It returns "" unless the
+// payload begins with a complete object that has one valid outTradeNo.
 func salvageOutTradeNo(payload []byte) string {
 	payload = bytes.TrimPrefix(payload, []byte("\xef\xbb\xbf"))
 	dec := jsontext.NewDecoder(bytes.NewReader(payload), jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true))
@@ -229,7 +230,7 @@ func salvageOutTradeNo(payload []byte) string {
 	return no
 }
 
-// text accepts a JSON string that is valid, and stores it.
+// text returns a check that accepts a valid JSON string, and stores it in into.
 func text(into *string, valid func(string) bool) func(jsontext.Value) bool {
 	return func(raw jsontext.Value) bool {
 		if raw.Kind() != '"' {
@@ -246,8 +247,8 @@ func text(into *string, valid func(string) bool) func(jsontext.Value) bool {
 
 var rfc3339 = regexp.MustCompile(`^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)$`)
 
-// parseTime reads a time as RFC 3339, section 5.6, has it: with T and Z in
-// either case, and with leap seconds, neither of which package time takes.
+// parseTime parses a time of RFC 3339, section 5.6. Unlike package time, it takes
+// T and Z in either case, and leap seconds.
 func parseTime(s string) (time.Time, bool) {
 	s = strings.ToUpper(s)
 	if !rfc3339.MatchString(s) {
@@ -280,7 +281,7 @@ func every(s string, ok func(rune) bool) bool {
 	return strings.IndexFunc(s, func(r rune) bool { return !ok(r) }) < 0
 }
 
-// shown renders a value for an error: printable ASCII, short, one line.
+// shown returns a value for an error: printable ASCII, one line, cut to 64 bytes.
 func shown(raw []byte) string {
 	const most = 64
 	switch {

@@ -116,9 +116,9 @@ func TestAccountCodesPause(t *testing.T) {
 	}
 }
 
-// While orders are paused they wait in the stream: few are pulled, none holds a
-// slot, and what is not sent goes on.
-func TestInAPauseOrdersWaitInTheStream(t *testing.T) {
+// While the account is paused, orders wait in the stream: few are pulled, and none
+// takes a free slot. Work that sends no order goes on.
+func TestPausedOrdersWaitInTheStream(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, "packageCode=DOUBT first=1 buy: hang", "packageCode=DOUBT: pass", "endpoint=order: refuse code=502", "endpoint=lookup for=4s: status=503")
 	w.size, w.wait = 32, 30*time.Second

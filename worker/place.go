@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
-	"slices"
 	"time"
 
 	"orderworker/dedupe"
@@ -19,11 +18,12 @@ type Line interface {
 	Ready() bool // false: it was closed meanwhile; release it, and connect again
 	Place(ctx context.Context, o upstream.Order, sendBy time.Time) (upstream.Purchase, error)
 	Lookup(ctx context.Context, q upstream.Question, sendBy time.Time) (upstream.Page, error)
-	Release() // unused; after Place or Lookup it does nothing
+	Release() // without a request; after Place or Lookup it does nothing
 }
 
-// slots paces the requests of all workers: *quota.Limiter. Ready runs before a
-// slot is taken, so that nothing slow lies between the slot and the wire.
+// slots hands out the slots of the account's quota, for all workers together:
+// *quota.Limiter. The waits call ready before they take a slot, so that nothing
+// slow lies between the slot and the request.
 type slots interface {
 	Wait(ctx context.Context, ready func(context.Context) error) error       // for an order
 	WaitAgain(ctx context.Context, ready func(context.Context) error) error  // for an order whose slot was over before it could be sent
@@ -33,13 +33,13 @@ type slots interface {
 	Spacing() time.Duration                                                  // between two requests of all workers, now
 }
 
-// claims is what is known about orders: *dedupe.Store.
+// claims is the store of orders: *dedupe.Store.
 type claims interface {
 	NewOwner() string
 	Claim(ctx context.Context, o dedupe.Order, owner string, redelivered bool) (*dedupe.Claim, error)
 	Renew(ctx context.Context, c *dedupe.Claim) error
 	Intent(ctx context.Context, c *dedupe.Claim, sendBy, over time.Time) error
-	Wait(ctx context.Context, c *dedupe.Claim, attempts int, delay time.Duration) error
+	Wait(ctx context.Context, c *dedupe.Claim, refusals int, delay time.Duration) error
 	Doubt(ctx context.Context, c *dedupe.Claim, d dedupe.Doubt, next time.Duration) error
 	Disprove(ctx context.Context, c *dedupe.Claim) error
 	Finish(ctx context.Context, c *dedupe.Claim, result []byte, succeeded bool) ([]byte, error)
@@ -47,77 +47,67 @@ type claims interface {
 	Release(ctx context.Context, c *dedupe.Claim) error
 }
 
-// send is the right to send one request now.
-type send struct {
-	permit *pause.Permit
-	line   Line
+// reservation is what one request needs before it may be sent.
+type reservation struct {
+	permit *pause.Permit // the account is not paused
+	line   Line          // nil: not connected yet
 	slot   time.Time
 }
 
-func (s *send) release() {
-	s.permit.GiveBack()
-	if s.line != nil {
-		s.line.Release()
+func (r *reservation) release() {
+	r.permit.GiveBack()
+	if r.line != nil {
+		r.line.Release()
 	}
 }
 
-// place buys: it waits for the right to send, writes the intent, makes the call,
-// and does what the answer asks for.
-func (t *task) place(soft, hard context.Context) outcome {
+// place buys the order: it reserves one request, writes the intent, sends the
+// request, and does what the answer asks for.
+func (t *task) place(grace, hard context.Context) outcome {
 	if t.expired(time.Now()) {
-		return t.expire(soft, hard)
+		return t.expire(grace, hard)
 	}
-	s, err := t.maySend(soft)
+	r, err := t.reserve(grace)
 	if err != nil {
-		return t.notSent(soft, hard, err)
+		return t.notReserved(grace, hard, err)
 	}
-	defer s.release()
+	defer r.release()
 	inDoubt, earlier := t.claim.Verdict == dedupe.InDoubt, t.claim.Doubt
-	sendBy := t.sendBy(s.slot)
-	// From here on soft no longer counts: an intent that may have been stored
-	// must be known to be, or the order would be in doubt for nothing.
+	sendBy := r.slot.Add(t.rules.sendWindow())
+	if at := t.expiresAt(); at != nil && at.Before(sendBy) {
+		sendBy = *at
+	}
+	// From here on grace does not count. An interrupted Intent may have been
+	// stored, and the order would be in doubt although nothing was sent.
 	if err := t.claims.Intent(hard, t.claim, sendBy, t.rules.over(sendBy)); err != nil {
 		return failure(StepInterrupted, err)
 	}
-	bought, sent, err := t.buy(hard, s, sendBy)
-	t.noteAnswer(err)
-	attempt := false
-	if sent && hard.Err() == nil { // else the end is our own doing
-		attempt = s.permit.End(t.order.OutTradeNo, err, func() error { return t.lookups.probe(hard, t.order.OutTradeNo) })
-	}
-	t.slow(hard, err)
-	v := t.rules.decide(err, inDoubt, t.claim.Refusals, attempt)
-	t.attempts = v.attempts
-	if e := upstreamError(err); e != nil && slices.Contains(unsold, e.Class) {
-		t.claim.Last = dedupe.Answer{Class: string(e.Class), Code: e.Code, Message: e.Message}
-	}
-	switch v.step {
+	purchase, counts, err := t.send(hard, r, sendBy)
+	d := t.rules.decide(err, inDoubt, t.claim.Refusals, counts)
+	t.refusals = d.refusals
+	switch d.step {
 	case StepSucceeded:
-		return t.finish(hard, t.result(Succeeded, v.attempts).bought(bought))
+		return t.finish(hard, t.result(Succeeded, d.refusals).bought(purchase))
 	case StepFailed:
-		return t.fail(hard, v.reason, v.attempts)
+		return t.fail(hard, d.reason, d.refusals)
 	case StepWaiting:
-		return t.wait(hard, v.attempts, err)
+		return t.backOff(hard, d.refusals, err)
 	default:
-		t.claim.Refusals = v.attempts
-		return t.enterDoubt(hard, err, earlier)
+		t.claim.Refusals = d.refusals
+		return t.doubtAfterSend(hard, err, earlier)
 	}
 }
-
-// unsold are the classes of answers by which the vendor says why it did not sell.
-// The last is kept: a person who asks why an order waits, or has failed, is shown it.
-var unsold = []upstream.Class{upstream.Refused, upstream.Account, upstream.Throttled}
 
 // errPaused says that a pause began while the order waited for its slot.
 var errPaused = errors.New("orders are paused")
 
-// maySend waits until one request may be sent: until the account is not paused,
-// a connection is open and a slot is due, in this order.
-func (t *task) maySend(soft context.Context) (*send, error) {
-	ctx := soft
-	if expires := t.expiresAt(); expires != nil {
+// reserve waits until one request may be sent: until the account is not paused, a
+// connection is open and a slot is due, in this order.
+func (t *task) reserve(grace context.Context) (*reservation, error) {
+	ctx := grace
+	if at := t.expiresAt(); at != nil {
 		var cancel context.CancelFunc
-		ctx, cancel = context.WithDeadline(ctx, *expires)
+		ctx, cancel = context.WithDeadline(ctx, *at)
 		defer cancel()
 	}
 	for {
@@ -125,110 +115,112 @@ func (t *task) maySend(soft context.Context) (*send, error) {
 		if err != nil {
 			return nil, err
 		}
-		s := &send{permit: permit}
+		r := &reservation{permit: permit}
 		begun := time.Now()
-		err = t.slots.Wait(ctx, func(ctx context.Context) error { return t.ready(ctx, s) })
-		s.slot = time.Now()
+		err = t.slots.Wait(ctx, func(ctx context.Context) error { return t.connectFor(ctx, r) })
+		r.slot = time.Now()
 		switch {
-		case ctx.Err() != nil || t.expired(s.slot):
-			s.release()
+		case ctx.Err() != nil || t.expired(r.slot):
+			r.release()
 			return nil, fmt.Errorf("wait for a slot: %w", context.Cause(ctx))
 		case err == nil && permit.Valid():
-			t.metrics.quotaWait.Observe(s.slot.Sub(begun).Seconds())
-			return s, nil
+			t.metrics.quotaWait.Observe(r.slot.Sub(begun).Seconds())
+			return r, nil
 		case upstreamError(err) != nil: // no connection could be opened
 			t.noteAnswer(err)
-			t.metrics.call("orderPackage", begun, err)
+			t.metrics.request("orderPackage", begun, err)
 			permit.End(t.order.OutTradeNo, err, nil)
 		}
-		s.release()
+		r.release()
 		if err != nil && !errors.Is(err, errPaused) {
 			return nil, err
 		}
 	}
 }
 
-// ready has a connection open, where the order may still be sent.
-func (t *task) ready(ctx context.Context, s *send) (err error) {
-	if !s.permit.Valid() {
+// connectFor makes sure that r has an open connection, unless a pause has begun.
+func (t *task) connectFor(ctx context.Context, r *reservation) (err error) {
+	if !r.permit.Valid() {
 		return errPaused
 	}
-	s.line, err = upstream.Reconnect(ctx, s.line, t.connect)
+	r.line, err = upstream.Reconnect(ctx, r.line, t.connect)
 	return err
 }
 
-// notSent is the outcome where there was no right to send.
-func (t *task) notSent(soft, hard context.Context, err error) outcome {
+// notReserved returns the outcome of a delivery for which reserve failed with err.
+func (t *task) notReserved(grace, hard context.Context, err error) outcome {
 	paused, isPaused := errors.AsType[*pause.Error](err)
 	switch {
 	case isPaused:
 		return t.release(hard, StepPaused, paused.For, err)
-	case soft.Err() == nil && t.expired(time.Now()):
-		return t.expire(soft, hard)
+	case grace.Err() == nil && t.expired(time.Now()):
+		return t.expire(grace, hard)
 	case upstreamError(err) == nil:
 		return t.release(hard, StepReleased, 0, err)
 	case t.claim.Verdict == dedupe.InDoubt:
-		return t.park(hard, t.claim.Doubt, t.nextLook(t.claim.Doubt, time.Now()), err)
+		return t.recheckLater(hard, t.claim.Doubt, t.recheckDelay(t.claim.Doubt, time.Now()), err)
 	default:
-		return t.wait(hard, t.claim.Refusals, err)
+		return t.backOff(hard, t.claim.Refusals, err)
 	}
 }
 
-// sendBy is the latest moment at which the request may leave.
-func (t *task) sendBy(slot time.Time) time.Time {
-	by := slot.Add(t.rules.sendWindow())
-	if expires := t.expiresAt(); expires != nil && expires.Before(by) {
-		return *expires
-	}
-	return by
-}
-
-// buy makes the call and counts it. Sent is false where it was not made, because
-// its time was over.
-func (t *task) buy(hard context.Context, s *send, sendBy time.Time) (p upstream.Purchase, sent bool, err error) {
+// send sends the one request that the intent allows, and tells the metrics, the
+// pause and the quota how it ended. counts says that a refusal is about this
+// order, and not about the account.
+func (t *task) send(hard context.Context, r *reservation, sendBy time.Time) (p upstream.Purchase, counts bool, err error) {
 	// Requests that waited for a slow journal write would leave in one burst,
 	// after their slots.
-	if t.slots.Over(s.slot) || !s.line.Ready() {
+	if t.slots.Over(r.slot) || !r.line.Ready() {
 		ctx, cancel := context.WithDeadline(hard, sendBy)
 		defer cancel()
-		if err := t.slots.WaitAgain(ctx, func(ctx context.Context) error { return t.ready(ctx, s) }); err != nil {
-			return p, false, &upstream.Error{Class: upstream.Unreachable, Err: fmt.Errorf("not sent: the slot was over before the intent was stored: %w", err)}
+		if err := t.slots.WaitAgain(ctx, func(ctx context.Context) error { return t.connectFor(ctx, r) }); err != nil {
+			err = &upstream.Error{Class: upstream.Unreachable, Err: fmt.Errorf("not sent: the slot was over before the intent was stored: %w", err)}
+			t.noteAnswer(err)
+			return p, false, err
 		}
 	}
 	begun := time.Now()
-	sent = !begun.After(sendBy)
-	err = t.span.call(hard, "orderPackage", func(ctx context.Context) error {
-		p, err = s.line.Place(ctx, t.order.Order, sendBy)
+	err = t.span.do(hard, "orderPackage", func(ctx context.Context) error {
+		p, err = r.line.Place(ctx, t.order.Order, sendBy)
 		return err
 	})
-	t.metrics.call("orderPackage", begun, err)
-	return p, sent, err
+	t.metrics.request("orderPackage", begun, err)
+	t.noteAnswer(err)
+	if !begun.After(sendBy) && hard.Err() == nil { // otherwise this process ended the request, not the vendor
+		counts = r.permit.End(t.order.OutTradeNo, err, func() error { return t.lookups.probe(hard, t.order.OutTradeNo) })
+	}
+	t.throttle(hard, err)
+	return p, counts, err
 }
 
-// wait gives an order back that is certainly not bought, until its next attempt.
-func (t *task) wait(hard context.Context, attempts int, why error) outcome {
+// backOff hands an order back that is certainly not bought, until its next attempt.
+func (t *task) backOff(hard context.Context, refusals int, why error) outcome {
 	delay := t.rules.Backoff.Delay(t.claim.Waits, rand.Float64())
 	if e := upstreamError(why); e != nil && e.RetryAfter > 0 {
 		delay = e.RetryAfter
 	} else if e != nil && e.Class == upstream.Account {
-		delay = min(delay, pause.MaxReturn) // the pause decides when it goes on
+		delay = min(delay, pause.MaxReturn) // the pause decides when it is sent again
 	}
-	if err := t.claims.Wait(hard, t.claim, attempts, delay); err != nil {
+	if err := t.claims.Wait(hard, t.claim, refusals, delay); err != nil {
 		return failure(StepInterrupted, errors.Join(err, why))
 	}
-	return again(StepWaiting, delay, why)
+	return handBack(StepWaiting, delay, why)
 }
 
-// expire ends an order whose time is over; one in doubt is settled by the lookup.
-func (t *task) expire(soft, hard context.Context) outcome {
+// expire fails an order whose time is over. One in doubt may have been bought
+// before, and is looked up.
+func (t *task) expire(grace, hard context.Context) outcome {
 	if t.claim.Verdict == dedupe.InDoubt {
-		return t.ask(soft, hard, t.claim.Doubt)
+		return t.reconcile(grace, hard)
 	}
 	return t.fail(hard, Expired, t.claim.Refusals)
 }
 
-// expiresAt is after when the order is not sent any more; nil: never. Only the
-// first request's counts, where a duplicate drives the order, too.
+// expiresAt returns the time after which the order is not sent any more; nil
+// means never. It is that of the order's first request, also where a duplicate
+// is the one that is delivered now.
+//
+// Source: contract, section 2.
 func (t *task) expiresAt() *time.Time {
 	if t.claim.First != t.delivery.Seq {
 		return t.claim.Expires

@@ -15,15 +15,15 @@ import (
 	"orderworker/upstream/pause"
 )
 
-// ErrShutdown says that SHUTDOWN_TIMEOUT ran out with orders in progress. None
-// is lost: each is redelivered, and what it left behind says how to go on.
+// ErrShutdown says that SHUTDOWN_TIMEOUT ran out with orders in flight. None is
+// lost: each is delivered again, and its records say how to go on.
 var ErrShutdown = errors.New("shutdown time ran out with orders in progress")
 
-// Config is what a worker runs with.
+// Config holds the settings of a worker and what it talks to.
 type Config struct {
 	Rules           Rules
-	Account         string        // of the vendor: what is remembered of an order is this account's (upstream.AccountID)
-	Concurrency     int           // orders in flight at once
+	Account         string        // at the vendor, as upstream.AccountID returns it; it is part of what is remembered of an order
+	Concurrency     int           // the most orders in flight at once
 	ShutdownTimeout time.Duration // from the end of soft to the end of hard
 
 	Stream interface { // NATS JetStream
@@ -32,18 +32,18 @@ type Config struct {
 		controls
 	}
 	Claims  claims
-	Connect func(context.Context) (Line, error) // to the vendor; the error is an *upstream.Error, or ctx's
+	Connect func(context.Context) (Line, error) // connects to the vendor; the error is an *upstream.Error, or ctx's
 	Slots   slots
 	Metrics *Metrics
 	Logger  zerolog.Logger
 	Tracer  trace.Tracer // nil: no traces
 }
 
-// Worker takes order messages and answers each.
+// Worker pulls order requests and takes each to its outcome.
 type Worker struct {
 	rules       Rules
 	account     string
-	size        int
+	concurrency int
 	shutdown    time.Duration
 	ackWait     time.Duration
 	source      source
@@ -58,32 +58,32 @@ type Worker struct {
 	tracer      trace.Tracer
 	inFlight    *inFlight
 	doubts      *doubts
-	waiting     atomic.Pointer[Backlog] // at the last look; nil: there was none
+	lastBacklog atomic.Pointer[Backlog] // nil: the stream was not inspected yet
 	unavailable *unavailable
 }
 
-// New makes a worker; Run sets it to work.
+// New returns a worker, which works once Run is called.
 func New(c Config) *Worker {
 	u := &unavailable{logger: c.Logger}
 	w := &Worker{
-		rules: c.Rules, account: c.Account, size: c.Concurrency, shutdown: c.ShutdownTimeout, ackWait: c.Stream.AckWait(),
+		rules: c.Rules, account: c.Account, concurrency: c.Concurrency, shutdown: c.ShutdownTimeout, ackWait: c.Stream.AckWait(),
 		source: c.Stream, publisher: retryPublisher{c.Stream, u}, claims: retryClaims{c.Claims, u}, connect: c.Connect, slots: c.Slots,
 		metrics: c.Metrics, logger: c.Logger, tracer: c.Tracer, unavailable: u,
 		inFlight: &inFlight{orders: make(map[*task]flight), numbers: make(map[string]struct{})},
 		doubts:   &doubts{until: make(map[string]time.Time)},
 	}
-	w.pause = pause.New(w.paused)
+	w.pause = pause.New(w.logPause)
 	w.lookups = newLookups(c, w)
-	w.metrics.watch(w)
+	w.metrics.registerGauges(w)
 	return w
 }
 
-// SecretChanged says that calls are signed with another secret from now on: if
-// the account is paused, it is found out at once whether it works again.
+// SecretChanged tells the worker that requests are signed with another secret
+// from now on. A paused account is probed at once.
 func (w *Worker) SecretChanged() { w.pause.ProbeNow() }
 
-// paused logs that orders are paused, still are, or go on.
-func (w *Worker) paused(s pause.Status) {
+// logPause logs that a pause has begun, lasts, or has ended.
+func (w *Worker) logPause(s pause.Status) {
 	level, text := zerolog.InfoLevel, "account resumed"
 	if s.Paused {
 		level, text = zerolog.ErrorLevel, "account paused"
@@ -96,9 +96,9 @@ func (w *Worker) paused(s pause.Status) {
 	e.Msg(text)
 }
 
-// slow tells all workers of an answer that says "too fast". Where that fails,
-// the next such answer will tell them.
-func (w *Worker) slow(ctx context.Context, err error) {
+// throttle slows down all workers if err is an answer that says "too fast". Where
+// that fails, the next such answer slows them down.
+func (w *Worker) throttle(ctx context.Context, err error) {
 	e := upstreamError(err)
 	if e == nil || e.Class != upstream.Throttled {
 		return
@@ -108,19 +108,19 @@ func (w *Worker) slow(ctx context.Context, err error) {
 	}
 }
 
-// Run works until soft ends, then lets the orders in progress finish for the
-// shutdown time, then cuts them off and returns ErrShutdown.
+// Run works until soft ends. Then the orders in flight have ShutdownTimeout to
+// finish; Run interrupts those that are left, and returns ErrShutdown.
 func (w *Worker) Run(soft context.Context) error {
-	hard, cutOff := context.WithCancel(context.WithoutCancel(soft))
-	defer cutOff()
+	hard, interrupt := context.WithCancel(context.WithoutCancel(soft))
+	defer interrupt()
 
 	var helpers, orders sync.WaitGroup
 	helpers.Go(func() { w.lookups.run(hard) })
 	helpers.Go(func() { w.heartbeat(hard) })
 
-	waiting, stop := delayCancel(soft, min(lastWait, w.shutdown/4))
+	grace, stop := delayCancel(soft, min(gracePeriod, w.shutdown/4))
 	defer stop()
-	w.pull(soft, &orders, func(t *task) { w.answer(t, t.run(waiting, hard)) })
+	w.pull(soft, &orders, func(t *task) { w.endDelivery(t, t.run(grace, hard)) })
 
 	finished := make(chan struct{})
 	go func() { orders.Wait(); close(finished) }()
@@ -130,16 +130,16 @@ func (w *Worker) Run(soft context.Context) error {
 	case <-time.After(w.shutdown):
 		err = ErrShutdown
 	}
-	cutOff()
-	<-finished // every wait of an order ends with hard
+	interrupt()
+	<-finished // every order ends when hard does
 	helpers.Wait()
 	return err
 }
 
-// lastWait is how long orders in progress may still wait for a slot when no more
-// are taken, and a quarter of the shutdown time at most: an order that is handed
-// back is delivered again, and the last pull lasts about half as long.
-const lastWait = 2 * PullWait
+// gracePeriod is how long orders in flight may still wait for a slot after soft
+// has ended, and a quarter of the shutdown time at most. It covers the last pull,
+// which may last for PullWait.
+const gracePeriod = 2 * PullWait
 
 // delayCancel returns a context that is cancelled delay after its parent, with
 // the parent's cause.
@@ -156,26 +156,26 @@ func delayCancel(parent context.Context, delay time.Duration) (later context.Con
 }
 
 const (
-	// pullGather is how long a pull waits for more slots to become free, where most
-	// are taken: each pull costs the server and us as much as a message or two.
+	// pullGather is how long the worker waits for more free slots before a pull,
+	// where most are taken: a pull costs as much as a message or two.
 	pullGather = time.Millisecond
-	// pausePull is how long it takes at least to pull as many messages as there
-	// are slots, while orders are paused: most are handed back at once.
+	// pausePull is the least time for pulling CONCURRENCY messages while the account
+	// is paused and most of them are handed back at once.
 	pausePull = 5 * time.Second
 )
 
-// pull asks for exactly as many messages as there are free slots, until soft
-// ends: the ack wait of a message runs from its delivery on, so one that waits
-// in a buffer here would be delivered twice. Each slot has a goroutine, which
-// handles one order after the other until soft ends, and is one of orders.
+// pull pulls exactly as many messages as there are free slots, until soft ends.
+// The ack wait of a message begins with its delivery, so a message that waited in
+// a buffer here would be delivered twice. Each of the CONCURRENCY goroutines of
+// orders handles one delivery after the other, until soft ends.
 func (w *Worker) pull(soft context.Context, orders *sync.WaitGroup, handle func(*task)) {
-	free := make(chan struct{}, w.size)
-	taken := make(chan *task) // a slot was free for each: nobody waits here
-	defer close(taken)
-	for range w.size {
+	free := make(chan struct{}, w.concurrency)
+	tasks := make(chan *task) // sending never blocks: a goroutine is free for each
+	defer close(tasks)
+	for range w.concurrency {
 		free <- struct{}{}
 		orders.Go(func() {
-			for t := range taken {
+			for t := range tasks {
 				w.metrics.inProgress.Inc()
 				handle(t)
 				w.inFlight.remove(t)
@@ -184,36 +184,36 @@ func (w *Worker) pull(soft context.Context, orders *sync.WaitGroup, handle func(
 			}
 		})
 	}
-	trouble := pullTrouble{Worker: w, pace: storeBackoff()}
-	for soft.Err() == nil { // select alone would take another slot every other time
+	retry := pullRetry{Worker: w, pace: storeBackoff()}
+	for soft.Err() == nil { // the select alone could go on pulling: it chooses at random
 		n := 0
 		select {
 		case <-free:
-			n = 1 + take(free, w.size-1)
+			n = 1 + takeFree(free, w.concurrency-1)
 		case <-soft.Done():
 			return
 		}
-		if n < w.size/4 { // under load: one pull for several orders
+		if n < w.concurrency/4 { // under load
 			sleep(soft, pullGather)
-			n += take(free, w.size-n)
+			n += takeFree(free, w.concurrency-n)
 		}
 		begun, asked := time.Now(), n
 		err := w.source.Pull(soft, n, func(d *Delivery) {
 			t := w.receive(d)
 			if !w.inFlight.add(t) {
-				w.answer(t, again(StepBusy, sameNumberDelay, nil)) // its slot is still free
+				w.endDelivery(t, handBack(StepBusy, sameNumberDelay, nil)) // it took no free slot
 				return
 			}
 			n--
-			taken <- t
+			tasks <- t
 		})
 		pulled := asked - n
 		for range n {
 			free <- struct{}{}
 		}
-		wait := trouble.wait(soft, err)
+		wait := retry.delay(soft, err)
 		if w.pause.Status().Paused {
-			wait = max(wait, pausePull*time.Duration(pulled)/time.Duration(w.size)-time.Since(begun))
+			wait = max(wait, pausePull*time.Duration(pulled)/time.Duration(w.concurrency)-time.Since(begun))
 		}
 		if wait > 0 {
 			sleep(soft, wait)
@@ -229,16 +229,16 @@ func sleep(ctx context.Context, d time.Duration) {
 	}
 }
 
-// pullTrouble is what is known of pulls that fail.
-type pullTrouble struct {
+// pullRetry paces and logs pulls that fail.
+type pullRetry struct {
 	*Worker
 	pace    *backoff.ExponentialBackOff
 	failing bool
 }
 
-// wait takes the end of a pull in, logs where it changes something, and returns
-// how long to wait before the next.
-func (p *pullTrouble) wait(soft context.Context, err error) time.Duration {
+// delay returns how long to wait after a pull that ended with err. It logs when
+// pulls begin to fail, and when they work again.
+func (p *pullRetry) delay(soft context.Context, err error) time.Duration {
 	switch {
 	case err == nil:
 		if p.failing {
@@ -252,15 +252,15 @@ func (p *pullTrouble) wait(soft context.Context, err error) time.Duration {
 	}
 	level := zerolog.WarnLevel
 	if p.failing {
-		level = zerolog.DebugLevel // said before
+		level = zerolog.DebugLevel // it was logged before
 	}
 	p.failing = true
 	p.logger.WithLevel(level).Err(err).Msg("pull failed, retrying")
 	return p.pace.NextBackOff()
 }
 
-// take takes up to most of what is there now.
-func take(free <-chan struct{}, most int) int {
+// takeFree takes up to most free slots without waiting, and returns how many.
+func takeFree(free <-chan struct{}, most int) int {
 	for n := range most {
 		select {
 		case <-free:

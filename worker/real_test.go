@@ -69,7 +69,7 @@ func newWorld(t *testing.T, rules ...string) *world {
 	return newWorldOf(t, sandbox.Config{}, rules...)
 }
 
-// newWorldOf is a world with a vendor that behaves so, and by rules.
+// newWorldOf returns a world with that behaviour of the vendor and those rules.
 func newWorldOf(t *testing.T, vendor sandbox.Config, rules ...string) *world {
 	t.Helper()
 	w := &world{t: t, size: 8, wait: 5 * time.Second, secret: secret, log: &logLines{out: zerolog.NewTestWriter(t)}}
@@ -96,7 +96,7 @@ func newWorldOf(t *testing.T, vendor sandbox.Config, rules ...string) *world {
 	return w
 }
 
-// streams makes what is missing, as a worker that starts does.
+// streams creates the streams that are missing, as a worker does at its start.
 func (w *world) streams() *natsio.JetStream {
 	w.t.Helper()
 	stream, err := natsio.Open(w.t.Context(), w.js, natsio.Streams{
@@ -164,7 +164,7 @@ func (w *world) publish(payload string, headers ...string) {
 	}
 }
 
-// request is the payload of an order.
+// request returns the payload of an order request.
 func request(no, packageCode string) string {
 	return fmt.Sprintf(`{"outTradeNo":"%s","iccid":"8988308650100524999","packageCode":"%s"}`, no, packageCode)
 }
@@ -184,7 +184,7 @@ func (w *world) count(stream string) uint64 {
 	return s.CachedInfo().State.Msgs
 }
 
-// all reads a whole stream.
+// all returns all messages of a stream.
 func (w *world) all(stream string) []jetstream.RawStreamMsg {
 	w.t.Helper()
 	s, err := w.js.Stream(w.t.Context(), stream)
@@ -215,7 +215,7 @@ func (w *world) results() []worker.Result {
 	return all
 }
 
-// one is the only result there is.
+// one returns the only result, and fails the test if there are more or none.
 func (w *world) one() worker.Result {
 	w.t.Helper()
 	all := w.results()
@@ -392,7 +392,7 @@ func TestEventNamesTheAccountThatBought(t *testing.T) {
 	}
 }
 
-// "Not found" is proof only beside a control number, and twice.
+// "Not found" is proof only if it is said twice, each time beside a control number.
 func TestNotFoundNeedsAControlNumber(t *testing.T) {
 	t.Parallel()
 	t.Run("with one", func(t *testing.T) {
@@ -421,8 +421,8 @@ func TestNotFoundNeedsAControlNumber(t *testing.T) {
 	})
 }
 
-// What is not a traceparent is not put on other messages, however long it is.
-func TestTraceThatIsNoneIsNotCarried(t *testing.T) {
+// A header that is not a valid traceparent is not put on other messages.
+func TestInvalidTraceparentIsNotPassedOn(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	w.start()
@@ -434,7 +434,7 @@ func TestTraceThatIsNoneIsNotCarried(t *testing.T) {
 	}
 }
 
-func TestDuplicateIsAnsweredWithoutACall(t *testing.T) {
+func TestDuplicateIsAcknowledgedWithoutARequest(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, "first=1: refuse code=5001")
 	w.start()
@@ -471,7 +471,7 @@ func TestConflictLeavesTheFirstOrderAlone(t *testing.T) {
 	}
 }
 
-func TestInvalidRequestStandsInTheDeadLetterStream(t *testing.T) {
+func TestInvalidRequestBecomesADeadLetter(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	w.start()
@@ -516,9 +516,9 @@ func TestInvalidRequestStandsInTheDeadLetterStream(t *testing.T) {
 	}
 }
 
-// Neither can be answered as nats.go would have it: the first is no word of the
-// server, the second has no room for a dead letter's headers.
-func TestHostileRequestsKeepNobodyWaiting(t *testing.T) {
+// nats.go mishandles both requests: it would take the first for a status message of
+// the server, and the second has no room for the headers of a dead letter.
+func TestHostileRequestsDelayNoOthers(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	w.size = 2
@@ -542,7 +542,7 @@ func TestHostileRequestsKeepNobodyWaiting(t *testing.T) {
 	}
 }
 
-func TestDeadLetterIsCutToWhatTheServerTakes(t *testing.T) {
+func TestDeadLetterIsCutToMaxPayload(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	w.start()
@@ -558,7 +558,7 @@ func TestDeadLetterIsCutToWhatTheServerTakes(t *testing.T) {
 	}
 }
 
-func TestInDoubtIsToldOnceAndThenSettled(t *testing.T) {
+func TestInDoubtIsPublishedOnceAndThenReconciled(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, "first=1 buy: hang", "endpoint=lookup for=1500ms: status=503")
 	w.rules.InDoubtNotice = 100 * time.Millisecond
@@ -585,7 +585,7 @@ func TestHoldWaitsForAnOperator(t *testing.T) {
 	}
 }
 
-func TestNoMorePulledThanThereAreSlots(t *testing.T) {
+func TestNoMoreIsPulledThanThereAreFreeSlots(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, "always: hang=1m")
 	w.size = 3
@@ -610,7 +610,7 @@ func TestNoMorePulledThanThereAreSlots(t *testing.T) {
 	w.vendor.Close()
 }
 
-func TestSignsOfLifeKeepAnOrder(t *testing.T) {
+func TestHeartbeatsKeepAnOrder(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, "first=1: delay=3s")
 	w.wait = time.Second
@@ -631,7 +631,7 @@ func TestSignsOfLifeKeepAnOrder(t *testing.T) {
 	}
 }
 
-func TestStopFinishesWhatIsInProgressAndHandsBackTheRest(t *testing.T) {
+func TestStopFinishesOrdersInFlightAndHandsBackTheRest(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, "packageCode=SLOW: delay=500ms", "packageCode=LATER first=1: refuse code=5001")
 	w.rules.UpstreamTimeout = 10 * time.Second
@@ -702,7 +702,7 @@ func TestRedisForgetsAFinishedOrder(t *testing.T) {
 	}
 }
 
-func TestConsumerIsMadeAgain(t *testing.T) {
+func TestDeletedConsumerIsRecreated(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	w.start()
@@ -716,7 +716,7 @@ func TestConsumerIsMadeAgain(t *testing.T) {
 	w.wantPurchases("B", 1)
 }
 
-func TestStreamsThatWereDeletedAreMadeAgain(t *testing.T) {
+func TestDeletedStreamsAreRecreated(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	w.start()
@@ -740,7 +740,7 @@ func TestStreamsThatWereDeletedAreMadeAgain(t *testing.T) {
 	}
 }
 
-func TestNothingIsSentWhileRedisIsAway(t *testing.T) {
+func TestNothingIsSentWhileRedisIsUnavailable(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	w.start()

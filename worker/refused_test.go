@@ -41,10 +41,10 @@ func (l *lines) errors() (found []map[string]any) {
 	return found
 }
 
-// What a store refuses for good holds no slot: the only one that there is goes to
-// the next order, and the request is looked at again each minute, with an error
-// line each time, until the limit is lifted.
-func TestRefusedForGoodHoldsNoSlot(t *testing.T) {
+// An order whose event a store refuses for good takes no free slot. The only slot
+// goes to the next order, and the order request comes again each minute, with an
+// error line each time, until the limit is lifted.
+func TestUnrecoverableOrderTakesNoFreeSlot(t *testing.T) {
 	t.Parallel()
 	long := strings.Repeat("套", 128)
 	for name, c := range map[string]struct {

@@ -9,21 +9,21 @@ import (
 	"orderworker/upstream"
 )
 
-// Status is how an order stands: section 3 of the contract.
+// Status is how far an order is, as an event tells it: section 3 of the contract.
 type Status string
 
-// All but InDoubt are final.
+// The statuses. All but InDoubt are final.
 const (
 	Succeeded Status = "succeeded" // bought
 	Failed    Status = "failed"    // certainly not bought, and never will be
 	Rejected  Status = "rejected"  // never sent to the vendor
-	InDoubt   Status = "in_doubt"  // asked about for long; the final result follows
+	InDoubt   Status = "in_doubt"  // in doubt for long; the final result follows
 )
 
 // Reason says why an order failed or was rejected.
 type Reason string
 
-// The reasons of section 3 of the contract; Invalid and Conflict are those of a dead letter too.
+// The reasons of section 3 of the contract. A dead letter has Invalid or Conflict.
 const (
 	PermanentCode     Reason = "permanent_code"
 	AttemptsExhausted Reason = "attempts_exhausted"
@@ -32,7 +32,7 @@ const (
 	Conflict          Reason = "conflict"
 )
 
-// Result is the event that tells the world how an order ended.
+// Result is the content of an event: section 3 of the contract.
 type Result struct {
 	OutTradeNo  string `json:"outTradeNo"`
 	ICCID       string `json:"iccid,omitempty"`
@@ -43,13 +43,14 @@ type Result struct {
 	Message     string `json:"message,omitempty"`
 	OrderNumber string `json:"orderNumber,omitempty"`
 	OrderID     int64  `json:"orderId,omitempty"`
-	Attempts    int    `json:"attempts"`   // answers that settled something: refusals, and one for a success
+	Attempts    int    `json:"attempts"`   // refusals, and one for a success
 	Reconciled  bool   `json:"reconciled"` // found by the lookup
 	ReceivedAt  Time   `json:"receivedAt"` // when the request was stored in its stream
 	CompletedAt Time   `json:"completedAt"`
 }
 
-// Time is written in UTC to the millisecond, as in 2026-11-23T10:00:00.123Z.
+// Time is a time that is written in UTC to the millisecond, such as
+// 2026-11-23T10:00:00.123Z.
 type Time struct{ time.Time }
 
 const timeFormat = "2006-01-02T15:04:05.000Z"
@@ -68,18 +69,18 @@ type Event struct {
 	ID      string // Nats-Msg-Id: the stream drops a second one within its duplicate window
 	Subject string // ce-subject: the outTradeNo
 	At      string // ce-time
-	Trace   string // traceparent: our span's, or without traces the request's; "" without one
+	Trace   string // traceparent of the span or, without a tracer, of the request; "" for none
 	Payload []byte
 
-	// Of the request that a final event ends; headers of the event.
-	Seq         uint64 // in its stream
+	// Of a final event, for its headers.
+	Seq         uint64 // stream sequence of the request that it ends
 	Fingerprint string
 	Account     string // of the vendor, a hash of appkey and base URL
-	Operator    bool   // an operator said so: such a purchase is no control number
+	Operator    bool   // an operator settled the order: the purchase is no control number
 }
 
-// event wraps a result that was encoded before, so that an event that is
-// published again after a crash is the same event, byte for byte.
+// event returns the event of a result that was encoded before. An event that is
+// published again after a crash is the same, byte for byte.
 func event(payload []byte) (Event, error) {
 	var r Result
 	if err := json.Unmarshal(payload, &r); err != nil {
@@ -88,7 +89,7 @@ func event(payload []byte) (Event, error) {
 	return r.event(payload), nil
 }
 
-// event is r's, encoded as payload.
+// event returns r's event; payload is r, encoded.
 func (r Result) event(payload []byte) Event {
 	return Event{
 		Status:  r.Status,
@@ -99,18 +100,18 @@ func (r Result) event(payload []byte) Event {
 	}
 }
 
-// encode writes the result as JSON, as the contract's example has it.
+// encode returns the result as JSON, like the example in section 3 of the contract.
 func (r Result) encode() []byte {
 	var b bytes.Buffer
 	enc := json.NewEncoder(&b)
 	enc.SetEscapeHTML(false)
 	if err := enc.Encode(r); err != nil {
-		panic(err) // strings, numbers and times: there is nothing to fail
+		panic(err) // never: strings, numbers and times can be encoded
 	}
 	return bytes.TrimRight(b.Bytes(), "\n")
 }
 
-// result begins the result of an order.
+// result returns a result without what its status adds.
 func result(o Order, status Status, attempts int, received, now time.Time) Result {
 	return Result{
 		OutTradeNo: o.OutTradeNo, ICCID: o.ICCID, PackageCode: o.PackageCode,
@@ -119,9 +120,21 @@ func result(o Order, status Status, attempts int, received, now time.Time) Resul
 	}
 }
 
+// bought returns r with the purchase p.
 func (r Result) bought(p upstream.Purchase) Result {
 	r.Code, r.Message, r.OrderNumber, r.OrderID = p.Code, p.Message, p.OrderNumber, p.OrderID
 	return r
+}
+
+// SettledResult returns the final result, encoded, of an order in doubt that an
+// operator has settled as bought: the same as if the lookup had found p. refusals
+// is the number before; received is when the request was stored in its stream.
+//
+// Source: contract, section 3.
+func SettledResult(o Order, p upstream.Purchase, refusals int, received, now time.Time) []byte {
+	r := result(o, Succeeded, refusals+1, received, now).bought(p)
+	r.Reconciled = true
+	return r.encode()
 }
 
 // cut shortens s to at most n bytes, at the boundary of a character.

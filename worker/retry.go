@@ -12,8 +12,8 @@ import (
 	"orderworker/dedupe"
 )
 
-// storeBackoff returns the waits between the tries of a call to a store: 50 ms growing
-// to 2 s, for ever.
+// storeBackoff returns the waits between two tries of a store operation: 50 ms growing
+// to 2 s, without an end.
 func storeBackoff() *backoff.ExponentialBackOff {
 	return backoff.NewExponentialBackOff(
 		backoff.WithInitialInterval(50*time.Millisecond),
@@ -21,14 +21,14 @@ func storeBackoff() *backoff.ExponentialBackOff {
 		backoff.WithMaxElapsedTime(0))
 }
 
-// retry calls do, the operation named op, until it succeeds, fails in a way that trying
-// again does not heal, or ctx ends. So while a store is unavailable, an order in flight
-// keeps its slot: nothing else is pulled, nothing is sent, and nothing fails.
+// retry calls do, the operation named op, until it succeeds, fails with an error that
+// trying again does not help, or ctx ends. So while a store is unavailable, an order in flight
+// waits in place: nothing is pulled instead of it, nothing is sent, and no order fails.
 func (u *unavailable) retry(ctx context.Context, op string, do func() error) error {
 	var pace *backoff.ExponentialBackOff // nil until the first try has failed
 	for {
 		err := do()
-		answered := err == nil || errors.Is(err, dedupe.ErrLost) || unhealable(err)
+		answered := err == nil || errors.Is(err, dedupe.ErrLost) || unrecoverable(err)
 		if pace != nil && (answered || ctx.Err() != nil) {
 			u.leave(op, answered)
 		}
@@ -49,8 +49,8 @@ func (u *unavailable) retry(ctx context.Context, op string, do func() error) err
 	}
 }
 
-// retryClaims is claims, but retries each call until its context ends. It does not
-// retry Renew, which the next heartbeat repeats anyway.
+// retryClaims retries each call of claims until its context ends, except Renew, which
+// the next heartbeat repeats anyway.
 type retryClaims struct {
 	claims
 	*unavailable
@@ -68,8 +68,8 @@ func (r retryClaims) Intent(ctx context.Context, c *dedupe.Claim, sendBy, over t
 	return r.retry(ctx, "intent", func() error { return r.claims.Intent(ctx, c, sendBy, over) })
 }
 
-func (r retryClaims) Wait(ctx context.Context, c *dedupe.Claim, attempts int, delay time.Duration) error {
-	return r.retry(ctx, "wait", func() error { return r.claims.Wait(ctx, c, attempts, delay) })
+func (r retryClaims) Wait(ctx context.Context, c *dedupe.Claim, refusals int, delay time.Duration) error {
+	return r.retry(ctx, "wait", func() error { return r.claims.Wait(ctx, c, refusals, delay) })
 }
 
 func (r retryClaims) Doubt(ctx context.Context, c *dedupe.Claim, d dedupe.Doubt, next time.Duration) error {
@@ -96,7 +96,7 @@ func (r retryClaims) Release(ctx context.Context, c *dedupe.Claim) error {
 	return r.retry(ctx, "release", func() error { return r.claims.Release(ctx, c) })
 }
 
-// retryPublisher is publisher, but retries each call until its context ends.
+// retryPublisher retries each call of publisher until its context ends.
 type retryPublisher struct {
 	publisher
 	*unavailable
@@ -106,13 +106,13 @@ func (r retryPublisher) Publish(ctx context.Context, e Event) error {
 	return r.retry(ctx, "publish", func() error { return r.publisher.Publish(ctx, e) })
 }
 
-func (r retryPublisher) Bury(ctx context.Context, l DeadLetter) error {
-	return r.retry(ctx, "dead_letter", func() error { return r.publisher.Bury(ctx, l) })
+func (r retryPublisher) PublishDead(ctx context.Context, l DeadLetter) error {
+	return r.retry(ctx, "dead_letter", func() error { return r.publisher.PublishDead(ctx, l) })
 }
 
-// unavailable counts what waits for a store, by operation: orders in flight, and their
-// heartbeat. However many wait for an operation, the log has one line when the first
-// begins to wait, and one when none waits any more.
+// unavailable counts the callers that wait for a store, by operation. However many
+// wait, the log has one line when the first begins to wait for an operation, and one
+// when none waits for it any more.
 type unavailable struct {
 	logger zerolog.Logger
 
@@ -120,13 +120,13 @@ type unavailable struct {
 	waits map[string]*storeWait
 }
 
-// storeWait is the wait of all orders for one operation.
+// storeWait is the wait of all callers for one operation.
 type storeWait struct {
-	orders int
-	since  time.Time
+	callers int
+	since   time.Time
 }
 
-// enter begins the wait of an order for op, which failed with err.
+// enter begins the wait of a caller for op, which failed with err.
 func (u *unavailable) enter(op string, err error) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
@@ -137,16 +137,16 @@ func (u *unavailable) enter(op string, err error) {
 		u.waits[op] = &storeWait{since: time.Now()}
 		u.logger.Warn().Err(err).Str("op", op).Msg("store unavailable, retrying")
 	}
-	u.waits[op].orders++
+	u.waits[op].callers++
 }
 
-// leave ends the wait of an order. Answered says whether the store has answered.
+// leave ends the wait of a caller. Answered says whether the store has answered.
 func (u *unavailable) leave(op string, answered bool) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	w := u.waits[op]
-	w.orders--
-	if w.orders == 0 && answered {
+	w.callers--
+	if w.callers == 0 && answered {
 		u.logger.Info().Str("op", op).Int64("waited_ms", time.Since(w.since).Milliseconds()).Msg("store available again")
 		delete(u.waits, op)
 	}

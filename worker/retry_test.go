@@ -44,38 +44,38 @@ func TestUnavailableStoreIsLoggedOnce(t *testing.T) {
 	}
 }
 
-// A lease that is lost is lost once, however long its order goes on.
+// A lost lease is reported once, however long its order stays in flight.
 func TestLostLeaseIsNotRenewed(t *testing.T) {
 	h := &task{claim: &dedupe.Claim{Verdict: dedupe.Fresh}}
 	w := &inFlight{orders: make(map[*task]flight), numbers: make(map[string]struct{})}
 	w.add(h)
-	w.claimed(h)
+	w.setClaim(h)
 	o := w.snapshot()[0]
-	if !w.lose(o) || w.snapshot()[0].claim != nil {
+	if !w.dropClaim(o) || w.snapshot()[0].claim != nil {
 		t.Error("not lost")
 	}
 	w.remove(h)
-	if w.lose(o) || len(w.snapshot()) != 0 {
+	if w.dropClaim(o) || len(w.snapshot()) != 0 {
 		t.Error("an order that is over came back")
 	}
 }
 
-// A duplicate holds no claim, and a claim that moved on is held no more: that it
-// cannot be renewed would say nothing of the store.
-func TestOnlyHeldClaimsAreRenewed(t *testing.T) {
-	for verdict, held := range map[dedupe.Verdict]bool{
+// Only the claims that own their order are renewed. That another one cannot be
+// renewed would say nothing about the store.
+func TestOnlyOwnedClaimsAreRenewed(t *testing.T) {
+	for verdict, owned := range map[dedupe.Verdict]bool{
 		dedupe.Fresh: true, dedupe.Ready: true, dedupe.InDoubt: true, dedupe.Final: true,
 		dedupe.Busy: false, dedupe.Foreign: false, dedupe.Waiting: false, dedupe.Done: false, dedupe.Conflict: false,
 	} {
 		h := &task{claim: &dedupe.Claim{Verdict: dedupe.Fresh}}
 		w := &Worker{ackWait: time.Second, inFlight: &inFlight{orders: make(map[*task]flight)}}
-		w.inFlight.claimed(h)
+		w.inFlight.setClaim(h)
 		h.claim = &dedupe.Claim{Verdict: verdict}
-		w.inFlight.claimed(h)
-		if got := w.inFlight.snapshot()[0].claim != nil; got != held {
-			t.Errorf("%s: to be renewed %v, want %v", verdict, got, held)
+		w.inFlight.setClaim(h)
+		if got := w.inFlight.snapshot()[0].claim != nil; got != owned {
+			t.Errorf("%s: to be renewed %v, want %v", verdict, got, owned)
 		}
-		if !held {
+		if !owned {
 			if asked, err := w.renew(t.Context(), w.inFlight.snapshot()); asked || err != nil {
 				t.Errorf("%s: asked %v, error %v, want neither", verdict, asked, err)
 			}

@@ -8,83 +8,85 @@ import (
 	"orderworker/upstream"
 )
 
-// Policy is how an order in doubt is settled: UPSTREAM_RECONCILE.
+// Policy is how doubt about an order ends: UPSTREAM_RECONCILE.
 type Policy string
 
 // The policies of section 5 of the contract.
 const (
-	Lookup Policy = "lookup" // ask the vendor before any other send
-	Resend Policy = "resend" // send again, once the earlier request was certainly over
-	Hold   Policy = "hold"   // neither: an operator decides
+	Lookup Policy = "lookup" // the vendor is asked before anything is sent again
+	Resend Policy = "resend" // the order is sent again, once the earlier request was certainly over
+	Hold   Policy = "hold"   // neither: an operator settles the order
 )
 
 // Rules are the settings that decide what an answer means for its order.
 type Rules struct {
 	MaxAttempts     int           // refusals before an order fails
 	Backoff         Backoff       // the wait before the next attempt
-	Reconcile       Policy        // how doubt is settled
+	Reconcile       Policy        // how doubt ends
 	ReconcileDelay  time.Duration // from when a request was certainly over until "not found" is proof
 	LookupStates    []int64       // the states that a lookup asks; none: one lookup without a state
-	InDoubtNotice   time.Duration // in doubt for longer is told to the world once
-	UpstreamTimeout time.Duration // the longest that one call takes
+	InDoubtNotice   time.Duration // time in doubt after which an in_doubt event is published
+	UpstreamTimeout time.Duration // the longest that one request takes
 }
 
-// verdict is what an answer means for its order.
-type verdict struct {
+// decision is what an answer means for its order.
+type decision struct {
 	step     Step   // StepSucceeded, StepFailed, StepWaiting or StepInDoubt
-	reason   Reason // StepFailed
-	attempts int    // answers that settled something so far, this one included
+	reason   Reason // of StepFailed
+	refusals int    // of the order so far, and one for a success: attempts in events
 }
 
-// decide is pure: every rule about an answer from the vendor is in this switch.
-// err is what Place returned; inDoubt says that an earlier attempt still is;
-// attempts counts the refusals before this answer; attempt says that a refusal
-// is one of this order's, and not the account's.
+// decide returns what the end of a request means for its order. err is what
+// Line.Place returned. inDoubt says that an earlier attempt is still open, and
+// refusals is the number before this answer. counts says that a refusal is about
+// this order: one that is about the account is not counted. decide is pure:
+// every rule about an answer to a purchase is in this switch.
 //
 // Source: contract, section 7.
-func (r Rules) decide(err error, inDoubt bool, attempts int, attempt bool) verdict {
+func (r Rules) decide(err error, inDoubt bool, refusals int, counts bool) decision {
 	if err == nil {
-		return verdict{step: StepSucceeded, attempts: attempts + 1}
+		return decision{step: StepSucceeded, refusals: refusals + 1}
 	}
-	refused := upstream.ClassOf(err) == upstream.Refused && attempt
+	refused := upstream.ClassOf(err) == upstream.Refused && counts
 	switch e := upstreamError(err); {
 	case upstream.ClassOf(err) == upstream.Ambiguous:
-		return verdict{step: StepInDoubt, attempts: attempts}
+		return decision{step: StepInDoubt, refusals: refusals}
 	case refused && inDoubt:
-		return verdict{step: StepInDoubt, attempts: attempts + 1} // says nothing about the earlier attempt
+		return decision{step: StepInDoubt, refusals: refusals + 1} // says nothing about the earlier attempt
 	case inDoubt:
-		return verdict{step: StepInDoubt, attempts: attempts} // not sent, but the earlier attempt was
+		return decision{step: StepInDoubt, refusals: refusals} // this attempt bought nothing, the earlier one may have
 	case !refused:
-		return verdict{step: StepWaiting, attempts: attempts}
+		return decision{step: StepWaiting, refusals: refusals}
 	case e.Permanent:
-		return verdict{step: StepFailed, reason: PermanentCode, attempts: attempts + 1}
-	case attempts+1 >= r.MaxAttempts:
-		return verdict{step: StepFailed, reason: AttemptsExhausted, attempts: attempts + 1}
+		return decision{step: StepFailed, reason: PermanentCode, refusals: refusals + 1}
+	case refusals+1 >= r.MaxAttempts:
+		return decision{step: StepFailed, reason: AttemptsExhausted, refusals: refusals + 1}
 	default:
-		return verdict{step: StepWaiting, attempts: attempts + 1}
+		return decision{step: StepWaiting, refusals: refusals + 1}
 	}
 }
 
-// resends says whether doubt is settled by sending again: not where the vendor
-// has said that the order is there.
+// resends reports whether doubt d ends by sending the order again. An order that
+// the vendor called bought or existing is never sent again.
 func (r Rules) resends(d dedupe.Doubt) bool {
 	return r.Reconcile == Resend && !d.Sold()
 }
 
-// sendWindow is how long after its intent a request may still leave.
+// sendWindow returns how long after its slot a request may still leave.
 //
 // Source: RECONCILE_DELAY in section 5 of the contract.
 func (r Rules) sendWindow() time.Duration {
 	return min(3*time.Second, r.ReconcileDelay/2)
 }
 
-// over is when a request that has to leave by sendBy has ended, one way or the other.
+// over returns the time at which a request that leaves by sendBy has certainly ended.
 func (r Rules) over(sendBy time.Time) time.Time {
 	return sendBy.Add(r.UpstreamTimeout)
 }
 
-// certainlyOver is when the newest request of an order in doubt has ended: by the
-// settings of the process that sent it, where that is known.
+// certainlyOver returns the time at which the newest request of an order in doubt
+// has ended. Where the process that sent it wrote that time down, it counts: the
+// settings of that process may have been others.
 func (r Rules) certainlyOver(d dedupe.Doubt) time.Time {
 	if !d.Over.IsZero() {
 		return d.Over
@@ -92,17 +94,20 @@ func (r Rules) certainlyOver(d dedupe.Doubt) time.Time {
 	return r.over(d.SendBy)
 }
 
-// provable is from when on a "not found" proves that the attempt bought nothing.
+// provable returns the time from which on a "not found" proves that the newest
+// request bought nothing.
 func (r Rules) provable(d dedupe.Doubt) time.Time {
 	return r.certainlyOver(d).Add(r.ReconcileDelay)
 }
 
-// nextAsk is the wait before the next lookup of an order in doubt, d.Asked ones
-// having been answered: 2, 5, 15, 60 seconds, then every three minutes, all of
-// it faster in proportion where a tenth of RECONCILE_DELAY is less than 2 s. A
-// lookup follows at once when "not found" becomes proof, and the second "not
-// found" after the first within a tenth of RECONCILE_DELAY.
-func (r Rules) nextAsk(d dedupe.Doubt, now time.Time) time.Duration {
+// lookupDelay returns the wait before the next lookup of an order in doubt, of
+// which d.Asked lookups were answered: 2, 5, 15, 60 seconds, then every three
+// minutes, all of it faster in proportion where a tenth of RECONCILE_DELAY is
+// less than 2 s. A lookup follows at once when "not found" becomes proof, and the
+// second "not found" after the first within a tenth of RECONCILE_DELAY.
+//
+// Source: contract, section 7, "Lookup".
+func (r Rules) lookupDelay(d dedupe.Doubt, now time.Time) time.Duration {
 	schedule := []time.Duration{2 * time.Second, 5 * time.Second, 15 * time.Second, time.Minute, 3 * time.Minute}
 	next, tenth := schedule[min(d.Asked, len(schedule)-1)], r.ReconcileDelay/10
 	if tenth < schedule[0] {
@@ -110,13 +115,13 @@ func (r Rules) nextAsk(d dedupe.Doubt, now time.Time) time.Duration {
 	}
 	if proof := r.provable(d).Sub(now); proof > 0 {
 		next = min(next, proof+time.Millisecond)
-	} else if d.Missing && !d.Sold() { // the second "not found" is to follow; of what was bought it says nothing
+	} else if d.Missing && !d.Sold() { // a second "not found" would prove something
 		next = min(next, tenth)
 	}
 	return max(next, time.Millisecond)
 }
 
-// Backoff is the wait between two attempts of an order. It grows exponentially.
+// Backoff is the wait between two attempts of an order, which grows exponentially.
 type Backoff struct {
 	Initial    time.Duration
 	Multiplier float64 // at least 1

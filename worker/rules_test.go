@@ -16,46 +16,46 @@ func TestDecide(t *testing.T) {
 	for name, c := range map[string]struct {
 		err      error
 		inDoubt  bool
-		attempts int
-		attempt  bool
-		want     verdict
+		refusals int
+		counts   bool
+		want     decision
 	}{
-		"success":                         {nil, false, 2, false, verdict{StepSucceeded, "", 3}},
-		"success in doubt":                {nil, true, 0, false, verdict{StepSucceeded, "", 1}},
-		"refused":                         {says(upstream.Refused), false, 0, true, verdict{StepWaiting, "", 1}},
-		"refused, one attempt left":       {says(upstream.Refused), false, 1, true, verdict{StepWaiting, "", 2}},
-		"refused, budget gone":            {says(upstream.Refused), false, 2, true, verdict{StepFailed, AttemptsExhausted, 3}},
-		"refused for good":                {permanent, false, 0, true, verdict{StepFailed, PermanentCode, 1}},
-		"refused while in doubt":          {says(upstream.Refused), true, 2, true, verdict{StepInDoubt, "", 3}},
-		"refused for good, in doubt":      {permanent, true, 0, true, verdict{StepInDoubt, "", 1}},
-		"the account's refusal":           {says(upstream.Refused), false, 2, false, verdict{StepWaiting, "", 2}},
-		"the account's refusal, in doubt": {says(upstream.Refused), true, 2, false, verdict{StepInDoubt, "", 2}},
-		"an account code":                 {says(upstream.Account), false, 2, false, verdict{StepWaiting, "", 2}},
-		"an account code is no attempt":   {says(upstream.Account), false, 2, true, verdict{StepWaiting, "", 2}},
-		"an account code while in doubt":  {says(upstream.Account), true, 2, false, verdict{StepInDoubt, "", 2}},
-		"it exists":                       {&upstream.Error{Class: upstream.Ambiguous, Exists: true}, false, 2, true, verdict{StepInDoubt, "", 2}},
-		"throttled":                       {says(upstream.Throttled), false, 2, true, verdict{StepWaiting, "", 2}},
-		"throttled while in doubt":        {says(upstream.Throttled), true, 2, false, verdict{StepInDoubt, "", 2}},
-		"unreachable":                     {says(upstream.Unreachable), false, 2, true, verdict{StepWaiting, "", 2}},
-		"unreachable while in doubt":      {says(upstream.Unreachable), true, 0, false, verdict{StepInDoubt, "", 0}},
-		"ambiguous":                       {says(upstream.Ambiguous), false, 2, true, verdict{StepInDoubt, "", 2}},
-		"an error that nobody classified": {errors.New("?"), false, 2, true, verdict{StepInDoubt, "", 2}},
+		"success":                         {nil, false, 2, false, decision{StepSucceeded, "", 3}},
+		"success in doubt":                {nil, true, 0, false, decision{StepSucceeded, "", 1}},
+		"refused":                         {says(upstream.Refused), false, 0, true, decision{StepWaiting, "", 1}},
+		"refused, one attempt left":       {says(upstream.Refused), false, 1, true, decision{StepWaiting, "", 2}},
+		"refused, no attempt left":        {says(upstream.Refused), false, 2, true, decision{StepFailed, AttemptsExhausted, 3}},
+		"refused by a permanent code":     {permanent, false, 0, true, decision{StepFailed, PermanentCode, 1}},
+		"refused while in doubt":          {says(upstream.Refused), true, 2, true, decision{StepInDoubt, "", 3}},
+		"permanent code while in doubt":   {permanent, true, 0, true, decision{StepInDoubt, "", 1}},
+		"the account's refusal":           {says(upstream.Refused), false, 2, false, decision{StepWaiting, "", 2}},
+		"the account's refusal, in doubt": {says(upstream.Refused), true, 2, false, decision{StepInDoubt, "", 2}},
+		"an account code":                 {says(upstream.Account), false, 2, false, decision{StepWaiting, "", 2}},
+		"an account code is no attempt":   {says(upstream.Account), false, 2, true, decision{StepWaiting, "", 2}},
+		"an account code while in doubt":  {says(upstream.Account), true, 2, false, decision{StepInDoubt, "", 2}},
+		"it exists":                       {&upstream.Error{Class: upstream.Ambiguous, Exists: true}, false, 2, true, decision{StepInDoubt, "", 2}},
+		"throttled":                       {says(upstream.Throttled), false, 2, true, decision{StepWaiting, "", 2}},
+		"throttled while in doubt":        {says(upstream.Throttled), true, 2, false, decision{StepInDoubt, "", 2}},
+		"unreachable":                     {says(upstream.Unreachable), false, 2, true, decision{StepWaiting, "", 2}},
+		"unreachable while in doubt":      {says(upstream.Unreachable), true, 0, false, decision{StepInDoubt, "", 0}},
+		"ambiguous":                       {says(upstream.Ambiguous), false, 2, true, decision{StepInDoubt, "", 2}},
+		"an unclassified error":           {errors.New("?"), false, 2, true, decision{StepInDoubt, "", 2}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			if got := rules.decide(c.err, c.inDoubt, c.attempts, c.attempt); got != c.want {
-				t.Errorf("decide(%v, in doubt %v, %d attempts, attempt %v) = %+v, want %+v", c.err, c.inDoubt, c.attempts, c.attempt, got, c.want)
+			if got := rules.decide(c.err, c.inDoubt, c.refusals, c.counts); got != c.want {
+				t.Errorf("decide(%v, in doubt %v, %d refusals, counts %v) = %+v, want %+v", c.err, c.inDoubt, c.refusals, c.counts, got, c.want)
 			}
 		})
 	}
 }
 
-func TestWhatExistsIsNotSentAgain(t *testing.T) {
+func TestResends(t *testing.T) {
 	for doubt, want := range map[dedupe.Doubt]bool{{}: true, {Bought: true}: false, {Exists: true}: false} {
 		if got := (Rules{Reconcile: Resend}).resends(doubt); got != want {
 			t.Errorf("resends(%+v) = %v, want %v", doubt, got, want)
 		}
 		if (Rules{Reconcile: Lookup}).resends(doubt) {
-			t.Errorf("%+v is sent again though the lookup is to settle it", doubt)
+			t.Errorf("%+v is sent again although the policy is lookup", doubt)
 		}
 	}
 }
@@ -103,27 +103,27 @@ func TestTimesOfDoubt(t *testing.T) {
 		t.Errorf("a \"not found\" proves after %v, want RECONCILE_DELAY + UPSTREAM_TIMEOUT", got)
 	}
 	if got := short.provable(dedupe.Doubt{SendBy: sendBy, Over: sendBy.Add(time.Minute)}).Sub(sendBy); got != time.Minute+2*time.Second {
-		t.Errorf("what another process sent, with a longer time-out: a \"not found\" proves after %v", got)
+		t.Errorf("with the longer timeout of the process that sent the request, a \"not found\" proves after %v", got)
 	}
 	for asked, want := range []time.Duration{2 * time.Second, 5 * time.Second, 15 * time.Second, time.Minute, 3 * time.Minute, 3 * time.Minute} {
 		d := dedupe.Doubt{SendBy: sendBy, Asked: asked}
-		if got := long.nextAsk(d, sendBy); got != want {
+		if got := long.lookupDelay(d, sendBy); got != want {
 			t.Errorf("lookup %d after %v, want %v", asked, got, want)
 		}
-		if got := short.nextAsk(d, sendBy); got != min(want/10, 3*time.Second+time.Millisecond) {
+		if got := short.lookupDelay(d, sendBy); got != min(want/10, 3*time.Second+time.Millisecond) {
 			t.Errorf("with a short RECONCILE_DELAY lookup %d after %v, want %v", asked, got, want/10)
 		}
 	}
 	late := dedupe.Doubt{SendBy: sendBy, Asked: 9}
 	proof := long.provable(late)
-	if got := long.nextAsk(late, proof.Add(-time.Second)); got != time.Second+time.Millisecond {
+	if got := long.lookupDelay(late, proof.Add(-time.Second)); got != time.Second+time.Millisecond {
 		t.Errorf("a second before the proof the next lookup is after %v, want a second", got)
 	}
-	if got := long.nextAsk(late, proof.Add(time.Second)); got != 3*time.Minute {
-		t.Errorf("after the proof, nothing found missing yet: %v, want the schedule's 3m", got)
+	if got := long.lookupDelay(late, proof.Add(time.Second)); got != 3*time.Minute {
+		t.Errorf("after the provable time, before a first \"not found\": %v, want the schedule's 3m", got)
 	}
 	late.Missing = true
-	if got := long.nextAsk(late, proof.Add(time.Second)); got != time.Minute {
+	if got := long.lookupDelay(late, proof.Add(time.Second)); got != time.Minute {
 		t.Errorf("the second \"not found\" is asked for after %v, want a tenth of RECONCILE_DELAY", got)
 	}
 }

@@ -19,11 +19,10 @@ type simAudit struct {
 	events []simStored // what the results stream holds
 }
 
-// The functions below are told of what happens at the moment at which it
-// happens. Their callers hold the mutex, but for written.
+// The functions below are called at the moment at which something happens. Their
+// callers have locked the mutex, except those of written.
 
-// checkSend is told of a request that leaves for the vendor; r is what the
-// journal holds.
+// checkSend checks a request that leaves for the vendor; r is the journal's record.
 func (w *simWorld) checkSend(p *simProc, o *simOrder, r dedupe.Record, rev uint64, sendBy time.Time) {
 	process, _ := simProcessOf(r.Owner)
 	switch {

@@ -35,11 +35,11 @@ func TestLateParkAfterAWipeDoesNotSendTwice(t *testing.T) {
 }
 
 // An order's worker died before the intent. A conflicting request was rejected,
-// for the order had the number; then Redis was wiped, and a claim of the rejected
-// request, of which no more was heard, came in late. The order found the number
-// taken with nothing in the journal, and was rejected too: nobody had it. The
-// earlier request of two now has the number until one is in the journal. Seed 2683.
-func TestTwoThatConflictAreNotBothRejected(t *testing.T) {
+// because the order had the number. Then Redis was wiped, and a claim of the
+// rejected request was written late. The order found the number taken, with
+// nothing in the journal, and was rejected too, so that neither had the number.
+// Now the earlier of two requests has it until one is in the journal. Seed 2683.
+func TestConflictingOrdersAreNotBothRejected(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := simulate(simConfig{
 			seed: 1, slots: 1, concurrency: 2, rules: simRules(), ackWait: simAckWait, metrics: simMetrics(),
@@ -61,10 +61,11 @@ func TestTwoThatConflictAreNotBothRejected(t *testing.T) {
 	})
 }
 
-// The vendor said that the order exists, when its in_doubt event was due too. That
-// could not be told, for a reply of Redis got lost, and the delivery ended before
-// what the vendor had said was written down: the order was sent again. Seed 178.
-func TestWhatTheVendorSaidOutlivesAnEventThatCannotBeStored(t *testing.T) {
+// The vendor said that an order exists at the moment when its in_doubt event was
+// due. A reply of Redis got lost, so the event could not be stored, and the
+// delivery ended before the vendor's word was written down: the order was sent
+// again. Seed 178.
+func TestPurchaseIsNotedWhenTheEventCannotBeStored(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := simConfig{
 			seed: 1, slots: 1, concurrency: 2, rules: simRules(), ackWait: simAckWait, metrics: simMetrics(),

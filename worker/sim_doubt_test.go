@@ -9,8 +9,8 @@ import (
 	"orderworker/dedupe"
 )
 
-// An order stays in doubt, visibly and without another call, where nothing that
-// the vendor's lookup says is a proof.
+// An order stays in doubt, visibly and without another request to buy, where
+// nothing that the vendor's lookup says is a proof.
 func TestSimStaysInDoubt(t *testing.T) {
 	const long = 4 * time.Hour
 	for name, c := range map[string]simConfig{
@@ -44,9 +44,9 @@ func TestSimStaysInDoubt(t *testing.T) {
 	}
 }
 
-// Once something was sold that is old enough, it is the control number, and what
-// was in doubt is settled.
-func TestSimFirstSaleSettlesDoubt(t *testing.T) {
+// Once a purchase is old enough to be the control number, the doubt about the other
+// orders ends.
+func TestSimFirstPurchaseEndsDoubt(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := simulate(simConfig{
 			seed: 1, slots: 1, concurrency: 2, rules: simRules(), ackWait: simAckWait, metrics: simMetrics(), unsold: true,
@@ -56,7 +56,7 @@ func TestSimFirstSaleSettlesDoubt(t *testing.T) {
 			t.Error(w.report())
 		}
 		if finals, _ := w.orders[0].finals(); len(finals) != 1 || finals[0].at.Sub(w.begun) < 10*time.Minute+slowProof {
-			t.Error("it was settled before there was a control number")
+			t.Error("the doubt ended before there was a control number")
 		}
 	})
 }
@@ -95,9 +95,9 @@ func TestSimExpiredSecretSpendsNoAttempt(t *testing.T) {
 	})
 }
 
-// A pause begins while orders wait for their slots, which come late: none of
-// them is sent but the probe.
-func TestSimPauseStopsWhoWaitsForASlot(t *testing.T) {
+// A pause begins while orders wait for their slots, which come late. Of these
+// orders only the probe is sent.
+func TestSimPauseStopsOrdersThatWaitForASlot(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const late = 4 * time.Second // sooner than a connection is idle for too long
 		c := simConfig{
@@ -130,8 +130,8 @@ func TestSimPauseStopsWhoWaitsForASlot(t *testing.T) {
 	})
 }
 
-// The gauge counts each order in doubt once, whichever worker had it: summed up
-// it is never more than there are, and exact while nobody works on one.
+// The gauge counts each order in doubt once, whichever worker had it. The sum over
+// all workers is never too high, and exact while no such order is in flight.
 func TestSimInDoubtIsCountedOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := simConfig{
@@ -185,9 +185,9 @@ func attemptsOf(t *testing.T, e simStored) int {
 	return r.Attempts
 }
 
-// Lookups are away for a minute, while proof becomes due: every order in doubt is
-// asked about within 30 s after that, and the second "not found" follows the
-// first within a tenth of RECONCILE_DELAY, so all are settled soon.
+// Lookups fail for a minute, in which "not found" becomes proof. Every order in
+// doubt is looked up within 30 s after that, and the second "not found" follows
+// the first within a tenth of RECONCILE_DELAY, so the doubt about all ends soon.
 func TestSimLookupOutageLengthensNoSchedule(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const from, to = 10 * time.Second, 70 * time.Second

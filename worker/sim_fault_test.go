@@ -241,7 +241,7 @@ func (p *simProc) arrive(ctx context.Context, pt simPoint) error {
 	}
 }
 
-// later does something after d, whoever is dead by then.
+// later calls do after d, also where a process has died by then.
 func (w *simWorld) later(d time.Duration, do func()) {
 	w.count(1)
 	time.AfterFunc(d, func() {

@@ -89,12 +89,12 @@ func (w *simWorld) isControl(no string) bool {
 
 // simSale is an event that names a control.
 type simSale struct {
-	Sold
+	Control
 	at time.Time
 }
 
-// Sold finds the newest success that was stored before a time.
-func (s simStream) Sold(ctx context.Context, before time.Time) (Sold, bool, error) {
+// FindControl finds the newest success that was stored before a time.
+func (s simStream) FindControl(ctx context.Context, before time.Time) (Control, bool, error) {
 	w := s.p.w
 	err := context.Cause(ctx)
 	switch {
@@ -105,7 +105,7 @@ func (s simStream) Sold(ctx context.Context, before time.Time) (Sold, bool, erro
 		err = errNotDone
 	}
 	if err != nil {
-		return Sold{}, false, err
+		return Control{}, false, err
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -115,13 +115,13 @@ func (s simStream) Sold(ctx context.Context, before time.Time) (Sold, bool, erro
 	i := sort.Search(len(w.sales), func(i int) bool { return !w.sales[i].at.Before(before) })
 	if i > 0 {
 		s.p.control = true
-		return w.sales[i-1].Sold, true, nil
+		return w.sales[i-1].Control, true, nil
 	}
 	if w.unsold {
-		return Sold{}, false, nil
+		return Control{}, false, nil
 	}
 	s.p.control = true
-	return Sold{OutTradeNo: w.controlNo(), OrderNumber: "N-control"}, true, nil
+	return Control{OutTradeNo: w.controlNo(), OrderNumber: "N-control"}, true, nil
 }
 
 // Lookup is a point in the life of the first order that it asks for.
@@ -230,8 +230,8 @@ func (w *simWorld) rows(no, orderNumber string, double bool) []upstream.Row {
 	return rows
 }
 
-// dim is what holds for the round that a question belongs to: it is settled by
-// its first question.
+// dim returns how the vendor treats the round that a question belongs to: as it
+// treats the first question of the round.
 func (w *simWorld) dim(p *simProc, q upstream.Question) (dim *simDim) {
 	if len(w.dims) == 0 {
 		return nil

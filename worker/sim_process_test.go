@@ -114,7 +114,7 @@ func (p *simProc) freeze() {
 	p.w.wakeAll()
 }
 
-// frozen is how long the process stands still from now on; dead is true where
+// frozen returns how long the process stays frozen from now on. dead is true where
 // it never goes on.
 func (p *simProc) frozen() (left time.Duration, dead bool) {
 	p.w.mu.Lock()

@@ -234,9 +234,9 @@ func simTook(begun time.Time) string {
 	return fmt.Sprintf("%v, %v of CPU", time.Since(begun).Round(time.Millisecond), cpu.Round(time.Millisecond))
 }
 
-// The same seed is the same run, to the last line of every order's log: while
-// no pause holds any back. Whom of those who wait for it a probe falls to
-// is chance, for a synctest bubble shuffles timers that end at the same moment.
+// The same seed gives the same run, to the last line of every order's log, as long
+// as there is no pause. Which of the waiting orders becomes the probe is chance,
+// because a synctest bubble shuffles timers that end at the same moment.
 func TestSimSeedReplays(t *testing.T) {
 	simAlone(t)
 	for seed := range uint64(12) {

@@ -267,7 +267,7 @@ func (s simStream) Publish(ctx context.Context, e Event) error {
 		if !known {
 			o.audit.events = append(o.audit.events, simStored{e, time.Now()})
 			if e.Status == Succeeded {
-				w.sales = append(w.sales, simSale{Sold{o.no, o.purchase().OrderNumber}, time.Now()})
+				w.sales = append(w.sales, simSale{Control{OutTradeNo: o.no, OrderNumber: o.purchase().OrderNumber}, time.Now()})
 			}
 		}
 		return struct{}{}, nil
@@ -275,7 +275,7 @@ func (s simStream) Publish(ctx context.Context, e Event) error {
 	return err
 }
 
-func (s simStream) Bury(ctx context.Context, l DeadLetter) error {
+func (s simStream) PublishDead(ctx context.Context, l DeadLetter) error {
 	w := s.p.w
 	m := w.msgs[l.Seq-1]
 	_, err := simIO(s.p, ctx, m.o, opBury, string(l.Reason), func() (struct{}, error) {

@@ -19,7 +19,7 @@ import (
 // bubble, between fakes of everything that can fail. Read this file (a world),
 // sim_process_test.go (its workers), then sim_fault_test.go (what goes wrong at
 // a point), sim_stream_test.go, sim_stores_test.go and sim_vendor_test.go (the
-// fakes), sim_audit_test.go (what must hold), then the tests: crash_test.go,
+// fakes), sim_audit_test.go (the invariants), then the tests: crash_test.go,
 // sim_faults_test.go (each fault, each pair) and sim_random_test.go.
 
 // simConfig is a world to be: it is run once, and the same config gives the
@@ -62,8 +62,8 @@ const (
 	simSettle   = 5 * time.Second       // longer than any pause between two operations of one order
 )
 
-// simWorld is everything outside the workers. One mutex guards it; nobody
-// sleeps under it.
+// simWorld is everything outside the workers. One mutex guards it, which
+// is never locked while a goroutine waits.
 type simWorld struct {
 	simConfig
 	begun  time.Time

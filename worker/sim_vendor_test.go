@@ -66,7 +66,7 @@ func simError(code string) *upstream.Error {
 
 var simCodes = upstream.DefaultCodes()
 
-// simSpec is what the world holds ready for an order.
+// simSpec is what happens to one order.
 type simSpec struct {
 	arrives time.Duration
 	expires time.Duration // after that; 0: never
@@ -248,13 +248,13 @@ func (w *simWorld) sell(o *simOrder, sendBy time.Time, after time.Duration) {
 	w.later(after, buy)
 }
 
-// provable is what A1 and A2 of the design promise: until when a purchase shows.
-// It is reckoned here once more, lest the worker's own reckoning be wrong.
+// provable returns the time by which a purchase shows, as A1 and A2 of the design
+// say. It does not use the worker's own computation, which may be wrong.
 func (w *simWorld) provable(sendBy time.Time) time.Time {
 	return sendBy.Add(w.rules.UpstreamTimeout + w.rules.ReconcileDelay)
 }
 
-// answered is what the worker is told.
+// answered returns the answer that the worker gets.
 func (w *simWorld) answered(o *simOrder, answer simAnswer, call int) (upstream.Purchase, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()

@@ -13,7 +13,7 @@ import (
 	"orderworker/upstream/pause"
 )
 
-// stopping is a source that is asked to stop by its first pull.
+// stopping is a source whose first pull stops the worker.
 type stopping struct {
 	stop  context.CancelFunc
 	pulls int
@@ -27,12 +27,13 @@ func (s *stopping) Pull(context.Context, int, func(*Delivery)) error {
 func (s *stopping) AckWait() time.Duration                   { return time.Minute }
 func (s *stopping) Pending(context.Context) (Backlog, error) { return Backlog{}, nil }
 
-// Where slots were free, every other stop began another pull, for seconds.
+// A select that found both a free slot and the stop began another pull every other
+// time, so that a stop took seconds.
 func TestNoPullAfterTheStop(t *testing.T) {
 	for range 50 {
 		soft, stop := context.WithCancel(t.Context())
 		s := &stopping{stop: stop}
-		w := &Worker{size: 4, source: s, logger: zerolog.Nop(), pause: pause.New(func(pause.Status) {})}
+		w := &Worker{concurrency: 4, source: s, logger: zerolog.Nop(), pause: pause.New(func(pause.Status) {})}
 		var orders sync.WaitGroup
 		w.pull(soft, &orders, nil)
 		orders.Wait()

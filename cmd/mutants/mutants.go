@@ -19,9 +19,9 @@ var mutants = []mutant{
 		`n, expires, room)`, `n+10, expires, room)`, adapter},
 	{"a broken payload is not an order", "worker/order.go",
 		`	return o, errors.Join(errs...)`, `	return o, nil`, life},
-	{"the request is acknowledged only after its dead letter is stored", "worker/conclude.go",
-		`	text := oneLine(why)
-`, `	text := oneLine(why)
+	{"the request is acknowledged only after its dead letter is stored", "worker/finish.go",
+		`	text := cut(oneLine(why), 1024)
+`, `	text := cut(oneLine(why), 1024)
 	_ = t.delivery.Msg.Ack()
 `, life},
 	{"a number is not taken with another fingerprint (Redis)", "dedupe/redisstore/scripts.go",
@@ -109,22 +109,22 @@ var mutants = []mutant{
 		return misuse("disprove"`, known},
 	{"no failed while an earlier attempt is open", "worker/rules.go",
 		`	case refused && inDoubt:
-`, `	case refused && inDoubt && attempts+1 >= r.MaxAttempts:
-		return verdict{step: StepFailed, reason: AttemptsExhausted, attempts: attempts + 1}
+`, `	case refused && inDoubt && refusals+1 >= r.MaxAttempts:
+		return decision{step: StepFailed, reason: AttemptsExhausted, refusals: refusals + 1}
 	case refused && inDoubt:
 `, life},
 	{"what is no refusal of this order is not an attempt", "worker/rules.go",
 		`	case !refused:
-		return verdict{step: StepWaiting, attempts: attempts}`, `	case !refused:
-		return verdict{step: StepWaiting, attempts: attempts + 1}`, life},
-	{"takeover never resends blindly", "worker/outcome.go",
-		`		return t.resolve(soft, hard)`, `		return t.place(soft, hard)`, life},
+		return decision{step: StepWaiting, refusals: refusals}`, `	case !refused:
+		return decision{step: StepWaiting, refusals: refusals + 1}`, life},
+	{"takeover never resends blindly", "worker/task.go",
+		`		return t.handleDoubt(grace, hard)`, `		return t.place(grace, hard)`, life},
 	{"a lookup that fails proves nothing", "worker/lookups.go",
 		`return l.report(round.Findings(false), control), err`, `return l.report(round.Findings(true), control), err`, life},
 	{"a full page of a lookup proves nothing about who is not on it", "upstream/round.go",
 		`e.partial || p.More`, `e.partial || false`, rounds},
 	{"one \"not found\" is not enough", "worker/doubt.go",
-		`	case a.missing && d.Missing && `, `	case a.missing && `, life},
+		`	case f.missing && d.Missing && `, `	case f.missing && `, life},
 	{"\"not found\" counts only after RECONCILE_DELAY", "worker/doubt.go",
 		` && asked.After(t.rules.provable(d))`, ` && !asked.IsZero()`, life},
 	{"failed only over one's own intent", "dedupe/store.go",
@@ -141,7 +141,7 @@ redis.call('DEL'`, `redis.call('DEL'`, known},
 		`	if r.State == dedupe.StateFinal {
 		opts`, `	if r.State != "" {
 		opts`, known},
-	{"no ack before the event is stored", "worker/conclude.go",
+	{"no ack before the event is stored", "worker/finish.go",
 		`	if err := t.publish(hard, e); err != nil {
 		return failure(StepInterrupted, err)
 	}
@@ -201,19 +201,19 @@ redis.call('DEL'`, `redis.call('DEL'`, known},
 	{"what a store refuses for good holds no slot", "worker/outcome.go",
 		`	return errors.Is(err, dedupe.ErrBroken) || errors.Is(err, ErrRefused)`, `	return errors.Is(err, dedupe.ErrBroken)`, life},
 	{"what a store refuses for good is looked at each minute", "worker/outcome.go",
-		`		return again(StepInterrupted, brokenDelay, err)
+		`		return handBack(StepInterrupted, repairDelay, err)
 	}
-	return again(s, 0, err)`, `		return again(StepInterrupted, 0, err)
+	return handBack(s, 0, err)`, `		return handBack(StepInterrupted, 0, err)
 	}
-	return again(s, 0, err)`, life},
+	return handBack(s, 0, err)`, life},
 	{"what a store refuses for good is an error line", "worker/observe.go",
-		`	case unhealable(o.err):
-		return zerolog.ErrorLevel`, `	case unhealable(o.err):
+		`	case unrecoverable(o.err):
+		return zerolog.ErrorLevel`, `	case unrecoverable(o.err):
 		return zerolog.WarnLevel`, life},
 	{"the age of the oldest order grows between two looks", "worker/metrics.go",
 		`max(0, time.Since(oldest).Seconds())`, `max(0, oldest.Sub(oldest).Seconds())`, life},
-	{"why the vendor did not sell is kept", "worker/place.go",
-		`[]upstream.Class{upstream.Refused, upstream.Account, upstream.Throttled}`, `[]upstream.Class{upstream.Refused}`, shell},
+	{"why the vendor did not sell is kept", "worker/task.go",
+		`	case upstream.Refused, upstream.Account, upstream.Throttled:`, `	case upstream.Refused:`, shell},
 	{"another account's attempt is shown as such", "cmd/internal/operator/status.go",
 		`return account != "" && theirs != "" && theirs != account }`, `return false && theirs != account }`, shell},
 	{"slots are further apart than 1 s / rate", "upstream/quota/limiter.go",
@@ -281,9 +281,9 @@ redis.call('DEL'`, `redis.call('DEL'`, known},
 }`, ` && !d.Bought
 }`, life},
 	{"what the vendor has said is written down, whatever else fails", "worker/doubt.go",
-		`		err := t.notice(hard)
+		`		err := t.publishNotice(hard)
 		d.Noticed = err == nil
-`, `		err := t.notice(hard)
+`, `		err := t.publishNotice(hard)
 		if err != nil {
 			return failure(StepInterrupted, errors.Join(err, why))
 		}
@@ -294,11 +294,11 @@ redis.call('DEL'`, `redis.call('DEL'`, known},
 		return misuse("disprove"`, `	case false:
 		return misuse("disprove"`, known},
 	{"a control number is old enough to show", "worker/lookups.go",
-		`l.controls.Sold(ctx, now.Add(-l.proof))`, `l.controls.Sold(ctx, now)`, life},
+		`l.controls.FindControl(ctx, now.Add(-l.minAge))`, `l.controls.FindControl(ctx, now)`, life},
 	{"a failed lookup does not lengthen the schedule", "worker/doubt.go",
-		`		return t.park(hard, d, a.retry, err)
+		`		return t.recheckLater(hard, d, f.retryIn, err)
 `, `		d.Asked++
-		return t.park(hard, d, t.nextLook(d, time.Now()), err)
+		return t.recheckLater(hard, d, t.recheckDelay(d, time.Now()), err)
 `, life},
 	{"the second \"not found\" follows the first soon", "worker/rules.go",
 		`		next = min(next, tenth)

@@ -243,7 +243,7 @@ func TestConsumerRules(t *testing.T) {
 func wantLossy(t *testing.T, js jetstream.JetStream, want string) {
 	t.Helper()
 	_, err := Open(t.Context(), js, names, zerolog.Nop())
-	lossy, ok := errors.AsType[*worker.Lossy](err)
+	lossy, ok := errors.AsType[*worker.LossyError](err)
 	if !ok || !slices.ContainsFunc(lossy.Faults, func(f string) bool { return strings.HasPrefix(f, want) }) {
 		t.Errorf("%v, want %s", err, want)
 	}
@@ -391,7 +391,7 @@ func TestStreamsThatAreAlteredAreReported(t *testing.T) {
 				t.Fatal(err)
 			}
 			_, err := j.Pending(t.Context())
-			lossy, ok := errors.AsType[*worker.Lossy](err)
+			lossy, ok := errors.AsType[*worker.LossyError](err)
 			if !ok || !strings.Contains(fmt.Sprint(lossy.Faults), want) || j.Ready(t.Context()) == nil {
 				t.Errorf("%v, ready: %v; want %s", err, j.Ready(t.Context()), want)
 			}

@@ -28,10 +28,10 @@ const (
 	fitBytes = len(truncatedHeader) + len(droppedHeader) + 2*len(": 12345678\r\n")
 )
 
-// Bury stores a dead letter: nil means that the stream has it.
+// PublishDead stores a dead letter: nil means that the stream has it.
 //
 // Source: contract, section 4.
-func (j *JetStream) Bury(ctx context.Context, l worker.DeadLetter) error {
+func (j *JetStream) PublishDead(ctx context.Context, l worker.DeadLetter) error {
 	ours := nats.Header{}
 	ours.Set("Dead-Reason", string(l.Reason))
 	ours.Set("Dead-Error", l.Error)

@@ -22,7 +22,7 @@ func bury(t *testing.T, js jetstream.JetStream, j *JetStream, data string, heade
 		Reason:   worker.Invalid, Error: strings.Repeat("e", 1024), At: at,
 	}
 	for range 2 { // a reply was lost
-		if err := j.Bury(t.Context(), l); err != nil {
+		if err := j.PublishDead(t.Context(), l); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -36,7 +36,7 @@ const (
 )
 
 // Open makes the streams and the consumer that are missing, and leaves those
-// that exist as they are. The error is a *worker.Lossy where one of those could
+// that exist as they are. The error is a *worker.LossyError where one of those could
 // drop an unfinished order, or break another promise; it wraps ErrUnfit where
 // one cannot be used at all. logger is told of each stream that is made.
 func Open(ctx context.Context, js jetstream.JetStream, names Streams, logger zerolog.Logger) (*JetStream, error) {
@@ -155,7 +155,7 @@ func (j *JetStream) audit(ctx context.Context) (found findings, err error) {
 func (j *JetStream) tolerate(faults []string) error {
 	slices.Sort(faults)
 	if len(faults) > 0 && !j.names.AllowLossy {
-		return &worker.Lossy{Faults: faults}
+		return &worker.LossyError{Faults: faults}
 	}
 	text := strings.Join(faults, "; ")
 	if last := j.warned.Swap(&text); last != nil && *last == text {
@@ -167,7 +167,7 @@ func (j *JetStream) tolerate(faults []string) error {
 	return nil
 }
 
-// Pending says what is waiting. The error is a *worker.Lossy, beside what is
+// Pending says what is waiting. The error is a *worker.LossyError, beside what is
 // waiting, where a stream or the consumer was altered, or made again by
 // somebody, so that it could drop an unfinished order.
 func (j *JetStream) Pending(ctx context.Context) (worker.Backlog, error) {

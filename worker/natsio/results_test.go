@@ -327,7 +327,7 @@ func TestSold(t *testing.T) {
 	}
 	want := func(before time.Time, no string) {
 		t.Helper()
-		got, found, err := j.Sold(t.Context(), before)
+		got, found, err := j.FindControl(t.Context(), before)
 		if err != nil || found != (no != "") || found && (got.OutTradeNo != no || got.OrderNumber != "N-"+no) {
 			t.Errorf("%+v %v %v, want %q", got, found, err, no)
 		}
@@ -364,7 +364,7 @@ func TestSoldByLookupsAlone(t *testing.T) {
 	for _, no := range []string{"1", "2"} {
 		publish(t, j, event(worker.Succeeded, no, fmt.Sprintf(`{"outTradeNo":%q,"code":"200","orderNumber":"N","reconciled":true}`, no)))
 	}
-	if got, found, err := j.Sold(t.Context(), time.Now()); err != nil || !found || got.OutTradeNo != "2" {
+	if got, found, err := j.FindControl(t.Context(), time.Now()); err != nil || !found || got.OutTradeNo != "2" {
 		t.Errorf("%+v, %v, %v", got, found, err)
 	}
 }

@@ -9,13 +9,13 @@ import (
 	"orderworker/worker"
 )
 
-// soldReads is how many messages Sold reads at most. A search among n messages
+// soldReads is how many messages FindControl reads at most. A search among n messages
 // takes about log2(n).
 const soldReads = 200
 
 var errSoldReads = errors.New("find a control number: no end of the search")
 
-// Sold returns the newest purchase that the vendor itself confirmed on this
+// FindControl returns the newest purchase that the vendor itself confirmed on this
 // account and that was stored before that time: a control number for lookups.
 // An operator's verdict does not count: a wrong one would make every lookup look
 // as if it was not understood. It asks the leader.
@@ -25,22 +25,22 @@ var errSoldReads = errors.New("find a control number: no end of the search")
 // hides, and so would prove too much.
 //
 // Source: contract, section 7.
-func (j *JetStream) Sold(ctx context.Context, before time.Time) (worker.Sold, bool, error) {
+func (j *JetStream) FindControl(ctx context.Context, before time.Time) (worker.Control, bool, error) {
 	s := &soldSearch{j: j, left: soldReads}
-	var second worker.Sold // the newest that a lookup found
+	var second worker.Control // the newest that a lookup found
 	for {
 		m, found, err := s.newest(ctx, before)
 		switch {
 		case err == nil && !found, errors.Is(err, errSoldReads): // or thousands of purchases that do not count
-			return second, second != (worker.Sold{}), nil
+			return second, second != (worker.Control{}), nil
 		case err != nil:
-			return worker.Sold{}, false, err
+			return worker.Control{}, false, err
 		}
 		sold, reconciled, ok := j.confirmed(m)
 		switch {
 		case ok && !reconciled:
 			return sold, true, nil
-		case ok && second == (worker.Sold{}):
+		case ok && second == (worker.Control{}):
 			second = sold
 		}
 		before = m.Time
@@ -49,13 +49,13 @@ func (j *JetStream) Sold(ctx context.Context, before time.Time) (worker.Sold, bo
 
 // confirmed reads a succeeded event that proves that lookups are understood, and
 // whether a lookup found it.
-func (j *JetStream) confirmed(m storedMsg) (sold worker.Sold, reconciled, ok bool) {
+func (j *JetStream) confirmed(m storedMsg) (sold worker.Control, reconciled, ok bool) {
 	var r worker.Result
 	account := m.Header.Get(accountHeader)
 	if json.Unmarshal(m.Data, &r) != nil || r.Code != "200" || m.Header.Get(settledByHeader) != "" || r.OrderNumber == "" || account != "" && account != j.names.Account {
-		return worker.Sold{}, false, false
+		return worker.Control{}, false, false
 	}
-	return worker.Sold{OutTradeNo: r.OutTradeNo, OrderNumber: r.OrderNumber}, r.Reconciled, true
+	return worker.Control{OutTradeNo: r.OutTradeNo, OrderNumber: r.OrderNumber}, r.Reconciled, true
 }
 
 // soldSearch reads succeeded events, a bounded number of them.

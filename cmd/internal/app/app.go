@@ -77,7 +77,7 @@ func New(ctx context.Context, s *config.Settings, p Parts) (*worker.Worker, *nat
 // refusal returns err, an error of natsio.Open; it wraps connect.ErrRefused if waiting
 // does not help.
 func refusal(err error) error {
-	lossy, ok := errors.AsType[*worker.Lossy](err)
+	lossy, ok := errors.AsType[*worker.LossyError](err)
 	switch {
 	case ok:
 		return fmt.Errorf("%w (%w); ALLOW_LOSSY_STREAMS=true runs all the same", lossy, connect.ErrRefused)
