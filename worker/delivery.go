@@ -3,7 +3,6 @@ package worker
 import (
 	"context"
 	"errors"
-	"regexp"
 	"strings"
 	"time"
 )
@@ -27,24 +26,6 @@ type Message interface {
 	NakWithDelay(time.Duration) error // it is delivered again, to any worker, after the delay
 	InProgress() error                // a heartbeat: the ack wait begins anew
 }
-
-// traceparent is the form of the header of that name: 55 characters.
-//
-// Source: https://www.w3.org/TR/trace-context/#traceparent-header.
-var traceparent = regexp.MustCompile(`^[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$`)
-
-// trace returns the request's traceparent, or "" where it has none of that form.
-func (d *Delivery) trace() string {
-	for _, name := range []string{"traceparent", "Traceparent"} {
-		if v := d.Header[name]; len(v) > 0 && traceparent.MatchString(v[0]) {
-			return v[0]
-		}
-	}
-	return ""
-}
-
-// redelivered reports whether a worker may have had the request before.
-func (d *Delivery) redelivered() bool { return d.Count > 1 || d.Before }
 
 // DeadLetter is an order request that will never be tried: section 4 of the contract.
 type DeadLetter struct {

@@ -75,9 +75,11 @@ func (t *task) publishFinal(hard context.Context, e Event, ours bool) outcome {
 	if err := t.claims.Remember(hard, t.claim, e.Payload); err != nil {
 		return failure(StepInterrupted, err)
 	}
-	t.countDuplicate(e.Seq)
-	if !ours && e.Seq != t.delivery.Seq {
-		return acknowledge(StepDuplicate, nil)
+	if e.Seq != t.delivery.Seq { // this request is not the one that the result belongs to
+		t.metrics.duplicates.Inc()
+		if !ours {
+			return acknowledge(StepDuplicate, nil)
+		}
 	}
 	t.metrics.results.WithLabelValues(string(e.Status)).Inc()
 	t.metrics.orderDuration.Observe(time.Since(t.delivery.Stored).Seconds())
@@ -90,14 +92,6 @@ func (t *task) publish(hard context.Context, e Event) error {
 		e.Trace = t.span.traceparent(ctx)
 		return t.publisher.Publish(ctx, e)
 	})
-}
-
-// countDuplicate counts the delivery as a duplicate if the result belongs to
-// another request, the one of sequence resultSeq.
-func (t *task) countDuplicate(resultSeq uint64) {
-	if resultSeq != t.delivery.Seq {
-		t.metrics.duplicates.Inc()
-	}
 }
 
 // reject stores the request as a dead letter and, where its outTradeNo is valid,

@@ -2,6 +2,7 @@ package worker
 
 import (
 	"context"
+	"regexp"
 	"strings"
 	"time"
 
@@ -73,12 +74,21 @@ type span struct {
 	span   trace.Span // nil: no tracer
 }
 
+// traceparent is the form of the header of that name: 55 characters. A header of
+// another form is not put on other messages.
+//
+// Source: https://www.w3.org/TR/trace-context/#traceparent-header.
+var traceparent = regexp.MustCompile(`^[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$`)
+
 // startSpan starts the span of a delivery, as a child of the span that the
 // request's traceparent names.
-//
-// Source: https://www.w3.org/TR/trace-context/.
 func (w *Worker) startSpan(d *Delivery, began time.Time) span {
-	s := span{tracer: w.tracer, parent: d.trace()}
+	s := span{tracer: w.tracer}
+	for _, name := range []string{"Traceparent", "traceparent"} { // the last one counts
+		if v := d.Header[name]; len(v) > 0 && traceparent.MatchString(v[0]) {
+			s.parent = v[0]
+		}
+	}
 	if w.tracer != nil {
 		parent := propagation.TraceContext{}.Extract(context.Background(), propagation.MapCarrier{"traceparent": s.parent})
 		_, s.span = w.tracer.Start(parent, "order", trace.WithSpanKind(trace.SpanKindConsumer), trace.WithTimestamp(began))

@@ -44,7 +44,7 @@ func (t *task) run(grace, hard context.Context) outcome {
 	if t.invalid != nil {
 		return t.reject(hard, Invalid, t.invalid)
 	}
-	for redelivered := t.delivery.redelivered(); ; redelivered = true {
+	for redelivered := t.delivery.Count > 1 || t.delivery.Before; ; redelivered = true {
 		// A new owner for each claim: under the old one, an intent of the claim
 		// that was lost would look like a write of this claim.
 		owner := t.claims.NewOwner()
@@ -82,7 +82,9 @@ func (t *task) proceed(grace, hard context.Context) outcome {
 		return t.reject(hard, Conflict, &InvalidError{Field: "outTradeNo", Value: shown([]byte(t.order.OutTradeNo)),
 			Rule: "it was already used with another " + differences(c.Fingerprint, c.UsedWith)})
 	case dedupe.Done:
-		t.countDuplicate(c.ResultSeq)
+		if c.ResultSeq != t.delivery.Seq { // otherwise it is the result's own request
+			t.metrics.duplicates.Inc()
+		}
 		return acknowledge(StepDuplicate, nil)
 	case dedupe.Final:
 		return t.publishRecorded(hard, c.Result)
