@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -164,6 +165,9 @@ func (s *Store) claim(ctx context.Context, c *Claim, redelivered bool) error {
 		}
 		k.now = time.Now() // after the read: an unknown attempt is not later than this
 		j = k.judge()
+	}
+	if j.verdict.Owned() && !taken {
+		return fmt.Errorf("judged %s, but the cache did not give the lease", j.verdict)
 	}
 	c.learn(k, taken)
 	c.Verdict, c.Left, c.Doubt, c.UsedWith = j.verdict, j.left, j.doubt, j.usedWith

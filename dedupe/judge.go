@@ -70,7 +70,7 @@ func (k *evidence) judge() judgement {
 	switch {
 	case parked && !lost:
 		return judgement{verdict: Ready} // if this is wrong, the compare-and-set of Intent fails
-	case !lost && e.Replaced == "" && !k.redelivered && !k.olderThanJournal():
+	case !lost && k.journal == nil && e.Replaced == "" && !k.redelivered && !k.olderThanJournal():
 		return judgement{verdict: Fresh} // likewise
 	}
 	return k.judgeByJournal()

@@ -65,12 +65,13 @@ func TestJudge(t *testing.T) {
 		"parked in doubt":                   {evidence{cache: entry(StateInDoubt, "", doubt(notes))}, time.Hour, judgement{needs: journalRecord}},
 
 		// The journal.
-		"ready":             {evidence{cache: entry(StateClaimed, "b"), journal: record(StateReady)}, time.Hour, judgement{verdict: Ready}},
-		"ready, not due":    {evidence{cache: entry(StateClaimed, "b"), journal: record(StateReady, due)}, time.Hour, judgement{verdict: Waiting, left: time.Minute}},
-		"intent":            {evidence{cache: entry(StateClaimed, "b"), journal: record(StateIntent)}, time.Hour, judgement{verdict: InDoubt}},
-		"intent, not new":   {evidence{cacheLost: &yes, journal: record(StateIntent)}, time.Hour, judgement{verdict: InDoubt}},
-		"journal final":     {evidence{cache: entry(StateClaimed, "b"), journal: record(StateFinal)}, time.Hour, judgement{verdict: Final}},
-		"journal of others": {evidence{cache: entry(StateClaimed, "b"), journal: &Record{State: StateReady, Fingerprint: "f2"}}, time.Hour, judgement{verdict: Conflict, usedWith: "f2"}},
+		"ready":              {evidence{cache: entry(StateClaimed, "b"), journal: record(StateReady)}, time.Hour, judgement{verdict: Ready}},
+		"ready, not due":     {evidence{cache: entry(StateClaimed, "b"), journal: record(StateReady, due)}, time.Hour, judgement{verdict: Waiting, left: time.Minute}},
+		"intent":             {evidence{cache: entry(StateClaimed, "b"), journal: record(StateIntent)}, time.Hour, judgement{verdict: InDoubt}},
+		"intent, not new":    {evidence{cacheLost: &yes, journal: record(StateIntent)}, time.Hour, judgement{verdict: InDoubt}},
+		"intent, found late": {evidence{cacheLost: &no, journal: record(StateIntent)}, time.Hour, judgement{verdict: InDoubt}},
+		"journal final":      {evidence{cache: entry(StateClaimed, "b"), journal: record(StateFinal)}, time.Hour, judgement{verdict: Final}},
+		"journal of others":  {evidence{cache: entry(StateClaimed, "b"), journal: &Record{State: StateReady, Fingerprint: "f2"}}, time.Hour, judgement{verdict: Conflict, usedWith: "f2"}},
 
 		// The journal has nothing.
 		"is there an event?":        {evidence{cache: entry(StateClaimed, "b"), journal: &Record{}}, time.Hour, judgement{needs: finalEvent}},

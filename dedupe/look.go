@@ -108,6 +108,9 @@ func (k Known) Verdict(now time.Time) Verdict {
 		}
 		e.cache.Fingerprint = j.Fingerprint
 	}
+	if k.Journal != nil && e.cache.State != StateFinal { // a claim trusts the cache, because its intent would find the record
+		return e.judgeByJournal().verdict
+	}
 	if k.JournalErr != nil { // otherwise the journal would seem to have lost this revision
 		e.cache.Rev = 0
 	}

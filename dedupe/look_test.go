@@ -44,6 +44,8 @@ func TestKnownSettleable(t *testing.T) {
 		"final":                   {known: dedupe.Known{Journal: &dedupe.Record{State: dedupe.StateFinal}}, refused: "final result"},
 		"final in Redis alone":    {known: dedupe.Known{Cache: &dedupe.Entry{State: dedupe.StateFinal}}, refused: "final result"},
 		"final, old intent":       {known: dedupe.Known{Journal: intent(old), Cache: &dedupe.Entry{State: dedupe.StateFinal}}, refused: "final result"},
+		"final, ready in Redis":   {known: dedupe.Known{Journal: &dedupe.Record{State: dedupe.StateFinal}, Cache: &dedupe.Entry{State: dedupe.StateReady}}, refused: "final result"},
+		"intent, ready in Redis":  {known: dedupe.Known{Journal: intent(old), Cache: &dedupe.Entry{State: dedupe.StateReady}}, attempts: 1},
 		"may leave":               {known: dedupe.Known{Journal: intent(now.Add(time.Second))}, refused: "may leave until"},
 		"may be under way":        {known: dedupe.Known{Journal: intent(now.Add(-time.Second))}, refused: "may be under way until"},
 		"another's time-out":      {known: dedupe.Known{Journal: over(old, now.Add(time.Second))}, refused: "under way until"},

@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/rs/zerolog"
 
@@ -65,6 +66,31 @@ func TestAPIPrefix(t *testing.T) {
 	for want, js := range map[string]jetstream.JetStream{"$JS.API.": plain, "$JS.hub.API.": domain, "acc.JS.API.": prefix} {
 		if got := apiPrefix(js); got != want {
 			t.Errorf("prefix %q, want %q (%v, %v, %v)", got, want, err1, err2, err3)
+		}
+	}
+}
+
+// TestJournalRefuses shows which refusals of a record are not retried. What heals by
+// another leader must be: the record may be all that is known of a purchase.
+func TestJournalRefuses(t *testing.T) {
+	api := func(code int, err jetstream.ErrorCode) error { return &jetstream.APIError{Code: code, ErrorCode: err} }
+	for name, c := range map[string]struct {
+		err  error
+		want bool
+	}{
+		"a bad request":          {api(400, 10060), true},
+		"max_msg_size":           {api(400, 10054), true},
+		"the stream is full":     {api(503, 10077), true},
+		"max_payload":            {nats.ErrMaxPayload, true},
+		"insufficient resources": {api(503, 10023), false},
+		"memory of the account":  {api(503, 10028), false},
+		"storage of the account": {api(503, 10047), false},
+		"a lost compare-and-set": {api(400, 10071), false},
+		"no leader":              {api(503, 10008), false},
+		"nobody answers":         {nats.ErrTimeout, false},
+	} {
+		if got := journalRefuses(c.err); got != c.want {
+			t.Errorf("%s: %v, want %v", name, got, c.want)
 		}
 	}
 }

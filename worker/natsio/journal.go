@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"orderworker/dedupe"
@@ -56,7 +57,7 @@ func (j *jetStreamJournal) Read(ctx context.Context, outTradeNo string) (dedupe.
 // bytes with a sequence are a delete marker, which counts for the next write.
 func (j *jetStreamJournal) last(ctx context.Context, outTradeNo string) ([]byte, uint64, error) {
 	m, _, err := readLeader(ctx, j.js, j.stream, get{LastFor: j.subjectOf(outTradeNo)})
-	if err != nil {
+	if err != nil && !errors.Is(err, errHeader) { // a record has no headers of ours
 		return nil, 0, fmt.Errorf("journal read: %w", err)
 	}
 	return m.Data, m.Seq, nil
@@ -81,7 +82,7 @@ func (j *jetStreamJournal) Write(ctx context.Context, outTradeNo string, r dedup
 		}
 		_, answered := errors.AsType[*jetstream.APIError](err)
 		switch {
-		case refusedForGood(err):
+		case journalRefuses(err):
 			return 0, fmt.Errorf("journal write: %w: %w", dedupe.ErrBroken, err)
 		case answered && !lostCompare(err):
 			return 0, fmt.Errorf("journal write: %w", err) // refused, nothing is stored
@@ -105,6 +106,18 @@ func (j *jetStreamJournal) Write(ctx context.Context, outTradeNo string, r dedup
 			return 0, fmt.Errorf("journal write: %w", err)
 		}
 	}
+}
+
+// journalRefuses reports whether retrying err does not help: the server understood and
+// says no, the record is too large, or the stream is full. Unlike for an event, limits of
+// a server or an account are retried: a leader that reaches its own steps down, and the
+// next one takes the record, so that what the vendor answered is not forgotten.
+//
+// Source: nats-server, server/errors.json.
+func journalRefuses(err error) bool {
+	const storeFull = 10077
+	api, ok := errors.AsType[*jetstream.APIError](err)
+	return errors.Is(err, nats.ErrMaxPayload) || ok && !lostCompare(err) && (api.Code == 400 || api.ErrorCode == storeFull)
 }
 
 func (j *jetStreamJournal) Created(ctx context.Context) (time.Time, error) {

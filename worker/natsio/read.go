@@ -3,6 +3,7 @@ package natsio
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -13,6 +14,9 @@ import (
 
 // readTimeout is how long a read waits where its context has no deadline.
 const readTimeout = 5 * time.Second
+
+// errHeader is a message whose headers cannot be read.
+var errHeader = errors.New("unreadable headers")
 
 // storedMsg is a message as it stands in a stream.
 type storedMsg struct {
@@ -72,7 +76,7 @@ func readLeader(ctx context.Context, js jetstream.JetStream, stream string, what
 	m := storedMsg{Subject: got.Message.Subject, Seq: got.Message.Seq, Data: got.Message.Data, Time: got.Message.Time}
 	if len(got.Message.Header) > 0 {
 		if m.Header, err = nats.DecodeHeadersMsg(got.Message.Header); err != nil {
-			return storedMsg{}, false, fmt.Errorf("read stream %s: message %d: %w", stream, m.Seq, err)
+			return m, true, fmt.Errorf("read stream %s: message %d: %w: %w", stream, m.Seq, errHeader, err)
 		}
 	}
 	return m, true, nil

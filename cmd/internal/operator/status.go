@@ -213,6 +213,8 @@ func stateOf(k dedupe.Known, events []resultEvent, vendor *vendorView, now time.
 		return statusIn(k.Journal.Result)
 	case v == dedupe.Done:
 		return statusIn(k.Cache.Result)
+	case k.Journal == nil && (published == string(worker.Succeeded) || published == string(worker.Failed)):
+		return published // all that is left of it
 	case v == dedupe.InDoubt && notOpen != nil && (k.Journal != nil || k.Cache.State == dedupe.StateInDoubt):
 		return "sending"
 	case v == dedupe.InDoubt:

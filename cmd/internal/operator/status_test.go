@@ -21,13 +21,14 @@ func TestStateOf(t *testing.T) {
 		events []resultEvent
 		vendor *vendorView
 	}{
-		"unknown":   {{}, {vendor: &vendorView{Answer: "missing"}}, {vendor: &vendorView{Answer: "unclear"}}},
-		"bought":    {{vendor: &vendorView{Answer: "found"}}},
-		"claimed":   {{known: dedupe.Known{Cache: &dedupe.Entry{State: dedupe.StateClaimed}}, events: events("rejected")}},
-		"rejected":  {{events: events("rejected")}},
-		"succeeded": {{events: events("in_doubt", "succeeded", "rejected")}, {known: dedupe.Known{Journal: &dedupe.Record{State: dedupe.StateFinal, Result: []byte(`{"status":"succeeded"}`)}}}},
-		"failed":    {{known: dedupe.Known{Cache: &dedupe.Entry{State: dedupe.StateFinal, Result: []byte(`{"status":"failed"}`)}, Journal: old}}},
-		"final":     {{known: dedupe.Known{Cache: &dedupe.Entry{State: dedupe.StateFinal, Result: []byte("?")}}}},
+		"unknown":  {{}, {vendor: &vendorView{Answer: "missing"}}, {vendor: &vendorView{Answer: "unclear"}}},
+		"bought":   {{vendor: &vendorView{Answer: "found"}}},
+		"claimed":  {{known: dedupe.Known{Cache: &dedupe.Entry{State: dedupe.StateClaimed}}, events: events("rejected")}},
+		"rejected": {{events: events("rejected")}},
+		"succeeded": {{known: dedupe.Known{Cache: &dedupe.Entry{State: dedupe.StateClaimed, Rev: 5}}, events: events("succeeded")},
+			{known: dedupe.Known{Cache: &dedupe.Entry{State: dedupe.StateReady}, Journal: &dedupe.Record{State: dedupe.StateFinal, Result: []byte(`{"status":"succeeded"}`)}}}, {events: events("in_doubt", "succeeded", "rejected")}, {known: dedupe.Known{Journal: &dedupe.Record{State: dedupe.StateFinal, Result: []byte(`{"status":"succeeded"}`)}}}},
+		"failed": {{known: dedupe.Known{Cache: &dedupe.Entry{State: dedupe.StateFinal, Result: []byte(`{"status":"failed"}`)}, Journal: old}}},
+		"final":  {{known: dedupe.Known{Cache: &dedupe.Entry{State: dedupe.StateFinal, Result: []byte("?")}}}},
 		"in_doubt": {{known: dedupe.Known{Journal: old}}, {events: events("in_doubt")},
 			{known: dedupe.Known{Cache: &dedupe.Entry{State: dedupe.StateInDoubt, Doubt: &dedupe.Doubt{SendBy: old.SendBy}}}}},
 		"sending": {{known: dedupe.Known{Journal: &dedupe.Record{State: dedupe.StateIntent, SendBy: now}}},
