@@ -191,10 +191,10 @@ redis.call('DEL'`, `redis.call('DEL'`, known},
 	{"clocks are at most 5 s apart", "worker/clock.go",
 		`skew.Abs() <= MaxSkew`, `skew.Abs() <= 2*MaxSkew`, life},
 	{"a process is not ready while pulls fail", "worker/natsio/jetstream.go",
-		`	j.trouble[lastPull].Store(&err)
+		`	j.pullErr.Store(&err)
 `, ``, adapter},
 	{"a process is not ready while a stream has a fault", "worker/natsio/jetstream.go",
-		`	j.trouble[lastAudit].Store(&err)
+		`	j.auditErr.Store(&err)
 `, ``, adapter},
 	{"what the streams say shows at /readyz", "cmd/internal/app/run.go",
 		`	streamGate.Open(stream.Ready)`, `	streamGate.Open(func(context.Context) error { _ = stream; return nil })`, shell},

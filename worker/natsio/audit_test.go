@@ -68,7 +68,7 @@ var deadCases = []streamCase{
 var tables = []struct {
 	name  string
 	good  func(*Streams) jetstream.StreamConfig
-	rules []rule[judged]
+	rules []rule[auditedStream]
 	cases []streamCase
 }{
 	{"ORDERS", (*Streams).ordersConfig, ordersRules, []streamCase{
@@ -119,7 +119,9 @@ func TestStreamRules(t *testing.T) {
 	t.Parallel()
 	for _, table := range tables {
 		good := table.good(&names)
-		of := func(c jetstream.StreamConfig) judged { return judged{c, names.JournalTTL, names.DedupeTTL} }
+		of := func(c jetstream.StreamConfig) auditedStream {
+			return auditedStream{c, names.JournalTTL, names.DedupeTTL}
+		}
 		if all := faults(table.rules, table.name, of(good)); len(all) > 0 {
 			t.Errorf("%s as the worker makes it: %v", table.name, all)
 		}
@@ -143,7 +145,7 @@ func TestStreamRules(t *testing.T) {
 func TestStreamRulesLetPass(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
-		rules  []rule[judged]
+		rules  []rule[auditedStream]
 		good   jetstream.StreamConfig
 		change func(*jetstream.StreamConfig)
 	}{
@@ -159,13 +161,13 @@ func TestStreamRulesLetPass(t *testing.T) {
 		"results, under JOURNAL_TTL, is fault": {resultsWarnings, names.resultsConfig(), aged(time.Hour)},
 	} {
 		c.change(&c.good)
-		if all := faults(c.rules, name, judged{c.good, names.JournalTTL, names.DedupeTTL}); len(all) > 0 {
+		if all := faults(c.rules, name, auditedStream{c.good, names.JournalTTL, names.DedupeTTL}); len(all) > 0 {
 			t.Error(all)
 		}
 	}
 	short := names.resultsConfig()
 	short.MaxAge = 719 * time.Hour
-	if all := faults(resultsWarnings, "R", judged{short, names.JournalTTL, names.DedupeTTL}); len(all) != 1 || !strings.Contains(all[0], "DEDUPE_TTL") {
+	if all := faults(resultsWarnings, "R", auditedStream{short, names.JournalTTL, names.DedupeTTL}); len(all) != 1 || !strings.Contains(all[0], "DEDUPE_TTL") {
 		t.Errorf("results that are kept for less than DEDUPE_TTL: %q", all)
 	}
 }
@@ -203,8 +205,8 @@ var consumerCases = []struct {
 
 func TestConsumerRules(t *testing.T) {
 	t.Parallel()
-	of := func(c jetstream.ConsumerConfig, subjects ...string) judgedConsumer {
-		return judgedConsumer{c, jetstream.StreamConfig{Subjects: subjects}, "orders.package.request", 64, names.AckWait, time.Now()}
+	of := func(c jetstream.ConsumerConfig, subjects ...string) auditedConsumer {
+		return auditedConsumer{c, jetstream.StreamConfig{Subjects: subjects}, "orders.package.request", 64, names.AckWait, time.Now()}
 	}
 	two := []string{"orders.package.request", "orders.package.other"}
 	if all := faults(consumerRules, "C", of(goodConsumer(), two...)); len(all) > 0 {
@@ -317,7 +319,7 @@ func TestUnfitStreams(t *testing.T) {
 			}
 			_, err := js.CreateStream(t.Context(), jetstream.StreamConfig{Name: "ORDERS", Mirror: &jetstream.StreamSource{Name: "OTHER"}})
 			return err
-		}, "make the stream anew"},
+		}, "recreate the stream"},
 		"another subject": {func(t *testing.T, js jetstream.JetStream) error {
 			_, err := js.CreateStream(t.Context(), jetstream.StreamConfig{Name: "ORDERS", Subjects: []string{"a", "b"}})
 			return err

@@ -19,16 +19,16 @@ const (
 	truncatedHeader = "Dead-Truncated"
 	droppedHeader   = "Dead-Headers-Dropped"
 
-	// maxHeaderBytes is how much of a message JetStream lets its headers take.
+	// maxHeaderBytes is the most bytes of headers that JetStream stores with a message.
 	//
 	// Source: nats-server, server/stream.go.
 	maxHeaderBytes = math.MaxUint16
 
-	// fitBytes is room for the two headers that say what was left out.
+	// fitBytes is the room for the two headers that say what was dropped.
 	fitBytes = len(truncatedHeader) + len(droppedHeader) + 2*len(": 12345678\r\n")
 )
 
-// PublishDead stores a dead letter: nil means that the stream has it.
+// PublishDead stores a dead letter. nil means that the stream has it.
 //
 // Source: contract, section 4.
 func (j *JetStream) PublishDead(ctx context.Context, l worker.DeadLetter) error {
@@ -37,11 +37,11 @@ func (j *JetStream) PublishDead(ctx context.Context, l worker.DeadLetter) error 
 	ours.Set("Dead-Error", l.Error)
 	ours.Set("Dead-Stream-Seq", strconv.FormatUint(l.Seq, 10))
 	ours.Set("Dead-Time", worker.Time{Time: l.At}.String())
-	// The same letter again, after a lost reply: by when it was stored too, as a
-	// stream that is made anew counts from 1 again.
+	// The id drops a repeat after a lost reply. It has the time too, since the sequences of
+	// a recreated stream begin at 1 again.
 	ours.Set(nats.MsgIdHdr, fmt.Sprintf("%s.%d.%d", j.names.Orders, l.Seq, l.Stored.UnixNano()))
 
-	msg := &nats.Msg{Subject: j.names.DeadSubject, Data: l.Data, Header: publishers(l.Header)}
+	msg := &nats.Msg{Subject: j.names.DeadSubject, Data: l.Data, Header: publisherHeaders(l.Header)}
 	j.fit(msg, headerBytes(ours))
 	maps.Copy(msg.Header, ours)
 	_, err := j.store(ctx, msg, j.names.deadConfig())
@@ -51,16 +51,16 @@ func (j *JetStream) PublishDead(ctx context.Context, l worker.DeadLetter) error 
 	return nil
 }
 
-// publishers are the headers of the request, under names that no server obeys
-// and that are not ours.
-func publishers(request map[string][]string) nats.Header {
+// publisherHeaders returns the headers of the order request. Names that a server would
+// obey get the prefix Dead-; names of the worker's own headers are dropped.
+func publisherHeaders(request map[string][]string) nats.Header {
 	header := make(nats.Header, len(request)+5)
 	for name, values := range request {
 		if name != truncatedHeader && name != droppedHeader && !obeyed(name) {
 			header[name] = slices.Clone(values)
 		}
 	}
-	for name, values := range request { // last: they win against a Dead-Nats-* of the publisher's
+	for name, values := range request { // afterwards, to replace a Dead-Nats-* header of the publisher
 		if obeyed(name) {
 			header["Dead-"+name] = slices.Clone(values)
 		}
@@ -68,11 +68,11 @@ func publishers(request map[string][]string) nats.Header {
 	return header
 }
 
-// obeyed says that a server takes a header of that name for a command.
+// obeyed reports whether a NATS server acts on a header of that name.
 func obeyed(name string) bool { return len(name) >= 5 && strings.EqualFold(name[:5], "Nats-") }
 
-// fit makes the message short enough for the server, with as many bytes of
-// headers to come: headers are dropped, the largest first, then the payload is cut.
+// fit makes the message short enough for the server, when ours more bytes of headers are
+// added: it drops headers, the largest first, and then cuts the payload.
 func (j *JetStream) fit(msg *nats.Msg, ours int) {
 	ours += len(nats.ExpectedStreamHdr) + len(": \r\n") + len(j.names.Dead)
 	room := int(j.js.Conn().MaxPayload()) - ours
@@ -93,7 +93,7 @@ func (j *JetStream) fit(msg *nats.Msg, ours int) {
 	}
 }
 
-// headerBytes is how much of a message its headers take on the wire.
+// headerBytes returns the size of the headers on the wire.
 func headerBytes(h nats.Header) int {
 	n := len("NATS/1.0\r\n\r\n")
 	for name, values := range h {

@@ -1,6 +1,12 @@
-// Package natsio is NATS JetStream as the worker uses it: it pulls requests and
-// stores results and dead letters, and it makes and checks the streams for that.
+// Package natsio connects the worker to NATS JetStream: it pulls order requests, stores
+// events, dead letters and the journal, and creates and checks the streams for them.
 //
-// It implements the interfaces that package worker declares, and is the only
-// package of the worker's that knows nats.go.
+// [JetStream] implements the interfaces that package worker declares and
+// dedupe.Results; [NewJetStreamJournal] returns a dedupe.Journal. No other package of
+// the worker knows nats.go.
+//
+// Read streams.go and audit.go (the streams, and which settings lose orders),
+// jetstream.go (opening and watching them), pull.go with message.go (deliveries),
+// results.go, dead.go and journal.go (what is stored), read.go and sold.go (what is
+// read back).
 package natsio

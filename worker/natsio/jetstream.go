@@ -15,30 +15,25 @@ import (
 	"orderworker/worker"
 )
 
-// JetStream hands over orders and stores events.
+// JetStream pulls order requests, and stores events and dead letters.
 type JetStream struct {
-	js       jetstream.JetStream
-	names    Streams
-	logger   zerolog.Logger
-	puller   *puller
-	consumer atomic.Pointer[jetstream.Consumer]
-	lost     atomic.Bool // the consumer did not answer: look for it before the next pull
-	ackWait  time.Duration
-	clock    worker.Clock
-	warned   atomic.Pointer[string] // the faults that were tolerated last
-	trouble  [2]atomic.Pointer[error]
+	js           jetstream.JetStream
+	names        Streams
+	logger       zerolog.Logger
+	puller       *puller
+	consumer     atomic.Pointer[jetstream.Consumer]
+	consumerLost atomic.Bool // the last pull failed: look for the consumer before the next
+	ackWait      time.Duration
+	clock        worker.Clock
+	warned       atomic.Pointer[string] // the faults that were logged last as tolerated
+	pullErr      atomic.Pointer[error]  // of the last pull, for Ready
+	auditErr     atomic.Pointer[error]  // of the last audit, for Ready
 }
 
-// What Ready asks about.
-const (
-	lastPull = iota
-	lastAudit
-)
-
-// Open makes the streams and the consumer that are missing, and leaves those
-// that exist as they are. The error is a *worker.LossyError where one of those could
-// drop an unfinished order, or break another promise; it wraps ErrUnfit where
-// one cannot be used at all. logger is told of each stream that is made.
+// Open creates the streams and the consumer that are missing, and leaves those that
+// exist as they are. The error is a *worker.LossyError if one of them could drop an
+// unfinished order or break another promise; it wraps ErrUnfit if one cannot be used at
+// all. Every stream that is created is logged.
 func Open(ctx context.Context, js jetstream.JetStream, names Streams, logger zerolog.Logger) (*JetStream, error) {
 	j := &JetStream{js: js, names: names, logger: logger, puller: newPuller(js.Conn()), ackWait: names.AckWait, clock: worker.Clock{Server: "NATS"}}
 	for _, config := range j.names.all() {
@@ -49,7 +44,7 @@ func Open(ctx context.Context, js jetstream.JetStream, names Streams, logger zer
 	if err := j.ensureConsumer(ctx); err != nil {
 		return nil, err
 	}
-	// A consumer without acks has no ack wait: AllowLossy lets it pass.
+	// With AllowLossy the consumer may have ack policy none, and then no ack wait.
 	if wait := (*j.consumer.Load()).CachedInfo().Config.AckWait; wait > 0 {
 		j.ackWait = wait
 	}
@@ -73,11 +68,11 @@ func (j *JetStream) ensureConsumer(ctx context.Context) error {
 			Durable:       j.names.Consumer,
 			FilterSubject: j.names.OrdersSubject,
 			AckPolicy:     jetstream.AckExplicitPolicy,
-			AckWait:       j.names.AckWait, // alone: BackOff would distort NakWithDelay
-			MaxDeliver:    -1,              // past a limit a message would be stuck for ever
-			MaxAckPending: -1,              // orders that wait count: fresh ones must not starve behind them
+			AckWait:       j.names.AckWait, // without BackOff, which would distort NakWithDelay
+			MaxDeliver:    -1,              // a message that reaches a limit is never delivered again
+			MaxAckPending: -1,              // orders that wait for their next attempt count: with a limit they would block new ones
 		})
-		if errors.Is(err, jetstream.ErrConsumerExists) { // another worker was faster
+		if errors.Is(err, jetstream.ErrConsumerExists) { // another worker has just created it
 			consumer, err = j.js.Consumer(ctx, j.names.Orders, j.names.Consumer)
 		}
 	}
@@ -91,10 +86,10 @@ func (j *JetStream) ensureConsumer(ctx context.Context) error {
 	return nil
 }
 
-// AckWait is the ack wait of the consumer, which an existing one keeps.
+// AckWait returns the ack wait of the consumer. An existing consumer keeps its own.
 func (j *JetStream) AckWait() time.Duration { return j.ackWait }
 
-// restore makes the orders stream and its consumer again where they have gone.
+// restore creates the orders stream and its consumer again if they are gone.
 func (j *JetStream) restore(ctx context.Context) error {
 	if err := j.ensureStream(ctx, j.names.ordersConfig()); err != nil {
 		return err
@@ -102,18 +97,18 @@ func (j *JetStream) restore(ctx context.Context) error {
 	if err := j.ensureConsumer(ctx); err != nil {
 		return err
 	}
-	j.lost.Store(false)
+	j.consumerLost.Store(false)
 	return nil
 }
 
-// findings is what the server says of streams and consumer.
+// findings is the outcome of an audit.
 type findings struct {
 	faults, warnings []string // one line each, with the cure
 	consumer         *jetstream.ConsumerInfo
 	orders           *jetstream.StreamInfo
 }
 
-// audit looks at everything of section 9 of the contract that is in NATS.
+// audit checks what section 9 of the contract says about NATS.
 func (j *JetStream) audit(ctx context.Context) (found findings, err error) {
 	if found.consumer, err = (*j.consumer.Load()).Info(ctx); err != nil {
 		return found, fmt.Errorf("consumer %s of stream %s: %w", j.names.Consumer, j.names.Orders, err)
@@ -126,9 +121,9 @@ func (j *JetStream) audit(ctx context.Context) (found findings, err error) {
 		stream, err := j.js.Stream(ctx, want.Name)
 		switch {
 		case errors.Is(err, jetstream.ErrStreamNotFound) && want.Name == j.names.Journal:
-			found.faults = append(found.faults, fmt.Sprintf("stream %s: it is gone, and what was being sent is in doubt; restart a worker, which makes it anew", want.Name))
+			found.faults = append(found.faults, fmt.Sprintf("stream %s: it is gone, and what was being sent is in doubt; restart a worker, which creates it again", want.Name))
 			continue
-		case errors.Is(err, jetstream.ErrStreamNotFound): // it is made again when it is used next
+		case errors.Is(err, jetstream.ErrStreamNotFound): // it is created again when it is used next
 			continue
 		case err != nil:
 			return found, fmt.Errorf("stream %s: %w", want.Name, err)
@@ -141,17 +136,17 @@ func (j *JetStream) audit(ctx context.Context) (found findings, err error) {
 			if fault := j.clock.Compare(before, stream.CachedInfo().TimeStamp, time.Now()); fault != "" {
 				found.faults = append(found.faults, fault)
 			}
-			consumer := judgedConsumer{found.consumer.Config, config, j.names.OrdersSubject, j.names.Concurrency, j.ackWait, time.Now()}
+			consumer := auditedConsumer{found.consumer.Config, config, j.names.OrdersSubject, j.names.Concurrency, j.ackWait, time.Now()}
 			found.faults = append(found.faults, faults(consumerRules, "consumer "+j.names.Consumer, consumer)...)
 		case j.names.Results:
-			found.warnings = faults(resultsWarnings, "stream "+want.Name, judged{config, j.names.JournalTTL, j.names.DedupeTTL})
+			found.warnings = faults(resultsWarnings, "stream "+want.Name, auditedStream{config, j.names.JournalTTL, j.names.DedupeTTL})
 		}
 	}
 	return found, nil
 }
 
-// tolerate turns faults into an error, or into a warning each where they are
-// allowed: once, until others come.
+// tolerate returns the faults as an error, or logs them as warnings if AllowLossy is set.
+// It logs again only when the faults are others than the last time.
 func (j *JetStream) tolerate(faults []string) error {
 	slices.Sort(faults)
 	if len(faults) > 0 && !j.names.AllowLossy {
@@ -167,9 +162,9 @@ func (j *JetStream) tolerate(faults []string) error {
 	return nil
 }
 
-// Pending says what is waiting. The error is a *worker.LossyError, beside what is
-// waiting, where a stream or the consumer was altered, or made again by
-// somebody, so that it could drop an unfinished order.
+// Pending audits the streams and returns the backlog. If a stream or the consumer was
+// changed or recreated so that it could drop an unfinished order, the error is a
+// *worker.LossyError, and the backlog is returned with it.
 func (j *JetStream) Pending(ctx context.Context) (worker.Backlog, error) {
 	found, err := j.audit(ctx)
 	if err != nil {
@@ -180,33 +175,33 @@ func (j *JetStream) Pending(ctx context.Context) (worker.Backlog, error) {
 		return worker.Backlog{}, err
 	}
 	err = j.tolerate(found.faults)
-	j.trouble[lastAudit].Store(&err)
+	j.auditErr.Store(&err)
 	return b, err
 }
 
-// oldest is when the oldest unfinished request was stored.
+// oldest returns when the oldest unfinished order request was stored; zero: there is none.
 func (j *JetStream) oldest(ctx context.Context, found findings) (time.Time, error) {
 	switch orders := found.orders; {
 	case orders == nil || orders.State.Msgs == 0:
 		return time.Time{}, nil
 	case orders.Config.Retention == jetstream.WorkQueuePolicy && slices.Equal(orders.Config.Subjects, []string{j.names.OrdersSubject}):
-		return orders.State.FirstTime, nil // what is finished was dropped, and nothing else is there
+		return orders.State.FirstTime, nil // finished requests were dropped, and no other messages are stored
 	}
 	m, _, err := readLeader(ctx, j.js, j.names.Orders, get{Seq: found.consumer.AckFloor.Stream + 1, NextFor: j.names.OrdersSubject})
 	return m.Time, err
 }
 
-// pulled remembers how the last pull ended.
+// pulled notes for Ready how the last pull ended, and returns err.
 func (j *JetStream) pulled(err error) error {
-	j.trouble[lastPull].Store(&err)
+	j.pullErr.Store(&err)
 	return err
 }
 
-// Ready says why orders cannot be pulled, or should not be, as the last pull and
-// the last look at the streams found.
+// Ready returns the error of the last pull or of the last audit, if there was one: then
+// orders cannot or should not be pulled.
 func (j *JetStream) Ready(context.Context) error {
-	for i := range j.trouble {
-		if err := j.trouble[i].Load(); err != nil && *err != nil {
+	for _, last := range []*atomic.Pointer[error]{&j.pullErr, &j.auditErr} {
+		if err := last.Load(); err != nil && *err != nil {
 			return *err
 		}
 	}

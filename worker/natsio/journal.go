@@ -14,10 +14,10 @@ import (
 )
 
 const (
-	// A write refused while another is on its way through the cluster (10164)
-	// is tried again this often, this far apart.
-	inflightTries = 10
-	inflightPause = 25 * time.Millisecond
+	// A write that is refused because another is under way in the cluster (10164) is tried
+	// writeTries times, writePause apart.
+	writeTries = 10
+	writePause = 25 * time.Millisecond
 )
 
 type jetStreamJournal struct {
@@ -27,15 +27,14 @@ type jetStreamJournal struct {
 	ttl     time.Duration
 }
 
-// NewJetStreamJournal keeps the journal in stream: one subject per order,
-// subject.SubjectToken(outTradeNo), last message only. A final record carries
-// ttl (at least 1s, whole seconds: the server cuts the rest), an open one none.
-// Without a deadline in the context a request waits 5s.
+// NewJetStreamJournal returns a journal in a stream. An order's record is the last message
+// of the subject SUBJECT.TOKEN, where TOKEN is dedupe.SubjectToken of its number. A final
+// has the message TTL ttl, at least 1 s; the server ignores fractions of a second. Other
+// records have no TTL. A request whose context has no deadline waits for 5 s.
 //
-// It reads from the stream's leader, whatever the stream's allow_direct says:
-// a replica may be behind, and an old record is a wrong verdict. (A leader that
-// was voted out a moment ago may be behind too. Then the compare-and-set of
-// the next write fails, so that costs time only.)
+// Records are read from the stream's leader, since a replica may return an old one. A
+// leader that was just voted out may do so too, but then the compare-and-set of the next
+// write fails.
 func NewJetStreamJournal(js jetstream.JetStream, stream, subject string, ttl time.Duration) dedupe.Journal {
 	return &jetStreamJournal{js, stream, subject, max(ttl, time.Second)}
 }
@@ -53,8 +52,8 @@ func (j *jetStreamJournal) Read(ctx context.Context, outTradeNo string) (dedupe.
 	return r, rev, err
 }
 
-// last returns the bytes and sequence of the order's last message; 0: none. No
-// bytes with a sequence are a delete marker, which counts for the next write.
+// last returns the data and the sequence of the order's last message; 0: there is none. A
+// sequence without data is a delete marker, whose sequence the next write has to name.
 func (j *jetStreamJournal) last(ctx context.Context, outTradeNo string) ([]byte, uint64, error) {
 	m, _, err := readLeader(ctx, j.js, j.stream, get{LastFor: j.subjectOf(outTradeNo)})
 	if err != nil && !errors.Is(err, errHeader) { // a record has no headers of ours
@@ -80,15 +79,15 @@ func (j *jetStreamJournal) Write(ctx context.Context, outTradeNo string, r dedup
 		if err == nil {
 			return ack.Sequence, nil
 		}
-		_, answered := errors.AsType[*jetstream.APIError](err)
+		_, replied := errors.AsType[*jetstream.APIError](err)
 		switch {
 		case journalRefuses(err):
 			return 0, fmt.Errorf("journal write: %w: %w", dedupe.ErrBroken, err)
-		case answered && !lostCompare(err):
-			return 0, fmt.Errorf("journal write: %w", err) // refused, nothing is stored
+		case replied && !lostCompare(err):
+			return 0, fmt.Errorf("journal write: %w", err) // refused, so nothing was stored
 		}
-		// The sequence was wrong, perhaps because our own message went before
-		// and its reply was lost; or nobody answered. What stands there tells.
+		// The compare-and-set failed, perhaps because an earlier try was stored and its
+		// reply was lost; or there was no reply. Read which record is stored.
 		old, oldRev, readErr := j.last(ctx, outTradeNo)
 		switch {
 		case readErr != nil:
@@ -97,12 +96,12 @@ func (j *jetStreamJournal) Write(ctx context.Context, outTradeNo string, r dedup
 			return oldRev, nil
 		case oldRev != rev:
 			return 0, dedupe.ErrLost
-		case !answered || try == inflightTries:
+		case !replied || try == writeTries:
 			return 0, fmt.Errorf("journal write: %w", err)
 		}
-		// Refused, though nothing newer is stored: in a cluster a write for this
-		// subject is under way, perhaps our own.
-		if err := pause(ctx, inflightPause); err != nil {
+		// Refused, though nothing newer is stored: a write to this subject is under way in
+		// the cluster, perhaps an earlier try.
+		if err := pause(ctx, writePause); err != nil {
 			return 0, fmt.Errorf("journal write: %w", err)
 		}
 	}

@@ -13,28 +13,29 @@ import (
 	"orderworker/worker"
 )
 
-// ackPrefix begins the reply subject of every message that a consumer delivers.
-// A status of the server has none, whatever its headers say.
+// ackPrefix begins the reply subject of every message that a consumer delivers. A status
+// message has no such reply subject.
 const ackPrefix = "$JS.ACK."
 
-var errAnswered = errors.New("the delivery was answered before")
+var errEnded = errors.New("the delivery was acknowledged or handed back before")
 
-// message answers one delivery with an ack payload. That is published, and no
-// reply is waited for: if it gets lost, the message is delivered again.
+// message acknowledges one delivery or hands it back, by an ack payload on its reply
+// subject. It does not wait for a confirmation: if the payload is lost, the message is
+// delivered again.
 //
 // Source: https://docs.nats.io/reference/reference-protocols/nats_api_reference#acknowledging-messages.
 type message struct {
-	nc       *nats.Conn
-	reply    string
-	release  func() // of its bytes; not nil
-	released atomic.Bool
-	answered atomic.Bool
+	nc    *nats.Conn
+	reply string
+	free  func() // frees the message's bytes; not nil
+	freed atomic.Bool
+	ended atomic.Bool
 }
 
-// Ack lets the stream drop the message.
+// Ack acknowledges the message: the stream drops it.
 func (m *message) Ack() error { return m.end("+ACK") }
 
-// NakWithDelay has the message delivered again after the delay.
+// NakWithDelay hands the message back: it is delivered again after the delay.
 func (m *message) NakWithDelay(delay time.Duration) error {
 	if delay <= 0 {
 		return m.end("-NAK")
@@ -42,30 +43,30 @@ func (m *message) NakWithDelay(delay time.Duration) error {
 	return m.end(`-NAK {"delay": ` + strconv.FormatInt(delay.Nanoseconds(), 10) + "}")
 }
 
-// InProgress begins the ack wait anew.
+// InProgress restarts the ack wait.
 func (m *message) InProgress() error {
-	if m.answered.Load() {
-		return errAnswered
+	if m.ended.Load() {
+		return errEnded
 	}
 	return m.nc.Publish(m.reply, []byte("+WPI"))
 }
 
-// end publishes an ack payload after which the delivery is over.
+// end publishes the ack payload that ends the delivery.
 func (m *message) end(payload string) error {
-	if m.answered.Load() {
-		return errAnswered
+	if m.ended.Load() {
+		return errEnded
 	}
-	if !m.released.Swap(true) {
-		m.release()
+	if !m.freed.Swap(true) {
+		m.free()
 	}
 	err := m.nc.Publish(m.reply, []byte(payload))
 	if err == nil {
-		m.answered.Store(true)
+		m.ended.Store(true)
 	}
 	return err
 }
 
-// delivery reads what the reply subject says of a message.
+// delivery returns msg with the metadata from its reply subject.
 func delivery(msg *nats.Msg) (*worker.Delivery, error) {
 	// $JS.ACK.[domain.account hash.]stream.consumer.delivered.stream seq.consumer seq.time.pending[.random]
 	tokens := strings.Split(msg.Reply, ".")

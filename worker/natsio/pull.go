@@ -14,64 +14,65 @@ import (
 )
 
 const (
-	// maxHeld is how many bytes of messages that were not answered yet are held
-	// at once; a single one may be longer. CONCURRENCY alone would allow 64
-	// messages of 8 MB.
-	maxHeld = 64 << 20
+	// maxUnacked is how many bytes of unacknowledged messages may be in memory; a single
+	// message may be longer. CONCURRENCY alone would allow 64 messages of 8 MB.
+	maxUnacked = 64 << 20
 
 	// replyWait is how long after its end a pull waits for the server's status message.
 	replyWait = 2 * time.Second
 
-	// foreignDelay is how long a message that is not an order is handed back for,
-	// and how often that is logged.
+	// foreignDelay is the delay with which a message that is not an order request is
+	// handed back, and the least time between two log lines about such messages.
 	foreignDelay = time.Minute
 )
 
-// puller sends pull requests itself, because nats.go takes a message without a
-// payload that has a Status header for a status message: it would never be
-// acknowledged, and the rest of its batch would be lost.
+// puller sends pull requests and counts the bytes of unacknowledged messages. It does not
+// use nats.go's Fetch, which takes a message without a payload but with a Status header
+// for a status message: that message would never be acknowledged, and the rest of its
+// batch would be lost.
 type puller struct {
 	nc      *nats.Conn
-	sub     *nats.Subscription // nil: to be made
+	sub     *nats.Subscription // nil: not subscribed
 	inbox   string
 	msgs    chan *nats.Msg
-	budget  int64 // maxHeld, or what the longest message takes
-	held    atomic.Int64
-	freed   chan struct{} // something that was held is not any more
+	budget  int64         // maxUnacked, or more if the server allows a longer message
+	unacked atomic.Int64  // bytes
+	freed   chan struct{} // has an element after unacked was reduced
 	foreign time.Time     // when a message of another subject was logged last
 }
 
 func newPuller(nc *nats.Conn) *puller {
-	return &puller{nc: nc, budget: max(maxHeld, nc.MaxPayload()+1<<16), freed: make(chan struct{}, 1)}
+	return &puller{nc: nc, budget: max(maxUnacked, nc.MaxPayload()+1<<16), freed: make(chan struct{}, 1)}
 }
 
-// subscribe makes the inbox that all pulls share, with room for pulls of n.
+// subscribe subscribes to the inbox that all pulls share, if that was not done already
+// with room for n messages.
 func (p *puller) subscribe(n int) (err error) {
 	if p.sub != nil && p.sub.IsValid() && cap(p.msgs) >= 2*n {
 		return nil
 	}
 	p.unsubscribe()
-	p.msgs = make(chan *nats.Msg, 2*n+16) // n messages, and status messages: one that does not fit is lost
+	p.msgs = make(chan *nats.Msg, 2*n+16) // for n messages and their status messages: NATS drops what does not fit
 	p.inbox = p.nc.NewInbox()
 	p.sub, err = p.nc.ChanSubscribe(p.inbox, p.msgs)
 	return err
 }
 
-// unsubscribe ends a pull of which the server may still think: what it delivers
-// now goes nowhere, and comes again after its ack wait.
+// unsubscribe leaves the inbox. Messages that the server still sends for an earlier pull
+// are dropped, and delivered again after the ack wait.
 func (p *puller) unsubscribe() {
 	if p.sub != nil {
-		_ = p.sub.Unsubscribe() // the connection is closed: then it has ended anyway
+		_ = p.sub.Unsubscribe() // it fails if the connection is closed, which ends it too
 		p.sub = nil
 	}
 }
 
-// hold counts the bytes of a message until it is released.
-func (p *puller) hold(msg *nats.Msg) (release func()) {
+// reserve counts the bytes of msg as unacknowledged until free is called.
+func (p *puller) reserve(msg *nats.Msg) (free func()) {
 	size := int64(msg.Size())
-	p.held.Add(size)
+	p.unacked.Add(size)
 	return func() {
-		p.held.Add(-size)
+		p.unacked.Add(-size)
 		select {
 		case p.freed <- struct{}{}:
 		default:
@@ -79,7 +80,7 @@ func (p *puller) hold(msg *nats.Msg) (release func()) {
 	}
 }
 
-// waitForRoom waits until something is released, but no longer than one pull.
+// waitForRoom waits until bytes are freed, but no longer than a pull takes.
 func (p *puller) waitForRoom(ctx context.Context) {
 	timer := time.NewTimer(worker.PullWait)
 	defer timer.Stop()
@@ -90,16 +91,17 @@ func (p *puller) waitForRoom(ctx context.Context) {
 	}
 }
 
-// Pull asks for up to n messages for about worker.PullWait, and passes each on
-// as it comes. A stream or consumer that has gone is made again. It does not
-// end with ctx: no message is to be delivered to nobody. One Pull at a time.
+// Pull requests up to n messages, waits for about worker.PullWait, and calls take with
+// each message when it arrives. It creates the orders stream and the consumer again if
+// they are gone. Pull does not return early when ctx ends, since messages that the server
+// has sent would wait for their ack wait. It must not be called concurrently.
 func (j *JetStream) Pull(ctx context.Context, n int, take func(*worker.Delivery)) error {
-	if j.lost.Load() {
+	if j.consumerLost.Load() {
 		if err := j.restore(ctx); err != nil {
 			return j.pulled(err)
 		}
 	}
-	room := j.puller.budget - j.puller.held.Load()
+	room := j.puller.budget - j.puller.unacked.Load()
 	if room <= 0 {
 		j.puller.waitForRoom(ctx)
 		return nil
@@ -109,20 +111,21 @@ func (j *JetStream) Pull(ctx context.Context, n int, take func(*worker.Delivery)
 		err = nil
 		switch {
 		case got > 0:
-		case j.puller.held.Load() > 0:
+		case j.puller.unacked.Load() > 0:
 			j.puller.waitForRoom(ctx)
-		default: // longer than all the room there is
+		default: // it is longer than the whole budget
 			_, err = j.pull(1, 0, take)
 		}
 	}
 	if err != nil {
-		j.lost.Store(true)
+		j.consumerLost.Store(true)
 		j.puller.unsubscribe()
 	}
 	return j.pulled(err)
 }
 
-// pull makes one request, for n messages of together at most room bytes, 0: any.
+// pull sends one pull request, for n messages of room bytes together; room 0: no limit. It
+// returns how many messages have arrived.
 func (j *JetStream) pull(n int, room int64, take func(*worker.Delivery)) (got int, failed error) {
 	p := j.puller
 	if err := p.subscribe(n); err != nil {
@@ -146,7 +149,7 @@ func (j *JetStream) pull(n int, room int64, take func(*worker.Delivery)) (got in
 	}
 	timeout := time.NewTimer(expires + replyWait)
 	defer timeout.Stop()
-	for left := room; got < n && (left > 0 || room == 0); { // the server counts the same way, and says nothing at the end
+	for left := room; got < n && (left > 0 || room == 0); { // the server sends no status message when the request is used up
 		select {
 		case msg := <-p.msgs:
 			if !strings.HasPrefix(msg.Reply, ackPrefix) {
@@ -166,10 +169,10 @@ func (j *JetStream) pull(n int, room int64, take func(*worker.Delivery)) (got in
 	return got, failed
 }
 
-// deliver passes a message on, unless its subject or reply subject is not an
-// order's.
+// deliver calls take with a message, or hands it back if its subject is not
+// ORDERS_SUBJECT or its reply subject is unknown.
 func (j *JetStream) deliver(msg *nats.Msg, consumerMade time.Time, take func(*worker.Delivery)) error {
-	m := &message{nc: j.puller.nc, reply: msg.Reply, release: j.puller.hold(msg)}
+	m := &message{nc: j.puller.nc, reply: msg.Reply, free: j.puller.reserve(msg)}
 	d, err := delivery(msg)
 	if err != nil {
 		return errors.Join(err, m.NakWithDelay(foreignDelay))
@@ -187,22 +190,21 @@ func (j *JetStream) deliver(msg *nats.Msg, consumerMade time.Time, take func(*wo
 	return nil
 }
 
-// errTooLong says that the next message is longer than the room of the pull.
+// errTooLong is returned when the next message is longer than max_bytes of the pull.
 var errTooLong = errors.New("the next message is longer than max_bytes")
 
-// status reads a status message of a pull: whether it ends the pull, and with
-// what error.
+// status parses a status message: done says that the pull has ended, with err.
 //
 // Source: nats-server, server/consumer.go.
 func status(msg *nats.Msg) (done bool, err error) {
 	code, text := msg.Header.Get("Status"), msg.Header.Get("Description")
 	switch {
-	case code == "" || code == "100": // a heartbeat, or nothing that we know
+	case code == "" || code == "100": // an idle heartbeat, or unknown
 		return false, nil
-	case code == "409" && text == "Batch Completed": // of the last pull, whose messages we have counted
+	case code == "409" && text == "Batch Completed": // of the pull before, which has ended by its count of messages
 		return false, nil
 	case code == "404", code == "408":
-		return true, nil // no more for now
+		return true, nil // no more messages, or the request has expired
 	case code == "409" && text == "Message Size Exceeds MaxBytes":
 		return true, errTooLong
 	case code == "503":

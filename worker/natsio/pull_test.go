@@ -180,8 +180,8 @@ func TestDeliveryIsAnswered(t *testing.T) {
 	request(t, js, "B")
 	ack(t, pull(t, j, 1)...)
 	storetest.Eventually(t, "B is gone", func() bool { return info().NumAckPending == 1 })
-	if j.puller.held.Load() != 0 {
-		t.Errorf("%d bytes are held after the last answer", j.puller.held.Load())
+	if j.puller.unacked.Load() != 0 {
+		t.Errorf("%d bytes are held after the last answer", j.puller.unacked.Load())
 	}
 }
 
@@ -266,10 +266,10 @@ func TestPullThatFillsItsRoomExactly(t *testing.T) {
 		request(t, js, "x")
 	}
 	first := pull(t, j, 1)
-	size := j.puller.held.Load()
+	size := j.puller.unacked.Load()
 	ack(t, first...)
 	j.puller.budget = 2 * size
-	if all := pull(t, j, 3); len(all) != 2 || j.puller.held.Load() != j.puller.budget {
+	if all := pull(t, j, 3); len(all) != 2 || j.puller.unacked.Load() != j.puller.budget {
 		t.Errorf("%d messages of %d bytes in %d, want 2", len(all), size, j.puller.budget)
 	}
 }

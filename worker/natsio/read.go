@@ -12,13 +12,13 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// readTimeout is how long a read waits where its context has no deadline.
+// readTimeout limits a read whose context has no deadline.
 const readTimeout = 5 * time.Second
 
 // errHeader is a message whose headers cannot be read.
 var errHeader = errors.New("unreadable headers")
 
-// storedMsg is a message as it stands in a stream.
+// storedMsg is a message of a stream.
 type storedMsg struct {
 	Subject string
 	Seq     uint64
@@ -27,16 +27,16 @@ type storedMsg struct {
 	Time    time.Time
 }
 
-// get is one request of STREAM.MSG.GET. The zero get is invalid.
+// get is a request to STREAM.MSG.GET. The zero value is invalid.
 type get struct {
-	Seq     uint64 `json:"seq,omitempty"`          // with NextFor: not before this sequence
-	LastFor string `json:"last_by_subj,omitempty"` // the last message of these subjects
-	NextFor string `json:"next_by_subj,omitempty"` // the first message of these subjects
+	Seq     uint64 `json:"seq,omitempty"`          // the message of this sequence; with NextFor, this or a later one
+	LastFor string `json:"last_by_subj,omitempty"` // the last message of a subject, which may have wildcards
+	NextFor string `json:"next_by_subj,omitempty"` // the first message of a subject from Seq on
 }
 
-// readLeader asks the leader of stream for one message; false: there is none. It asks
-// STREAM.MSG.GET itself, because nats.go goes the direct way where the stream
-// allows that, and a replica that is behind would say that an order has no result.
+// readLeader reads one message from the leader of stream; false: there is none. It sends
+// the request to STREAM.MSG.GET itself, since nats.go uses Direct Get if the stream allows
+// that: a replica that is behind would show an order without its result.
 //
 // Source: https://docs.nats.io/reference/reference-protocols/nats_api_reference.
 func readLeader(ctx context.Context, js jetstream.JetStream, stream string, what get) (storedMsg, bool, error) {
@@ -71,7 +71,7 @@ func readLeader(ctx context.Context, js jetstream.JetStream, stream string, what
 	case got.Error != nil:
 		return storedMsg{}, false, fmt.Errorf("read stream %s: %w", stream, got.Error)
 	case got.Message == nil || got.Message.Seq == 0:
-		return storedMsg{}, false, fmt.Errorf("read stream %s: an answer without a message", stream)
+		return storedMsg{}, false, fmt.Errorf("read stream %s: a reply without a message", stream)
 	}
 	m := storedMsg{Subject: got.Message.Subject, Seq: got.Message.Seq, Data: got.Message.Data, Time: got.Message.Time}
 	if len(got.Message.Header) > 0 {
@@ -82,7 +82,7 @@ func readLeader(ctx context.Context, js jetstream.JetStream, stream string, what
 	return m, true, nil
 }
 
-// apiPrefix is "$JS.API.", or what the client was made with.
+// apiPrefix returns the prefix of the JetStream API, "$JS.API." unless js has another.
 func apiPrefix(js jetstream.JetStream) string {
 	switch o := js.Options(); {
 	case o.APIPrefix != "":

@@ -15,38 +15,37 @@ import (
 	"orderworker/worker"
 )
 
-// The headers of a final event that tell which request it ends.
+// Headers of a final event, about the order that it ends.
 const (
 	seqHeader         = "Order-Seq"
 	fingerprintHeader = "Order-Fingerprint"
 	accountHeader     = "Order-Account"
-	settledByHeader   = "Order-Settled-By" // only where an operator said how it ended
+	settledByHeader   = "Order-Settled-By" // only if an operator settled the order
 )
 
 const (
-	// A write that is refused while another is on its way through the cluster
-	// (10164), or that lost against a newer one, is tried again this often.
+	// A compare-and-set that fails, because of a newer message or one that is under way in
+	// the cluster (10164), is tried this often, comparePause apart.
 	compareTries = 10
 	comparePause = 25 * time.Millisecond
 )
 
-// ResultSubject is the subject of an order's event of one status, or of any
-// where status is "*".
+// ResultSubject returns the subject of an order's event of that status; "*" for all.
 //
 // Source: contract, section 3.
 func (s *Streams) ResultSubject(status, outTradeNo string) string {
 	return s.ResultsSubject + "." + status + "." + dedupe.SubjectToken(outTradeNo)
 }
 
-// Publish stores a result event: nil means that the stream has it, or that it
-// has what makes it needless (a final event makes an in_doubt needless). After
-// an error it may have it too. worker.ErrRefused: trying again does not help.
+// Publish stores an event. nil means that the stream has the event or does not need it: a
+// final event is stored once, and an in_doubt event only before it. After an error the
+// stream may have the event too. worker.ErrRefused means that trying again cannot help.
 func (j *JetStream) Publish(ctx context.Context, e worker.Event) error {
 	msg := eventMessage(e)
 	msg.Subject = j.names.ResultSubject(string(e.Status), e.Subject)
 	var err error
 	switch e.Status {
-	case worker.Rejected: // there may be several, one for each payload
+	case worker.Rejected: // an order may have several, one for each payload
 		_, err = j.store(ctx, msg, j.names.resultsConfig(), jetstream.WithMsgID(e.ID))
 	case worker.InDoubt:
 		err = j.publishDoubt(ctx, msg, e)
@@ -59,7 +58,8 @@ func (j *JetStream) Publish(ctx context.Context, e worker.Event) error {
 	return nil
 }
 
-// eventMessage is the event as the NATS binding of CloudEvents has it, in binary mode.
+// eventMessage returns the event as a message in the binary mode of the NATS binding of
+// CloudEvents.
 //
 // Source: contract, section 3;
 // https://github.com/cloudevents/spec/blob/main/cloudevents/bindings/nats-protocol-binding.md.
@@ -82,8 +82,8 @@ func eventMessage(e worker.Event) *nats.Msg {
 	return &nats.Msg{Header: header, Data: e.Payload}
 }
 
-// ceValue percent-encodes the value of a CloudEvents attribute for a header:
-// space, double quote, percent sign and what is not printable ASCII.
+// ceValue percent-encodes a CloudEvents attribute for a header: space, double quote,
+// percent sign, and everything that is not printable ASCII.
 //
 // Source: NATS binding of CloudEvents, section 3.1.3.2.
 func ceValue(s string) string {
@@ -101,8 +101,8 @@ func ceValue(s string) string {
 	return b.String()
 }
 
-// publishFinal stores a final event, unless one stands under its subject: the
-// stream so holds at most one of each status, for as long as it keeps messages.
+// publishFinal stores a final event, unless its subject has one: so the stream has at
+// most one event of each final status of an order.
 func (j *JetStream) publishFinal(ctx context.Context, msg *nats.Msg, e worker.Event) error {
 	opts := []jetstream.PublishOpt{jetstream.WithExpectLastSequencePerSubject(0)}
 	withID := append(opts, jetstream.WithMsgID(e.ID))
@@ -111,19 +111,19 @@ func (j *JetStream) publishFinal(ctx context.Context, msg *nats.Msg, e worker.Ev
 		if err == nil && !ack.Duplicate || err != nil && !lostCompare(err) {
 			return err
 		}
-		// It was stored before, perhaps by ourselves, and the reply was lost.
+		// It was stored before, perhaps by an earlier try whose reply was lost.
 		_, found, readErr := j.lastResult(ctx, msg.Subject)
 		switch {
 		case readErr != nil:
 			return errors.Join(err, readErr)
 		case found:
 			return nil
-		case err == nil: // it was deleted since: its id must not hide it
+		case err == nil: // a duplicate of a message that was deleted: publish without the id
 			msg.Header.Del(nats.MsgIdHdr)
 			withID = opts
 		case try == compareTries:
 			return err
-		default: // in a cluster a write for this subject is under way, perhaps our own
+		default: // a write to this subject is under way in the cluster, perhaps an earlier try
 			if err := pause(ctx, comparePause); err != nil {
 				return err
 			}
@@ -131,13 +131,13 @@ func (j *JetStream) publishFinal(ctx context.Context, msg *nats.Msg, e worker.Ev
 	}
 }
 
-// publishDoubt stores an in_doubt event, unless the order has its final event or
-// an in_doubt already. The compare-and-set is over all of the order's subjects,
-// so that a final event that is stored meanwhile stays the last word.
+// publishDoubt stores an in_doubt event, unless the order has a final or an in_doubt event
+// already. The compare-and-set covers all subjects of the order, so an in_doubt event is
+// never stored after a final one.
 func (j *JetStream) publishDoubt(ctx context.Context, msg *nats.Msg, e worker.Event) error {
 	all := j.names.ResultSubject("*", e.Subject)
 	for try := 1; ; try++ {
-		last, _, err := j.lastResult(ctx, all) // before the others: what comes later is found by the compare-and-set
+		last, _, err := j.lastResult(ctx, all) // read first: an event that is stored after this makes the compare-and-set fail
 		if err != nil {
 			return err
 		}
@@ -157,8 +157,8 @@ func (j *JetStream) publishDoubt(ctx context.Context, msg *nats.Msg, e worker.Ev
 	}
 }
 
-// Final finds the final event of an order. Its leader is asked, by the exact
-// subjects: the last event of the order can be the rejected one of a conflict.
+// Final returns the final event of an order, read from the leader. It reads each final
+// status by its subject, since the last event of an order may be a rejected one.
 func (j *JetStream) Final(ctx context.Context, outTradeNo string) (dedupe.FinalEvent, bool, error) {
 	for _, status := range []worker.Status{worker.Succeeded, worker.Failed} {
 		m, found, err := j.lastResult(ctx, j.names.ResultSubject(string(status), outTradeNo))
@@ -166,14 +166,14 @@ func (j *JetStream) Final(ctx context.Context, outTradeNo string) (dedupe.FinalE
 			return dedupe.FinalEvent{}, false, err
 		}
 		if found {
-			seq, _ := strconv.ParseUint(m.Header.Get(seqHeader), 10, 64) // 0: unknown
+			seq, _ := strconv.ParseUint(m.Header.Get(seqHeader), 10, 64) // 0: not known
 			return dedupe.FinalEvent{Result: m.Data, Seq: seq, Fingerprint: m.Header.Get(fingerprintHeader), Account: m.Header.Get(accountHeader)}, true, nil
 		}
 	}
 	return dedupe.FinalEvent{}, false, nil
 }
 
-// Used reports whether any order has its final event here.
+// Used reports whether the stream has a final event of any order.
 func (j *JetStream) Used(ctx context.Context) (bool, error) {
 	for _, status := range []worker.Status{worker.Succeeded, worker.Failed} {
 		if _, found, err := j.lastResult(ctx, j.names.ResultsSubject+"."+string(status)+".*"); found || err != nil {
@@ -183,8 +183,8 @@ func (j *JetStream) Used(ctx context.Context) (bool, error) {
 	return false, nil
 }
 
-// lastResult reads the last event of a subject. A stream that has gone is made
-// again: what it knew is lost, and orders must not wait for it for ever.
+// lastResult reads the last event of a subject. A missing stream is created again, and
+// counts as empty: its events are lost, and orders must not wait for ever.
 func (j *JetStream) lastResult(ctx context.Context, subject string) (storedMsg, bool, error) {
 	m, found, err := readLeader(ctx, j.js, j.names.Results, get{LastFor: subject})
 	if errors.Is(err, jetstream.ErrStreamNotFound) {
@@ -193,12 +193,13 @@ func (j *JetStream) lastResult(ctx context.Context, subject string) (storedMsg, 
 	return m, found, err
 }
 
-// store publishes msg to its stream, and makes that again where it has gone.
+// store publishes msg to its stream, and creates the stream again if it is gone. The
+// error wraps worker.ErrRefused if trying again cannot help.
 func (j *JetStream) store(ctx context.Context, msg *nats.Msg, stream jetstream.StreamConfig, opts ...jetstream.PublishOpt) (*jetstream.PubAck, error) {
 	opts = append(opts[:len(opts):len(opts)], jetstream.WithExpectStream(stream.Name))
 	ack, err := j.js.PublishMsg(ctx, msg, opts...)
 	if errors.Is(err, jetstream.ErrNoStreamResponse) {
-		if ensureErr := j.ensureStream(ctx, stream); errors.Is(ensureErr, ErrUnfit) { // a person has to mend it
+		if ensureErr := j.ensureStream(ctx, stream); errors.Is(ensureErr, ErrUnfit) {
 			return nil, fmt.Errorf("%w: %w", worker.ErrRefused, ensureErr)
 		} else if ensureErr != nil {
 			return nil, errors.Join(err, ensureErr)
@@ -211,15 +212,15 @@ func (j *JetStream) store(ctx context.Context, msg *nats.Msg, stream jetstream.S
 	return ack, err
 }
 
-// lostCompare says that another message stands there than was expected, or that
-// in a cluster one is about to.
+// lostCompare reports whether a compare-and-set failed: the last message is another than
+// expected, or, in a cluster, a write is under way.
 func lostCompare(err error) bool {
 	api, ok := errors.AsType[*jetstream.APIError](err)
 	return ok && (api.ErrorCode == jetstream.JSErrCodeStreamWrongLastSequence || api.ErrorCode == jetstream.JSErrCodeStreamWrongLastSequenceConstant)
 }
 
-// The codes by which a server says that a limit is reached. They come with
-// codes 500 and 503, but heal by a person, not within seconds.
+// limits are the error codes of limits that are reached. They come with status 500 or
+// 503, but do not pass by themselves.
 //
 // Source: nats-server, server/errors.json.
 var limits = map[jetstream.ErrorCode]bool{
@@ -229,8 +230,8 @@ var limits = map[jetstream.ErrorCode]bool{
 	10077: true, // the store refuses: max_msgs, max_bytes, max_msgs_per_subject
 }
 
-// refusedForGood says that trying again does not heal err: the server
-// understood and says no, or the message is longer than it takes.
+// refusedForGood reports whether trying again cannot help: the server refuses the
+// message, or the message is longer than max_payload.
 func refusedForGood(err error) bool {
 	if errors.Is(err, nats.ErrMaxPayload) {
 		return true
@@ -239,7 +240,7 @@ func refusedForGood(err error) bool {
 	return ok && !lostCompare(err) && (api.Code == 400 || limits[api.ErrorCode])
 }
 
-// pause waits, unless ctx ends first.
+// pause waits for d. If ctx ends first, it returns the cause.
 func pause(ctx context.Context, d time.Duration) error {
 	select {
 	case <-ctx.Done():

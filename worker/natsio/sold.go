@@ -9,30 +9,28 @@ import (
 	"orderworker/worker"
 )
 
-// soldReads is how many messages FindControl reads at most. A search among n messages
-// takes about log2(n).
+// soldReads is the most messages that one call of FindControl reads. A search among n messages
+// reads about log2(n).
 const soldReads = 200
 
-var errSoldReads = errors.New("find a control number: no end of the search")
+var errSoldReads = errors.New("find a control number: too many reads")
 
-// FindControl returns the newest purchase that the vendor itself confirmed on this
-// account and that was stored before that time: a control number for lookups.
-// An operator's verdict does not count: a wrong one would make every lookup look
-// as if it was not understood. It asks the leader.
+// FindControl returns a control number for lookups: the newest purchase of this account whose
+// event was stored before that time, and false if there is none. It reads from the leader.
 //
-// A purchase that the vendor confirmed when it sold it goes before a newer one
-// that a lookup found: what a lookup found is shown by it, whatever else it
-// hides, and so would prove too much.
+// A purchase that an operator settled does not count: if the operator was wrong, no lookup
+// would show it. A purchase that the vendor confirmed in its answer is preferred to a newer
+// one that a lookup found: that lookup shows it even if it hides other purchases.
 //
 // Source: contract, section 7.
 func (j *JetStream) FindControl(ctx context.Context, before time.Time) (worker.Control, bool, error) {
 	s := &soldSearch{j: j, left: soldReads}
-	var second worker.Control // the newest that a lookup found
+	var lookedUp worker.Control // the newest purchase that a lookup found
 	for {
 		m, found, err := s.newest(ctx, before)
 		switch {
-		case err == nil && !found, errors.Is(err, errSoldReads): // or thousands of purchases that do not count
-			return second, second != (worker.Control{}), nil
+		case err == nil && !found, errors.Is(err, errSoldReads): // errSoldReads: very many purchases do not count
+			return lookedUp, lookedUp != (worker.Control{}), nil
 		case err != nil:
 			return worker.Control{}, false, err
 		}
@@ -40,15 +38,15 @@ func (j *JetStream) FindControl(ctx context.Context, before time.Time) (worker.C
 		switch {
 		case ok && !reconciled:
 			return sold, true, nil
-		case ok && second == (worker.Control{}):
-			second = sold
+		case ok && lookedUp == (worker.Control{}):
+			lookedUp = sold
 		}
 		before = m.Time
 	}
 }
 
-// confirmed reads a succeeded event that proves that lookups are understood, and
-// whether a lookup found it.
+// confirmed returns the purchase of a succeeded event, and whether a lookup found it; ok is
+// false if the event is no control number.
 func (j *JetStream) confirmed(m storedMsg) (sold worker.Control, reconciled, ok bool) {
 	var r worker.Result
 	account := m.Header.Get(accountHeader)
@@ -58,7 +56,7 @@ func (j *JetStream) confirmed(m storedMsg) (sold worker.Control, reconciled, ok 
 	return worker.Control{OutTradeNo: r.OutTradeNo, OrderNumber: r.OrderNumber}, r.Reconciled, true
 }
 
-// soldSearch reads succeeded events, a bounded number of them.
+// soldSearch reads succeeded events, at most left more.
 type soldSearch struct {
 	j    *JetStream
 	left int
@@ -71,8 +69,8 @@ func (s *soldSearch) read(ctx context.Context, what get) (storedMsg, bool, error
 	return readLeader(ctx, s.j.js, s.j.names.Results, what)
 }
 
-// newest returns the last succeeded event that was stored before that time, by
-// bisection: the events of a stream stand in the order of their times.
+// newest returns the last succeeded event that was stored before that time. It bisects the
+// stream, whose events are in the order of their times.
 func (s *soldSearch) newest(ctx context.Context, before time.Time) (storedMsg, bool, error) {
 	subjects := s.j.names.ResultsSubject + "." + string(worker.Succeeded) + ".*"
 	last, found, err := s.read(ctx, get{LastFor: subjects})
@@ -83,7 +81,7 @@ func (s *soldSearch) newest(ctx context.Context, before time.Time) (storedMsg, b
 	if err != nil || !found || !low.Time.Before(before) {
 		return storedMsg{}, false, err
 	}
-	// low is old enough; no event from high on is.
+	// low was stored before that time, and no event from high on was.
 	for high := last.Seq; high-low.Seq > 1; {
 		middle := low.Seq + (high-low.Seq)/2
 		m, found, err := s.read(ctx, get{Seq: middle, NextFor: subjects})

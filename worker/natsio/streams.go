@@ -10,41 +10,44 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// Streams are what the worker uses in JetStream: section 5 of the contract.
+// Streams has the names and settings of the streams and the consumer that the worker
+// uses.
+//
+// Source: contract, section 5.
 type Streams struct {
 	Orders, OrdersSubject, Consumer string
-	Results, ResultsSubject         string // status and token are appended to the subject
+	Results, ResultsSubject         string // an event's subject is ResultsSubject.STATUS.TOKEN
 	Dead, DeadSubject               string
-	Journal, JournalSubject         string // a token is appended to the subject; "": no journal
+	Journal, JournalSubject         string // a record's subject is JournalSubject.TOKEN; Journal "": there is no such stream
 
-	AllowLossy bool // what could lose an order is a warning, and no error
+	AllowLossy bool // faults are warnings instead of errors
 
-	// For streams and a consumer that are made here, and to judge those that exist.
+	// These are used to create what is missing, and to audit what exists.
 	Replicas    int
 	AckWait     time.Duration
 	Concurrency int           // of one worker
 	DedupeTTL   time.Duration // how long results are kept; 0: for ever
-	JournalTTL  time.Duration // how long journal and results must be kept
+	JournalTTL  time.Duration // how long the journal and the results must be kept
 
-	Account string // the vendor's account that orders are bought from, as events name it
+	Account string // hash of the vendor's account, as events have it
 }
 
-// ErrUnfit says that a stream or consumer cannot be used as it is. Waiting does
-// not change that.
+// ErrUnfit is returned for a stream or a consumer that cannot be used until an operator
+// changes it.
 var ErrUnfit = errors.New("it cannot be used")
 
-// rejectedWindow is the duplicate window of the results stream. Only a rejected
-// event needs one, against a second copy when its reply or the ack of its
-// request is lost: the others are stored by compare-and-set.
+// rejectedWindow is the duplicate window of the results stream. It keeps a rejected
+// event from being stored twice when its reply or the ack of its order request is lost.
+// Other events are stored by compare-and-set.
 const rejectedWindow = time.Hour
 
-// shortestWindow is the shortest duplicate window, and age limit, that a server
-// takes.
+// shortestWindow is the shortest duplicate window and the shortest max_age that a server
+// accepts.
 const shortestWindow = 100 * time.Millisecond
 
-// ordersConfig is a work queue that refuses new messages when it is full, and
-// never drops old ones. A longer duplicate window would hide an order that was
-// corrected and published again with the same Nats-Msg-Id.
+// ordersConfig is a work queue that refuses new messages when it is full and never drops
+// old ones. With a longer duplicate window, an order that is corrected and published
+// again under its Nats-Msg-Id would be dropped.
 func (s *Streams) ordersConfig() jetstream.StreamConfig {
 	return jetstream.StreamConfig{
 		Name: s.Orders, Subjects: []string{s.OrdersSubject}, Storage: jetstream.FileStorage,
@@ -53,8 +56,8 @@ func (s *Streams) ordersConfig() jetstream.StreamConfig {
 	}
 }
 
-// resultsConfig has a subject per order and status, so that the events of an
-// order can be asked for, by clients of any replica.
+// resultsConfig has one subject per status and order, so that clients can get the events
+// of an order, from any replica.
 func (s *Streams) resultsConfig() jetstream.StreamConfig {
 	c := jetstream.StreamConfig{
 		Name: s.Results, Subjects: []string{s.ResultsSubject + ".*.*"}, Storage: jetstream.FileStorage,
@@ -62,7 +65,7 @@ func (s *Streams) resultsConfig() jetstream.StreamConfig {
 	}
 	if c.MaxAge > 0 {
 		c.MaxAge = max(c.MaxAge, s.JournalTTL, shortestWindow)
-		c.Duplicates = min(c.Duplicates, c.MaxAge) // the server insists
+		c.Duplicates = min(c.Duplicates, c.MaxAge) // the server refuses a longer one
 	}
 	return c
 }
@@ -74,10 +77,9 @@ func (s *Streams) deadConfig() jetstream.StreamConfig {
 	}
 }
 
-// journalConfig has one record per order, and no limit by which one could leave:
-// should somebody add one later, discard new refuses a write (orders wait, and
-// the error says so) where discard old would drop the oldest records. The limit
-// of one message per subject goes before discard.
+// journalConfig keeps one record per order and has no limit at which a record is dropped.
+// If an operator adds one, discard new refuses writes, and orders wait with an error;
+// discard old would drop the oldest records. max_msgs_per_subject applies before discard.
 func (s *Streams) journalConfig() jetstream.StreamConfig {
 	return jetstream.StreamConfig{
 		Name: s.Journal, Subjects: []string{s.JournalSubject + ".*"}, Storage: jetstream.FileStorage,
@@ -86,8 +88,8 @@ func (s *Streams) journalConfig() jetstream.StreamConfig {
 	}
 }
 
-// all are the streams. The journal comes first: where it is made before there is
-// a stream of orders, it was not lost.
+// all returns the configurations of the streams. The journal is first: if it is created
+// before the orders stream, it was never lost.
 func (s *Streams) all() []jetstream.StreamConfig {
 	var all []jetstream.StreamConfig
 	if s.Journal != "" {
@@ -96,20 +98,20 @@ func (s *Streams) all() []jetstream.StreamConfig {
 	return append(all, s.ordersConfig(), s.resultsConfig(), s.deadConfig())
 }
 
-// ensureStream makes the stream if it is missing. A stream that does not take its
-// subject is an error: what is published there would never be stored.
+// ensureStream creates the stream if it is missing. A stream that does not store its
+// subject is an error: nothing that is published there would be stored.
 func (j *JetStream) ensureStream(ctx context.Context, want jetstream.StreamConfig) error {
 	stream, err := j.js.Stream(ctx, want.Name)
 	if errors.Is(err, jetstream.ErrStreamNotFound) {
 		stream, err = j.js.CreateStream(ctx, want)
 		switch {
 		case err == nil:
-			j.logMade(ctx, stream.CachedInfo().Config)
-		case errors.Is(err, jetstream.ErrStreamNameAlreadyInUse): // another worker was faster
+			j.logCreated(ctx, stream.CachedInfo().Config)
+		case errors.Is(err, jetstream.ErrStreamNameAlreadyInUse): // another worker has just created it
 			stream, err = j.js.Stream(ctx, want.Name)
 		}
 	}
-	if api, ok := errors.AsType[*jetstream.APIError](err); ok && api.Code == 400 { // the server understood, and says no
+	if api, ok := errors.AsType[*jetstream.APIError](err); ok && api.Code == 400 { // the server has refused the configuration
 		err = fmt.Errorf("%w: %w", ErrUnfit, err)
 	}
 	if err != nil {
@@ -123,9 +125,9 @@ func (j *JetStream) ensureStream(ctx context.Context, want jetstream.StreamConfi
 	return nil
 }
 
-// logMade tells of a stream that was made: a missing one is an accident, except
-// on the first day.
-func (j *JetStream) logMade(ctx context.Context, c jetstream.StreamConfig) {
+// logCreated logs that a stream was created. Unless the deployment is new, the stream was
+// lost.
+func (j *JetStream) logCreated(ctx context.Context, c jetstream.StreamConfig) {
 	j.logger.Info().Str("stream", c.Name).Strs("subjects", c.Subjects).Stringer("retention", c.Retention).Stringer("storage", c.Storage).
 		Stringer("discard", c.Discard).Stringer("max_age", c.MaxAge).Stringer("duplicate_window", c.Duplicates).Int("replicas", c.Replicas).
 		Msg("stream created")
@@ -139,7 +141,8 @@ func (j *JetStream) logMade(ctx context.Context, c jetstream.StreamConfig) {
 	}
 }
 
-// Covers reports whether has matches every subject that want matches.
+// Covers reports whether the subject has, with NATS wildcards, matches every subject that
+// want matches.
 func Covers(has, want string) bool {
 	h, w := strings.Split(has, "."), strings.Split(want, ".")
 	for i, token := range h {
