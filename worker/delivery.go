@@ -16,7 +16,6 @@ type Delivery struct {
 	Seq    uint64    // stream sequence of the request
 	Count  uint64    // 1 for the first hand-over
 	Stored time.Time // when the request was stored in its stream
-	Before bool      // it was stored before there was this consumer: an earlier one may have handed it over
 
 	Msg Message
 }
@@ -45,7 +44,7 @@ func (d *Delivery) trace() string {
 }
 
 // redelivered says that somebody may have worked on the request before.
-func (d *Delivery) redelivered() bool { return d.Count > 1 || d.Before }
+func (d *Delivery) redelivered() bool { return d.Count > 1 }
 
 // DeadLetter is a request that will never be tried: section 4 of the contract.
 type DeadLetter struct {

@@ -158,7 +158,7 @@ func (j *JetStream) pull(n int, room int64, take func(*worker.Delivery)) (got in
 			timeout.Reset(expires + replyWait)
 			got++
 			left -= int64(msg.Size())
-			failed = errors.Join(failed, j.deliver(msg, info.Created, take))
+			failed = errors.Join(failed, j.deliver(msg, take))
 		case <-timeout.C:
 			return got, errors.Join(failed, fmt.Errorf("consumer %s of stream %s does not answer", j.names.Consumer, j.names.Orders))
 		}
@@ -168,7 +168,7 @@ func (j *JetStream) pull(n int, room int64, take func(*worker.Delivery)) (got in
 
 // deliver passes a message on, unless its subject or reply subject is not an
 // order's.
-func (j *JetStream) deliver(msg *nats.Msg, consumerMade time.Time, take func(*worker.Delivery)) error {
+func (j *JetStream) deliver(msg *nats.Msg, take func(*worker.Delivery)) error {
 	m := &message{nc: j.puller.nc, reply: msg.Reply, release: j.puller.hold(msg)}
 	d, err := delivery(msg)
 	if err != nil {
@@ -182,7 +182,7 @@ func (j *JetStream) deliver(msg *nats.Msg, consumerMade time.Time, take func(*wo
 		}
 		return m.NakWithDelay(foreignDelay)
 	}
-	d.Msg, d.Before = m, d.Stored.Before(consumerMade)
+	d.Msg = m
 	take(d)
 	return nil
 }
