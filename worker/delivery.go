@@ -15,7 +15,6 @@ type Delivery struct {
 	Seq    uint64    // stream sequence of the request
 	Count  uint64    // 1 for the first hand-over
 	Stored time.Time // when the request was stored in its stream
-	Before bool      // it was stored before this consumer existed: an earlier consumer may have delivered it
 
 	Msg Message
 }

@@ -44,7 +44,7 @@ func (t *task) run(grace, hard context.Context) outcome {
 	if t.invalid != nil {
 		return t.reject(hard, Invalid, t.invalid)
 	}
-	for redelivered := t.delivery.Count > 1 || t.delivery.Before; ; redelivered = true {
+	for redelivered := t.delivery.Count > 1; ; redelivered = true {
 		// A new owner for each claim: under the old one, an intent of the claim
 		// that was lost would look like a write of this claim.
 		owner := t.claims.NewOwner()

@@ -161,7 +161,7 @@ func (j *JetStream) pull(n int, room int64, take func(*worker.Delivery)) (got in
 			timeout.Reset(expires + replyWait)
 			got++
 			left -= int64(msg.Size())
-			failed = errors.Join(failed, j.deliver(msg, info.Created, take))
+			failed = errors.Join(failed, j.deliver(msg, take))
 		case <-timeout.C:
 			return got, errors.Join(failed, fmt.Errorf("consumer %s of stream %s does not answer", j.names.Consumer, j.names.Orders))
 		}
@@ -171,7 +171,7 @@ func (j *JetStream) pull(n int, room int64, take func(*worker.Delivery)) (got in
 
 // deliver calls take with a message, or hands it back if its subject is not
 // ORDERS_SUBJECT or its reply subject is unknown.
-func (j *JetStream) deliver(msg *nats.Msg, consumerMade time.Time, take func(*worker.Delivery)) error {
+func (j *JetStream) deliver(msg *nats.Msg, take func(*worker.Delivery)) error {
 	m := &message{nc: j.puller.nc, reply: msg.Reply, free: j.puller.reserve(msg)}
 	d, err := delivery(msg)
 	if err != nil {
@@ -185,7 +185,7 @@ func (j *JetStream) deliver(msg *nats.Msg, consumerMade time.Time, take func(*wo
 		}
 		return m.NakWithDelay(foreignDelay)
 	}
-	d.Msg, d.Before = m, d.Stored.Before(consumerMade)
+	d.Msg = m
 	take(d)
 	return nil
 }
