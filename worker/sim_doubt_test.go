@@ -2,6 +2,8 @@ package worker
 
 import (
 	"encoding/json"
+	"slices"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -142,10 +144,14 @@ func TestSimInDoubtIsCountedOnce(t *testing.T) {
 		for i := range 30 {
 			c.orders = append(c.orders, simSpec{answers: []simAnswer{buysSilently}, hidden: true, arrives: time.Duration(i) * 50 * time.Millisecond})
 		}
+		var mu sync.Mutex // of most and exact
 		most, exact := 0, 0
 		c.watch = func(w *simWorld) {
+			w.mu.Lock()
+			procs := slices.Clone(w.procs[:])
+			w.mu.Unlock()
 			sum, busy, truth := 0, 0, 0
-			for _, p := range w.procs {
+			for _, p := range procs {
 				if p == nil {
 					return
 				}
@@ -159,10 +165,12 @@ func TestSimInDoubtIsCountedOnce(t *testing.T) {
 					}
 				}
 			}
+			mu.Lock()
 			most = max(most, sum)
 			if busy == 0 {
 				exact++
 			}
+			mu.Unlock()
 			if sum > truth || busy == 0 && sum != truth {
 				w.violate(nil, "%d orders are counted, %d are in doubt, %d in flight", sum, truth, busy)
 			}
@@ -171,6 +179,8 @@ func TestSimInDoubtIsCountedOnce(t *testing.T) {
 		if len(w.violations) > 0 {
 			t.Error(w.report())
 		}
+		mu.Lock()
+		defer mu.Unlock()
 		if most != 30 || exact < 100 {
 			t.Errorf("at most %d of 30 were counted, and it could be exact %d times", most, exact)
 		}

@@ -242,7 +242,7 @@ func (w *simWorld) dim(p *simProc, q upstream.Question) (dim *simDim) {
 			dim = &w.dims[i]
 		}
 	}
-	a := &w.firstOf(q).book.asks[p.slot]
+	a := w.firstOf(q).book.ask(p)
 	if w.stateIndex(q) > 0 {
 		return a.dim
 	}
@@ -294,7 +294,7 @@ func (w *simWorld) asked(p *simProc, q upstream.Question, page upstream.Page, er
 			continue
 		}
 		o := w.find(no)
-		a := &o.book.asks[p.slot]
+		a := o.book.ask(p)
 		if i == 0 {
 			*a = simAsk{dim: dim}
 		}

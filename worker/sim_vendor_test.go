@@ -95,10 +95,21 @@ type simBook struct {
 	visible   time.Time // from when on the lookup shows it
 	refused   int       // refusals that were answered
 	lookups   int
-	missing   []time.Time      // when a round of lookups proved that there is none
-	asks      [simSlots]simAsk // the rounds under way
-	answered  int              // calls that met no ban
-	told      bool             // it said that it exists or was bought, and the journal has that
+	missing   []time.Time          // when a round of lookups proved that there is none
+	asks      map[*simProc]*simAsk // the rounds under way: a slot may have two processes, of which one is about to end
+	answered  int                  // calls that met no ban
+	told      bool                 // it said that it exists or was bought, and the journal has that
+}
+
+// ask is what p has asked for in its round.
+func (b *simBook) ask(p *simProc) *simAsk {
+	if b.asks == nil {
+		b.asks = make(map[*simProc]*simAsk)
+	}
+	if b.asks[p] == nil {
+		b.asks[p] = new(simAsk)
+	}
+	return b.asks[p]
 }
 
 // simSend is one request for an order that left a worker.
