@@ -8,7 +8,7 @@ import (
 	"orderworker/dedupe"
 )
 
-// BenchmarkRecord is a final record's way into the journal and back.
+// BenchmarkRecord encodes and decodes a final record.
 func BenchmarkRecord(b *testing.B) {
 	r := dedupe.Record{State: dedupe.StateFinal, Fingerprint: "0123456789abcdef-0123456789abcdef-0123456789abcdef", Owner: "PzAF2jZ5vYqLkq6ZcKT5fX.1", Seq: 12345, Progress: dedupe.Progress{Attempt: 1},
 		Result: []byte(`{"outTradeNo":"630000198311142676","iccid":"8988308650100524999","packageCode":"CN-5M-7D-C-US-20230103AC4BF927","status":"succeeded","code":"200","message":"success","orderNumber":"1611558040873b105b2678de34504a35","orderId":101106255,"attempts":1,"reconciled":false,"receivedAt":"2026-11-23T10:00:00.123Z","completedAt":"2026-11-23T10:00:00.345Z"}`)}
@@ -34,7 +34,7 @@ func BenchmarkRecord(b *testing.B) {
 	})
 }
 
-// BenchmarkOrder is all that a clean order writes: claim, intent, final, remember.
+// BenchmarkOrder runs the writes of a clean order: claim, intent, final, remember.
 func BenchmarkOrder(b *testing.B) {
 	for name, open := range combinations {
 		b.Run(name, func(b *testing.B) {

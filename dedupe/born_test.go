@@ -14,7 +14,7 @@ import (
 	"orderworker/dedupe/redisstore"
 )
 
-// asked counts the questions to the journal and the results.
+// asked counts the reads of the journal and the results.
 type asked struct {
 	dedupe.Journal
 	published
@@ -36,9 +36,8 @@ func (a *asked) Used(ctx context.Context) (bool, error) {
 	return used || len(a.published) > 0, err
 }
 
-// Redis is lost between two claims, and an order that was bought is published
-// again when its record in the journal has expired: only its event is left. Redis'
-// birth mark says that a new order may be an old one.
+// The cache is lost, and the journal record of a bought order has expired: only its
+// event is left. The birth mark makes the claim of a seemingly new order read it.
 func TestStoreRedisLost(t *testing.T) {
 	for name, open := range map[string]func(t *testing.T) (dedupe.Cache, func()){
 		"memory": func(*testing.T) (dedupe.Cache, func()) { m := dedupetest.NewMemory(); return m, m.ForgetAll },
@@ -59,7 +58,7 @@ func TestStoreRedisLost(t *testing.T) {
 			records, lose := open(t)
 			m := dedupetest.NewMemory()
 			a := &asked{Journal: m, published: published{}}
-			b := newBench(t, records, a, a, dedupe.Config{Lease: long, FinalTTL: long, JournalTTL: long}, lose)
+			b := newEnv(t, records, a, a, dedupe.Config{Lease: long, FinalTTL: long, JournalTTL: long}, lose)
 			numbered := func(no string) dedupe.Order { o := testOrder; o.OutTradeNo = no; return o }
 			c := b.must(testOrder, false, dedupe.Fresh)
 			b.ok(b.Intent(b.ctx(), c, time.Now(), time.Now()))
@@ -94,14 +93,14 @@ func TestStoreRedisLost(t *testing.T) {
 	}
 }
 
-// What was finished before the loss is forgotten anyway after FinalTTL. With none
-// it never is.
+// A loss counts only for FinalTTL, after which the cache would have dropped the final
+// anyway. Without a FinalTTL it counts for ever.
 func TestStoreRedisLostLongAgo(t *testing.T) {
 	for ttl, want := range map[time.Duration]int{time.Hour: 0, 0: 1} {
 		synctest.Test(t, func(t *testing.T) {
 			m := dedupetest.NewMemory()
 			a := &asked{Journal: m}
-			b := newBench(t, m, a, nil, dedupe.Config{Lease: time.Minute, FinalTTL: ttl}, m.ForgetAll)
+			b := newEnv(t, m, a, nil, dedupe.Config{Lease: time.Minute, FinalTTL: ttl}, m.ForgetAll)
 			b.sentBy(testOrder)
 			b.wipe()
 			claim := func(no string) int {
@@ -126,11 +125,11 @@ func TestStoreRedisLostLongAgo(t *testing.T) {
 	}
 }
 
-// Whether there was anything before has to be known: a claim does not guess it.
-func TestStoreRedisLostAndNobodyAnswers(t *testing.T) {
+// A claim fails if it cannot find out whether the cache has lost anything.
+func TestStoreCacheLostAndJournalUnavailable(t *testing.T) {
 	for _, op := range []string{"used", "used done", "complete", "complete done"} {
 		m := dedupetest.NewMemory()
-		b := newBench(t, m, m, nil, dedupe.Config{Lease: long}, m.ForgetAll)
+		b := newEnv(t, m, m, nil, dedupe.Config{Lease: long}, m.ForgetAll)
 		strikeOnce(m, op)
 		owner := b.NewOwner()
 		if c, err := b.Claim(b.ctx(), testOrder, owner, false); !errors.Is(err, errNoReply) {
@@ -142,9 +141,8 @@ func TestStoreRedisLostAndNobodyAnswers(t *testing.T) {
 	}
 }
 
-// The birth mark is written once, and noted as complete only where it is still the
-// one that was asked about.
-func TestRecordsBirthMark(t *testing.T) {
+// The birth mark is written once, and Complete changes it only if it is still the same.
+func TestCacheBirthMark(t *testing.T) {
 	eachCache(t, func(t *testing.T, r dedupe.Cache, wipe func()) {
 		n := 0
 		born := func() time.Time {
@@ -179,7 +177,7 @@ func TestRecordsBirthMark(t *testing.T) {
 	})
 }
 
-// A birth mark that is none is a loss.
+// An unreadable birth mark counts as a loss.
 func TestRedisBirthMarkUnreadable(t *testing.T) {
 	c := realRedis(t)
 	r := redisstore.NewCache(c, testDeployment)

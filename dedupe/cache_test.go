@@ -20,14 +20,14 @@ var (
 
 const long = time.Hour // a lease or delay that no test outlives
 
-// eachCache runs the suite over every Records there is.
+// eachCache runs test with every implementation of dedupe.Cache.
 func eachCache(t *testing.T, test func(t *testing.T, r dedupe.Cache, wipe func())) {
 	t.Run("memory", func(t *testing.T) { m := dedupetest.NewMemory(); test(t, m, m.ForgetAll) })
 	t.Run("miniredis", func(t *testing.T) { c := miniRedis(t); test(t, redisstore.NewCache(c, testDeployment), flush(t, c)) })
 	t.Run("redis", func(t *testing.T) { c := realRedis(t); test(t, redisstore.NewCache(c, testDeployment), flush(t, c)) })
 }
 
-// What a claim may find, in one word.
+// The outcomes of a claim in the cache.
 const (
 	holdNew     = "new"     // nothing; it is ours now
 	holdParked  = "parked"  // left in good order; it is ours now
@@ -40,7 +40,7 @@ const (
 	holdForeign = "foreign" // nobody holds it and it is due, but it belongs to another account
 )
 
-// claim asks c, and says in one word what it found there.
+// claim claims in c and returns the outcome.
 func claim(t *testing.T, c dedupe.Cache, o dedupe.Order, owner string, lease time.Duration) (string, dedupe.Entry, error) {
 	t.Helper()
 	before, taken, err := c.Claim(t.Context(), o, owner, lease)
@@ -92,7 +92,7 @@ func mustDo(t *testing.T, err, want error) {
 	}
 }
 
-// untilHold claims again until the lease or the delay before is over.
+// untilHold claims until the earlier lease or delay is over.
 func untilHold(t *testing.T, r dedupe.Cache, owner string, want string) (e dedupe.Entry) {
 	t.Helper()
 	storetest.Eventually(t, "claim by "+owner+" finds "+want, func() bool {
@@ -106,7 +106,7 @@ func untilHold(t *testing.T, r dedupe.Cache, owner string, want string) (e dedup
 	return e
 }
 
-func TestRecordsClaim(t *testing.T) {
+func TestCacheClaim(t *testing.T) {
 	eachCache(t, func(t *testing.T, r dedupe.Cache, _ func()) {
 		mustHold(t, r, testOrder, "a", long, holdNew)
 		if e := mustLook(t, r); e.State != dedupe.StateClaimed || e.Owner != "a" || e.Fingerprint != "f1" || e.Seq != 7 || e.Left <= 0 || e.Left > long {
@@ -120,7 +120,7 @@ func TestRecordsClaim(t *testing.T) {
 	})
 }
 
-func TestRecordsLeaseLapses(t *testing.T) {
+func TestCacheLeaseLapses(t *testing.T) {
 	eachCache(t, func(t *testing.T, r dedupe.Cache, _ func()) {
 		mustHold(t, r, testOrder, "a", time.Millisecond, holdNew)
 		storetest.Eventually(t, "the lease is over", func() bool { return mustLook(t, r).Left == 0 })
@@ -143,7 +143,7 @@ func TestRecordsLeaseLapses(t *testing.T) {
 	})
 }
 
-func TestRecordsOwnLapsedLeaseIsStillOurs(t *testing.T) {
+func TestCacheOwnExpiredLeaseIsRenewed(t *testing.T) {
 	eachCache(t, func(t *testing.T, r dedupe.Cache, _ func()) {
 		mustHold(t, r, testOrder, "a", time.Millisecond, holdNew)
 		storetest.Eventually(t, "the lease lapses", func() bool {
@@ -155,7 +155,7 @@ func TestRecordsOwnLapsedLeaseIsStillOurs(t *testing.T) {
 	})
 }
 
-func TestRecordsPark(t *testing.T) {
+func TestCachePark(t *testing.T) {
 	since := time.Date(2026, 11, 23, 10, 0, 0, 5e6, time.UTC)
 	doubt := &dedupe.Doubt{Attempt: 3, SendBy: since.Add(time.Second), Over: since.Add(time.Minute), Since: since, Bought: true, Exists: true, Asked: 4, Missing: true, Noticed: true}
 	for name, parked := range map[string]dedupe.Entry{
@@ -188,7 +188,7 @@ func TestRecordsPark(t *testing.T) {
 	}
 }
 
-func TestRecordsRememberNeverChangesAFinal(t *testing.T) {
+func TestCacheRememberNeverChangesAFinal(t *testing.T) {
 	eachCache(t, func(t *testing.T, r dedupe.Cache, _ func()) {
 		mustHold(t, r, testOrder, "a", long, holdNew)
 		result := []byte(`{"status":"succeeded"}`)
@@ -206,7 +206,7 @@ func TestRecordsRememberNeverChangesAFinal(t *testing.T) {
 	})
 }
 
-func TestRecordsFinalsExpireOthersDoNot(t *testing.T) {
+func TestCacheFinalsExpireOthersDoNot(t *testing.T) {
 	ctx := context.Background()
 	c := realRedis(t)
 	r := redisstore.NewCache(c, testDeployment)
@@ -233,7 +233,7 @@ func TestRecordsFinalsExpireOthersDoNot(t *testing.T) {
 	})
 }
 
-func TestRecordsForget(t *testing.T) {
+func TestCacheForget(t *testing.T) {
 	eachCache(t, func(t *testing.T, r dedupe.Cache, wipe func()) {
 		forget := func(o dedupe.Order, owner string, wantLeft bool) {
 			t.Helper()
@@ -261,7 +261,7 @@ func TestRecordsForget(t *testing.T) {
 	})
 }
 
-func TestRecordsWiped(t *testing.T) {
+func TestCacheWiped(t *testing.T) {
 	eachCache(t, func(t *testing.T, r dedupe.Cache, wipe func()) {
 		mustHold(t, r, testOrder, "a", long, holdNew)
 		wipe()
@@ -280,7 +280,7 @@ func TestRecordsWiped(t *testing.T) {
 	})
 }
 
-func TestRecordsOddNumbers(t *testing.T) {
+func TestCacheOddNumbers(t *testing.T) {
 	eachCache(t, func(t *testing.T, r dedupe.Cache, _ func()) {
 		for _, no := range []string{"*", "a>b", "{x}", "%", `"'\`, "x:y"} {
 			o := dedupe.Order{OutTradeNo: no, Fingerprint: "f", Seq: 1}
@@ -333,7 +333,7 @@ func TestRedisUnreadableIsReplaced(t *testing.T) {
 	flush(t, c)()
 	c.Set(t.Context(), testKey, "x", 0)
 	j, _ := realJournal(t)
-	b := newBench(t, r, j, nil, dedupe.Config{Lease: long}, nil)
+	b := newEnv(t, r, j, nil, dedupe.Config{Lease: long}, nil)
 	mustWrite(t, j, testOrder.OutTradeNo, dedupe.Record{State: dedupe.StateIntent, Owner: "dead", Fingerprint: "f1", Progress: dedupe.Progress{Attempt: 1}}, 0)
 	if c := b.must(testOrder, false, dedupe.InDoubt); c.Replaced == "" { // the journal decides
 		t.Errorf("claim %+v", c)

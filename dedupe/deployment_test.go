@@ -9,14 +9,14 @@ import (
 	"orderworker/dedupe/redisstore"
 )
 
-// Two deployments on one Redis that happen to use the same number buy their
-// orders both; neither sees the other's, in the records or in the journal.
+// Two deployments on one Redis that use the same number each buy their own order:
+// neither sees the other's cache entry or journal record.
 func TestTwoDeploymentsOnOneRedis(t *testing.T) {
 	client := realRedis(t)
-	deployments := []bench{}
+	deployments := []testEnv{}
 	for _, name := range []string{"ORDERS", "ORDERS2"} {
 		records, journal := redisstore.NewCache(client, name), redisstore.NewJournal(client, name, long)
-		deployments = append(deployments, newBench(t, records, journal, nil, dedupe.Config{Lease: long, FinalTTL: long}, nil))
+		deployments = append(deployments, newEnv(t, records, journal, nil, dedupe.Config{Lease: long, FinalTTL: long}, nil))
 	}
 	for i, b := range deployments {
 		o := testOrder
@@ -30,15 +30,15 @@ func TestTwoDeploymentsOnOneRedis(t *testing.T) {
 	}
 }
 
-// A key of the form that had no deployment in it is not ours: whose it is, it
-// does not say.
+// A key of the old form, without a deployment, is ignored, since it may belong to any
+// deployment.
 func TestRedisKeysWithoutADeployment(t *testing.T) {
 	client := realRedis(t)
 	for _, key := range []string{"order:" + testOrder.OutTradeNo, "ORDERS2:order:" + testOrder.OutTradeNo} {
 		client.HSet(t.Context(), key, "state", "final", "fingerprint", "f1", "result", "{}")
 	}
 	client.HSet(t.Context(), "journal:"+testOrder.OutTradeNo, "rev", "1", "data", `{"state":"final","fingerprint":"f1"}`)
-	b := newBench(t, redisstore.NewCache(client, testDeployment), redisstore.NewJournal(client, testDeployment, long), nil, dedupe.Config{Lease: long}, nil)
+	b := newEnv(t, redisstore.NewCache(client, testDeployment), redisstore.NewJournal(client, testDeployment, long), nil, dedupe.Config{Lease: long}, nil)
 	b.must(testOrder, true, dedupe.Fresh)
 }
 

@@ -7,11 +7,10 @@ import (
 	"orderworker/dedupe"
 )
 
-// An order of which the vendor said that it exists is never sent again and never
-// disproved by a lookup, whatever Redis loses. Only an operator may say that it
-// was not bought.
+// An order that exists at the vendor is never sent again, and no lookup disproves it,
+// whatever the cache loses. Only an operator can settle it as not bought.
 func TestStoreExistsSurvives(t *testing.T) {
-	eachStore(t, func(b bench) {
+	eachStore(t, func(b testEnv) {
 		c := b.sentBy(testOrder)
 		d := c.Doubt
 		d.Exists = true
@@ -38,9 +37,9 @@ func TestStoreExistsSurvives(t *testing.T) {
 	})
 }
 
-// Two owners each learn something of one order: neither fact covers the other.
+// Two owners each journal a fact about one order, and both facts remain.
 func TestStoreExistsAndBought(t *testing.T) {
-	eachStore(t, func(b bench) {
+	eachStore(t, func(b testEnv) {
 		stale := b.sentBy(testOrder)
 		b.die(stale)
 		c := b.must(testOrder, true, dedupe.InDoubt)
@@ -59,10 +58,10 @@ func TestStoreExistsAndBought(t *testing.T) {
 	})
 }
 
-// When the requests of an order are over is in its record, for whoever has other
-// settings: the latest of them, and nothing where one of them is not known.
-func TestStoreWhenItIsOver(t *testing.T) {
-	eachStore(t, func(b bench) {
+// Over is the latest end of all open requests of an order, and zero if the end of one of
+// them is not known.
+func TestStoreOverOfTheOpenAttempts(t *testing.T) {
+	eachStore(t, func(b testEnv) {
 		at := dedupe.CeilMillis(time.Now())
 		want := func(sendBy, over time.Duration) {
 			t.Helper()

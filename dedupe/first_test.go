@@ -7,12 +7,12 @@ import (
 	"orderworker/dedupe"
 )
 
-// A duplicate that claims an unfinished order drives it on; the order stays the
-// first request's, whatever is written and whatever Redis loses.
+// A duplicate may claim and continue an unfinished order. The order keeps the sequence of
+// its first request, whatever is written and whatever the cache loses.
 func TestStoreOrderStaysTheFirstRequests(t *testing.T) {
 	second, third := testOrder, testOrder
 	second.Seq, third.Seq = 20, 30
-	eachStore(t, func(b bench) {
+	eachStore(t, func(b testEnv) {
 		want := func(c *dedupe.Claim) *dedupe.Claim {
 			t.Helper()
 			if c.First != testOrder.Seq {
@@ -50,12 +50,12 @@ func TestStoreOrderStaysTheFirstRequests(t *testing.T) {
 	})
 }
 
-// Of two requests that are claimed in the other order, the earlier in the stream
-// is the first as soon as it is known.
+// If the later of two requests is claimed first, the earlier one becomes the first as
+// soon as it is claimed.
 func TestStoreEarlierRequestIsTheFirst(t *testing.T) {
 	earlier := testOrder
 	earlier.Seq = 3
-	eachStore(t, func(b bench) {
+	eachStore(t, func(b testEnv) {
 		b.ok(b.Release(b.ctx(), b.must(testOrder, false, dedupe.Fresh)))
 		c := b.must(earlier, false, dedupe.Ready)
 		if c.First != 3 {
@@ -75,16 +75,15 @@ func TestStoreEarlierRequestIsTheFirst(t *testing.T) {
 	})
 }
 
-// A duplicate that drives the order on knows when the first request expires, by
-// Redis alone and by the journal alone; its own time does not count. Where the first
-// one's is not known, there is none.
+// A duplicate gets Expires of the first request, from the cache or from the journal. Its
+// own does not count. If that of the first request is not known, Expires is nil.
 func TestStoreFirstRequestsExpires(t *testing.T) {
 	at, later := time.Now().Add(time.Hour), time.Now().Add(2*time.Hour)
 	for _, expires := range []*time.Time{&at, nil} {
 		first, second := testOrder, testOrder
 		first.Expires = expires
 		second.Seq, second.Expires = 20, &later
-		eachStore(t, func(b bench) {
+		eachStore(t, func(b testEnv) {
 			want := func(c *dedupe.Claim) *dedupe.Claim {
 				t.Helper()
 				if (c.Expires == nil) != (expires == nil) || expires != nil && !c.Expires.Equal(*expires) {
@@ -107,12 +106,12 @@ func TestStoreFirstRequestsExpires(t *testing.T) {
 	}
 }
 
-// A time that no store can spell is not known to them, and loses no order.
+// An expiry that has no RFC 3339 form counts as not known, and the order is not lost.
 func TestStoreExpiresOutOfRange(t *testing.T) {
 	far := time.Date(9999, 12, 31, 23, 59, 59, 0, time.FixedZone("", -24*3600))
 	o := testOrder
 	o.Expires = &far
-	eachStore(t, func(b bench) {
+	eachStore(t, func(b testEnv) {
 		c := b.must(o, false, dedupe.Fresh)
 		b.ok(b.Intent(b.ctx(), c, time.Now(), time.Now()))
 		b.ok(b.Doubt(b.ctx(), c, c.Doubt, soon))

@@ -10,7 +10,7 @@ import (
 	"orderworker/dedupe/storetest"
 )
 
-// under is o as a deployment of another account sees it.
+// under returns o with another account.
 func under(o dedupe.Order, account string) dedupe.Order {
 	o.Account = account
 	return o
@@ -21,26 +21,26 @@ var (
 	ofB = under(testOrder, "b")
 )
 
-// An attempt of account A is neither looked up nor sent by account B, whatever
-// became of A's worker and of Redis; and nothing changes for A meanwhile.
+// Account B neither looks up nor sends an order with an open attempt of account A, even
+// after A's worker has died or the cache was lost. Account A goes on as before.
 func TestStoreForeignAttempt(t *testing.T) {
-	for name, life := range map[string]func(b bench, c *dedupe.Claim){
-		"parked":        func(b bench, c *dedupe.Claim) { b.ok(b.Doubt(b.ctx(), c, c.Doubt, soon)) },
-		"parked, wiped": func(b bench, c *dedupe.Claim) { b.ok(b.Doubt(b.ctx(), c, c.Doubt, soon)); b.wipe() },
-		"died":          func(b bench, c *dedupe.Claim) { b.die(c) },
-		"died, wiped":   func(b bench, _ *dedupe.Claim) { b.wipe() },
-		"bought":        func(b bench, c *dedupe.Claim) { b.ok(b.Doubt(b.ctx(), c, dedupe.Doubt{Bought: true}, soon)) },
-		"A looks at it": func(b bench, c *dedupe.Claim) {
+	for name, life := range map[string]func(b testEnv, c *dedupe.Claim){
+		"parked":        func(b testEnv, c *dedupe.Claim) { b.ok(b.Doubt(b.ctx(), c, c.Doubt, soon)) },
+		"parked, wiped": func(b testEnv, c *dedupe.Claim) { b.ok(b.Doubt(b.ctx(), c, c.Doubt, soon)); b.wipe() },
+		"died":          func(b testEnv, c *dedupe.Claim) { b.die(c) },
+		"died, wiped":   func(b testEnv, _ *dedupe.Claim) { b.wipe() },
+		"bought":        func(b testEnv, c *dedupe.Claim) { b.ok(b.Doubt(b.ctx(), c, dedupe.Doubt{Bought: true}, soon)) },
+		"A looks at it": func(b testEnv, c *dedupe.Claim) {
 			b.ok(b.Doubt(b.ctx(), c, c.Doubt, soon))
 			b.die(b.must(ofA, true, dedupe.InDoubt))
 		},
-		"B thought it new": func(b bench, _ *dedupe.Claim) {
+		"B thought it new": func(b testEnv, _ *dedupe.Claim) {
 			b.wipe()
 			b.lost(b.Intent(b.ctx(), b.must(ofB, false, dedupe.Fresh), time.Now(), time.Now()))
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			eachStore(t, func(b bench) {
+			eachStore(t, func(b testEnv) {
 				c := b.must(ofA, false, dedupe.Fresh)
 				b.ok(b.Intent(b.ctx(), c, time.Now(), time.Now()))
 				life(b, c)
@@ -84,29 +84,28 @@ func TestStoreForeignAttempt(t *testing.T) {
 	}
 }
 
-// Nothing was bought under account A: B may send. The journal then has B's
-// account, and A's worker is the one that has to keep away.
+// If nothing was bought under account A, account B may send. Then A may not.
 func TestStoreForeignNothingOpen(t *testing.T) {
-	for name, life := range map[string]func(b bench) dedupe.Verdict{
-		"waits": func(b bench) dedupe.Verdict { b.ok(b.Wait(b.ctx(), b.sentBy(ofA), 1, soon)); return dedupe.Ready },
-		"wiped": func(b bench) dedupe.Verdict {
+	for name, life := range map[string]func(b testEnv) dedupe.Verdict{
+		"waits": func(b testEnv) dedupe.Verdict { b.ok(b.Wait(b.ctx(), b.sentBy(ofA), 1, soon)); return dedupe.Ready },
+		"wiped": func(b testEnv) dedupe.Verdict {
 			b.ok(b.Wait(b.ctx(), b.sentBy(ofA), 1, soon))
 			b.wipe()
 			return dedupe.Ready
 		},
-		"released": func(b bench) dedupe.Verdict {
+		"released": func(b testEnv) dedupe.Verdict {
 			b.ok(b.Release(b.ctx(), b.must(ofA, false, dedupe.Fresh)))
 			return dedupe.Ready
 		},
-		"died": func(b bench) dedupe.Verdict { b.die(b.must(ofA, false, dedupe.Fresh)); return dedupe.Fresh },
-		"disproved": func(b bench) dedupe.Verdict {
+		"died": func(b testEnv) dedupe.Verdict { b.die(b.must(ofA, false, dedupe.Fresh)); return dedupe.Fresh },
+		"disproved": func(b testEnv) dedupe.Verdict {
 			b.ok(b.Doubt(b.ctx(), b.sentBy(ofA), dedupe.Doubt{}, soon))
 			c := b.must(ofA, true, dedupe.InDoubt)
 			b.ok(b.Disprove(b.ctx(), c))
 			b.die(c)
 			return dedupe.Ready
 		},
-		"settled": func(b bench) dedupe.Verdict {
+		"settled": func(b testEnv) dedupe.Verdict {
 			b.ok(b.Doubt(b.ctx(), b.sentBy(ofA), dedupe.Doubt{}, soon))
 			b.ok(b.settle(ofA.OutTradeNo, nil))
 			if r := b.record(); r.State != dedupe.StateReady || r.Account != "a" {
@@ -114,13 +113,13 @@ func TestStoreForeignNothingOpen(t *testing.T) {
 			}
 			return dedupe.Ready
 		},
-		"no account": func(b bench) dedupe.Verdict {
+		"no account": func(b testEnv) dedupe.Verdict {
 			b.ok(b.Doubt(b.ctx(), b.sentBy(testOrder), dedupe.Doubt{}, soon))
 			return dedupe.InDoubt
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			eachStore(t, func(b bench) {
+			eachStore(t, func(b testEnv) {
 				c := b.must(ofB, true, life(b))
 				if c.Verdict == dedupe.InDoubt {
 					b.ok(b.Disprove(b.ctx(), c))
@@ -138,9 +137,9 @@ func TestStoreForeignNothingOpen(t *testing.T) {
 	}
 }
 
-// Another account's final is a final, another request's number is a conflict.
+// A final of another account is a final, and other content is a conflict.
 func TestStoreForeignFinalAndConflict(t *testing.T) {
-	eachStore(t, func(b bench) {
+	eachStore(t, func(b testEnv) {
 		c := b.sentBy(ofA)
 		_, err := b.Finish(b.ctx(), c, won, true)
 		b.ok(err)
@@ -153,25 +152,25 @@ func TestStoreForeignFinalAndConflict(t *testing.T) {
 	})
 }
 
-// With the journal lost, what Redis knows of another account's attempt counts.
+// If the journal is lost, the cache's notes on another account's attempt count.
 func TestStoreForeignJournalLost(t *testing.T) {
 	m := dedupetest.NewMemory()
-	b := newBench(t, m, m, nil, dedupe.Config{Lease: long}, m.LoseEntries)
+	b := newEnv(t, m, m, nil, dedupe.Config{Lease: long}, m.LoseEntries)
 	b.ok(b.Doubt(b.ctx(), b.sentBy(ofA), dedupe.Doubt{}, soon))
 	m.ForgetJournal()
 	b.must(ofB, true, dedupe.Foreign)
 	b.must(ofA, true, dedupe.InDoubt)
 }
 
-func (b bench) sentBy(o dedupe.Order) *dedupe.Claim {
+func (b testEnv) sentBy(o dedupe.Order) *dedupe.Claim {
 	b.t.Helper()
 	c := b.must(o, false, dedupe.Fresh)
 	b.ok(b.Intent(b.ctx(), c, time.Now().Add(-time.Second), time.Now().Add(-time.Second)))
 	return c
 }
 
-// die ends the lease of c, whose owner is dead.
-func (b bench) die(c *dedupe.Claim) {
+// die ends the lease of c, as if its owner had died.
+func (b testEnv) die(c *dedupe.Claim) {
 	b.t.Helper()
 	b.ok(b.cache.Renew(b.ctx(), c.Order, c.Owner, 0, time.Millisecond))
 	storetest.Eventually(b.t, "the lease lapses", func() bool {
@@ -181,7 +180,7 @@ func (b bench) die(c *dedupe.Claim) {
 	})
 }
 
-func TestRecordsAdopt(t *testing.T) {
+func TestCacheAdopt(t *testing.T) {
 	eachCache(t, func(t *testing.T, r dedupe.Cache, _ func()) {
 		ctx := t.Context()
 		mustHold(t, r, ofA, "1", long, holdNew)

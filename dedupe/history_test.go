@@ -11,7 +11,7 @@ import (
 	"orderworker/dedupe/dedupetest"
 )
 
-// published is a results stream; a nil event is one that cannot be read.
+// published is a results stream; a nil event cannot be read.
 type published map[string]*dedupe.FinalEvent
 
 var errResultsAway = errors.New("the results stream is away")
@@ -29,16 +29,16 @@ func (p published) Final(_ context.Context, outTradeNo string) (dedupe.FinalEven
 
 func (p published) Used(context.Context) (bool, error) { return len(p) > 0, nil }
 
-// withResults is b beside a results stream.
-func (b bench) withResults(p published) bench {
+// withResults returns b with a results stream.
+func (b testEnv) withResults(p published) testEnv {
 	b.Store = dedupe.New(b.cache, b.journal, p, b.cfg)
 	return b
 }
 
-// An order of which nothing is left but its final event is finished: it is not
-// in doubt, not sent again, and from then on Redis knows it.
-func TestStoreFinalEventIsLooked(t *testing.T) {
-	eachStore(t, func(b bench) {
+// An order of which only the final event is left is finished: it is neither in doubt nor
+// sent again, and the claim remembers it in the cache.
+func TestStoreFinalEventIsRead(t *testing.T) {
+	eachStore(t, func(b testEnv) {
 		no := testOrder.OutTradeNo
 		b = b.withResults(published{no: {Result: failed, Seq: 5, Fingerprint: "f1"}})
 		b.must(otherF, true, dedupe.Conflict) // by the event alone
@@ -58,22 +58,22 @@ func TestStoreFinalEventIsLooked(t *testing.T) {
 	})
 }
 
-// Where nothing says whose event it is, it is the request's that asks.
+// An event without Order-Seq counts as the event of the claimed request.
 func TestStoreFinalEventOfAnOldRelease(t *testing.T) {
 	m := dedupetest.NewMemory()
-	b := newBench(t, m, m, published{testOrder.OutTradeNo: {Result: won}}, dedupe.Config{Lease: long}, m.LoseEntries)
+	b := newEnv(t, m, m, published{testOrder.OutTradeNo: {Result: won}}, dedupe.Config{Lease: long}, m.LoseEntries)
 	if c := b.must(testOrder, true, dedupe.Done); c.ResultSeq != testOrder.Seq {
 		t.Errorf("result of request %d", c.ResultSeq)
 	}
 }
 
-// The event is asked for before a doubt, and before another account's too; a
-// results stream that is away is no answer.
+// The event is read before an order counts as in doubt, also for another account. If the
+// results cannot be read, the claim fails.
 func TestStoreFinalEventBeforeDoubt(t *testing.T) {
 	for o, without := range map[dedupe.Order]dedupe.Verdict{ofA: dedupe.InDoubt, ofB: dedupe.Foreign} {
 		m := dedupetest.NewMemory()
 		events := published{}
-		b := newBench(t, m, m, events, dedupe.Config{Lease: long}, m.LoseEntries)
+		b := newEnv(t, m, m, events, dedupe.Config{Lease: long}, m.LoseEntries)
 		b.ok(b.Doubt(b.ctx(), b.sentBy(ofA), dedupe.Doubt{}, soon))
 		m.ForgetJournal()
 		if c := b.must(o, true, without); without == dedupe.InDoubt {
@@ -91,29 +91,29 @@ func TestStoreFinalEventBeforeDoubt(t *testing.T) {
 	}
 }
 
-// The journal was lost and made anew while a worker was sending: its claim is in
-// doubt, not fresh. One that was parked unsent, or is younger, is not.
-func TestStoreJournalMadeAnew(t *testing.T) {
+// The journal was lost and recreated while a worker was sending: the order is in doubt.
+// An order that was parked unsent, or is younger than the journal, is not.
+func TestStoreJournalRecreated(t *testing.T) {
 	for name, c := range map[string]struct {
 		lose bool
-		life func(b bench, c *dedupe.Claim)
+		life func(b testEnv, c *dedupe.Claim)
 		want dedupe.Verdict
 	}{
-		"sending": {true, func(b bench, c *dedupe.Claim) { b.ok(b.Intent(b.ctx(), c, time.Now(), time.Now())); b.dieQuietly(c) }, dedupe.InDoubt},
-		"superseded": {true, func(b bench, c *dedupe.Claim) {
+		"sending": {true, func(b testEnv, c *dedupe.Claim) { b.ok(b.Intent(b.ctx(), c, time.Now(), time.Now())); b.dieQuietly(c) }, dedupe.InDoubt},
+		"superseded": {true, func(b testEnv, c *dedupe.Claim) {
 			b.wipe()
 			again := b.must(c.Order, false, dedupe.Fresh)
 			b.ok(b.Intent(b.ctx(), c, time.Now(), time.Now()))
 			b.lost(b.Intent(b.ctx(), again, time.Now(), time.Now()))
 		}, dedupe.InDoubt},
-		"claimed":              {true, func(b bench, c *dedupe.Claim) { b.dieQuietly(c) }, dedupe.InDoubt},
-		"the journal is whole": {false, func(b bench, c *dedupe.Claim) { b.dieQuietly(c) }, dedupe.Fresh},
-		"released":             {true, func(b bench, c *dedupe.Claim) { b.ok(b.Release(b.ctx(), c)) }, dedupe.Ready},
+		"claimed":              {true, func(b testEnv, c *dedupe.Claim) { b.dieQuietly(c) }, dedupe.InDoubt},
+		"the journal is whole": {false, func(b testEnv, c *dedupe.Claim) { b.dieQuietly(c) }, dedupe.Fresh},
+		"released":             {true, func(b testEnv, c *dedupe.Claim) { b.ok(b.Release(b.ctx(), c)) }, dedupe.Ready},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				m := dedupetest.NewMemory()
-				b := newBench(t, m, m, nil, dedupe.Config{Lease: long}, m.LoseEntries)
+				b := newEnv(t, m, m, nil, dedupe.Config{Lease: long}, m.LoseEntries)
 				o := testOrder
 				o.Stored = time.Now()
 				time.Sleep(time.Second)
@@ -144,14 +144,14 @@ func TestStoreJournalMadeAnew(t *testing.T) {
 	}
 }
 
-// dieQuietly ends the lease of c in a bubble.
-func (b bench) dieQuietly(c *dedupe.Claim) {
+// dieQuietly ends the lease of c in a synctest bubble.
+func (b testEnv) dieQuietly(c *dedupe.Claim) {
 	b.t.Helper()
 	b.ok(b.cache.Renew(b.ctx(), c.StoredOrder(), c.Owner, 0, time.Millisecond))
 	time.Sleep(2 * time.Millisecond)
 }
 
-// A real journal says when it was made, and is newer once it was made anew.
+// Created of a real journal becomes later when its stream is recreated.
 func TestJetStreamCreated(t *testing.T) {
 	j, js := realJournal(t)
 	before, err := j.Created(t.Context())
@@ -170,41 +170,41 @@ func TestJetStreamCreated(t *testing.T) {
 	}
 }
 
-// Row 15: an order that waits for longer than the journal remembers, never sent,
-// is not in doubt. One of which nothing shows that is.
+// An order request that is older than the journal's TTL is in doubt, unless the cache
+// shows that it was never sent.
 func TestStoreOldAndNeverSent(t *testing.T) {
 	ttl := time.Hour
 	for name, c := range map[string]struct {
-		life func(b bench, m *dedupetest.Memory, o dedupe.Order)
+		life func(b testEnv, m *dedupetest.Memory, o dedupe.Order)
 		want dedupe.Verdict
 	}{
-		"released": {func(b bench, _ *dedupetest.Memory, o dedupe.Order) {
+		"released": {func(b testEnv, _ *dedupetest.Memory, o dedupe.Order) {
 			b.ok(b.Release(b.ctx(), b.must(o, false, dedupe.Fresh)))
 		}, dedupe.Ready},
-		"released again": {func(b bench, _ *dedupetest.Memory, o dedupe.Order) {
+		"released again": {func(b testEnv, _ *dedupetest.Memory, o dedupe.Order) {
 			b.ok(b.Release(b.ctx(), b.must(o, false, dedupe.Fresh)))
 			b.ok(b.Release(b.ctx(), b.must(o, true, dedupe.Ready)))
 		}, dedupe.Ready},
-		"redelivered": {func(b bench, _ *dedupetest.Memory, o dedupe.Order) {
+		"redelivered": {func(b testEnv, _ *dedupetest.Memory, o dedupe.Order) {
 			b.ok(b.Release(b.ctx(), b.must(o, true, dedupe.Fresh)))
 		}, dedupe.Ready},
-		"ready": {func(b bench, _ *dedupetest.Memory, o dedupe.Order) {
+		"ready": {func(b testEnv, _ *dedupetest.Memory, o dedupe.Order) {
 			b.ok(b.Wait(b.ctx(), b.must(o, false, dedupe.Fresh), 0, soon))
 			b.wipe()
 		}, dedupe.Ready},
-		"released, wiped": {func(b bench, _ *dedupetest.Memory, o dedupe.Order) {
+		"released, wiped": {func(b testEnv, _ *dedupetest.Memory, o dedupe.Order) {
 			b.ok(b.Release(b.ctx(), b.must(o, false, dedupe.Fresh)))
 			b.wipe()
 		}, dedupe.InDoubt},
-		"died":       {func(b bench, _ *dedupetest.Memory, o dedupe.Order) { b.must(o, false, dedupe.Fresh) }, dedupe.InDoubt},
-		"never seen": {func(bench, *dedupetest.Memory, dedupe.Order) {}, dedupe.InDoubt},
-		"another's is gone": {func(b bench, m *dedupetest.Memory, o dedupe.Order) {
+		"died":       {func(b testEnv, _ *dedupetest.Memory, o dedupe.Order) { b.must(o, false, dedupe.Fresh) }, dedupe.InDoubt},
+		"never seen": {func(testEnv, *dedupetest.Memory, dedupe.Order) {}, dedupe.InDoubt},
+		"another's is gone": {func(b testEnv, m *dedupetest.Memory, o dedupe.Order) {
 			b.sentBy(o)
 			b.wipe()
 			b.lost(b.Intent(b.ctx(), b.must(o, false, dedupe.Fresh), time.Now(), time.Now())) // a duplicate
 			m.ForgetJournal()                                                                 // the record expires
 		}, dedupe.InDoubt},
-		"another's was there": {func(b bench, m *dedupetest.Memory, o dedupe.Order) {
+		"another's was there": {func(b testEnv, m *dedupetest.Memory, o dedupe.Order) {
 			b.sentBy(o)
 			b.wipe()
 			b.ok(b.Release(b.ctx(), b.must(o, false, dedupe.Fresh))) // a duplicate
@@ -214,7 +214,7 @@ func TestStoreOldAndNeverSent(t *testing.T) {
 		for _, redelivered := range []bool{false, true} {
 			synctest.Test(t, func(t *testing.T) {
 				m := dedupetest.NewMemory()
-				b := newBench(t, m, m, nil, dedupe.Config{Lease: time.Minute, FinalTTL: long, JournalTTL: ttl}, m.LoseEntries)
+				b := newEnv(t, m, m, nil, dedupe.Config{Lease: time.Minute, FinalTTL: long, JournalTTL: ttl}, m.LoseEntries)
 				o := testOrder
 				o.Stored = time.Now()
 				c.life(b, m, o)
@@ -229,19 +229,19 @@ func TestStoreOldAndNeverSent(t *testing.T) {
 	}
 }
 
-// N2: an order that was claimed unasked while it was young, and grew old in the
-// worker's hands, is claimed again before anything is written.
-func TestStoreGrewOldInHand(t *testing.T) {
-	for name, write := range map[string]func(b bench, c *dedupe.Claim) error{
-		"intent": func(b bench, c *dedupe.Claim) error { return b.Intent(b.ctx(), c, time.Now(), time.Now()) },
-		"wait":   func(b bench, c *dedupe.Claim) error { return b.Wait(b.ctx(), c, 0, soon) },
-		"failed": func(b bench, c *dedupe.Claim) error { _, err := b.Finish(b.ctx(), c, failed, false); return err },
+// A Fresh claim for which the journal was not read is lost once its order request is
+// older than the journal's TTL.
+func TestStoreFreshClaimTooOld(t *testing.T) {
+	for name, write := range map[string]func(b testEnv, c *dedupe.Claim) error{
+		"intent": func(b testEnv, c *dedupe.Claim) error { return b.Intent(b.ctx(), c, time.Now(), time.Now()) },
+		"wait":   func(b testEnv, c *dedupe.Claim) error { return b.Wait(b.ctx(), c, 0, soon) },
+		"failed": func(b testEnv, c *dedupe.Claim) error { _, err := b.Finish(b.ctx(), c, failed, false); return err },
 	} {
 		for _, asked := range []bool{false, true} {
 			t.Run(name, func(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
 					m := dedupetest.NewMemory()
-					b := newBench(t, m, m, nil, dedupe.Config{Lease: 3 * long, FinalTTL: long, JournalTTL: long}, m.LoseEntries)
+					b := newEnv(t, m, m, nil, dedupe.Config{Lease: 3 * long, FinalTTL: long, JournalTTL: long}, m.LoseEntries)
 					o := testOrder
 					o.Stored = time.Now()
 					c := b.must(o, asked, dedupe.Fresh)

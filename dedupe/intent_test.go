@@ -10,7 +10,8 @@ import (
 	"orderworker/dedupe/dedupetest"
 )
 
-// lostReplies stores the first record and loses the reply, and counts revisions.
+// lostReplies is a journal that stores the first record, loses the reply, and counts the
+// revisions.
 type lostReplies struct {
 	dedupe.Journal
 	writes int
@@ -25,8 +26,8 @@ func (l *lostReplies) Write(ctx context.Context, outTradeNo string, r dedupe.Rec
 	return next, err
 }
 
-// An intent that is tried again after a lost reply is the same record: a worker
-// that wakes up late must not make its old intent look new.
+// An intent that is repeated after a lost reply is the same record: a worker that was
+// suspended in between must not make its old intent look new.
 func TestStoreIntentIsTheSameRecordAgain(t *testing.T) {
 	m := dedupetest.NewMemory()
 	journal := &lostReplies{Journal: m}

@@ -13,7 +13,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// lossyPublisher fails a publish before it is done, or after.
+// lossyPublisher fails a publish before or after the server has stored it.
 type lossyPublisher struct {
 	jetstream.JetStream
 	before, after error
@@ -89,8 +89,7 @@ func unescape(t *testing.T, token string) string {
 	return b.String()
 }
 
-// What the journal refuses for good is not worth another try within seconds. A lost
-// compare-and-set is no such refusal.
+// A permanent refusal of the journal is ErrBroken. A failed compare-and-set is not.
 func TestJetStreamRefusesForGood(t *testing.T) {
 	small := func(c *jetstream.StreamConfig) { c.MaxMsgSize = 10 }
 	full := func(c *jetstream.StreamConfig) { c.MaxBytes = 40 }

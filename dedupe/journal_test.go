@@ -19,7 +19,7 @@ import (
 	"orderworker/dedupe/storetest"
 )
 
-// eachJournal runs the suite over every Journal there is.
+// eachJournal runs test with every implementation of dedupe.Journal.
 func eachJournal(t *testing.T, test func(t *testing.T, j dedupe.Journal)) {
 	t.Run("memory", func(t *testing.T) { test(t, dedupetest.NewMemory()) })
 	t.Run("miniredis", func(t *testing.T) { test(t, redisstore.NewJournal(miniRedis(t), testDeployment, time.Hour)) })
@@ -149,8 +149,8 @@ func TestJetStreamFinalExpiresIntentStays(t *testing.T) {
 	mustWrite(t, j, "done", dedupe.Record{State: dedupe.StateIntent, Owner: "b"}, 0)
 }
 
-// A stream with delete markers leaves one where a final expired: nothing to
-// read, but the next write has to replace it.
+// A stream with delete markers writes one when a final expires: there is no record to
+// read, but the next write has to replace the marker's revision.
 func TestJetStreamDeleteMarker(t *testing.T) {
 	js := natsServer(t)
 	_, err := js.CreateStream(t.Context(), jetstream.StreamConfig{Name: testStream, Subjects: []string{testSubject + ".>"},
@@ -175,7 +175,7 @@ func TestJetStreamDeleteMarker(t *testing.T) {
 	mustWrite(t, j, "x", dedupe.Record{State: dedupe.StateIntent, Owner: "b"}, rev)
 }
 
-// The leader is asked even where the stream allows direct gets.
+// Records are read from the leader even if the stream allows Direct Get.
 func TestJetStreamReadsFromTheLeader(t *testing.T) {
 	js := natsServer(t)
 	_, err := js.CreateStream(t.Context(), jetstream.StreamConfig{Name: testStream, Subjects: []string{testSubject + ".*"},
@@ -229,7 +229,7 @@ func TestJetStreamErrors(t *testing.T) {
 	}
 }
 
-// The reply to a publish gets lost: the record is read back and known again.
+// If the reply to a publish is lost, the record is read back and recognized.
 func TestJetStreamLostReply(t *testing.T) {
 	_, js := realJournal(t)
 	lossy := &lossyPublisher{JetStream: js}

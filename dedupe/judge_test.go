@@ -5,8 +5,8 @@ import (
 	"time"
 )
 
-// TestJudge goes through what the cache, the journal and the results may say of
-// an order, and what that means for the one who asks.
+// TestJudge has one case for each combination of cache entry, journal record and final
+// event that the rules tell apart.
 func TestJudge(t *testing.T) {
 	var (
 		now     = time.Date(2026, 11, 23, 10, 0, 0, 0, time.UTC)
@@ -17,7 +17,7 @@ func TestJudge(t *testing.T) {
 		unknown = Doubt{SendBy: now, Since: now}
 		no, yes = false, true
 	)
-	// The cache has an entry of the order, left by owner.
+	// entry returns a cache entry of the order with that owner.
 	entry := func(s State, owner string, change ...func(*Entry)) Entry {
 		e := Entry{State: s, Fingerprint: "f1", Owner: owner, Account: "A"}
 		for _, c := range change {
@@ -59,7 +59,7 @@ func TestJudge(t *testing.T) {
 		"parked ready, journalled":          {evidence{cache: entry(StateReady, "", rev(3))}, time.Hour, judgement{verdict: Ready}},
 		"parked, not due":                   {evidence{cache: entry(StateReady, "", left(7))}, time.Hour, judgement{verdict: Waiting, left: 7}},
 		"leased":                            {evidence{cache: entry(StateClaimed, "b", left(7))}, time.Hour, judgement{verdict: Busy, left: 7}},
-		"leased by the one who asks":        {evidence{cache: entry(StateClaimed, "a", left(7))}, time.Hour, judgement{needs: journalRecord}},
+		"leased by the claim's own owner":   {evidence{cache: entry(StateClaimed, "a", left(7))}, time.Hour, judgement{needs: journalRecord}},
 		"final":                             {evidence{cache: entry(StateFinal, "")}, time.Hour, judgement{verdict: Done}},
 		"died":                              {evidence{cache: entry(StateClaimed, "b")}, time.Hour, judgement{needs: journalRecord}},
 		"parked in doubt":                   {evidence{cache: entry(StateInDoubt, "", doubt(notes))}, time.Hour, judgement{needs: journalRecord}},
@@ -129,8 +129,8 @@ func TestJudge(t *testing.T) {
 	}
 }
 
-// TestOlderThanJournal: an order request counts as older than the TTL of the journal a little
-// early, since the clocks of pods and servers differ.
+// TestOlderThanJournal: an order request counts as older than the journal's TTL a little
+// early, since the clocks of workers and servers differ.
 func TestOlderThanJournal(t *testing.T) {
 	now := time.Date(2026, 11, 23, 10, 0, 0, 0, time.UTC)
 	for name, c := range map[string]struct {

@@ -9,8 +9,8 @@ import (
 	"orderworker/dedupe"
 )
 
-// settle rules on the order as it stands.
-func (b bench) settle(outTradeNo string, result []byte) error {
+// settle settles the order in its current state.
+func (b testEnv) settle(outTradeNo string, result []byte) error {
 	b.t.Helper()
 	k, _ := b.Look(b.ctx(), outTradeNo) // Settle looks again, and fails as this does
 	return b.Settle(b.ctx(), outTradeNo, dedupe.Ruling{Seen: k.JournalRev, Result: result})
@@ -72,9 +72,9 @@ func TestKnownSettleable(t *testing.T) {
 	}
 }
 
-// A ruling counts for the state that the operator saw, and no other.
+// A ruling is refused if the journal is not as the operator saw it.
 func TestStoreSettleWhatWasSeen(t *testing.T) {
-	eachStore(t, func(b bench) {
+	eachStore(t, func(b testEnv) {
 		no := testOrder.OutTradeNo
 		c := b.must(testOrder, false, dedupe.Fresh)
 		b.ok(b.Intent(b.ctx(), c, time.Now().Add(-time.Second), time.Time{}))

@@ -12,47 +12,47 @@ import (
 
 var errNoReply = errors.New("no reply")
 
-// Every operation of every act fails once, before it was done or after; the
-// caller repeats the act. The order's life must come out the same.
+// Each store operation of each method fails once, before or after it took effect, and the
+// caller repeats the method. The stores must end up in the same state.
 func TestStoreRepeatsAfterALostReply(t *testing.T) {
 	acts := map[string]struct {
-		before func(b bench) *dedupe.Claim
-		act    func(b bench, c *dedupe.Claim) error
+		before func(b testEnv) *dedupe.Claim
+		act    func(b testEnv, c *dedupe.Claim) error
 		after  dedupe.Verdict // of the next claim
 		state  dedupe.State
 	}{
-		"renew": {func(b bench) *dedupe.Claim { return b.must(testOrder, false, dedupe.Fresh) },
-			func(b bench, c *dedupe.Claim) error { return b.Renew(b.ctx(), c) }, dedupe.Busy, ""},
-		"intent": {func(b bench) *dedupe.Claim { return b.must(testOrder, false, dedupe.Fresh) },
-			func(b bench, c *dedupe.Claim) error {
+		"renew": {func(b testEnv) *dedupe.Claim { return b.must(testOrder, false, dedupe.Fresh) },
+			func(b testEnv, c *dedupe.Claim) error { return b.Renew(b.ctx(), c) }, dedupe.Busy, ""},
+		"intent": {func(b testEnv) *dedupe.Claim { return b.must(testOrder, false, dedupe.Fresh) },
+			func(b testEnv, c *dedupe.Claim) error {
 				return b.Intent(b.ctx(), c, time.Now().Add(time.Second), time.Now().Add(time.Second))
 			}, dedupe.Busy, dedupe.StateIntent},
-		"wait": {(bench).sent,
-			func(b bench, c *dedupe.Claim) error { return b.Wait(b.ctx(), c, 1, soon) }, dedupe.Ready, dedupe.StateReady},
-		"doubt": {(bench).sent,
-			func(b bench, c *dedupe.Claim) error { return b.Doubt(b.ctx(), c, c.Doubt, soon) }, dedupe.InDoubt, dedupe.StateIntent},
-		"bought": {(bench).sent,
-			func(b bench, c *dedupe.Claim) error {
+		"wait": {(testEnv).sent,
+			func(b testEnv, c *dedupe.Claim) error { return b.Wait(b.ctx(), c, 1, soon) }, dedupe.Ready, dedupe.StateReady},
+		"doubt": {(testEnv).sent,
+			func(b testEnv, c *dedupe.Claim) error { return b.Doubt(b.ctx(), c, c.Doubt, soon) }, dedupe.InDoubt, dedupe.StateIntent},
+		"bought": {(testEnv).sent,
+			func(b testEnv, c *dedupe.Claim) error {
 				d := c.Doubt
 				d.Bought = true
 				return b.Doubt(b.ctx(), c, d, soon)
 			}, dedupe.InDoubt, dedupe.StateIntent},
-		"disprove": {(bench).inDoubt,
-			func(b bench, c *dedupe.Claim) error { return b.Disprove(b.ctx(), c) }, dedupe.Busy, dedupe.StateReady},
-		"succeeded": {(bench).sent,
-			func(b bench, c *dedupe.Claim) error { _, err := b.Finish(b.ctx(), c, won, true); return err }, dedupe.Busy, dedupe.StateFinal},
-		"failed": {(bench).sent,
-			func(b bench, c *dedupe.Claim) error { _, err := b.Finish(b.ctx(), c, failed, false); return err }, dedupe.Busy, dedupe.StateFinal},
-		"remember": {(bench).sent, func(b bench, c *dedupe.Claim) error {
+		"disprove": {(testEnv).inDoubt,
+			func(b testEnv, c *dedupe.Claim) error { return b.Disprove(b.ctx(), c) }, dedupe.Busy, dedupe.StateReady},
+		"succeeded": {(testEnv).sent,
+			func(b testEnv, c *dedupe.Claim) error { _, err := b.Finish(b.ctx(), c, won, true); return err }, dedupe.Busy, dedupe.StateFinal},
+		"failed": {(testEnv).sent,
+			func(b testEnv, c *dedupe.Claim) error { _, err := b.Finish(b.ctx(), c, failed, false); return err }, dedupe.Busy, dedupe.StateFinal},
+		"remember": {(testEnv).sent, func(b testEnv, c *dedupe.Claim) error {
 			if _, err := b.Finish(b.ctx(), c, won, true); err != nil {
 				return err
 			}
 			return b.Remember(b.ctx(), c, won)
 		}, dedupe.Done, dedupe.StateFinal},
-		"release": {func(b bench) *dedupe.Claim { return b.must(testOrder, false, dedupe.Fresh) },
-			func(b bench, c *dedupe.Claim) error { return b.Release(b.ctx(), c) }, dedupe.Ready, ""},
-		"release after the intent": {(bench).sent,
-			func(b bench, c *dedupe.Claim) error { return b.Release(b.ctx(), c) }, dedupe.Ready, dedupe.StateReady},
+		"release": {func(b testEnv) *dedupe.Claim { return b.must(testOrder, false, dedupe.Fresh) },
+			func(b testEnv, c *dedupe.Claim) error { return b.Release(b.ctx(), c) }, dedupe.Ready, ""},
+		"release after the intent": {(testEnv).sent,
+			func(b testEnv, c *dedupe.Claim) error { return b.Release(b.ctx(), c) }, dedupe.Ready, dedupe.StateReady},
 	}
 	ops := []string{"renew", "park", "remember", "forget", "read", "write"}
 	for name, a := range acts {
@@ -60,7 +60,7 @@ func TestStoreRepeatsAfterALostReply(t *testing.T) {
 			for _, op := range []string{op, op + " done"} {
 				t.Run(name+"/"+op, func(t *testing.T) {
 					m := dedupetest.NewMemory()
-					b := newBench(t, m, m, nil, dedupe.Config{Lease: long, FinalTTL: long}, m.LoseEntries)
+					b := newEnv(t, m, m, nil, dedupe.Config{Lease: long, FinalTTL: long}, m.LoseEntries)
 					c := a.before(b)
 					struck := strikeOnce(m, op)
 					err := a.act(b, c)
@@ -85,19 +85,19 @@ func TestStoreRepeatsAfterALostReply(t *testing.T) {
 	}
 }
 
-func (b bench) sent() *dedupe.Claim {
+func (b testEnv) sent() *dedupe.Claim {
 	c := b.must(testOrder, false, dedupe.Fresh)
 	b.ok(b.Intent(b.ctx(), c, time.Now(), time.Now()))
 	return c
 }
 
-func (b bench) inDoubt() *dedupe.Claim {
+func (b testEnv) inDoubt() *dedupe.Claim {
 	c := b.sent()
 	b.ok(b.Doubt(b.ctx(), c, c.Doubt, soon))
 	return b.must(testOrder, true, dedupe.InDoubt)
 }
 
-// strikeOnce lets the next op fail, and tells whether it did.
+// strikeOnce makes the next op fail; the function it returns reports whether it did.
 func strikeOnce(m *dedupetest.Memory, op string) *bool {
 	struck := new(bool)
 	m.SetFault(func(got string) error {
@@ -110,31 +110,30 @@ func strikeOnce(m *dedupetest.Memory, op string) *bool {
 	return struck
 }
 
-// A claim whose reply got lost is asked for again by the same owner, and gives
-// the verdict that it would have given.
+// A claim that is repeated by the same owner after a lost reply has the same verdict.
 func TestStoreClaimAfterALostReply(t *testing.T) {
-	states := map[dedupe.Verdict]func(b bench){
-		dedupe.Fresh: func(bench) {},
-		dedupe.Ready: func(b bench) { b.ok(b.Wait(b.ctx(), b.sent(), 1, soon)) },
-		dedupe.InDoubt: func(b bench) {
+	states := map[dedupe.Verdict]func(b testEnv){
+		dedupe.Fresh: func(testEnv) {},
+		dedupe.Ready: func(b testEnv) { b.ok(b.Wait(b.ctx(), b.sent(), 1, soon)) },
+		dedupe.InDoubt: func(b testEnv) {
 			c := b.sent()
 			b.ok(b.Doubt(b.ctx(), c, c.Doubt, soon))
 		},
-		dedupe.Waiting: func(b bench) { b.ok(b.Wait(b.ctx(), b.sent(), 1, long)); b.wipe() }, // by the journal
-		dedupe.Busy:    func(b bench) { b.sent() },
-		dedupe.Final: func(b bench) {
+		dedupe.Waiting: func(b testEnv) { b.ok(b.Wait(b.ctx(), b.sent(), 1, long)); b.wipe() }, // by the journal
+		dedupe.Busy:    func(b testEnv) { b.sent() },
+		dedupe.Final: func(b testEnv) {
 			c := b.sent()
 			_, err := b.Finish(b.ctx(), c, won, true)
 			b.ok(err)
 			b.wipe()
 		},
-		dedupe.Done: func(b bench) {
+		dedupe.Done: func(b testEnv) {
 			c := b.sent()
 			_, err := b.Finish(b.ctx(), c, won, true)
 			b.ok(err)
 			b.ok(b.Remember(b.ctx(), c, won))
 		},
-		dedupe.Conflict: func(b bench) {
+		dedupe.Conflict: func(b testEnv) {
 			c := b.must(otherF, false, dedupe.Fresh)
 			b.ok(b.Intent(b.ctx(), c, time.Now(), time.Now()))
 			b.wipe()
@@ -144,7 +143,7 @@ func TestStoreClaimAfterALostReply(t *testing.T) {
 		for _, op := range []string{"claim", "claim done", "read", "read done", "park", "park done", "forget", "forget done"} {
 			t.Run(string(want)+"/"+op, func(t *testing.T) {
 				m := dedupetest.NewMemory()
-				b := newBench(t, m, m, nil, dedupe.Config{Lease: long, FinalTTL: long}, m.LoseEntries)
+				b := newEnv(t, m, m, nil, dedupe.Config{Lease: long, FinalTTL: long}, m.LoseEntries)
 				prepare(b)
 				strikeOnce(m, op)
 				owner := b.NewOwner()
@@ -163,12 +162,12 @@ func TestStoreClaimAfterALostReply(t *testing.T) {
 	}
 }
 
-// An intent that arrives late, after its owner gave up on it, is an intent of
-// nobody: it makes a doubt, never a second send.
+// An intent that is stored after its owner has given up makes the order in doubt; it never
+// leads to a second send.
 func TestStoreIntentUnknownThenReleased(t *testing.T) {
 	for _, op := range []string{"write", "write done"} {
 		m := dedupetest.NewMemory()
-		b := newBench(t, m, m, nil, dedupe.Config{Lease: long}, m.LoseEntries)
+		b := newEnv(t, m, m, nil, dedupe.Config{Lease: long}, m.LoseEntries)
 		c := b.must(testOrder, false, dedupe.Fresh)
 		strikeOnce(m, op)
 		if err := b.Intent(b.ctx(), c, time.Now(), time.Now()); !errors.Is(err, errNoReply) {
@@ -179,8 +178,8 @@ func TestStoreIntentUnknownThenReleased(t *testing.T) {
 	}
 }
 
-// A worker bought, wrote the final down and died; every worker was away until
-// the final's TTL was over. Redis knows only that somebody had begun.
+// A worker bought, journalled the final and died, and no worker ran until the final had
+// expired. The cache knows only of the claim: the order is in doubt.
 func TestFinalThatExpiredUnpublishedLeavesDoubt(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := dedupetest.NewMemory()

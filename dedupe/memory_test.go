@@ -9,8 +9,8 @@ import (
 	"orderworker/dedupe/dedupetest"
 )
 
-// An order is claimed by a, parked, claimed by b, forgotten and finished, one
-// write a second; then Redis falls back.
+// An order is claimed by a, parked, claimed by b, forgotten and finished, with one write a
+// second; then the cache loses its last writes.
 func TestMemoryFallsBack(t *testing.T) {
 	before := map[string]struct { // the fall
 		lose   int

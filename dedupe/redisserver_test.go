@@ -14,9 +14,9 @@ import (
 	"orderworker/dedupe/storetest"
 )
 
-// Redis comes back from a snapshot that is older than a purchase, with its birth
-// mark, and the journal has forgotten the purchase: only its event is left. Neither
-// a new order nor one that the snapshot has parked unsent is sent again.
+// Redis restarts from a snapshot that has the birth mark and is older than a purchase, and
+// the journal record has expired: only the event is left. The order is not sent again,
+// whether the snapshot has no entry or one that was parked unsent.
 func TestStoreRedisBackFromASnapshot(t *testing.T) {
 	for name, parked := range map[string]bool{"new": false, "parked unsent": true} {
 		t.Run(name, func(t *testing.T) {
@@ -24,7 +24,7 @@ func TestStoreRedisBackFromASnapshot(t *testing.T) {
 			client := notedRedis(t, server)
 			m := dedupetest.NewMemory()
 			a := &asked{Journal: m, published: published{}}
-			b := newBench(t, redisstore.NewCache(client, testDeployment), a, a, dedupe.Config{Lease: long, FinalTTL: long, JournalTTL: long}, nil)
+			b := newEnv(t, redisstore.NewCache(client, testDeployment), a, a, dedupe.Config{Lease: long, FinalTTL: long, JournalTTL: long}, nil)
 			other := testOrder
 			other.OutTradeNo = "other" // with it the mark is written, and complete
 			b.must(other, false, dedupe.Fresh)
@@ -54,8 +54,8 @@ func TestStoreRedisBackFromASnapshot(t *testing.T) {
 	}
 }
 
-// The mark begins anew with another process of the server, or one that does not
-// tell which it is, and with no other connection. Where there is none, none is made.
+// A connection restarts the mark if the server process is another or hides its run_id. A
+// missing mark is not written.
 func TestNoteServer(t *testing.T) {
 	server := storetest.Redis(t)
 	plain, mark := server.Client(t), redisstore.OrderKey(testDeployment, "")
@@ -91,7 +91,7 @@ func TestNoteServer(t *testing.T) {
 	note(plain)
 }
 
-// A connection on which the server could not be noted is not used.
+// A connection on which NoteServer fails is not used.
 func TestNoteServerFails(t *testing.T) {
 	server := storetest.Redis(t)
 	mustDo(t, server.Client(t).Do(t.Context(), "acl", "setuser", "scriptless", "on", ">pw", "~*", "+@all", "-@scripting").Err(), nil)

@@ -7,10 +7,9 @@ import (
 	"orderworker/dedupe"
 )
 
-// A result goes into the journal as it is: one that is not JSON would be a final
-// that nobody can read, for ever.
+// A result that is not JSON would make a final that can never be read.
 func TestStoreRefusesAResultThatIsNotJSON(t *testing.T) {
-	eachStore(t, func(b bench) {
+	eachStore(t, func(b testEnv) {
 		c := b.must(testOrder, false, dedupe.Fresh)
 		b.ok(b.Intent(b.ctx(), c, time.Now().Add(-time.Second), time.Now().Add(-time.Second)))
 		for _, junk := range []string{"", "{", `{"status":"succeeded"`, `{} {}`, "junk"} {

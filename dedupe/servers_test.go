@@ -24,10 +24,10 @@ const (
 	testKey        = "ORDERS:order:630000198311142676" // of testOrder
 )
 
-// realRedis starts a redis-server of this test's own.
+// realRedis starts a redis-server for this test.
 func realRedis(t testing.TB) redis.UniversalClient { return storetest.Redis(t).Client(t) }
 
-// notedRedis is a client of s as the worker has it, with NoteServer.
+// notedRedis returns a client of s with the worker's options, including NoteServer.
 func notedRedis(t testing.TB, s *storetest.RedisServer) redis.UniversalClient {
 	client := redis.NewClient(&redis.Options{Addr: s.Addr, MaxRetries: -1, ContextTimeoutEnabled: true,
 		OnConnect: func(ctx context.Context, conn *redis.Conn) error {
@@ -60,7 +60,7 @@ func realJournal(t testing.TB) (dedupe.Journal, jetstream.JetStream) {
 	return natsio.NewJetStreamJournal(js, testStream, testSubject, time.Hour), js
 }
 
-// makeJournal makes the journal's stream, as package natsio does.
+// makeJournal creates the journal's stream as package natsio does.
 func makeJournal(t testing.TB, js jetstream.JetStream) {
 	t.Helper()
 	if _, err := js.CreateStream(context.Background(), jetstream.StreamConfig{
@@ -70,16 +70,15 @@ func makeJournal(t testing.TB, js jetstream.JetStream) {
 	}
 }
 
-// stores is one combination under test. wipe loses the records, as a Redis whose
-// replica had not got them yet when it took over: the birth mark stays.
+// stores is one combination of stores. wipe loses the cache entries and keeps the birth
+// mark, as when a replica takes over that has received only the mark.
 type stores struct {
 	records dedupe.Cache
 	journal dedupe.Journal
 	wipe    func()
 }
 
-// combinations names a way to make every pair of stores that can be deployed,
-// and the one for tests.
+// combinations has every pair of stores that can be deployed, and the one in memory.
 var combinations = map[string]func(t testing.TB) stores{
 	"memory": func(testing.TB) stores {
 		m := dedupetest.NewMemory()
@@ -112,8 +111,7 @@ func flush(t testing.TB, c redis.UniversalClient) func() {
 	}
 }
 
-// flushOrders loses the records, but neither the birth mark nor the journal beside
-// them.
+// flushOrders deletes the cache entries, but neither the birth mark nor the journal.
 func flushOrders(t testing.TB, c redis.UniversalClient) func() {
 	return func() {
 		for _, key := range c.Keys(context.Background(), "ORDERS:order:*").Val() {

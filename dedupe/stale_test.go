@@ -8,8 +8,8 @@ import (
 	"orderworker/dedupe"
 )
 
-// staleJournal answers reads like a leader that was voted out before anything was
-// written, until it is told to stop. Its writes go through the new one.
+// staleJournal returns no record while it is stale, like a leader that was voted out. Its
+// writes go to the new leader.
 type staleJournal struct {
 	dedupe.Journal
 	stale *bool
@@ -22,12 +22,12 @@ func (j staleJournal) Read(ctx context.Context, outTradeNo string) (dedupe.Recor
 	return j.Journal.Read(ctx, outTradeNo)
 }
 
-// An order that was sent is not rejected for one that merely has the number in
-// Redis, which has lost the first, where the journal's answer is an old one.
+// The cache has lost an order that was sent, and has a claim of another request with its
+// number. A stale journal read must not make the order a conflict.
 func TestStoreConflictByAStaleLeader(t *testing.T) {
-	eachStore(t, func(b bench) {
+	eachStore(t, func(b testEnv) {
 		stale := false
-		b = newBench(b.t, b.cache, staleJournal{b.journal, &stale}, nil, b.cfg, b.wipe)
+		b = newEnv(b.t, b.cache, staleJournal{b.journal, &stale}, nil, b.cfg, b.wipe)
 		sent, wrong := testOrder, otherF
 		wrong.Seq = sent.Seq - 1
 		b.ok(b.Doubt(b.ctx(), b.sentBy(sent), dedupe.Doubt{}, soon))

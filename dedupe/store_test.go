@@ -15,8 +15,8 @@ import (
 	"orderworker/dedupe/storetest"
 )
 
-// bench is a Store under test, with the tools to break it.
-type bench struct {
+// testEnv is a Store under test, its stores, and the helpers of the tests.
+type testEnv struct {
 	*dedupe.Store
 	cache   dedupe.Cache
 	journal dedupe.Journal
@@ -25,24 +25,24 @@ type bench struct {
 	t       *testing.T
 }
 
-func newBench(t *testing.T, c dedupe.Cache, j dedupe.Journal, r dedupe.Results, cfg dedupe.Config, wipe func()) bench {
-	return bench{dedupe.New(c, j, r, cfg), c, j, cfg, wipe, t}
+func newEnv(t *testing.T, c dedupe.Cache, j dedupe.Journal, r dedupe.Results, cfg dedupe.Config, wipe func()) testEnv {
+	return testEnv{dedupe.New(c, j, r, cfg), c, j, cfg, wipe, t}
 }
 
-// eachStore runs the suite over every combination of stores.
-func eachStore(t *testing.T, test func(b bench)) {
+// eachStore runs test with every combination of stores.
+func eachStore(t *testing.T, test func(b testEnv)) {
 	for name, open := range combinations {
 		t.Run(name, func(t *testing.T) {
 			s := open(t)
-			test(newBench(t, s.records, s.journal, nil, dedupe.Config{Lease: long, FinalTTL: long}, s.wipe))
+			test(newEnv(t, s.records, s.journal, nil, dedupe.Config{Lease: long, FinalTTL: long}, s.wipe))
 		})
 	}
 }
 
-func (b bench) ctx() context.Context { return b.t.Context() }
+func (b testEnv) ctx() context.Context { return b.t.Context() }
 
-// must claims o anew and wants a verdict.
-func (b bench) must(o dedupe.Order, redelivered bool, want dedupe.Verdict) *dedupe.Claim {
+// must claims o for a new owner and fails the test if the verdict is another.
+func (b testEnv) must(o dedupe.Order, redelivered bool, want dedupe.Verdict) *dedupe.Claim {
 	b.t.Helper()
 	c, err := b.Claim(b.ctx(), o, b.NewOwner(), redelivered)
 	if err != nil {
@@ -54,33 +54,33 @@ func (b bench) must(o dedupe.Order, redelivered bool, want dedupe.Verdict) *dedu
 	return c
 }
 
-func (b bench) ok(err error) {
+func (b testEnv) ok(err error) {
 	b.t.Helper()
 	if err != nil {
 		b.t.Fatal(err)
 	}
 }
 
-func (b bench) lost(err error) {
+func (b testEnv) lost(err error) {
 	b.t.Helper()
 	if !errors.Is(err, dedupe.ErrLost) {
 		b.t.Fatalf("error %v, want ErrLost", err)
 	}
 }
 
-// misused wants an error that is not ErrLost: nothing was lost, the caller erred.
-func (b bench) misused(err error) {
+// misused fails the test unless err is a misuse, which is not ErrLost.
+func (b testEnv) misused(err error) {
 	b.t.Helper()
 	if err == nil || errors.Is(err, dedupe.ErrLost) {
 		b.t.Fatalf("error %v, want a refusal", err)
 	}
 }
 
-// dying claims with a lease that lapses at once: its owner is about to die. By its
-// own clock the lease goes on, so that nothing but the stores can stop it.
-func (b bench) dying(o dedupe.Order, redelivered bool, want dedupe.Verdict) *dedupe.Claim {
+// dying claims with a lease that ends at once. By the local clock the lease goes on, so
+// that only the stores can stop the owner.
+func (b testEnv) dying(o dedupe.Order, redelivered bool, want dedupe.Verdict) *dedupe.Claim {
 	b.t.Helper()
-	dying := newBench(b.t, b.cache, b.journal, nil, dedupe.Config{Lease: time.Millisecond, FinalTTL: long}, b.wipe)
+	dying := newEnv(b.t, b.cache, b.journal, nil, dedupe.Config{Lease: time.Millisecond, FinalTTL: long}, b.wipe)
 	c := dying.must(o, redelivered, want)
 	storetest.Eventually(b.t, "the lease lapses", func() bool {
 		k, err := b.Look(b.ctx(), o.OutTradeNo)
@@ -91,21 +91,21 @@ func (b bench) dying(o dedupe.Order, redelivered bool, want dedupe.Verdict) *ded
 	return c
 }
 
-func (b bench) record() dedupe.Record {
+func (b testEnv) record() dedupe.Record {
 	b.t.Helper()
 	r, _, err := b.journal.Read(b.ctx(), testOrder.OutTradeNo)
 	b.ok(err)
 	return r
 }
 
-// soon is a delay that is over as soon as anybody looks.
+// soon is a delay that is over at the next claim.
 const soon = 0
 
 var won = []byte(`{"status":"succeeded"}`)
 var failed = []byte(`{"status":"failed"}`)
 
 func TestStoreCleanOrder(t *testing.T) {
-	eachStore(t, func(b bench) {
+	eachStore(t, func(b testEnv) {
 		c := b.must(testOrder, false, dedupe.Fresh)
 		b.must(testOrder, true, dedupe.Busy)
 		b.ok(b.Renew(b.ctx(), c))
@@ -127,7 +127,7 @@ func TestStoreCleanOrder(t *testing.T) {
 }
 
 func TestStoreSameOwnerSameVerdict(t *testing.T) {
-	eachStore(t, func(b bench) {
+	eachStore(t, func(b testEnv) {
 		owner := b.NewOwner()
 		for range 3 {
 			for _, redelivered := range []bool{false, true} {
@@ -141,7 +141,7 @@ func TestStoreSameOwnerSameVerdict(t *testing.T) {
 }
 
 func TestStoreRefusedWaitsAndGoesOn(t *testing.T) {
-	eachStore(t, func(b bench) {
+	eachStore(t, func(b testEnv) {
 		for n := 1; n <= 3; n++ {
 			want := dedupe.Ready
 			if n == 1 {
@@ -179,7 +179,7 @@ func TestStoreRefusedWaitsAndGoesOn(t *testing.T) {
 }
 
 func TestStoreInDoubtIsSettledByTheLookup(t *testing.T) {
-	eachStore(t, func(b bench) {
+	eachStore(t, func(b testEnv) {
 		c := b.must(testOrder, false, dedupe.Fresh)
 		b.ok(b.Intent(b.ctx(), c, time.Now().Add(time.Hour), time.Now().Add(time.Hour)))
 		d := c.Doubt
@@ -216,7 +216,7 @@ func TestStoreInDoubtIsSettledByTheLookup(t *testing.T) {
 }
 
 func TestStoreResendKeepsTheOldDoubt(t *testing.T) {
-	eachStore(t, func(b bench) {
+	eachStore(t, func(b testEnv) {
 		c := b.must(testOrder, false, dedupe.Fresh)
 		b.ok(b.Intent(b.ctx(), c, time.Now(), time.Now()))
 		d := c.Doubt
@@ -232,7 +232,7 @@ func TestStoreResendKeepsTheOldDoubt(t *testing.T) {
 		_, err := b.Finish(b.ctx(), c, failed, false)
 		b.misused(err)
 		// The owner dies: Missing was about attempt 1 and proves nothing now.
-		dead := newBench(t, b.cache, b.journal, nil, dedupe.Config{Lease: time.Millisecond}, b.wipe)
+		dead := newEnv(t, b.cache, b.journal, nil, dedupe.Config{Lease: time.Millisecond}, b.wipe)
 		b.ok(dead.Renew(b.ctx(), c))
 		storetest.Eventually(t, "the lease lapses", func() bool {
 			c, err = b.Claim(b.ctx(), testOrder, b.NewOwner(), true)
@@ -246,7 +246,7 @@ func TestStoreResendKeepsTheOldDoubt(t *testing.T) {
 }
 
 func TestStoreBoughtSurvives(t *testing.T) {
-	eachStore(t, func(b bench) {
+	eachStore(t, func(b testEnv) {
 		c := b.dying(testOrder, false, dedupe.Fresh)
 		b.ok(b.Intent(b.ctx(), c, time.Now(), time.Now()))
 		second := b.must(testOrder, true, dedupe.InDoubt) // takes the first for dead, and resends
@@ -282,24 +282,24 @@ func TestStoreBoughtSurvives(t *testing.T) {
 
 func TestStoreDiedAfterEachStep(t *testing.T) {
 	steps := map[string]struct {
-		do   func(b bench, c *dedupe.Claim)
+		do   func(b testEnv, c *dedupe.Claim)
 		want dedupe.Verdict
 	}{
-		"claim":  {func(bench, *dedupe.Claim) {}, dedupe.Fresh},
-		"intent": {func(b bench, c *dedupe.Claim) { b.ok(b.Intent(b.ctx(), c, time.Now(), time.Now())) }, dedupe.InDoubt},
-		"final": {func(b bench, c *dedupe.Claim) {
+		"claim":  {func(testEnv, *dedupe.Claim) {}, dedupe.Fresh},
+		"intent": {func(b testEnv, c *dedupe.Claim) { b.ok(b.Intent(b.ctx(), c, time.Now(), time.Now())) }, dedupe.InDoubt},
+		"final": {func(b testEnv, c *dedupe.Claim) {
 			b.ok(b.Intent(b.ctx(), c, time.Now(), time.Now()))
 			_, err := b.Finish(b.ctx(), c, won, true)
 			b.ok(err)
 		}, dedupe.Final},
-		"failed unsent": {func(b bench, c *dedupe.Claim) {
+		"failed unsent": {func(b testEnv, c *dedupe.Claim) {
 			_, err := b.Finish(b.ctx(), c, failed, false)
 			b.ok(err)
 		}, dedupe.Final},
 	}
 	for name, step := range steps {
 		t.Run(name, func(t *testing.T) {
-			eachStore(t, func(b bench) {
+			eachStore(t, func(b testEnv) {
 				for _, wiped := range []bool{false, true} {
 					o := testOrder
 					o.OutTradeNo += fmt.Sprint(wiped)
@@ -318,9 +318,9 @@ func TestStoreDiedAfterEachStep(t *testing.T) {
 	}
 }
 
-// A message that Redis and its publisher think new, but the journal does not.
+// The cache and the stream take an order for new, but the journal has an intent.
 func TestStoreFreshByMistake(t *testing.T) {
-	eachStore(t, func(b bench) {
+	eachStore(t, func(b testEnv) {
 		c := b.must(testOrder, false, dedupe.Fresh)
 		b.ok(b.Intent(b.ctx(), c, time.Now(), time.Now()))
 		b.wipe()
@@ -339,7 +339,7 @@ func TestStoreFreshByMistake(t *testing.T) {
 }
 
 func TestStoreStaleOwner(t *testing.T) {
-	eachStore(t, func(b bench) {
+	eachStore(t, func(b testEnv) {
 		stale := b.dying(testOrder, false, dedupe.Fresh)
 		b.ok(b.Intent(b.ctx(), stale, time.Now(), time.Now()))
 		c := b.must(testOrder, true, dedupe.InDoubt)
@@ -367,7 +367,7 @@ func TestStoreStaleOwner(t *testing.T) {
 }
 
 func TestStoreConflict(t *testing.T) {
-	eachStore(t, func(b bench) {
+	eachStore(t, func(b testEnv) {
 		c := b.must(testOrder, false, dedupe.Fresh)
 		b.must(otherF, false, dedupe.Busy) // Redis knows, the journal does not yet
 		b.ok(b.Intent(b.ctx(), c, time.Now(), time.Now()))
@@ -401,10 +401,10 @@ func TestStoreConflict(t *testing.T) {
 	})
 }
 
-// While the journal has neither, a claim alone does not make the earlier of two
-// requests a conflict for good: the later one may have been rejected long ago.
+// While the journal has no record, a claim of the later of two requests does not make the
+// earlier one a conflict: the later one may have been rejected long ago.
 func TestStoreConflictOfTheEarlier(t *testing.T) {
-	eachStore(t, func(b bench) {
+	eachStore(t, func(b testEnv) {
 		late := b.must(otherF, false, dedupe.Fresh)
 		b.must(testOrder, true, dedupe.Busy) // it may yet write its intent
 		b.wipe()
@@ -433,7 +433,7 @@ func TestStoreConflictOfTheEarlier(t *testing.T) {
 }
 
 func TestStoreRelease(t *testing.T) {
-	eachStore(t, func(b bench) {
+	eachStore(t, func(b testEnv) {
 		b.ok(b.Release(b.ctx(), b.must(testOrder, false, dedupe.Fresh)))
 		c := b.must(testOrder, false, dedupe.Ready)                     // the journal was asked
 		b.ok(b.Release(b.ctx(), b.must(testOrder, false, dedupe.Busy))) // holds nothing, gives nothing
@@ -466,23 +466,23 @@ func TestStoreRelease(t *testing.T) {
 	})
 }
 
-// The journal has nothing where Redis knows that it had: the final lived out
-// its TTL unpublished, or the journal was lost. Neither is "never sent".
+// The cache has a revision that the journal no longer has: a final expired unpublished, or
+// the journal was lost. The order is in doubt.
 func TestStoreJournalLost(t *testing.T) {
-	for name, life := range map[string]func(b bench, c *dedupe.Claim){
-		"parked in doubt": func(b bench, c *dedupe.Claim) {
+	for name, life := range map[string]func(b testEnv, c *dedupe.Claim){
+		"parked in doubt": func(b testEnv, c *dedupe.Claim) {
 			b.ok(b.Doubt(b.ctx(), c, dedupe.Doubt{Asked: 3}, soon))
 		},
-		"died in doubt": func(b bench, c *dedupe.Claim) {
+		"died in doubt": func(b testEnv, c *dedupe.Claim) {
 			b.ok(b.Doubt(b.ctx(), c, dedupe.Doubt{Asked: 3, Missing: true}, soon))
 			b.dying(testOrder, true, dedupe.InDoubt)
 		},
-		"died after the heartbeat": func(b bench, c *dedupe.Claim) {
+		"died after the heartbeat": func(b testEnv, c *dedupe.Claim) {
 			_, err := b.Finish(b.ctx(), c, won, true)
 			b.ok(err)
-			b.ok(newBench(t, b.cache, b.journal, nil, dedupe.Config{Lease: time.Nanosecond}, b.wipe).Renew(b.ctx(), c))
+			b.ok(newEnv(t, b.cache, b.journal, nil, dedupe.Config{Lease: time.Nanosecond}, b.wipe).Renew(b.ctx(), c))
 		},
-		"gave up publishing": func(b bench, c *dedupe.Claim) {
+		"gave up publishing": func(b testEnv, c *dedupe.Claim) {
 			_, err := b.Finish(b.ctx(), c, won, true)
 			b.ok(err)
 			b.ok(b.Release(b.ctx(), c))
@@ -490,7 +490,7 @@ func TestStoreJournalLost(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			m := dedupetest.NewMemory()
-			b := newBench(t, m, m, nil, dedupe.Config{Lease: long, FinalTTL: long}, m.LoseEntries)
+			b := newEnv(t, m, m, nil, dedupe.Config{Lease: long, FinalTTL: long}, m.LoseEntries)
 			life(b, b.sent())
 			m.ForgetJournal()
 			storetest.Eventually(t, "the lease lapses", func() bool {
@@ -505,7 +505,7 @@ func TestStoreJournalLost(t *testing.T) {
 }
 
 func TestStoreSettle(t *testing.T) {
-	eachStore(t, func(b bench) {
+	eachStore(t, func(b testEnv) {
 		no := testOrder.OutTradeNo
 		notInDoubt := func(result []byte) {
 			t.Helper()
@@ -545,7 +545,7 @@ func TestStoreSettle(t *testing.T) {
 
 func TestStoreSettleWithoutJournal(t *testing.T) {
 	m := dedupetest.NewMemory()
-	b := newBench(t, m, m, nil, dedupe.Config{Lease: long}, m.LoseEntries)
+	b := newEnv(t, m, m, nil, dedupe.Config{Lease: long}, m.LoseEntries)
 	c := b.must(testOrder, false, dedupe.Fresh)
 	b.ok(b.Intent(b.ctx(), c, time.Now().Add(-time.Second), time.Now().Add(-time.Second)))
 	b.ok(b.Doubt(b.ctx(), c, c.Doubt, long))
@@ -558,7 +558,7 @@ func TestStoreSettleWithoutJournal(t *testing.T) {
 
 func TestStoreMisuse(t *testing.T) {
 	m := dedupetest.NewMemory()
-	b := newBench(t, m, m, nil, dedupe.Config{Lease: long}, m.LoseEntries)
+	b := newEnv(t, m, m, nil, dedupe.Config{Lease: long}, m.LoseEntries)
 	for _, c := range []*dedupe.Claim{{Order: testOrder, Verdict: dedupe.Busy}, {Order: testOrder, Verdict: dedupe.Done}, {Order: testOrder, Verdict: dedupe.Conflict}} {
 		_, err := b.Finish(b.ctx(), c, won, true)
 		b.misused(err)
@@ -598,9 +598,9 @@ func TestStoreMisuse(t *testing.T) {
 	}
 }
 
-// Renew may run beside everything else; the race detector watches.
+// Renew runs beside the other methods; this is for the race detector.
 func TestStoreRenewBeside(t *testing.T) {
-	eachStore(t, func(b bench) {
+	eachStore(t, func(b testEnv) {
 		c := b.must(testOrder, false, dedupe.Fresh)
 		var beat sync.WaitGroup
 		for range 4 {

@@ -13,12 +13,12 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// A record that something foreign was written over does not lose a purchase that
-// is known: its success is written all the same. Nothing else is.
-func TestUnreadableRecordTakesASuccess(t *testing.T) {
+// A success is written over an unreadable journal record, and nothing else of the claim
+// is.
+func TestSuccessReplacesUnreadableRecord(t *testing.T) {
 	j, js := realJournal(t)
 	m := dedupetest.NewMemory()
-	b := newBench(t, m, j, nil, dedupe.Config{Lease: long, FinalTTL: long}, m.LoseEntries)
+	b := newEnv(t, m, j, nil, dedupe.Config{Lease: long, FinalTTL: long}, m.LoseEntries)
 	c := b.sentBy(testOrder)
 	if _, err := js.Publish(t.Context(), testSubject+"."+dedupe.SubjectToken(testOrder.OutTradeNo), []byte(`{"stream":"ORDERS","seq":5}`)); err != nil {
 		t.Fatal(err)
@@ -43,13 +43,13 @@ func TestUnreadableRecordTakesASuccess(t *testing.T) {
 	}
 }
 
-// So are the facts that it was bought, and that it exists.
-func TestUnreadableRecordTakesAFact(t *testing.T) {
+// Bought and Exists are written over an unreadable record too.
+func TestSoldReplacesUnreadableRecord(t *testing.T) {
 	for name, d := range map[string]dedupe.Doubt{"bought": {Bought: true}, "exists": {Exists: true}} {
 		t.Run(name, func(t *testing.T) {
 			j, js := realJournal(t)
 			m := dedupetest.NewMemory()
-			b := newBench(t, m, j, nil, dedupe.Config{Lease: long, FinalTTL: long}, m.LoseEntries)
+			b := newEnv(t, m, j, nil, dedupe.Config{Lease: long, FinalTTL: long}, m.LoseEntries)
 			c := b.sentBy(testOrder)
 			if _, err := js.Publish(t.Context(), testSubject+"."+dedupe.SubjectToken(testOrder.OutTradeNo), []byte("?")); err != nil {
 				t.Fatal(err)
@@ -63,7 +63,7 @@ func TestUnreadableRecordTakesAFact(t *testing.T) {
 	}
 }
 
-// anothers answers every script with a reply that was meant for another claim.
+// anothers returns the reply of another claim to every script.
 type anothers struct {
 	redis.UniversalClient
 	reply []any
@@ -73,7 +73,7 @@ func (s anothers) EvalSha(ctx context.Context, _ string, _ []string, _ ...any) *
 	return redis.NewCmdResult(s.reply, nil)
 }
 
-// A reply that belongs to another claim is an error, never a claim.
+// A reply for another claim is an error.
 func TestRedisReplyOfAnotherClaim(t *testing.T) {
 	full := []any{"z", int64(0), "claimed", "f1", "z", "", "", "", "", "", "", "", "", "", "", "", testKey}
 	for _, reply := range [][]any{{"z", "", "0"}, {"", "", "0"}, full} {
@@ -84,8 +84,7 @@ func TestRedisReplyOfAnotherClaim(t *testing.T) {
 	}
 }
 
-// Whatever it says: one that is about another order is an error, and nothing is
-// deleted for it.
+// A reply about another order is an error, and nothing is deleted.
 func TestRedisReplyAboutAnotherOrder(t *testing.T) {
 	for _, by := range []string{"a", ""} {
 		reply := []any{by, int64(1), "claimed", "f1", "a", "", "", "", "", "", "", "", "", "", "", "", "ORDERS:order:other"}

@@ -10,28 +10,28 @@ import (
 	"orderworker/dedupe/dedupetest"
 )
 
-// overdueBench is a store with a lease of a minute, in a bubble.
-func overdueBench(t *testing.T) (bench, *dedupetest.Memory) {
+// leaseEnv returns an environment with a lease of a minute, for a synctest bubble.
+func leaseEnv(t *testing.T) (testEnv, *dedupetest.Memory) {
 	m := dedupetest.NewMemory()
-	return newBench(t, m, m, nil, dedupe.Config{Lease: time.Minute, FinalTTL: time.Hour, JournalTTL: time.Hour}, m.LoseEntries), m
+	return newEnv(t, m, m, nil, dedupe.Config{Lease: time.Minute, FinalTTL: time.Hour, JournalTTL: time.Hour}, m.LoseEntries), m
 }
 
-// N1: B stands still after its claim, A buys, publishes, and all that is known of
-// that expires. B's compare-and-set against "nothing there" would pass.
-func TestStoreStoodStillWhileAnotherBought(t *testing.T) {
-	for name, write := range map[string]func(b bench, c *dedupe.Claim) error{
-		"intent": func(b bench, c *dedupe.Claim) error { return b.Intent(b.ctx(), c, time.Now(), time.Now()) },
-		"wait":   func(b bench, c *dedupe.Claim) error { return b.Wait(b.ctx(), c, 0, soon) },
-		"failed": func(b bench, c *dedupe.Claim) error { _, err := b.Finish(b.ctx(), c, failed, false); return err },
+// Worker B is suspended after its claim; A buys and publishes, and everything that the
+// stores know of that expires. B's compare-and-set on revision 0 would succeed.
+func TestStoreSuspendedWhileAnotherBought(t *testing.T) {
+	for name, write := range map[string]func(b testEnv, c *dedupe.Claim) error{
+		"intent": func(b testEnv, c *dedupe.Claim) error { return b.Intent(b.ctx(), c, time.Now(), time.Now()) },
+		"wait":   func(b testEnv, c *dedupe.Claim) error { return b.Wait(b.ctx(), c, 0, soon) },
+		"failed": func(b testEnv, c *dedupe.Claim) error { _, err := b.Finish(b.ctx(), c, failed, false); return err },
 	} {
 		for _, released := range []bool{false, true} { // Fresh, and Ready with nothing in the journal
 			t.Run(name, func(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
-					b, m := overdueBench(t)
-					stands := b.must(testOrder, true, dedupe.Fresh)
+					b, m := leaseEnv(t)
+					suspended := b.must(testOrder, true, dedupe.Fresh)
 					if released {
-						b.ok(b.Release(b.ctx(), stands))
-						stands = b.must(testOrder, true, dedupe.Ready)
+						b.ok(b.Release(b.ctx(), suspended))
+						suspended = b.must(testOrder, true, dedupe.Ready)
 					}
 					time.Sleep(time.Minute)
 					m.ForgetAll()
@@ -42,7 +42,7 @@ func TestStoreStoodStillWhileAnotherBought(t *testing.T) {
 					b.ok(b.Remember(b.ctx(), a, won))
 					time.Sleep(2 * time.Hour)
 					m.ForgetJournal()
-					b.lost(write(b, stands))
+					b.lost(write(b, suspended))
 					if r := b.record(); r.State != "" {
 						t.Errorf("%s is written over nothing: %+v", name, r)
 					}
@@ -52,11 +52,10 @@ func TestStoreStoodStillWhileAnotherBought(t *testing.T) {
 	}
 }
 
-// The lease counts from when it was asked for, and goes on with each renewal that
-// succeeds.
-func TestStoreLeaseByOwnClock(t *testing.T) {
+// The lease counts from the time of the request, and each successful renewal extends it.
+func TestStoreLeaseByLocalClock(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b, m := overdueBench(t)
+		b, m := leaseEnv(t)
 		slow := func(what string, d time.Duration, err error) {
 			m.SetFault(func(op string) error {
 				if op != what {
@@ -90,16 +89,16 @@ func TestStoreLeaseByOwnClock(t *testing.T) {
 		if r := b.record(); r.State != dedupe.StateIntent {
 			t.Errorf("journal %+v", r)
 		}
-		b.ok(b.Renew(b.ctx(), c)) // nobody else came
+		b.ok(b.Renew(b.ctx(), c)) // no other owner has claimed the order
 		_, err = b.Finish(b.ctx(), c, failed, false)
 		b.ok(err)
 	})
 }
 
-// An intent over what the journal has is not even begun.
-func TestStoreIntentOfAnOverdueClaim(t *testing.T) {
+// Intent after the end of the lease writes nothing.
+func TestStoreIntentAfterTheLease(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b, _ := overdueBench(t)
+		b, _ := leaseEnv(t)
 		b.ok(b.Wait(b.ctx(), b.must(testOrder, false, dedupe.Fresh), 1, 0))
 		c := b.must(testOrder, false, dedupe.Ready)
 		time.Sleep(time.Minute)
@@ -110,10 +109,10 @@ func TestStoreIntentOfAnOverdueClaim(t *testing.T) {
 	})
 }
 
-// What was bought is a fact, however late.
-func TestStoreSuccessOfAnOverdueClaim(t *testing.T) {
+// A success is written after the end of the lease too.
+func TestStoreSuccessAfterTheLease(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b, _ := overdueBench(t)
+		b, _ := leaseEnv(t)
 		c := b.must(testOrder, false, dedupe.Fresh)
 		b.ok(b.Intent(b.ctx(), c, time.Now(), time.Now()))
 		time.Sleep(time.Hour)
@@ -122,11 +121,11 @@ func TestStoreSuccessOfAnOverdueClaim(t *testing.T) {
 	})
 }
 
-// The machine stands still between the question whether the lease is over and the
-// write: the intent is there, and nothing is sent by it.
-func TestStoreStoodStillInTheIntent(t *testing.T) {
+// The machine is suspended between the check of the lease and the write: the intent is
+// journalled, and Intent returns ErrLost, so nothing is sent.
+func TestStoreSuspendedDuringIntent(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b, m := overdueBench(t)
+		b, m := leaseEnv(t)
 		c := b.must(testOrder, false, dedupe.Fresh)
 		m.SetFault(func(op string) error {
 			if op == "write" {
