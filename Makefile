@@ -1,11 +1,10 @@
 .PHONY: test quick race plain sample tools check vet lint vuln licences sbom reproducible sim sim-for pairs simulation soak badday mutants bench bench-long bench-micro alerts build clean
 
 # Everything: the cheap checks, and every test, against a real nats-server (in
-# process) and a real redis-server (installed where it is missing). The tests
-# with the race detector leave much of two cores idle, for they wait for servers:
-# what is compiled without it runs beside them.
-test: tools
-	@$(MAKE) --no-print-directory -j2 race plain
+# process) and a real redis-server (installed where it is missing). What is
+# compiled without the race detector runs first and alone: beside the tests of the
+# vendor's bad days it would take the time that those measure.
+test: tools plain race
 	cd worker && ../bin/worker.test -test.timeout 5m -test.run '^$(PUNCTUAL)$$'
 
 # It wants a machine that wakes it in time, so it runs alone, when all else is done.
