@@ -272,8 +272,7 @@ func TestBadDayFreshOrdersDoNotWaitForRefusedOnes(t *testing.T) {
 // delay the good orders behind them. The refusals are about the orders, so the
 // account is not paused, and the orders fail.
 func TestBadDayRefusedOrdersStarveNoOthers(t *testing.T) {
-	const good = 100
-	bad := scaled(500, 2000) // where calls are slow, retries are due before all have had their first attempt
+	const bad, good = 2000, 100
 	w := newBadDay(t, sandbox.Config{}, "packageCode=BAD: refuse code=3001")
 	w.rules.Backoff = worker.Backoff{Initial: time.Second, Multiplier: 2, Max: 5 * time.Minute, Jitter: 0.5}
 	w.publishMany(bad, "B", func(int) string { return "BAD" })
