@@ -26,8 +26,10 @@ type KnownCode struct {
 	Source  string
 }
 
-// KnownCodes are the codes that are in a list by default. They are codes of the
-// body: the meaning of an HTTP status is fixed (see meaning).
+// KnownCodes are the codes that are in a list by default, with the reason. They are
+// codes of the body: the meaning of an HTTP status is fixed (see meaning). A worker
+// gets its lists from its settings, whose defaults a test holds equal to these
+// (cmd/internal/config/settings.go).
 var KnownCodes = []KnownCode{
 	{"500", AmbiguousCodes, "operation failed, try again later: it does not say that nothing was bought", "error table, 2084441m0.md"},
 	{"10000", AmbiguousCodes, "the same, of the platform's gateway", "contract, section 5"},

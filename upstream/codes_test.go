@@ -1,31 +1,21 @@
 package upstream
 
 import (
+	"maps"
 	"slices"
-	"strings"
 	"testing"
 )
 
-func TestDefaultCodesAreThoseOfTheContract(t *testing.T) {
-	want := map[List]string{
-		PermanentCodes: "41002,41003,41008,41018,41028,41050", AccountCodes: "403,502,45112", ThrottleCodes: "429,501",
-		AmbiguousCodes: "500,10000", DuplicateCodes: "503016",
-	}
-	got := map[List][]string{}
+func TestKnownCodesStandTogether(t *testing.T) {
+	lists := map[List][]string{}
 	for _, k := range KnownCodes {
-		got[k.List] = append(got[k.List], k.Code)
+		lists[k.List] = append(lists[k.List], k.Code)
 		if k.Meaning == "" || k.Source == "" {
 			t.Errorf("code %s has no meaning or no source", k.Code)
 		}
 	}
-	for list, codes := range want {
-		if text := strings.Join(got[list], ","); text != codes {
-			t.Errorf("%s codes: %s, want %s", list, text, codes)
-		}
-	}
-	codes, faults := NewCodes(got)
-	if len(faults) > 0 || len(codes) != len(KnownCodes) {
-		t.Errorf("the defaults do not stand together: %v", faults)
+	if codes, faults := NewCodes(lists); len(faults) > 0 || !maps.Equal(codes, DefaultCodes()) || len(codes) != len(KnownCodes) {
+		t.Errorf("faults %v, %d of %d codes", faults, len(codes), len(KnownCodes))
 	}
 }
 

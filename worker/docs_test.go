@@ -5,6 +5,7 @@ import (
 	"go/parser"
 	"go/token"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -269,8 +270,7 @@ func TestSettingsOfTheContract(t *testing.T) {
 	}
 }
 
-// TestDocumentsCanBeRead keeps lines short and paths of some machine out, and finds
-// links and names of files that lead nowhere.
+// TestDocumentsCanBeRead keeps lines short and paths of some machine out.
 func TestDocumentsCanBeRead(t *testing.T) {
 	for _, path := range []string{"DESIGN.md", "CONTRACT.md", "../upstream/VENDOR.md"} {
 		text, err := os.ReadFile(path)
@@ -285,16 +285,97 @@ func TestDocumentsCanBeRead(t *testing.T) {
 				t.Errorf("%s:%d names a path of a machine: %s", path, i+1, line)
 			}
 		}
-		for _, m := range regexp.MustCompile("`([\\w/]+\\.go)`").FindAllStringSubmatch(string(text), -1) {
-			_, beside := os.Stat(filepath.Join(filepath.Dir(path), m[1]))
-			if _, err := os.Stat(filepath.Join("..", m[1])); err != nil && beside != nil {
+	}
+}
+
+// TestDocumentsNameWhatIsThere finds links and names of files that lead nowhere, and
+// functions that are not declared in the file that a document names beside them, as
+// in "`Backoff.Delay` in `worker/rules.go`" or "`worker/rules.go` (`decide`)", and
+// tests that are not there.
+func TestDocumentsNameWhatIsThere(t *testing.T) {
+	declared := declarations(goFiles(t))
+	tests := map[string]bool{}
+	for _, names := range declared {
+		maps.Copy(tests, names)
+	}
+	links, named := 0, 0
+	for _, path := range []string{"../README.md", "../deploy/README.md", "../worker/DESIGN.md", "../worker/CONTRACT.md", "../upstream/VENDOR.md"} {
+		data, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		text, here := string(data), filepath.Dir(path)
+		// find returns the path of a Go file as goFiles has it.
+		find := func(name string) string {
+			for _, dir := range []string{here, ".."} {
+				if file := filepath.Join(dir, name); declared[file] != nil {
+					return file
+				}
+			}
+			return ""
+		}
+		for _, m := range regexp.MustCompile("`([\\w/]+\\.go)`").FindAllStringSubmatch(text, -1) {
+			if find(m[1]) == "" {
 				t.Errorf("%s: there is no %s", path, m[1])
 			}
 		}
-		for _, m := range regexp.MustCompile(`\]\(([^)#:]+)\)`).FindAllStringSubmatch(string(text), -1) {
-			if _, err := os.Stat(filepath.Join(filepath.Dir(path), m[1])); err != nil {
-				t.Errorf("%s: %v", path, err)
+		symbol := "`((?:\\w+\\.)?\\w+)`"
+		for _, form := range []struct {
+			pattern    string
+			name, file int
+		}{
+			{symbol + " in `([\\w/]+\\.go)`", 1, 2},
+			{"`([\\w/]+\\.go)` \\(" + symbol + "\\)", 2, 1},
+		} {
+			for _, m := range regexp.MustCompile(form.pattern).FindAllStringSubmatch(strings.Join(strings.Fields(text), " "), -1) {
+				name := m[form.name][strings.LastIndex(m[form.name], ".")+1:]
+				if file := find(m[form.file]); file != "" && !declared[file][name] {
+					t.Errorf("%s: %s is not declared in %s", path, m[form.name], m[form.file])
+				}
+				named++
 			}
 		}
+		for _, m := range regexp.MustCompile("`(Test\\w+)").FindAllStringSubmatch(text, -1) {
+			if !tests[m[1]] {
+				t.Errorf("%s: there is no test %s", path, m[1])
+			}
+		}
+		for _, m := range regexp.MustCompile(`\]\(([^)#:]+)\)`).FindAllStringSubmatch(text, -1) {
+			if _, err := os.Stat(filepath.Join(here, m[1])); err != nil {
+				t.Errorf("%s: %v", path, err)
+			}
+			links++
+		}
 	}
+	if links < 5 || named < 8 {
+		t.Errorf("only %d links and %d functions with their files: the test looks at the wrong thing", links, named)
+	}
+}
+
+// declarations returns, for each file, the names of its functions, methods, types,
+// variables and constants.
+func declarations(files map[string]*ast.File) map[string]map[string]bool {
+	declared := map[string]map[string]bool{}
+	for path, file := range files {
+		names := map[string]bool{}
+		for _, decl := range file.Decls {
+			switch d := decl.(type) {
+			case *ast.FuncDecl:
+				names[d.Name.Name] = true
+			case *ast.GenDecl:
+				for _, spec := range d.Specs {
+					switch s := spec.(type) {
+					case *ast.TypeSpec:
+						names[s.Name.Name] = true
+					case *ast.ValueSpec:
+						for _, n := range s.Names {
+							names[n.Name] = true
+						}
+					}
+				}
+			}
+		}
+		declared[path] = names
+	}
+	return declared
 }

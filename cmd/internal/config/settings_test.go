@@ -121,6 +121,17 @@ func TestDefaults(t *testing.T) {
 	}
 }
 
+// The worker's lists of codes are settings, and upstream says what each code means.
+func TestDefaultCodesAreTheKnownOnes(t *testing.T) {
+	s, faults := load(t, required())
+	if faults != "" {
+		t.Fatal(faults)
+	}
+	if got := s.Codes(); !maps.Equal(got, upstream.DefaultCodes()) {
+		t.Errorf("the defaults of the settings are %v, and upstream.KnownCodes are %v", got, upstream.DefaultCodes())
+	}
+}
+
 func TestEmptyVariablesAreNotSet(t *testing.T) {
 	env := required()
 	for name := range contractVariables {
