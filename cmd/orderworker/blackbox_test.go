@@ -66,13 +66,15 @@ func TestBlackBox(t *testing.T) {
 	if testing.Short() {
 		t.Skip("SKIPPED, NOTHING IS PROVEN: -short")
 	}
+	// Not t.Parallel: beside the other tests of this package the machine would be too busy
+	// for the workers' short leases.
 	programs := buildPrograms(t)
 	seed := *soakSeed
 	if seed == 0 {
 		seed = rand.Uint64()
 	}
 	t.Logf("seed %d: repeat with -soak.seed=%[1]d", seed)
-	// Not t.Parallel: mostly they wait, so there may be more of them than cores.
+	// The scenarios are not parallel either: they mostly wait, so more of them than cores may run at once.
 	var all sync.WaitGroup
 	var sum tally
 	turn := make(chan struct{}, *soakAtOnce)

@@ -54,7 +54,7 @@ func TestOrdersThroughConnectionsOfProduction(t *testing.T) {
 			if env["REDIS_URL"] == "" {
 				env["REDIS_URL"] = "redis://" + startRedis(t)
 			}
-			w.startWorkers(w.connect(env), 1, environment(env)...)
+			w.startWorkers(w.connect(env), 1, append(environment(env), "ORDERS_ACK_WAIT=5s")...) // so long that no lease is lost on a busy machine
 			w.publisher.enqueue(w.newOrders(30)...)
 			w.until("the worker takes orders", func() bool { return w.workers[0].linesWith("taking orders", 1) != "" })
 			if c.during != nil {

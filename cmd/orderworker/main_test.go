@@ -272,6 +272,7 @@ func TestSandboxServesUntilASignal(t *testing.T) {
 }
 
 func TestServersThatRefuseEndTheWorker(t *testing.T) {
+	t.Parallel()
 	open := "nats://" + storetest.NATS(t).Addr().String()
 	locked := storetest.NATS(t, func(o *server.Options) { o.Username, o.Password = "u", "hunter2" }).Addr().String()
 	evicting := startRedis(t, "--maxmemory-policy", "allkeys-lru")

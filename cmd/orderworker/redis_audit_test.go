@@ -54,6 +54,7 @@ func running(d *desk) (admin string, log *logtest.Buffer) {
 // A worker that is ready notices what is done to Redis under it, says so once,
 // and is ready again once that is mended.
 func TestRedisThatIsAlteredIsReported(t *testing.T) {
+	t.Parallel()
 	d := newDesk(t, nil)
 	admin, log := running(d)
 	whenReadyz(t, admin, 200, "ok")
@@ -68,6 +69,7 @@ func TestRedisThatIsAlteredIsReported(t *testing.T) {
 
 // What is done to the streams under a worker shows at /readyz too, until it is mended.
 func TestStreamsThatAreAlteredAreNotReady(t *testing.T) {
+	t.Parallel()
 	d := newDesk(t, map[string]string{"ORDERS_ACK_WAIT": "1s"})
 	admin, log := running(d)
 	whenReadyz(t, admin, 200, "ok")
@@ -98,6 +100,7 @@ func TestStreamsThatAreAlteredAreNotReady(t *testing.T) {
 
 // A clock that is wrong is refused at the start, with both times and the cure.
 func TestRunRefusesAnotherClock(t *testing.T) {
+	t.Parallel()
 	server := miniredis.RunT(t)
 	server.SetTime(time.Date(2020, 1, 2, 3, 4, 5, 0, time.UTC))
 	for name, env := range map[string]map[string]string{"": nil, "ALLOW_LOSSY_STREAMS is about streams only": {"ALLOW_LOSSY_STREAMS": "true"}} {

@@ -16,6 +16,7 @@ import (
 // TestWrongInputEndsInOneLine: whatever is wrong at the start, the program ends
 // with one line of its own that says what to mend, and shows no secret.
 func TestWrongInputEndsInOneLine(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	ca, stranger := certtest.New(t), certtest.New(t)
 	file := func(name string, text []byte) string {

@@ -23,6 +23,7 @@ func runSettings(more map[string]string) config.LookupFunc {
 
 // A short RECONCILE_DELAY is a warning at the start, and is not refused.
 func TestRunWarnsOfAShortReconcileDelay(t *testing.T) {
+	t.Parallel()
 	var out, errs bytes.Buffer
 	status := run([]string{"run"}, runSettings(map[string]string{ // it goes on, to a Redis that refuses
 		"NATS_URL": storetest.NATS(t).ClientURL(), "REDIS_URL": "redis://:wrong@" + startRedis(t, "--requirepass", "right"), "RECONCILE_DELAY": "30s",
@@ -33,6 +34,7 @@ func TestRunWarnsOfAShortReconcileDelay(t *testing.T) {
 }
 
 func TestRunEndsWhereNATSForbidsOrDoesNotFit(t *testing.T) {
+	t.Parallel()
 	redis := startRedis(t, "--maxmemory-policy", "noeviction")
 	for name, c := range map[string]struct {
 		deny   []string

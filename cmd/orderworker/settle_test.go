@@ -24,6 +24,7 @@ func bothJournals(t *testing.T, test func(t *testing.T, env map[string]string)) 
 }
 
 func TestSettledAsBoughtIsPublishedAndNotSentAgain(t *testing.T) {
+	t.Parallel()
 	bothJournals(t, func(t *testing.T, env map[string]string) {
 		d := newDesk(t, env, "first=1 buy: hang")
 		stop := d.inDoubt("A.>")
@@ -73,6 +74,7 @@ func receivedAt(t *testing.T, event []byte) []byte {
 }
 
 func TestSettledAsNotBoughtIsSentAgain(t *testing.T) {
+	t.Parallel()
 	bothJournals(t, func(t *testing.T, env map[string]string) {
 		d := newDesk(t, env, "first=1: hang")
 		stop := d.inDoubt("A")
@@ -96,6 +98,7 @@ func TestSettledAsNotBoughtIsSentAgain(t *testing.T) {
 }
 
 func TestSettledAsNotBoughtButExpired(t *testing.T) {
+	t.Parallel()
 	d := newDesk(t, nil)
 	store := d.store()
 	d.doubt(store, "A", d.publish("A", `,"expiresAt":"2020-01-01T00:00:00Z"`))
@@ -113,6 +116,7 @@ func TestSettledAsNotBoughtButExpired(t *testing.T) {
 
 // Refusals before the doubt count in the result.
 func TestSettledCountsRefusals(t *testing.T) {
+	t.Parallel()
 	d := newDesk(t, nil)
 	store := d.store()
 	c := d.claim(store, "A", 0)
@@ -133,6 +137,7 @@ func TestSettledCountsRefusals(t *testing.T) {
 // The request that the order was last looked at for counts where the one that
 // wrote the journal was removed.
 func TestSettledByAnotherRequestOfTheOrder(t *testing.T) {
+	t.Parallel()
 	d := newDesk(t, nil)
 	store := d.store()
 	d.doubt(store, "A", 999)
@@ -143,28 +148,29 @@ func TestSettledByAnotherRequestOfTheOrder(t *testing.T) {
 }
 
 func TestSettleRefuses(t *testing.T) {
+	t.Parallel()
 	d := newDesk(t, nil)
 	store := d.store()
 	ctx := t.Context()
-	intent := func(no string, sendBy time.Duration) *dedupe.Claim {
+	intent := func(no string, sendBy, over time.Duration) *dedupe.Claim {
 		c := d.claim(store, no, 0)
-		d.ok(store.Intent(ctx, c, time.Now().Add(sendBy), time.Now().Add(sendBy+20*time.Second)))
+		d.ok(store.Intent(ctx, c, time.Now().Add(sendBy), time.Now().Add(over)))
 		return c
 	}
 	park := func(c *dedupe.Claim) { d.ok(store.Doubt(ctx, c, c.Doubt, time.Hour)) }
 
 	d.claim(store, "CLAIMED", 0)
-	d.ok(store.Wait(ctx, intent("WAITING", 0), 1, time.Hour))
-	done := intent("FINAL", 0)
+	d.ok(store.Wait(ctx, intent("WAITING", 0, 0), 1, time.Hour))
+	done := intent("FINAL", 0, 0)
 	if _, err := store.Finish(ctx, done, []byte(`{"status":"succeeded"}`), true); err != nil {
 		t.Fatal(err)
 	}
-	forgotten := intent("FORGOTTEN", 0)
+	forgotten := intent("FORGOTTEN", 0, 0)
 	d.ok(store.Remember(ctx, forgotten, []byte(`{"status":"failed"}`)))
-	park(intent("LEAVING", time.Hour))
-	park(intent("TRAVELLING", 0))
-	intent("HELD", -time.Minute)
-	bought := intent("BOUGHT", -time.Minute)
+	park(intent("LEAVING", time.Hour, time.Hour))
+	park(intent("TRAVELLING", 0, time.Hour))
+	intent("HELD", -time.Minute, -time.Minute)
+	bought := intent("BOUGHT", -time.Minute, -time.Minute)
 	bought.Doubt.Bought = true
 	park(bought)
 	d.doubt(store, "GONE", 999)
@@ -211,6 +217,7 @@ func TestSettleRefuses(t *testing.T) {
 }
 
 func TestSettleWithoutItsJournal(t *testing.T) {
+	t.Parallel()
 	d := newDesk(t, nil)
 	d.doubt(d.store(), "A", 0)
 	stream, err := d.js.Stream(t.Context(), "ORDER_JOURNAL")
@@ -309,6 +316,7 @@ func (r *typist) Read(p []byte) (int, error) {
 }
 
 func TestSettleAsksOnATerminal(t *testing.T) {
+	t.Parallel()
 	d := newDesk(t, nil)
 	store := d.store()
 	for name, c := range map[string]struct {
@@ -359,6 +367,7 @@ func (d *desk) resend(store *dedupe.Store, no string) {
 }
 
 func TestSettleNeedsItsServers(t *testing.T) {
+	t.Parallel()
 	d := newDesk(t, nil)
 	d.doubt(d.store(), "A", 0)
 	d.redis.Kill(t)
