@@ -67,16 +67,8 @@ func meaning(status int, r reply, broken error, codes Codes) *Error {
 		return &Error{Class: Ambiguous, Err: errors.New("HTTP 408")}
 	case status == http.StatusConflict:
 		return &Error{Class: Ambiguous, Exists: true, Err: errors.New("HTTP 409")}
-	case known && listed == AmbiguousCodes:
-		return &Error{Class: Ambiguous}
-	case known && listed == DuplicateCodes:
-		return &Error{Class: Ambiguous, Exists: true}
-	case known && listed == AccountCodes:
-		return &Error{Class: Account}
-	case known && listed == ThrottleCodes:
-		return &Error{Class: Throttled}
-	case known && listed == PermanentCodes:
-		return &Error{Class: Refused, Permanent: true}
+	case known:
+		return listed.meaning()
 	case status == http.StatusTooManyRequests:
 		return &Error{Class: Throttled}
 	case aboutAccount(status) && (broken != nil || r.code == ""):
@@ -89,6 +81,22 @@ func meaning(status int, r reply, broken error, codes Codes) *Error {
 		return &Error{Class: Refused}
 	default:
 		return &Error{Class: Ambiguous, Err: fmt.Errorf("HTTP %d", status)}
+	}
+}
+
+// meaning returns what an answer means whose code is in the list.
+func (l List) meaning() *Error {
+	switch l {
+	case DuplicateCodes:
+		return &Error{Class: Ambiguous, Exists: true}
+	case AccountCodes:
+		return &Error{Class: Account}
+	case ThrottleCodes:
+		return &Error{Class: Throttled}
+	case PermanentCodes:
+		return &Error{Class: Refused, Permanent: true}
+	default: // AmbiguousCodes
+		return &Error{Class: Ambiguous}
 	}
 }
 

@@ -257,17 +257,21 @@ redis.call('DEL'`, `redis.call('DEL'`, known},
 `, `		if false {
 `, vendor},
 	{"an ambiguous code is not a refusal", "upstream/answer.go",
-		`	case known && listed == AmbiguousCodes:
+		`	default: // AmbiguousCodes
 		return &Error{Class: Ambiguous}
-`, ``, vendor},
+`, `	default:
+		return &Error{Class: Refused}
+`, vendor},
 	{"\"exists\" is not a refusal", "upstream/answer.go",
 		`		return &Error{Class: Ambiguous, Exists: true}
-	case known && listed == AccountCodes`, `		return &Error{Class: Refused}
-	case known && listed == AccountCodes`, vendor},
+	case AccountCodes`, `		return &Error{Class: Refused}
+	case AccountCodes`, vendor},
 	{"an account code is not a refusal", "upstream/answer.go",
-		`	case known && listed == AccountCodes:
+		`	case AccountCodes:
 		return &Error{Class: Account}
-`, ``, vendor},
+`, `	case AccountCodes:
+		return &Error{Class: Refused}
+`, vendor},
 	{"an orderNumber beside another code is a purchase", "upstream/answer.go",
 		`	case hasOrderNumber(r.data): `, `	case false: `, vendor},
 	{"HTTP 4xx with code 200 is ambiguous", "upstream/answer.go",

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 
 	"orderworker/worker"
 )
@@ -131,17 +132,7 @@ func (j *JetStream) pull(n int, room int64, take func(*worker.Delivery)) (got in
 	if err := p.subscribe(n); err != nil {
 		return 0, err
 	}
-	info := (*j.consumer.Load()).CachedInfo()
-	expires := worker.PullWait
-	if limit := info.Config.MaxRequestExpires; limit > 0 {
-		expires = min(expires, limit)
-	}
-	if limit := info.Config.MaxRequestBatch; limit > 0 {
-		n = min(n, limit)
-	}
-	if limit := int64(info.Config.MaxRequestMaxBytes); limit > 0 && room > 0 {
-		room = min(room, limit)
-	}
+	n, room, expires := withinLimits((*j.consumer.Load()).CachedInfo().Config, n, room)
 	next := apiPrefix(j.js) + "CONSUMER.MSG.NEXT." + j.names.Orders + "." + j.names.Consumer
 	request := fmt.Appendf(nil, `{"batch":%d,"expires":%d,"max_bytes":%d}`, n, expires, room)
 	if err := p.nc.PublishRequest(next, p.inbox, request); err != nil {
@@ -167,6 +158,22 @@ func (j *JetStream) pull(n int, room int64, take func(*worker.Delivery)) (got in
 		}
 	}
 	return got, failed
+}
+
+// withinLimits returns how many messages and bytes a pull may ask for, and for how long,
+// under the consumer's own limits. room 0 means no limit, and stays so.
+func withinLimits(c jetstream.ConsumerConfig, n int, room int64) (messages int, bytes int64, expires time.Duration) {
+	expires = worker.PullWait
+	if c.MaxRequestExpires > 0 {
+		expires = min(expires, c.MaxRequestExpires)
+	}
+	if c.MaxRequestBatch > 0 {
+		n = min(n, c.MaxRequestBatch)
+	}
+	if limit := int64(c.MaxRequestMaxBytes); limit > 0 && room > 0 {
+		room = min(room, limit)
+	}
+	return n, room, expires
 }
 
 // deliver calls take with a message, or hands it back if its subject is not

@@ -8,6 +8,7 @@ import (
 
 	"orderworker/dedupe/redisstore"
 
+	"github.com/nats-io/nats.go"
 	"github.com/redis/go-redis/v9"
 	"github.com/rs/zerolog"
 
@@ -31,11 +32,7 @@ func Run(soft context.Context, s *config.Settings, log zerolog.Logger, auditPeri
 	if err != nil {
 		return err
 	}
-	defer func() {
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(soft), time.Second)
-		defer cancel()
-		admin.Stop(ctx)
-	}()
+	defer stopAdmin(soft, admin)
 
 	tracer, stopTraces, err := telemetry.StartTraces(soft, log)
 	if err != nil {
@@ -60,8 +57,8 @@ func Run(soft context.Context, s *config.Settings, log zerolog.Logger, auditPeri
 	}
 	defer connect.CloseRedis(rdb)
 	memory := connect.NewRedisAudit(rdb, log)
-	err = connect.WaitFor(soft, "redis", log, redisGate.Fail, func(ctx context.Context) error { return memory.Check(ctx, s.OrdersStream) })
-	if err != nil {
+	check := func(ctx context.Context) error { return memory.Check(ctx, s.OrdersStream) }
+	if err := connect.WaitFor(soft, "redis", log, redisGate.Fail, check); err != nil {
 		return unlessStopped(soft, err)
 	}
 	redisGate.Open(memory.Ready)
@@ -94,8 +91,21 @@ func Run(soft context.Context, s *config.Settings, log zerolog.Logger, auditPeri
 			})
 		})
 	}
+	return takeOrders(soft, w, nc, log)
+}
+
+// stopAdmin stops the admin server, which has a second for the answers under way.
+func stopAdmin(soft context.Context, admin *telemetry.Admin) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(soft), time.Second)
+	defer cancel()
+	admin.Stop(ctx)
+}
+
+// takeOrders runs w until soft ends, and sends what is still buffered for NATS. The error
+// wraps connect.ErrRefused if soft ended because NATS refused something.
+func takeOrders(soft context.Context, w *worker.Worker, nc *nats.Conn, log zerolog.Logger) error {
 	log.Info().Msg("taking orders")
-	err = w.Run(soft)
+	err := w.Run(soft)
 	if flushErr := nc.FlushTimeout(time.Second); flushErr != nil && err == nil {
 		log.Warn().Err(flushErr).Msg("the last answers to NATS may be lost: those orders are delivered again")
 	}

@@ -72,11 +72,7 @@ func (v *vendorVisit) wait(ctx context.Context, ready func(context.Context) erro
 // account asks for an order that does not exist: whoever may ask is told that
 // there is nothing.
 func (v *vendorVisit) account(ctx context.Context) Finding {
-	q := upstream.Question{Numbers: []string{nobodys()}}
-	if len(v.States) > 0 {
-		q.State = &v.States[0]
-	}
-	page, spent, err := v.ask(ctx, v.Connect, q)
+	page, spent, err := v.ask(ctx, v.Connect, v.aboutNobody())
 	e, answered := errors.AsType[*upstream.Error](err)
 	switch {
 	case err == nil && len(page.Rows) > 0:
@@ -101,11 +97,15 @@ func (v *vendorVisit) account(ctx context.Context) Finding {
 	}
 }
 
-// nobodys is the number of an order that does not exist.
-func nobodys() string {
+// aboutNobody returns a lookup of an order that does not exist.
+func (v *vendorVisit) aboutNobody() upstream.Question {
 	var b [12]byte
 	_, _ = rand.Read(b[:]) // never fails
-	return "doctor-" + hex.EncodeToString(b[:])
+	q := upstream.Question{Numbers: []string{"doctor-" + hex.EncodeToString(b[:])}}
+	if len(v.States) > 0 {
+		q.State = &v.States[0]
+	}
+	return q
 }
 
 // saidNo is what the vendor said, with what its code means.
@@ -134,11 +134,7 @@ func setting(l upstream.List) string { return "UPSTREAM_" + strings.ToUpper(stri
 
 // wrongSignature learns by what code the vendor refuses a signature.
 func (v *vendorVisit) wrongSignature(ctx context.Context) Finding {
-	q := upstream.Question{Numbers: []string{nobodys()}}
-	if len(v.States) > 0 {
-		q.State = &v.States[0]
-	}
-	_, spent, err := v.ask(ctx, v.ConnectWrong, q)
+	_, spent, err := v.ask(ctx, v.ConnectWrong, v.aboutNobody())
 	e, answered := errors.AsType[*upstream.Error](err)
 	switch {
 	case err == nil:

@@ -135,37 +135,44 @@ func (v *redisVisit) eviction(ctx context.Context) Finding {
 	}
 }
 
+// What persistenceOf returns for a node that does not persist, or does not say.
+const (
+	notPersistent   = "none"
+	persistsUnknown = "not told"
+)
+
 func (v *redisVisit) persistence(ctx context.Context) Finding {
-	const none, unknown = "none", "not told"
 	var kinds []string
-	err := v.nodes(ctx, func(ctx context.Context, node *redis.Client) (string, error) {
-		aof, err := connect.InfoField(ctx, node, "persistence", "aof_enabled")
-		if err != nil {
-			return "", err
-		}
-		if aof == "1" {
-			return "appendonly", nil
-		}
-		save, err := node.ConfigGet(ctx, "save").Result()
-		if _, reply := errors.AsType[redis.Error](err); err != nil && !reply {
-			return "", err
-		}
-		switch rule, told := save["save"]; {
-		case rule != "":
-			return "save " + rule, nil
-		case !told || aof == "":
-			return unknown, nil
-		}
-		return none, nil
-	}, &kinds)
-	if err != nil {
+	if err := v.nodes(ctx, persistenceOf, &kinds); err != nil {
 		return because(ctx, err)
 	}
 	all := strings.Join(kinds, ", ")
-	if slices.Contains(kinds, none) || slices.Contains(kinds, unknown) {
+	if slices.Contains(kinds, notPersistent) || slices.Contains(kinds, persistsUnknown) {
 		return warning("%s", all)
 	}
 	return fine("%s", all)
+}
+
+// persistenceOf returns how a node keeps its data on disk.
+func persistenceOf(ctx context.Context, node *redis.Client) (string, error) {
+	aof, err := connect.InfoField(ctx, node, "persistence", "aof_enabled")
+	if err != nil {
+		return "", err
+	}
+	if aof == "1" {
+		return "appendonly", nil
+	}
+	save, err := node.ConfigGet(ctx, "save").Result()
+	if _, replied := errors.AsType[redis.Error](err); err != nil && !replied {
+		return "", err
+	}
+	switch rule, told := save["save"]; {
+	case rule != "":
+		return "save " + rule, nil
+	case !told || aof == "":
+		return persistsUnknown, nil
+	}
+	return notPersistent, nil
 }
 
 func (v *redisVisit) clock(ctx context.Context) Finding {

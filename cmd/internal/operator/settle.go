@@ -95,6 +95,12 @@ func (c *Case) examine(ctx context.Context) error {
 			seqs = append(seqs, e.Seq)
 		}
 	}
+	return c.readRequest(ctx, seqs)
+}
+
+// readRequest reads the order's request, from the first of seqs where the stream has it.
+func (c *Case) readRequest(ctx context.Context, seqs []uint64) error {
+	v := c.servers
 	stream, err := v.js.Stream(ctx, v.OrdersStream)
 	if err != nil {
 		return fmt.Errorf("stream %s: %w", v.OrdersStream, err)

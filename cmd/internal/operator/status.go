@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -201,19 +202,14 @@ func seqOf(k dedupe.Known) uint64 {
 
 // stateOf returns the state of an order, in the words of the command's help.
 func stateOf(k dedupe.Known, events []resultEvent, vendor *vendorView, now time.Time, call time.Duration) string {
-	published := ""
-	for _, e := range events {
-		if e.Status == string(worker.Succeeded) || e.Status == string(worker.Failed) || published == "" {
-			published = e.Status
-		}
-	}
+	published, isFinal := lastWord(events)
 	_, notOpen := k.Settleable(now, call, true)
 	switch v := k.Verdict(now); {
 	case v == dedupe.Final:
 		return statusIn(k.Journal.Result)
 	case v == dedupe.Done:
 		return statusIn(k.Cache.Result)
-	case k.Journal == nil && (published == string(worker.Succeeded) || published == string(worker.Failed)):
+	case k.Journal == nil && isFinal:
 		return published // all that is left of it
 	case v == dedupe.InDoubt && notOpen != nil && (k.Journal != nil || k.Cache.State == dedupe.StateInDoubt):
 		return "sending"
@@ -229,6 +225,20 @@ func stateOf(k dedupe.Known, events []resultEvent, vendor *vendorView, now time.
 		return "bought"
 	}
 	return "unknown"
+}
+
+// lastWord returns the status of the newest final event or, if there is none, of the
+// oldest event; empty if there are no events.
+func lastWord(events []resultEvent) (status string, isFinal bool) {
+	for _, e := range slices.Backward(events) {
+		if e.Status == string(worker.Succeeded) || e.Status == string(worker.Failed) {
+			return e.Status, true
+		}
+	}
+	if len(events) > 0 {
+		status = events[0].Status
+	}
+	return status, false
 }
 
 // statusIn is the status of an encoded result.

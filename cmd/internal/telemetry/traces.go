@@ -52,7 +52,7 @@ func CheckTraces(f *config.Faults, getenv func(string) string) {
 	}
 	// The rest may hold secrets: the value is not shown.
 	for _, name := range []string{"OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"} {
-		if u, err := url.Parse(getenv(name)); err != nil || getenv(name) != "" && (u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || u.User != nil) {
+		if text := getenv(name); text != "" && !isEndpoint(text) {
 			f.Add(name, "must be http://HOST:PORT or https://HOST:PORT, without a user")
 		}
 	}
@@ -61,6 +61,12 @@ func CheckTraces(f *config.Faults, getenv func(string) string) {
 			f.Add(name, "must be NAME=VALUE, comma-separated and percent-encoded")
 		}
 	}
+}
+
+// isEndpoint reports whether text is the URL of an HTTP server, without a user.
+func isEndpoint(text string) bool {
+	u, err := url.Parse(text)
+	return err == nil && (u.Scheme == "http" || u.Scheme == "https") && u.Host != "" && u.User == nil
 }
 
 // isPairs reports whether text is NAME=VALUE, comma-separated and percent-encoded.
