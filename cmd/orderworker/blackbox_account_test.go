@@ -13,16 +13,16 @@ import (
 	"orderworker/upstream/sandbox"
 )
 
-// changeAccount has the workers go over to the other account in mid-flight: all at
-// once, or one after the other; every third time Redis forgets everything too.
+// changeAccount restarts the workers with the other account while orders are in flight:
+// all at once, or one after the other. Every third time it also empties Redis.
 func changeAccount(w *world, n int) {
 	w.pass(500*time.Millisecond, 2*time.Second)
 	w.goOver(n%2 == 1, n%3 == 2)
 	w.pass(2*time.Second, 5*time.Second) // most of them longer than a "not found" takes to be proof
 }
 
-// goOver kills the workers and starts them with the other account. What the old
-// one has open is held from then on, until the workers come back to it.
+// goOver kills the workers and starts them with the other account. Attempts that are open
+// under the old account must not be touched until the workers have it again.
 func (w *world) goOver(oneByOne, flush bool) {
 	w.t.Helper()
 	w.checkHeld()
@@ -51,8 +51,8 @@ func (w *world) goOver(oneByOne, flush bool) {
 	w.publisher.enqueue(w.newPlain(5)...)
 }
 
-// openAttempts are the records of orders that may have been bought from account:
-// by order, as the journal has them.
+// openAttempts returns the journal's records of orders that may have been bought under
+// account, by outTradeNo.
 func (w *world) openAttempts(account string) map[string]string {
 	w.t.Helper()
 	open := map[string]string{}
@@ -70,8 +70,8 @@ func (w *world) openAttempts(account string) map[string]string {
 	return open
 }
 
-// forbid has the vendor of a count the calls that name what is held, orders and
-// lookups: they get the usual answer, and are found out.
+// forbid makes the vendor of a count the calls that name an order of held. They get the
+// usual answer; checkHeld reads the counts.
 func (w *world) forbid(a account, held map[string]string) {
 	w.t.Helper()
 	var rules []string
@@ -105,8 +105,8 @@ func (w *world) checkHeld() {
 	w.held = nil
 }
 
-// takeTurns has each account finish what it began: as long as something is left
-// and nothing ends, the workers go over to the other one.
+// takeTurns lets each account finish its own orders: whenever requests are left and none
+// of them ends, it gives the workers the other account.
 func (w *world) takeTurns() {
 	w.t.Helper()
 	if len(w.accounts) < 2 {

@@ -5,10 +5,10 @@ import "math/rand/v2"
 // requestSubject is where orders are published.
 const requestSubject = "orders.package.request"
 
-// stream is the name of a stream of this deployment, by its default.
+// stream returns the name of this deployment's stream whose default name is given.
 func (w *world) stream(name string) string { return w.side + name }
 
-// subject is a subject of this deployment, by its default.
+// subject returns this deployment's subject whose default is given.
 func (w *world) subject(name string) string { return w.side + name }
 
 // startBeside starts a second deployment beside w: on the same NATS and the same
@@ -35,8 +35,8 @@ func (w *world) deployments() []*world {
 	return []*world{w, w.beside}
 }
 
-// eitherDeployment makes a fault of one of two deployments, or of the Redis that
-// they share.
+// eitherDeployment makes a fault in one of the two deployments, or in the Redis that they
+// share.
 func eitherDeployment(w *world, n int) {
 	one := w.deployments()[w.random.IntN(2)]
 	switch n % 4 {

@@ -21,7 +21,7 @@ type event struct {
 	result                        worker.Result
 }
 
-// ended says that an event is an order's last word, or claims to be.
+// ended reports whether e is a final event of an order.
 func (e event) ended() bool { return e.result.Status != worker.InDoubt }
 
 // results reads every event, by outTradeNo, in the order of the stream.
@@ -105,8 +105,8 @@ func (v *verdict) order(o request, s sale, events []event) {
 	}
 }
 
-// contradiction says what is wrong with the ends of o, of which s is the sale, if
-// there was one. There must be one event, and it must be true.
+// contradiction returns what is wrong with the final events of o; s is its sale, if there
+// was one. There must be exactly one final event, and it must agree with the sale.
 func (w *world) contradiction(o request, ends []event, s sale) string {
 	end := ends[0]
 	if len(ends) > 1 {
@@ -134,8 +134,8 @@ func (w *world) contradiction(o request, ends []event, s sale) string {
 	return ""
 }
 
-// messages passes on every message in a stream, if there is one. What is stored
-// meanwhile may be missing.
+// messages calls its function with every message of a stream, if the stream exists.
+// Messages that are stored while it reads may be missing.
 func (w *world) messages(stream string, read func(*jetstream.RawStreamMsg)) {
 	w.t.Helper()
 	ctx, cancel := context.WithTimeout(w.t.Context(), 10*time.Minute)
@@ -154,8 +154,8 @@ func (w *world) messages(stream string, read func(*jetstream.RawStreamMsg)) {
 	}
 }
 
-// oneByOne asks for each message by itself: one without a payload that has a
-// Status header, as a dead letter may, is dropped by the client of a consumer.
+// oneByOne requests each message by itself. A consumer cannot be used: nats.go drops a
+// message without a payload that has a Status header, as a dead letter may.
 func (w *world) oneByOne(ctx context.Context, s jetstream.Stream, state jetstream.StreamState, read func(*jetstream.RawStreamMsg)) {
 	w.t.Helper()
 	for seq := max(1, state.FirstSeq); seq <= state.LastSeq; seq++ {
@@ -167,8 +167,8 @@ func (w *world) oneByOne(ctx context.Context, s jetstream.Stream, state jetstrea
 	}
 }
 
-// inOrder reads a stream by consumers, up to the message that was its last. On a
-// machine that is very busy a consumer may give up, so the next one goes on.
+// inOrder reads a stream through consumers, up to the message that was its last when it
+// began. On a very busy machine a consumer may give up; the next one continues.
 func (w *world) inOrder(ctx context.Context, s jetstream.Stream, last uint64, read func(*jetstream.RawStreamMsg)) {
 	w.t.Helper()
 	for next := uint64(1); next <= last; {
@@ -181,7 +181,7 @@ func (w *world) inOrder(ctx context.Context, s jetstream.Stream, last uint64, re
 
 // readFrom reads messages by one consumer, and returns which one is the next.
 func readFrom(ctx context.Context, s jetstream.Stream, next, last uint64, read func(*jetstream.RawStreamMsg)) (uint64, error) {
-	// A cluster may lay the consumer on a node that has just died, and then does not answer.
+	// A cluster may place the consumer on a node that has just died, and then does not reply.
 	begin, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
 	consumer, err := s.OrderedConsumer(begin, jetstream.OrderedConsumerConfig{DeliverPolicy: jetstream.DeliverByStartSequencePolicy, OptStartSeq: next})

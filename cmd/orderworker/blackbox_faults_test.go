@@ -15,8 +15,8 @@ func killWorker(w *world, n int) {
 	p.start()
 }
 
-// freezeWorker stops a worker for longer than its lease, every other time for
-// longer than a "not found" takes to be proof, and lets it go on.
+// freezeWorker suspends a worker and resumes it: for longer than its lease, and every
+// other time for longer than "not found" takes to become proof.
 func freezeWorker(w *world, n int) {
 	w.pass(300*time.Millisecond, time.Second)
 	p := w.workers[w.random.IntN(len(w.workers))]
@@ -29,8 +29,7 @@ func freezeWorker(w *world, n int) {
 	p.signal(syscall.SIGCONT)
 }
 
-// flushRedis empties Redis while it runs, and every order that there ever was
-// is published again.
+// flushRedis empties Redis while it runs, and then publishes every order again.
 func flushRedis(w *world, n int) {
 	w.until("what was published again is stored", func() bool { return w.publisher.left() == 0 })
 	w.pass(500*time.Millisecond, 2*time.Second)
@@ -50,8 +49,7 @@ func (w *world) flush() {
 	}
 }
 
-// restartRedis kills the server and starts it again: with what its append-only
-// file has, or empty.
+// restartRedis kills the server and starts it again, with its append-only file or empty.
 func restartRedis(w *world, n int) {
 	w.pass(500*time.Millisecond, 2*time.Second)
 	w.redis.kill()
@@ -67,7 +65,7 @@ func restartRedis(w *world, n int) {
 	w.redisAnswers()
 }
 
-// anyFault makes one of them all, drawn by lot; the last have not healed yet.
+// anyFault makes a random one of all faults, before the earlier ones have healed.
 func anyFault(w *world, n int) {
 	faults := []func(*world, int){
 		killWorker, loseWorkerAndRedis, freezeWorker, restartRedis, deleteConsumer, restartNATS, hostilePublisher, foreignMessages,
@@ -86,8 +84,8 @@ func loseWorkerAndRedis(w *world, n int) {
 	p.start()
 }
 
-// loseQuota makes the faults that could let more be sent than the account's rate:
-// Redis forgets what was sent, and workers die or stand still with a slot.
+// loseQuota makes the faults after which more could be sent than the account's rate
+// allows: Redis loses the slots, and workers die or freeze while they have a slot.
 func loseQuota(w *world, n int) {
 	switch n % 4 {
 	case 0:

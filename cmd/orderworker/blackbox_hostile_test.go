@@ -10,8 +10,8 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// words are what a server says in a pull, as a publisher may write them: without
-// a payload, a client may take the message for the server's own.
+// words are headers with which NATS ends a pull. A publisher may set them too, and a
+// client may then take a message without a payload for one of the server.
 var words = []nats.Header{
 	{"Status": {"100"}, "Description": {"Idle Heartbeat"}},
 	{"Status": {"404"}, "Description": {"No Messages"}},
@@ -23,10 +23,10 @@ var words = []nats.Header{
 	{"Status": {"junk"}},
 }
 
-// hostilePublisher stores messages that are made to harm: words of the server,
-// orders and invalid requests whose headers fill what JetStream allows, and
-// headers that are to be taken for the worker's own. The orders among them are
-// orders, and all others dead letters.
+// hostilePublisher publishes messages that are made to do harm: with headers of the
+// server, with as many bytes of headers as JetStream takes, and with headers that pretend
+// to be the worker's. Those that are orders must be bought; all others must become dead
+// letters.
 func hostilePublisher(w *world, n int) {
 	w.pass(300*time.Millisecond, time.Second)
 	for i := range 20 + w.random.IntN(40) {
@@ -50,7 +50,7 @@ func hostilePublisher(w *world, n int) {
 	}
 }
 
-// longHeader is over 65,000 bytes of headers, in so many lines.
+// longHeader returns more than 65,000 bytes of headers in the given number of lines.
 func longHeader(lines int) nats.Header {
 	header := nats.Header{}
 	for i := range lines {
@@ -60,12 +60,13 @@ func longHeader(lines int) nats.Header {
 	return header
 }
 
-// foreignSubject is a subject of the stream of orders on which no orders are.
+// foreignSubject is a subject of the orders stream that is not the one of order requests.
 const foreignSubject = "orders.package.other"
 
-// foreignMessages stores what looks like orders under another subject of their
-// stream: new numbers, and some of those that there are. Every other time the
-// consumer lets them in for a while. None is an order, and none may be lost.
+// foreignMessages publishes messages that look like order requests on another subject of
+// the orders stream, with new numbers and with numbers of existing orders. Every other
+// time the consumer's filter admits them for a while. None may be taken for an order
+// request, and none may be lost.
 func foreignMessages(w *world, n int) {
 	w.pass(300*time.Millisecond, time.Second)
 	w.openForeignSubject()
@@ -92,7 +93,7 @@ func foreignMessages(w *world, n int) {
 	}
 }
 
-// openForeignSubject has the stream of orders take messages of another subject.
+// openForeignSubject adds foreignSubject to the orders stream.
 func (w *world) openForeignSubject() {
 	w.t.Helper()
 	w.until("the stream has another subject", func() bool {
@@ -110,7 +111,7 @@ func (w *world) openForeignSubject() {
 	})
 }
 
-// setFilter has the consumer deliver other subjects.
+// setFilter changes which subjects the consumer delivers.
 func (w *world) setFilter(subject string) {
 	w.t.Helper()
 	w.until("the consumer delivers "+subject, func() bool {

@@ -8,7 +8,8 @@ import (
 	"orderworker/worker"
 )
 
-// What the black-box scenarios find nothing of must be found when it is there.
+// The judge of the black-box scenarios must find each kind of wrong end: a scenario that
+// reports none would prove nothing otherwise.
 func TestJudgeFindsWhatIsWrong(t *testing.T) {
 	order := request{OutTradeNo: "A", ICCID: "8988308650100524999", PackageCode: "CN-5M"}
 	end := func(status worker.Status, number, id string) event {

@@ -36,8 +36,8 @@ func (n *natsNode) healthy() bool {
 	return response.StatusCode == http.StatusOK
 }
 
-// natsConfig is what a node needs. Clients learn no address, so that none goes
-// round its proxy.
+// natsConfig is the configuration of a node. It advertises no addresses to clients, so
+// that none bypasses its proxy.
 const natsConfig = `
 listen: %q
 http: %q
@@ -50,8 +50,8 @@ authorization { user: blackbox, password: "` + natsPassword + `" }
 const natsClusterConfig = `cluster { name: "blackbox", listen: %q, no_advertise: true, routes: [%s] }
 `
 
-// startNATS starts a server, or a cluster of them. Where they are going to be
-// killed they sync every write, as the settings that we ship say.
+// startNATS starts a server, or a cluster. If dies is set, the servers are going to be
+// killed, and sync every write, as deploy/nats configures them.
 func (w *world) startNATS(nodes int, dies bool) {
 	w.t.Helper()
 	sync := "2m" // the server's default
@@ -115,8 +115,8 @@ func (w *world) deleteConsumer() {
 // replicated are the streams that a cluster holds.
 var replicated = []string{"ORDERS", "ORDER_JOURNAL", "ORDER_RESULTS", "ORDERS_DEAD"}
 
-// killLeader kills the node that leads one of the streams, and starts it again.
-// Only then comes the next: two of three nodes must be there.
+// killLeader kills the node that leads one of the streams, starts it again, and waits
+// until it has recovered: two of the three nodes must always be alive.
 func killLeader(w *world, n int) {
 	w.pass(500*time.Millisecond, 1500*time.Millisecond)
 	leader := w.leader(replicated[n%2])

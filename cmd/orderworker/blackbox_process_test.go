@@ -16,7 +16,7 @@ import (
 	"github.com/redis/go-redis/v9/logging"
 )
 
-// programs are the paths of what is run.
+// programs are the paths of the programs that the tests start.
 type programs struct{ orderworker, nats, redis string }
 
 // built are the programs, made once for all tests.

@@ -23,9 +23,8 @@ const (
 
 var linkModes = []linkMode{linkSlow, linkDropReplies, linkReset, linkHalfClosed, linkBlackHole}
 
-// breakLink makes the faults of one link, one after the other. What a proxy
-// holds back for the vendor arrives well within RECONCILE_DELAY: assumption A2
-// of the design.
+// breakLink makes the faults of one link, one after the other. Bytes that a proxy delays on
+// their way to the vendor arrive well within RECONCILE_DELAY: assumption A2 of the design.
 func breakLink(link string) func(*world, int) {
 	return func(w *world, n int) {
 		w.pass(300*time.Millisecond, time.Second)
@@ -80,8 +79,8 @@ func newProxy(t *testing.T, server string) *proxy {
 	return p
 }
 
-// set changes the mode. A connection that bytes are missing from ends in a
-// reset, as it would after a network was down for long.
+// set changes the mode. A connection that has lost bytes is reset, as happens after a long
+// failure of a network.
 func (p *proxy) set(mode linkMode, delay time.Duration) {
 	p.mu.Lock()
 	p.mode, p.delay = mode, delay
@@ -104,7 +103,7 @@ func (p *proxy) connections() int {
 	return len(p.links)
 }
 
-// cutAll resets the connections that which says.
+// cutAll resets the connections for which which returns true.
 func (p *proxy) cutAll(which func(*link) bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -160,8 +159,7 @@ func (p *proxy) copy(l *link, from, to *net.TCPConn, answers bool) {
 	}
 }
 
-// passes says whether a piece of l goes on, after the wait that the mode asks
-// for.
+// passes waits as the mode says, and reports whether a piece of l is forwarded.
 func (p *proxy) passes(l *link, answers bool) bool {
 	p.mu.Lock()
 	mode, delay := p.mode, p.delay

@@ -59,7 +59,8 @@ func (w *world) buyable() request {
 	return o
 }
 
-// newInvalid makes a request that is a dead letter, and has no number to reject.
+// newInvalid makes a request that becomes a dead letter. It has no outTradeNo, so there is
+// no rejected event for it.
 func (w *world) newInvalid() request {
 	w.invalid++
 	return request{ICCID: "none", again: true}
@@ -98,7 +99,7 @@ func newPublisher(t *testing.T, js jetstream.JetStream, subject string) *publish
 	return p
 }
 
-// enqueue has requests stored, in about this order, and does not wait for it.
+// enqueue publishes requests in the background, in about this order.
 func (p *publisher) enqueue(requests ...request) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -114,7 +115,7 @@ func (p *publisher) enqueue(requests ...request) {
 	p.more.Broadcast()
 }
 
-// left counts the requests that are not known to be stored.
+// left counts the requests whose publish is not acknowledged yet.
 func (p *publisher) left() int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -147,7 +148,8 @@ func (p *publisher) run(ctx context.Context) {
 	}
 }
 
-// publish reports whether the stream has r. It may have it otherwise too.
+// publish publishes r and reports whether the stream acknowledged it. The stream may have
+// r although it did not.
 func (p *publisher) publish(ctx context.Context, r request) bool {
 	msg := nats.NewMsg(cmp.Or(r.subject, p.subject))
 	maps.Copy(msg.Header, r.header)

@@ -26,19 +26,19 @@ const (
 	encodedRedisPassword = "redis-hunter%2F2"
 )
 
-// secret is what nobody may see: those above in any spelling, the vendor's, and
-// whatever looks like a signature, which is 40 hex digits.
+// secret matches what no output may contain: the passwords above in any encoding, the
+// vendor's secret, and whatever looks like a signature, which has 40 hex digits.
 var secret = regexp.MustCompile(`nats-hunter|redis-hunter|` + vendorSecret + `|\b[0-9A-Fa-f]{40}\b`)
 
-// spills are the lines with secrets in what the workers showed. While pages are
-// watched they are the watcher's.
+// spills collects the lines of the workers' output that contain secrets. Only the
+// goroutine of watchPages uses it until that has ended.
 type spills struct {
 	lines     []string
 	answers   map[string]int // of each page of the admin server, by status
 	stopWatch func()
 }
 
-// read looks for secrets in text, which came from where.
+// read searches text for secrets; where says what the text is.
 func (s *spills) read(where string, text io.Reader) {
 	lines := bufio.NewScanner(text)
 	lines.Buffer(nil, 4<<20)
@@ -52,7 +52,7 @@ func (s *spills) read(where string, text io.Reader) {
 	}
 }
 
-// addresses are those of the admin servers: more come while they are watched.
+// addresses are the addresses of the admin servers. More are added while they are watched.
 type addresses struct {
 	mu   sync.Mutex
 	list []string
@@ -70,8 +70,8 @@ func (a *addresses) all() []string {
 	return slices.Clone(a.list)
 }
 
-// watchPages reads the workers' pages all the time, also while their servers are
-// away: that is when /readyz has something to say.
+// watchPages reads the workers' pages again and again, also while their servers are
+// unavailable: then /readyz shows an error, which could contain a secret.
 func (w *world) watchPages() {
 	w.spilled.answers = map[string]int{}
 	client := &http.Client{Timeout: time.Second} // a frozen worker does not answer
@@ -101,7 +101,7 @@ func (w *world) watchPages() {
 	}()
 }
 
-// readLogs reads what the workers have logged; their stop belongs to it.
+// readLogs searches the workers' logs, after they have stopped.
 func (w *world) readLogs() {
 	w.t.Helper()
 	for _, p := range w.workers {
@@ -114,8 +114,8 @@ func (w *world) readLogs() {
 	}
 }
 
-// readShown reads what the workers stored and what status says, also where it
-// reaches no server.
+// readShown searches what the workers stored, and the output of orderworker status, with
+// and without servers.
 func (w *world) readShown() {
 	w.t.Helper()
 	w.spilled.stopWatch()

@@ -15,16 +15,16 @@ import (
 // blackbox_vendor_test.go, blackbox_deployment_test.go and blackbox_proxy_test.go;
 // the faults in blackbox_faults_test.go, blackbox_nats_test.go, blackbox_proxy_test.go,
 // blackbox_hostile_test.go and blackbox_account_test.go; the judge in
-// blackbox_verdict_test.go and blackbox_events_test.go, and blackbox_secrets_test.go
-// (nothing of what must not be seen).
+// blackbox_verdict_test.go and blackbox_events_test.go; the search for secrets in
+// blackbox_secrets_test.go.
 var (
 	soak       = flag.Float64("soak", 0, "run the black-box scenarios in their long form, so many times as long; 0 = the short form")
 	soakAtOnce = flag.Int("soak.at-once", 5, "how many black-box scenarios run at once")
 	soakSeed   = flag.Uint64("soak.seed", 0, "seed of every random choice of the black-box scenarios; 0 = another one each time")
 )
 
-// scenario is one kind of bad day: a number of faults on three workers, while
-// orders come in.
+// scenario is one kind of fault, made again and again on three workers while orders come
+// in.
 type scenario struct {
 	name        string
 	setup       setup
@@ -36,8 +36,8 @@ type scenario struct {
 // meanwhile.
 type size struct{ faults, orders int }
 
-// scenarios are the bad days of one soak: 1,000 kills over 50,000 orders, more
-// than 100 losses of Redis, 30 of a cluster's leader.
+// scenarios are all scenarios. In their long form they have 1,000 kills over 50,000
+// orders, more than 100 losses of Redis, and 30 of a cluster's leader.
 var scenarios = []scenario{
 	{"worker killed", setup{}, killWorker, size{20, 600}, size{1000, 50000}},
 	{"everything", setup{natsDies: true, proxied: true}, anyFault, size{8, 300}, size{200, 8000}},
@@ -132,9 +132,9 @@ func (s *tally) String() string {
 		s.faults, s.orders, s.doubles, s.lost, s.contradictions, s.above, bound(s.orders))
 }
 
-// endure makes the faults, and lets the orders come in evenly between them. The
-// first can all be bought: nothing is sent again before an order is known by
-// which a lookup can be checked.
+// endure makes the faults, and publishes the orders evenly between them. The first orders
+// can all be bought: until one is, there is no control number, and no order in doubt is
+// sent again.
 func (w *world) endure(fault func(w *world, n int), size size) {
 	for _, d := range w.deployments() {
 		d.publisher.enqueue(d.newPlain(10)...)
@@ -155,7 +155,7 @@ func (w *world) between(least, most time.Duration) time.Duration {
 	return least + time.Duration(w.random.Int64N(int64(most-least)))
 }
 
-// pass lets a random time pass: the pace of the chaos, not a hope for anything.
+// pass waits for a random time. It paces the faults; no assertion relies on it.
 func (w *world) pass(least, most time.Duration) {
 	select {
 	case <-time.After(w.between(least, most)):

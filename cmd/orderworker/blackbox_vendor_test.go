@@ -35,9 +35,9 @@ func (a account) env() []string {
 	return []string{"UPSTREAM_APPKEY=" + a.key, "UPSTREAM_URL=" + a.url}
 }
 
-// vendorRules make every end of a call happen, some after a purchase and some
-// without. A purchase that comes late, or is shown late by the lookup, does so
-// well within RECONCILE_DELAY: assumption A2 of the design.
+// vendorRules produce every way in which a request can end, with and without a purchase.
+// A purchase that is made late, or that the lookup shows late, comes well within
+// RECONCILE_DELAY: assumption A2 of the design.
 var vendorRules = []string{
 	"packageCode=NEVER: refuse code=" + codeNever,
 	"packageCode=NOTNOW: refuse code=" + codeNotNow,
@@ -60,8 +60,8 @@ var vendorRules = []string{
 
 const throttleRule = "p=0.01: throttle"
 
-// rules are those of the scenario. A fleet that has a rate slows down for minutes
-// where the vendor says "too fast": there it must have no reason to.
+// rules returns the vendor's rules in this scenario. With a rate, the vendor never says
+// "too fast" by a rule: the workers would slow down for minutes.
 func (w *world) rules() []string {
 	if w.rate == 0 {
 		return vendorRules
@@ -122,8 +122,8 @@ type sale struct {
 	times           int
 }
 
-// sales are the purchases of all accounts by order: who buys at one what was
-// bought at another has bought it twice.
+// sales returns the purchases of all accounts, by outTradeNo: an order that was bought
+// under both accounts was bought twice.
 func (b books) sales() map[string]sale {
 	all := map[string]sale{}
 	for _, book := range b {
@@ -152,7 +152,7 @@ func (w *world) get(url string, into any) {
 	}
 }
 
-// setRules has the vendor of a follow other rules from now on.
+// setRules replaces the rules of the vendor of a.
 func (w *world) setRules(a account, rules []string) {
 	w.t.Helper()
 	response, err := http.Post(a.direct+"/rules", "text/plain", strings.NewReader(strings.Join(rules, "\n")))

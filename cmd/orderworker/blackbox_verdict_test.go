@@ -12,8 +12,8 @@ import (
 	"orderworker/worker"
 )
 
-// verdict is what became of a scenario's orders, by the vendors' books and the
-// streams alone. The lists hold one line for each order that ended wrong.
+// verdict is what became of a scenario's orders, judged only by the vendors' books and the
+// streams. The lists have one line for each order that ended wrong.
 type verdict struct {
 	w                             *world
 	orders, bought, failed, found int             // found: by the lookup
@@ -47,7 +47,8 @@ func (w *world) verdict() *verdict {
 	return w.judge(w.book(), w.results())
 }
 
-// drain waits until no request is unfinished, as long as they become fewer.
+// drain waits until no request is unfinished. It fails the test if none is finished for as
+// long as patience.
 func (w *world) drain() {
 	w.t.Helper()
 	least, since := w.unfinished(), time.Now()
@@ -96,12 +97,11 @@ func (v *verdict) summary(s size) string {
 		s.faults, v.orders, v.bought, v.failed, v.found, v.notices, v.slowest.Round(time.Second), rate, len(v.doubles), len(v.lost), len(v.contradictions), v.above, bound(v.orders))
 }
 
-// bound is what the rate of wrong ends is below, with 95 % confidence, where none
-// of n orders ended wrong.
+// bound returns the upper limit, with 95 % confidence, of the share of orders that end
+// wrong, if none of n did: the rule of three.
 func bound(n int) float64 { return 3 / float64(max(1, n)) }
 
-// report fails the test where an order ended wrong, with what the logs say of
-// the first few.
+// report fails the test if an order ended wrong, and shows the log lines of the first few.
 func (v *verdict) report(t *testing.T) {
 	t.Helper()
 	if v.slowest > patience {
@@ -134,8 +134,8 @@ func (v *verdict) report(t *testing.T) {
 	v.w.reportOthers()
 }
 
-// reportOthers fails the test where what is no order did not stay what it was: a
-// dead letter, or a message that is not ours.
+// reportOthers fails the test if an invalid request did not become a dead letter, or a
+// message of another subject is gone.
 func (w *world) reportOthers() {
 	w.t.Helper()
 	dead := 0

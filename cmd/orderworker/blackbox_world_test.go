@@ -114,8 +114,8 @@ func (w *world) natsServers() string {
 	return strings.Join(servers, ",")
 }
 
-// publishersConn connects a publisher, which comes back however often its server
-// dies.
+// publishersConn returns a connection for a publisher. It reconnects however often its
+// server dies.
 func (w *world) publishersConn() *nats.Conn {
 	w.t.Helper()
 	nc, err := nats.Connect(w.natsServers(), nats.MaxReconnects(-1), nats.ReconnectWait(50*time.Millisecond), nats.ReconnectBufSize(-1),
@@ -142,7 +142,7 @@ func (w *world) startWorkers(nc *nats.Conn, n int, env ...string) {
 	w.publisher = newPublisher(w.t, w.js, w.subject(requestSubject))
 }
 
-// startWorker starts one more, and does not wait for it.
+// startWorker starts one more worker, and does not wait until it is ready.
 func (w *world) startWorker() {
 	w.t.Helper()
 	addr, name := storetest.FreeAddr(w.t), fmt.Sprintf("%sworker%d", w.side, len(w.workers)+1)
@@ -150,8 +150,8 @@ func (w *world) startWorker() {
 	w.workers = append(w.workers, newProcess(w.t, w.dir, name, w.programs.orderworker, append(slices.Clip(w.workerEnv), "ADMIN_ADDR="+addr), "run"))
 }
 
-// workerEnv is a worker's whole environment but for its servers: the times are
-// short, and in the proportions of the defaults.
+// workerEnv is the environment of a worker without the addresses of its servers. The
+// times are short, in about the proportions of the defaults.
 var workerEnv = []string{
 	"LOG_LEVEL=debug", "LOG_FORMAT=json", "CONCURRENCY=16", "SHUTDOWN_TIMEOUT=20s", "ORDERS_ACK_WAIT=1s",
 	"UPSTREAM_APPKEY=" + vendorKey, "UPSTREAM_SECRET=" + vendorSecret, "UPSTREAM_RATE=0", "UPSTREAM_JITTER=250ms",
@@ -188,7 +188,7 @@ func listens(addr string) bool {
 	return true
 }
 
-// until polls until ok, which it must be within a generous time.
+// until polls until ok returns true. It fails the test after patience.
 func (w *world) until(what string, ok func() bool) {
 	w.t.Helper()
 	for deadline := time.Now().Add(patience); !ok(); time.Sleep(20 * time.Millisecond) { // between two polls

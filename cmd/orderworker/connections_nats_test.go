@@ -24,8 +24,8 @@ func (w *world) file(name string, text []byte) string {
 	return name
 }
 
-// credentialsFile is a server in operator mode: the operator signs accounts,
-// the account signs users.
+// credentialsFile starts a server in operator mode: the operator signs accounts, and an
+// account signs users.
 func credentialsFile(w *world) map[string]string {
 	options, creds := operatorMode(w)
 	s := storetest.NATS(w.t, options)
@@ -99,7 +99,7 @@ func nkeyOverTLS(w *world) map[string]string {
 	}
 }
 
-// mutualTLS is a server that takes the certificate's name for the user.
+// mutualTLS starts a server that takes the user's name from the client's certificate.
 func mutualTLS(w *world) map[string]string {
 	ca := certtest.New(w.t)
 	s := storetest.NATS(w.t, func(o *server.Options) {
@@ -113,8 +113,8 @@ func mutualTLS(w *world) map[string]string {
 	}
 }
 
-// connectedWith fails the test if at its end the worker or the publisher was
-// connected in another way than how says, or was not.
+// connectedWith fails the test at its end unless the worker and the publisher were
+// connected in the way that how says.
 func (w *world) connectedWith(s *server.Server, how func(*server.ConnInfo) bool) {
 	w.t.Cleanup(func() {
 		seen := 0
@@ -136,7 +136,7 @@ func (w *world) connectedWith(s *server.Server, how func(*server.ConnInfo) bool)
 	})
 }
 
-// severalServers is a cluster of three, and an address where nobody is.
+// severalServers starts a cluster of three, and adds an address on which nothing listens.
 func severalServers(w *world) map[string]string {
 	w.startNATS(3, true)
 	servers := "nats://" + storetest.FreeAddr(w.t)
@@ -148,8 +148,8 @@ func severalServers(w *world) map[string]string {
 
 var connectedTo = regexp.MustCompile(`"server":"([^"]+)",.*"message":"nats (?:re)?connected"`)
 
-// connectedNow is the node that the worker is connected to, by its last word on
-// that.
+// connectedNow returns the node to which the worker is connected, by its last log line
+// about a connection.
 func (w *world) connectedNow() *natsNode {
 	lines := connectedTo.FindAllStringSubmatch(w.workers[0].tail(1<<20), -1)
 	for _, n := range w.nodes {

@@ -27,8 +27,8 @@ func (w *world) redisProcess(name, addr string, args ...string) *process {
 		append([]string{"--bind", "127.0.0.1", "--port", port, "--dir", dir, "--save", ""}, args...)...)
 }
 
-// ask sends a command to the server at addr; an answer that is missing is empty.
-// It is for the clean-up too, when the test's context is over.
+// ask sends a command to the server at addr, and returns an empty reply after an error.
+// The clean-up uses it too, after the test's context has ended.
 func (w *world) ask(addr string, command ...any) string {
 	c := redis.NewClient(&redis.Options{Addr: addr, Username: "admin", Password: "admin-pw", MaxRetries: -1})
 	defer c.Close()
@@ -39,7 +39,7 @@ func (w *world) ask(addr string, command ...any) string {
 	return fmt.Sprint(answer)
 }
 
-// users are the ACL of deploy/redis and an admin, as a server takes them.
+// users returns the ACL of deploy/redis and an admin, as arguments of redis-server.
 func (w *world) users() []string {
 	w.t.Helper()
 	text, err := os.ReadFile("../../deploy/redis/users.acl")
@@ -50,8 +50,8 @@ func (w *world) users() []string {
 	return []string{"--aclfile", w.file("users.acl", []byte(acl)), "--masteruser", "admin", "--masterauth", "admin-pw"}
 }
 
-// aclUserOverTLS has no journal but in Redis, and a quota: so each script runs.
-// The authority is not the system's.
+// aclUserOverTLS keeps the journal in Redis and sets a rate, so that every script runs. The
+// server's certificate is of an authority that the system does not know.
 func aclUserOverTLS(w *world) map[string]string {
 	ca := certtest.New(w.t)
 	caFile := w.file("redis-ca.pem", ca.PEM)
@@ -72,8 +72,7 @@ func aclUserOverTLS(w *world) map[string]string {
 	}
 }
 
-// sentinel is a master and a replica, watched by three sentinels that have
-// passwords of their own.
+// sentinel starts a master and a replica, and three sentinels with passwords of their own.
 func sentinel(w *world) map[string]string {
 	w.redisAddr = storetest.FreeAddr(w.t)
 	replica := storetest.FreeAddr(w.t)
@@ -118,8 +117,8 @@ sentinel failover-timeout orders 5000
 	}
 }
 
-// failOver kills the master, waits until another is made of the replica, and
-// brings the old one back.
+// failOver kills the master, waits until the replica is the master, and starts the old
+// one again.
 func failOver(w *world) {
 	w.redis.kill()
 	w.publisher.enqueue(w.newOrders(30)...)
@@ -132,7 +131,7 @@ func failOver(w *world) {
 	w.redis.start()
 }
 
-// cluster is three masters with a third of the slots each.
+// cluster starts a Redis Cluster of three masters with a third of the slots each.
 func cluster(w *world) map[string]string {
 	var nodes []string
 	for i := range 3 {
@@ -166,8 +165,8 @@ func cluster(w *world) map[string]string {
 	}
 }
 
-// restartNode kills a node of the cluster, which forgets everything, and starts
-// it again. Until then the cluster refuses all.
+// restartNode kills a node of the cluster and starts it again, empty. Meanwhile the cluster
+// refuses every command.
 func restartNode(w *world) {
 	w.redis.kill()
 	w.publisher.enqueue(w.newOrders(30)...)

@@ -16,9 +16,9 @@ import (
 	"orderworker/dedupe/storetest"
 )
 
-// connection is one way in which a worker reaches its servers in production.
-// Start makes the servers so and returns the worker's settings for them; during
-// may do something to them while orders are bought.
+// connection is one way in which a worker reaches its servers in production. start starts
+// the servers and returns the worker's settings for them; during, if it is set, disturbs
+// them while orders are bought.
 type connection struct {
 	start  func(w *world) map[string]string
 	during func(w *world)
@@ -67,9 +67,9 @@ func TestOrdersThroughConnectionsOfProduction(t *testing.T) {
 	}
 }
 
-// oneLineEach fails the test where p's log at info and above has more than a line
-// for each delivery and for each change: a store that does not answer is such a
-// one, however many orders wait for it.
+// oneLineEach fails the test if p's log at info and above has more than one line for each
+// delivery and for each change of state. A store that becomes unavailable is one change,
+// however many orders wait for it.
 func (w *world) oneLineEach(p *process) {
 	w.t.Helper()
 	file, err := os.Open(p.log)

@@ -29,8 +29,8 @@ import (
 	"orderworker/worker"
 )
 
-// desk is an operator's: real servers, the simulated vendor, and workers that
-// hold every order in doubt.
+// desk is the test environment of the operator's commands: real servers, the simulated
+// vendor, and workers whose policy is hold, so that only a command ends doubt.
 type desk struct {
 	t      *testing.T
 	vendor *sandbox.Vendor
@@ -112,8 +112,8 @@ func (d *desk) start() (stop func()) {
 	return stop
 }
 
-// redeliver has the order looked at again at once by the workers that start
-// next: one in doubt that is held would be left alone for 30 s.
+// redeliver makes the order due at once, and its request available to the workers that
+// start next. Otherwise an order in doubt would be left alone for up to 30 s.
 func (d *desk) redeliver(no string) {
 	d.t.Helper()
 	if err := d.js.DeleteConsumer(d.t.Context(), "ORDERS", "order-worker"); err != nil {
