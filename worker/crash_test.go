@@ -11,8 +11,8 @@ import (
 	"orderworker/dedupe"
 )
 
-// crashRow is one row of the crash table: what happens, what that leaves
-// behind, and how the order goes on.
+// crashRow is one row of the crash table: what happens, what it leaves behind, and how the
+// order ends.
 type crashRow struct {
 	op      simOp // at its first time
 	fault   simFault

@@ -107,8 +107,8 @@ func TestInDoubtIsCountedOnce(t *testing.T) {
 	all, looks, begun := 0, 0, time.Now()
 	w.until("each order was looked up twice", time.Minute, func() bool {
 		looks++
-		// An order that moves between two looks, at one worker each, is seen
-		// twice by one order of the looks, not by both.
+		// The workers are read one after another. An order that moves meanwhile may be
+		// counted twice in one direction of reading, but not in both.
 		seen := min(sum(0, 1, 2), sum(2, 1, 0))
 		if seen == n {
 			all++

@@ -26,8 +26,8 @@ const (
 	whyRefused  = "refused: code 1004"
 )
 
-// ambiguousEnds are orders by number, which is their packageCode too, and how
-// the first call of each ends. CONTROL is an order that does well, before them.
+// ambiguousEnds lists orders whose first request ends without a clear answer. The number is
+// the packageCode too. Before them the order CONTROL is bought without trouble.
 var ambiguousEnds = []struct {
 	no     string
 	rule   string // of the vendor

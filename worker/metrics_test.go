@@ -47,8 +47,8 @@ type noSlots struct{ slots }
 
 func (noSlots) Spacing() time.Duration { return 0 }
 
-// What waits in the stream is a metric, as of the last look that got an answer;
-// the age of the oldest request grows from one look to the next.
+// The backlog metrics show the last inspection that succeeded; the age of the oldest
+// request grows between two inspections.
 func TestBacklogMetrics(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		registry := prometheus.NewRegistry()

@@ -69,7 +69,7 @@ func newWorld(t *testing.T, rules ...string) *world {
 	return newWorldOf(t, sandbox.Config{}, rules...)
 }
 
-// newWorldOf returns a world with that behaviour of the vendor and those rules.
+// newWorldOf returns a world with the vendor's configuration and rules.
 func newWorldOf(t *testing.T, vendor sandbox.Config, rules ...string) *world {
 	t.Helper()
 	w := &world{t: t, size: 8, wait: 5 * time.Second, secret: secret, log: &logLines{out: zerolog.NewTestWriter(t)}}

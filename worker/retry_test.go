@@ -60,8 +60,8 @@ func TestLostLeaseIsNotRenewed(t *testing.T) {
 	}
 }
 
-// Only the claims that own their order are renewed. That another one cannot be
-// renewed would say nothing about the store.
+// Only claims that own their order are renewed: that another cannot be renewed would say
+// nothing about the store.
 func TestOnlyOwnedClaimsAreRenewed(t *testing.T) {
 	for verdict, owned := range map[dedupe.Verdict]bool{
 		dedupe.Fresh: true, dedupe.Ready: true, dedupe.InDoubt: true, dedupe.Final: true,

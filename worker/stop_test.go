@@ -27,8 +27,8 @@ func (s *stopping) Pull(context.Context, int, func(*Delivery)) error {
 func (s *stopping) AckWait() time.Duration                   { return time.Minute }
 func (s *stopping) Pending(context.Context) (Backlog, error) { return Backlog{}, nil }
 
-// A select that found both a free slot and the stop began another pull every other
-// time, so that a stop took seconds.
+// A stop must not begin another pull. Once it did every other time, when the select found
+// both a free slot and the stop, and then took seconds.
 func TestNoPullAfterTheStop(t *testing.T) {
 	for range 50 {
 		soft, stop := context.WithCancel(t.Context())
@@ -55,7 +55,7 @@ func TestDelayCancel(t *testing.T) {
 			t.Errorf("ended after %v with %v, want 3s and the cause of soft", d, context.Cause(later))
 		}
 		again, stopAgain := delayCancel(soft, time.Hour)
-		stopAgain() // and nothing is left running: the bubble would notice
+		stopAgain() // no goroutine is left: synctest would fail otherwise
 		if again.Err() == nil {
 			t.Error("not ended by stop")
 		}

@@ -86,7 +86,7 @@ func newChecker(root string, all []mutant) (*checker, error) {
 	return c, nil
 }
 
-// apply returns what m makes of its file.
+// apply returns the text of the mutant's file with its change.
 func (m mutant) apply(root string) ([]byte, error) {
 	was, err := os.ReadFile(filepath.Join(root, m.file))
 	if err != nil {
@@ -98,7 +98,7 @@ func (m mutant) apply(root string) ([]byte, error) {
 	return bytes.Replace(was, []byte(m.old), []byte(m.new), 1), nil
 }
 
-// check says what keeps m from being tried, if anything does.
+// check returns an error if m does not apply or does not compile.
 func (c *checker) check(m mutant) error {
 	text, err := m.apply(c.root)
 	if err != nil {

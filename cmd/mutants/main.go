@@ -46,7 +46,7 @@ func main() {
 	}
 }
 
-// run tries the mutants whose rule has only in it; first it sees that each applies.
+// run tries the mutants whose rule contains only, after it has checked that each applies.
 func run(only string, check bool, jobs int) error {
 	out, err := exec.Command("go", "list", "-m", "-f", "{{.Dir}}").Output()
 	if err != nil {

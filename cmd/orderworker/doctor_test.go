@@ -27,8 +27,8 @@ import (
 	"orderworker/upstream/sandbox"
 )
 
-// surgery is where a doctor is at work: real servers, and a vendor at which
-// nobody may buy.
+// surgery is the desk with a vendor that fails the test if the doctor calls anything but
+// its lookup and the HEAD of roundTrip.
 type surgery struct {
 	*desk
 	mu      sync.Mutex
@@ -40,12 +40,12 @@ func newSurgery(t *testing.T, env map[string]string, rules ...string) *surgery {
 	s := &surgery{desk: newDesk(t, env, rules...)}
 	s.bought("BOUGHT-1")
 	s = s.examinedWith(t, nil)
-	t.Cleanup(s.vendor.Close) // first of all: it ends the calls that hang, which the servers would wait for
+	t.Cleanup(s.vendor.Close) // before the servers are closed, which would wait for calls that hang
 	return s
 }
 
-// examinedWith returns a second surgery with the same servers, other settings, and a
-// count of its own of the lookups, for a subtest that runs beside others.
+// examinedWith returns a copy for a subtest that runs beside others: with the same servers,
+// other settings, and its own list of lookups.
 func (s *surgery) examinedWith(t *testing.T, env map[string]string) *surgery {
 	t.Helper()
 	desk := *s.desk
@@ -105,7 +105,7 @@ func (s *surgery) examine(args ...string) (status int, report doctor.Report, fou
 	return status, report, found
 }
 
-// golden compares a table with a file, less times and addresses.
+// golden compares a table with a file of testdata, without times and addresses.
 func golden(t *testing.T, file, got string) {
 	t.Helper()
 	for _, r := range []struct{ pattern, by string }{
@@ -187,8 +187,8 @@ func TestDoctorBroken(t *testing.T) {
 	}
 }
 
-// A server that is away leaves the checks of the others going; without Redis the
-// lookups keep a pace of their own.
+// The servers that are available are checked although others are not. Without Redis the
+// lookups are paced by the doctor itself.
 func TestDoctorServersAway(t *testing.T) {
 	t.Parallel()
 	s := newSurgery(t, map[string]string{"UPSTREAM_RATE": "200"})
@@ -296,14 +296,14 @@ func TestDoctorKnown(t *testing.T) {
 	}
 }
 
-// unguarded is v at an address where the test itself may buy.
+// unguarded returns an address of v at which the test itself may buy.
 func unguarded(t *testing.T, v *sandbox.Vendor) string {
 	s := httptest.NewServer(v)
 	t.Cleanup(s.Close)
 	return s.URL
 }
 
-// What a vendor makes of a missing state is measured too.
+// --known also measures what the vendor does with a lookup without a state.
 func TestDoctorKnownWithoutState(t *testing.T) {
 	t.Parallel()
 	for means, want := range map[string]string{
@@ -361,7 +361,7 @@ func TestDoctorBadSignature(t *testing.T) {
 	}
 }
 
-// What the vendor says of the account decides the check.
+// The result of the account's check follows from the vendor's answer.
 func TestDoctorAccount(t *testing.T) {
 	t.Parallel()
 	for rule, want := range map[string]struct {
@@ -396,7 +396,7 @@ func TestDoctorAccount(t *testing.T) {
 	}
 }
 
-// A stretched quota is told before it hurts.
+// A rate that was reduced because the vendor throttled is a warning.
 func TestDoctorHeadroom(t *testing.T) {
 	t.Parallel()
 	s := newSurgery(t, map[string]string{"UPSTREAM_RATE": "10"})
@@ -438,7 +438,7 @@ func TestDoctorPermissions(t *testing.T) {
 	}
 }
 
-// A server may say anything, and be of any age.
+// A version that a server made up is printed without control characters.
 func TestDoctorHostileServer(t *testing.T) {
 	t.Parallel()
 	l, err := net.Listen("tcp", "127.0.0.1:0")

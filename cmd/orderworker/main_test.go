@@ -30,7 +30,7 @@ func orderworker(t *testing.T, env map[string]string, args ...string) (status in
 	return status, out.String(), err.String()
 }
 
-// taken is an address that something else listens on.
+// taken returns the address of a listener that accepts connections and never answers.
 func taken(t *testing.T) string {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")

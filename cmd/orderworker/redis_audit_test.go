@@ -30,8 +30,8 @@ func whenReadyz(t *testing.T, admin string, status int, want string) {
 	})
 }
 
-// running is the address of a worker's admin server, and its log; the worker
-// looks at Redis often.
+// running starts a worker that audits Redis very often. It returns the address of its
+// admin server, and its log.
 func running(d *desk) (admin string, log *logtest.Buffer) {
 	d.t.Helper()
 	d.env["ADMIN_ADDR"] = storetest.FreeAddr(d.t)
@@ -51,8 +51,8 @@ func running(d *desk) (admin string, log *logtest.Buffer) {
 	return d.env["ADMIN_ADDR"], log
 }
 
-// A worker that is ready notices what is done to Redis under it, says so once,
-// and is ready again once that is mended.
+// If the configuration of Redis is changed while a worker runs, it is not ready, logs one
+// error line, and is ready again when the configuration is corrected.
 func TestRedisThatIsAlteredIsReported(t *testing.T) {
 	t.Parallel()
 	d := newDesk(t, nil)
@@ -67,7 +67,7 @@ func TestRedisThatIsAlteredIsReported(t *testing.T) {
 	}
 }
 
-// What is done to the streams under a worker shows at /readyz too, until it is mended.
+// If a stream is changed while a worker runs, /readyz says so until it is corrected.
 func TestStreamsThatAreAlteredAreNotReady(t *testing.T) {
 	t.Parallel()
 	d := newDesk(t, map[string]string{"ORDERS_ACK_WAIT": "1s"})

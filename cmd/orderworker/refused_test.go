@@ -13,8 +13,8 @@ import (
 	"orderworker/dedupe/storetest"
 )
 
-// TestWrongInputEndsInOneLine: whatever is wrong at the start, the program ends
-// with one line of its own that says what to mend, and shows no secret.
+// TestWrongInputEndsInOneLine checks that the program, whatever is wrong at its start, ends
+// with one line that names what to correct, and shows no secret.
 func TestWrongInputEndsInOneLine(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()

@@ -48,7 +48,7 @@ func TestRollingRestart(t *testing.T) {
 			for i := range w.workers {
 				w.ready(i)
 			}
-			w.publisher.enqueue(w.buyable()) // the quota of an account that nobody knows begins with a second of nothing
+			w.publisher.enqueue(w.buyable()) // the quota of a new account begins with a second without slots
 			w.drain()
 			stop := w.comeIn(*rollingRate)
 			var slowest time.Duration
@@ -73,7 +73,7 @@ func TestRollingRestart(t *testing.T) {
 	}
 }
 
-// ready waits until the admin server of worker i says so.
+// ready waits until /readyz of worker i answers 200.
 func (w *world) ready(i int) {
 	w.t.Helper()
 	w.until(w.workers[i].name+" is ready", func() bool {
@@ -86,7 +86,7 @@ func (w *world) ready(i int) {
 	})
 }
 
-// comeIn publishes orders that can be bought at an even rate, until stop.
+// comeIn publishes orders that can be bought, at an even rate, until stop is called.
 func (w *world) comeIn(perSecond int) (stop func()) {
 	ended := make(chan struct{})
 	var running sync.WaitGroup
@@ -107,8 +107,8 @@ func (w *world) comeIn(perSecond int) (stop func()) {
 	return stop
 }
 
-// nothingTwice fails the test where an order was delivered, bought or looked up
-// more than once, or something is left to be delivered.
+// nothingTwice fails the test if an order was delivered or bought more than once, or was
+// looked up, or if something is left to be delivered.
 func (w *world) nothingTwice() {
 	w.t.Helper()
 	redone := 0

@@ -134,8 +134,8 @@ func TestSettledCountsRefusals(t *testing.T) {
 	}
 }
 
-// The request that the order was last looked at for counts where the one that
-// wrote the journal was removed.
+// If the request named by the journal was removed, the one of the order's last delivery is
+// used.
 func TestSettledByAnotherRequestOfTheOrder(t *testing.T) {
 	t.Parallel()
 	d := newDesk(t, nil)
@@ -301,7 +301,7 @@ func TestSignalEndsTheQuestion(t *testing.T) {
 	}
 }
 
-// typist answers yes after it has done something.
+// typist is a terminal whose user does something before the answer is typed.
 type typist struct {
 	io.Reader
 	first func()
@@ -354,8 +354,8 @@ func TestSettleAsksOnATerminal(t *testing.T) {
 	}
 }
 
-// resend is what a worker with another policy does: a second attempt, which
-// ends in doubt too.
+// resend makes a second attempt, as a worker with the policy resend does. It ends in doubt
+// too.
 func (d *desk) resend(store *dedupe.Store, no string) {
 	d.ok(d.rdb.HSet(d.t.Context(), "ORDERS:order:"+no, "due", 0).Err())
 	k, err := store.Look(d.t.Context(), no)

@@ -53,7 +53,7 @@ vendor   bought, order number ` + number.OrderNumber + fmt.Sprintf(", order id %
 	}
 }
 
-// Why an order waits is what the vendor said last: in the table, and as JSON.
+// The table and the JSON show the vendor's last answer as the reason why an order waits.
 func TestStatusSaysWhy(t *testing.T) {
 	t.Parallel()
 	d := newDesk(t, map[string]string{"BACKOFF_INITIAL": "1h", "BACKOFF_MAX": "1h"}, `packageCode=GONE always: refuse code=41013 message="no stock"`,
@@ -87,7 +87,7 @@ func TestStatusSaysWhy(t *testing.T) {
 	}
 }
 
-// An attempt under another account is shown as such, where the settings name ours.
+// An attempt under another account is shown as such if the settings name an account.
 func TestStatusOfAnotherAccountsAttempt(t *testing.T) {
 	t.Parallel()
 	d := newDesk(t, nil, "first=1 buy: hang")
@@ -103,7 +103,7 @@ func TestStatusOfAnotherAccountsAttempt(t *testing.T) {
 	}
 }
 
-// The names in JSON are an interface: a name that goes or comes is noticed.
+// The names in the JSON are an interface, so this test lists all of them.
 func TestStatusJSONNames(t *testing.T) {
 	t.Parallel()
 	d := newDesk(t, nil)
@@ -213,7 +213,7 @@ func TestStatusFindsResultsBySubject(t *testing.T) {
 	}
 }
 
-// In a stream that keeps what was acknowledged the consumer knows.
+// In a stream that keeps acknowledged messages, the consumer tells which ones they are.
 func TestStatusOfARequestThatIsKept(t *testing.T) {
 	t.Parallel()
 	d := newDesk(t, map[string]string{"ALLOW_LOSSY_STREAMS": "true"})

@@ -1,4 +1,4 @@
-// Package app makes a worker of the settings; nothing else in the program puts one
+// Package app builds a worker from the settings. It is the only package that puts one
 // together.
 //
 // Read it in this order: run.go (a worker's process, from its first connection to its

@@ -20,7 +20,7 @@ import (
 	"orderworker/worker/natsio"
 )
 
-// Run takes orders until soft ends, and logs to log. It looks at how Redis is set up
+// Run takes orders until soft ends, and logs to log. It audits the configuration of Redis
 // every auditPeriod. The admin server starts first and stops last, so that it can say
 // why the worker waits.
 func Run(soft context.Context, s *config.Settings, log zerolog.Logger, auditPeriod time.Duration) error {

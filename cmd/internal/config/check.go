@@ -89,8 +89,8 @@ func (s *Settings) checkReconcile(f *Faults) {
 	AtLeast(f, "IN_DOUBT_NOTICE", s.InDoubtNotice, 0, "")
 }
 
-// safeReconcileDelay is long enough for a request that the vendor's kernel, or a
-// proxy in between, delivers late: retransmission goes on for about as long.
+// safeReconcileDelay is long enough for a request that a kernel or a proxy delivers late:
+// TCP retransmits for about as long.
 const safeReconcileDelay = 2 * time.Minute
 
 // Warn logs a warning for each value that is allowed although it is dangerous.

@@ -13,8 +13,8 @@ import (
 // it is not, it is a credentials file, which has the user's JWT and seed. The
 // error can follow the setting's name, and repeats no part of the file.
 //
-// nats.go does not make this difference: it sends a bare seed to the server, in
-// place of the JWT.
+// nats.go does not tell the two apart: it would send a bare seed to the server in place of
+// the JWT.
 func (s *Settings) NKey() (bool, error) {
 	text, err := os.ReadFile(s.NATSCreds)
 	if err != nil {

@@ -7,8 +7,8 @@ import (
 )
 
 // Settings is everything that can be set, section 5 of the contract: every field
-// is a flag and an environment variable of the same name, and the flag wins. What
-// a wrong value would cost is said where it is refused, in check.go.
+// is a flag and an environment variable of the same name, and the flag wins. check.go
+// says why a value is refused.
 //
 // An empty variable counts as not set, except that an empty ADMIN_ADDR switches the
 // server off, and an empty UPSTREAM_LOOKUP_STATES means lookups without a state.

@@ -59,8 +59,8 @@ func (r Report) Print(out io.Writer) error {
 // check is one row of the table.
 type check struct {
 	name   string
-	needed bool   // the checks behind it in its area mean nothing where it fails
-	cure   string // what to do where it did not end well, unless look says something else
+	needed bool   // if it fails, the later checks of its area are not made
+	cure   string // what to do if it does not end well, unless look says something else
 	look   func(context.Context) Finding
 }
 
@@ -70,7 +70,7 @@ type area struct {
 	end    func() // called when all are done
 }
 
-// table is every check there is.
+// table returns all checks.
 func (d *deployment) table() []area {
 	n := &natsVisit{NATS: &d.NATS}
 	r := &redisVisit{Redis: &d.Redis, patience: d.Timeout / 3, usable: newPromise()}
@@ -181,7 +181,8 @@ func (f Finding) but(format string, args ...any) Finding {
 	return f
 }
 
-// because is what failed and why. Where the time is over, that is the reason.
+// because returns a failed finding with err as its detail, or with the cause of ctx if that
+// has ended.
 func because(ctx context.Context, err error) Finding {
 	if cause := context.Cause(ctx); cause != nil && !errors.Is(err, cause) {
 		return failed("%v: %v", cause, err)
@@ -192,8 +193,8 @@ func because(ctx context.Context, err error) Finding {
 // maxText is the most bytes of a detail or a cure.
 const maxText = 1000
 
-// printable returns s on one line, without anything that a terminal could obey:
-// much of it comes from servers.
+// printable returns s on one line and without control characters, since much of it comes
+// from servers and is printed on a terminal.
 func printable(s string) string {
 	s = strings.Map(func(r rune) rune {
 		if !unicode.IsPrint(r) {
@@ -207,7 +208,7 @@ func printable(s string) string {
 	return s
 }
 
-// skewed judges a clock that said server while this host's went from before to after.
+// skewed compares a server's clock with this host's, which was read before and after.
 func skewed(server, before, after time.Time) Finding {
 	apart := server.Sub(before.Add(after.Sub(before) / 2)).Abs().Round(time.Millisecond)
 	if worker.Skew(before, server, after).Abs() > worker.MaxSkew {
@@ -216,7 +217,7 @@ func skewed(server, before, after time.Time) Finding {
 	return fine("%v apart from this host's", apart)
 }
 
-// promise is something that one area finds out for another.
+// promise is a yes or no that one area finds out and another waits for.
 type promise struct {
 	once sync.Once
 	done chan struct{}
@@ -232,7 +233,7 @@ func (p *promise) keep(good bool) {
 	})
 }
 
-// wait returns what it came to; false where ctx ends first.
+// wait returns what was found out, or false if ctx ends first.
 func (p *promise) wait(ctx context.Context) bool {
 	select {
 	case <-p.done:

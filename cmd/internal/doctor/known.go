@@ -11,7 +11,7 @@ import (
 	"orderworker/upstream"
 )
 
-// form is a way to ask the lookup.
+// form is one way to ask the vendor's lookup for an order.
 type form struct {
 	state   *int64
 	unpaged bool
@@ -44,7 +44,8 @@ type shown struct {
 // documented are the values of state that are. Source: upstream/VENDOR.md, "Package states".
 var documented = []int64{0, 1, 2}
 
-// knownChecks ask for an order that was bought in every form, and say what follows.
+// knownChecks returns the checks that ask for an order that was bought in every form, and
+// the one that concludes from them.
 func (v *vendorVisit) knownChecks() []check {
 	if v.Known == "" {
 		return nil
@@ -78,8 +79,7 @@ func (v *vendorVisit) unpaged() form {
 	return form{unpaged: true}
 }
 
-// try asks in one form. What the vendor says is a measurement: it is good if it
-// says anything.
+// try asks in one form. It measures, so every answer of the vendor is a good result.
 func (v *vendorVisit) try(ctx context.Context, f form) Finding {
 	page, spent, err := v.ask(ctx, v.Connect, upstream.Question{Numbers: []string{v.Known}, State: f.state, Unpaged: f.unpaged})
 	if err != nil {
@@ -111,7 +111,7 @@ func (v *vendorVisit) try(ctx context.Context, f form) Finding {
 	return fine("%sshows it: rows %d, %s, orderNumbers %d (%v)", f.prefix(), s.rows, name, s.numbers, took(spent))
 }
 
-// read counts the rows that can be of the order.
+// read counts the rows that may be the order's.
 func (v *vendorVisit) read(f form, page upstream.Page) shown {
 	s := shown{form: f, answered: true, named: true}
 	numbers := map[string]bool{}
@@ -129,7 +129,7 @@ func (v *vendorVisit) read(f form, page upstream.Page) shown {
 	return s
 }
 
-// shownIn is what the forms of the lookup showed of the known order.
+// shownIn says in which forms of the lookup the known order was shown.
 type shownIn struct {
 	showing, silent []string // states that show it, and states that were answered without it
 	stateless       bool     // the lookup without a state shows it
@@ -157,8 +157,8 @@ func (v *vendorVisit) shownIn() (in shownIn) {
 	return in
 }
 
-// conclude says which UPSTREAM_LOOKUP_STATES follows. States that the vendor
-// answers all stay in it, as other orders are in other states.
+// conclude recommends UPSTREAM_LOOKUP_STATES. It keeps every state that the vendor
+// answered, because other orders may be in other states.
 func (v *vendorVisit) conclude(context.Context) Finding {
 	in := v.shownIn()
 	value, facts := strings.Join(slices.Concat(in.showing, in.silent), ","), in.facts
@@ -199,7 +199,7 @@ func shows(s shown) string {
 	return "got no list"
 }
 
-// unasked are the states with an answer that the settings leave out.
+// unasked returns the states that the vendor answered and the settings leave out.
 func (v *vendorVisit) unasked(lists ...[]string) (missing []string) {
 	for _, text := range slices.Concat(lists...) {
 		if n, _ := strconv.ParseInt(text, 10, 64); !slices.Contains(v.States, n) {
@@ -209,7 +209,7 @@ func (v *vendorVisit) unasked(lists ...[]string) (missing []string) {
 	return missing
 }
 
-// rowFacts are what the rows are like; double says that there are several purchases.
+// rowFacts describes the rows; double reports that they are of several purchases.
 func (v *vendorVisit) rowFacts() (facts []string, double bool) {
 	unnamed, several := false, false
 	for _, s := range v.shows {

@@ -24,8 +24,8 @@ const (
 
 var errUnpaced = fmt.Errorf("not asked: without Redis, which has the account's quota, at most %d lookups are made", maxUnpaced)
 
-// ask makes one lookup in a slot of the account's quota, or where Redis is away at
-// a pace of its own.
+// ask makes one lookup in a slot of the account's quota or, if Redis is unavailable, at a
+// pace of its own.
 func (v *vendorVisit) ask(ctx context.Context, connect func(context.Context) (Line, error), q upstream.Question) (page upstream.Page, spent time.Duration, err error) {
 	var line Line
 	defer func() {
@@ -55,7 +55,7 @@ func (v *vendorVisit) ask(ctx context.Context, connect func(context.Context) (Li
 	return page, spent, err
 }
 
-// wait is the pace without the quota.
+// wait paces the lookups that are made without the quota.
 func (v *vendorVisit) wait(ctx context.Context, ready func(context.Context) error) error {
 	if v.calls++; v.calls > maxUnpaced {
 		return errUnpaced
@@ -69,8 +69,8 @@ func (v *vendorVisit) wait(ctx context.Context, ready func(context.Context) erro
 	return ready(ctx)
 }
 
-// account asks for an order that does not exist: whoever may ask is told that
-// there is nothing.
+// account checks that the vendor accepts the account. It looks up an order that does not
+// exist; an accepted account gets an empty list.
 func (v *vendorVisit) account(ctx context.Context) Finding {
 	page, spent, err := v.ask(ctx, v.Connect, v.aboutNobody())
 	e, answered := errors.AsType[*upstream.Error](err)
@@ -108,7 +108,7 @@ func (v *vendorVisit) aboutNobody() upstream.Question {
 	return q
 }
 
-// saidNo is what the vendor said, with what its code means.
+// saidNo describes a refusal by the vendor, and what its code means.
 func (v *vendorVisit) saidNo(e *upstream.Error) string {
 	text := e.Error()
 	if e.Code == "" {
@@ -129,10 +129,10 @@ func (v *vendorVisit) saidNo(e *upstream.Error) string {
 	return text + " (in none of the lists of codes)"
 }
 
-// setting is the variable that holds a list of codes.
+// setting returns the variable of a list of codes.
 func setting(l upstream.List) string { return "UPSTREAM_" + strings.ToUpper(string(l)) + "_CODES" }
 
-// wrongSignature learns by what code the vendor refuses a signature.
+// wrongSignature finds out with which code the vendor refuses a wrong signature.
 func (v *vendorVisit) wrongSignature(ctx context.Context) Finding {
 	_, spent, err := v.ask(ctx, v.ConnectWrong, v.aboutNobody())
 	e, answered := errors.AsType[*upstream.Error](err)
@@ -160,7 +160,7 @@ func (v *vendorVisit) wrongSignature(ctx context.Context) Finding {
 	return warning("%s", said).but("set %s", v.accountCodes(e.Code))
 }
 
-// accountCodes is the setting that has code in it too.
+// accountCodes returns UPSTREAM_ACCOUNT_CODES with code added.
 func (v *vendorVisit) accountCodes(code string) string {
 	codes := []string{}
 	for c, list := range v.Codes {

@@ -13,9 +13,9 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// NATS is what is used there.
+// NATS is what the worker uses in NATS.
 type NATS struct {
-	// Connect tries to connect once. Denied is told of what the server refuses later.
+	// Connect tries to connect once. It calls denied when the server refuses something later.
 	Connect       func(ctx context.Context, denied func(error)) (*nats.Conn, error)
 	Streams       []Stream // the first one holds the orders
 	Consumer      string   // of the orders
@@ -30,7 +30,7 @@ type Stream struct {
 	Audit     func(jetstream.StreamConfig) []string
 }
 
-// natsVisit is a look at NATS.
+// natsVisit makes the checks of NATS, and has what they found out for each other.
 type natsVisit struct {
 	*NATS
 	nc   *nats.Conn
@@ -57,11 +57,11 @@ type userInfo struct {
 // requestPatience is how long one request may take.
 const requestPatience = 5 * time.Second
 
-// denied ends the request that the server refused: no answer comes to it.
+// denied ends the request that the server refused, since no reply to it will come.
 func (v *natsVisit) denied(err error) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	if strings.Contains(strings.ToLower(err.Error()), "subscription") { // of the inbox that all answers come to
+	if strings.Contains(strings.ToLower(err.Error()), "subscription") { // to the inbox of all replies
 		v.deaf = err
 	}
 	if v.cancel != nil {
@@ -69,7 +69,7 @@ func (v *natsVisit) denied(err error) {
 	}
 }
 
-// ask does one request.
+// ask makes one request, which takes at most requestPatience.
 func (v *natsVisit) ask(ctx context.Context, request func(context.Context) error) error {
 	ctx, stop := context.WithTimeoutCause(ctx, requestPatience, errors.New("no answer"))
 	defer stop()
@@ -119,8 +119,8 @@ func (v *natsVisit) version(context.Context) Finding {
 	return fine("%s", version)
 }
 
-// permissions compares what the user may do with what the worker does. It tries
-// nothing, as each try would change something.
+// permissions compares what the user may do with what the worker does. It reads the
+// user's permissions, and tries nothing out, since that would change something.
 func (v *natsVisit) permissions(ctx context.Context) Finding {
 	var reply *nats.Msg
 	before := time.Now()
@@ -173,7 +173,7 @@ func (v *natsVisit) told(server, before time.Time) {
 	}
 }
 
-// stream judges one stream. What is not there yet is made by the worker.
+// stream checks one stream. A stream that does not exist is created by the worker.
 func (v *natsVisit) stream(ctx context.Context, s *Stream) Finding {
 	if s.Name == "" {
 		return warning("none, as JOURNAL_TTL=0 says: where Redis is lost, an order may be bought twice").but("set JOURNAL_TTL")
@@ -218,7 +218,7 @@ func (v *natsVisit) consumer(ctx context.Context) Finding {
 	return v.judged(v.AuditConsumer(info.Config, stream.CachedInfo().Config), "consumer %s, waiting %d, in progress %d", v.Consumer, info.NumPending, info.NumAckPending)
 }
 
-// absent judges something that is not there yet.
+// absent returns the finding about a stream or consumer that does not exist yet.
 func (v *natsVisit) absent(what, create string) Finding {
 	if v.user != nil && !v.user.Permissions.Publish.may(create) {
 		return failed("%s does not exist, and the user may not make it", what).but("make it (see deploy/nats), or allow the user to publish to %s", create)
@@ -226,7 +226,7 @@ func (v *natsVisit) absent(what, create string) Finding {
 	return warning("%s does not exist", what).but("nothing: the worker will make it")
 }
 
-// judged is fine where there are no faults. Each has its cure in it.
+// judged returns the finding about faults, each of which names its cure.
 func (v *natsVisit) judged(faults []string, format string, args ...any) Finding {
 	switch text := strings.Join(faults, "; "); {
 	case len(faults) == 0:
@@ -245,12 +245,12 @@ func (v *natsVisit) clock(context.Context) Finding {
 	return skewed(v.server, v.before, v.after)
 }
 
-// close ends the visit.
+// close closes the connection.
 func (v *natsVisit) close() {
 	if v.nc != nil {
 		v.nc.Close()
 	}
 }
 
-// took is a time for people.
+// took rounds a duration for people.
 func took(d time.Duration) time.Duration { return d.Round(10 * time.Microsecond) }

@@ -14,13 +14,13 @@ import (
 	"orderworker/cmd/internal/connect"
 )
 
-// Redis is what is used there.
+// Redis is what the worker uses in Redis.
 type Redis struct {
 	Client redis.UniversalClient
-	Keys   []string // that only the doctor uses, one of each pattern of the worker's keys
+	Keys   []string // keys that only the doctor uses, one for each pattern of the worker's keys
 }
 
-// redisVisit is a look at Redis.
+// redisVisit makes the checks of Redis.
 type redisVisit struct {
 	*Redis
 	patience time.Duration // with a server that says nothing; the vendor's checks wait for it
@@ -66,7 +66,7 @@ func (v *redisVisit) connect(ctx context.Context) Finding {
 	}
 }
 
-// nodes asks every node that takes writes, and collects what is said, each once.
+// nodes asks every master node, and collects the different replies.
 func (v *redisVisit) nodes(ctx context.Context, ask func(context.Context, *redis.Client) (string, error), said *[]string) error {
 	var mu sync.Mutex
 	one := func(ctx context.Context, node *redis.Client) error {
@@ -95,10 +95,10 @@ func (v *redisVisit) nodes(ctx context.Context, ask func(context.Context, *redis
 // tryScript is run as the worker's scripts are.
 var tryScript = redis.NewScript(`return redis.call('HGET', KEYS[1], 'field')`)
 
-// permissions does with a key of its own what the worker's scripts do: ACL DRYRUN
-// is for administrators only. Each command goes alone, as in a script some
-// versions hide which one was refused; DEL goes first, so that nothing is written
-// that cannot be taken away again.
+// permissions runs the commands of the worker's scripts on a key of its own, because ACL
+// DRYRUN is for administrators only. It sends each command alone: in a script, some
+// versions hide which one was refused. DEL comes first, so that nothing is written that
+// could not be deleted again.
 func (v *redisVisit) permissions(ctx context.Context) Finding {
 	for _, key := range v.Keys {
 		for _, command := range [][]any{

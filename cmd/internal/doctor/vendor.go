@@ -16,7 +16,7 @@ import (
 	"orderworker/upstream/quota"
 )
 
-// Vendor is what is used there.
+// Vendor is what the worker uses at the vendor.
 type Vendor struct {
 	Base   *url.URL
 	Codes  upstream.Codes
@@ -29,14 +29,14 @@ type Vendor struct {
 	Known        string                              // an order that was bought; "": not asked for
 }
 
-// Line is one connection to the vendor that can ask, and cannot buy.
+// Line is one connection to the vendor. It can look orders up, and cannot buy.
 type Line interface {
 	Ready() bool
 	Lookup(ctx context.Context, q upstream.Question, sendBy time.Time) (upstream.Page, error)
 	Release()
 }
 
-// vendorVisit is a look at the vendor.
+// vendorVisit makes the checks of the vendor, and has what they found out for each other.
 type vendorVisit struct {
 	*Vendor
 	patience time.Duration // with a base URL that does not answer; the lookups come after it
@@ -55,11 +55,11 @@ type vendorVisit struct {
 	shows   []shown // what the forms of the lookup show
 }
 
-// queued is how far ahead slots are taken where requests queue for them: further
-// than at a cold start of the quota, which waits for a second.
+// queued is how far ahead the next free slot is if requests queue for slots. It is longer
+// than the wait of the quota's cold start, about a second.
 const queued = 3 * time.Second
 
-// headroom tells how much of the rate is left to use.
+// headroom reports how much of the rate is unused.
 func (v *vendorVisit) headroom(ctx context.Context) Finding {
 	if v.Rate == 0 {
 		return warning("UPSTREAM_RATE=0: calls are not limited").but("set it to what the vendor allows the account: 10 a second")
@@ -131,8 +131,8 @@ func (v *vendorVisit) handshake(ctx context.Context) Finding {
 // maxHeader bounds what is read of the answer to roundTrip.
 const maxHeader = 64 << 10
 
-// roundTrip asks for the headers of the base URL: without a signature, and of no
-// interface of the vendor's, so that it means nothing to it.
+// roundTrip sends an unsigned HEAD request for the base URL, which calls no function of the
+// vendor's API.
 func (v *vendorVisit) roundTrip(ctx context.Context) Finding {
 	ctx, cancel := context.WithTimeoutCause(ctx, v.patience, errors.New("no answer"))
 	defer cancel()
@@ -158,8 +158,8 @@ func (v *vendorVisit) roundTrip(ctx context.Context) Finding {
 	return fine("HTTP %d in %v", resp.StatusCode, took(v.after.Sub(v.before)))
 }
 
-// clock compares with the Date of roundTrip's answer, which has whole seconds. How
-// far the vendor lets a timestamp be away is not documented.
+// clock compares this host's clock with the Date header of roundTrip's answer, which has
+// whole seconds. How much difference the vendor accepts is not documented.
 func (v *vendorVisit) clock(context.Context) Finding {
 	if v.date.IsZero() {
 		return warning("not told: no Date in the answer").but("make sure that this host's clock is set by NTP: requests are signed with its time")

@@ -28,8 +28,8 @@ type Case struct {
 	due     time.Time     // when a worker looks at it next; zero: not known
 }
 
-// Examine looks at o. The error says why it cannot be settled so. The caller must close
-// the case.
+// Examine reads what is known of o. The error says why verdict cannot be applied to it. The
+// caller must close the case.
 func Examine(ctx context.Context, o *Order, verdict Verdict) (*Case, error) {
 	ctx, cancel := o.within(ctx)
 	defer cancel()
@@ -126,7 +126,7 @@ func (c *Case) readRequest(ctx context.Context, seqs []uint64) error {
 	return fmt.Errorf("its request cannot be read (%s): %w", why, gone)
 }
 
-// ruling is the verdict as the journal takes it.
+// ruling returns the verdict in the form that the journal stores.
 func (c *Case) ruling(now time.Time) dedupe.Ruling {
 	r := dedupe.Ruling{Seen: c.seen, Timeout: c.servers.UpstreamTimeout}
 	if c.Bought {

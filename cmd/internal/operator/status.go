@@ -115,10 +115,11 @@ type vendorView struct {
 	OrderID     int64  `json:"orderId,omitempty"`
 }
 
-// missingProves is what one lookup that finds nothing proves.
+// missingProves explains what one lookup that does not find the order proves.
 const missingProves = "proves nothing by itself: the purchase may show later, and this lookup has no control number"
 
-// gather asks one after another, and notes in the report what could not be asked.
+// gather asks Redis and the journal, the streams and the vendor one after another. What
+// could not be asked is in the report's Errors.
 func (v *servers) gather(ctx context.Context, askVendor bool) *Report {
 	r := &Report{OutTradeNo: v.OutTradeNo, Errors: []string{}, asked: askVendor, call: v.UpstreamTimeout}
 	failed := func(err error) {
@@ -153,8 +154,8 @@ func (v *servers) gather(ctx context.Context, askVendor bool) *Report {
 	return r
 }
 
-// look enters what the stores know; account is that of the settings, empty if they do
-// not name it.
+// look fills in what the stores know. account is that of the settings, or empty if they do
+// not name one.
 func (r *Report) look(k dedupe.Known, account string) {
 	foreign := func(theirs string) bool { return account != "" && theirs != "" && theirs != account }
 	if e := k.Cache; e != nil {

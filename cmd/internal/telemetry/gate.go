@@ -6,8 +6,8 @@ import (
 	"sync/atomic"
 )
 
-// Gate is the check of a server that is perhaps not connected yet. Until Open gives
-// it the check of the connection, it fails with the reason.
+// Gate is the readiness check of a server that may not be connected yet. It fails, with the
+// reason, until Open is called with the check of the connection.
 type Gate struct {
 	ask atomic.Pointer[func(context.Context) error]
 }
