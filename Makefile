@@ -117,7 +117,8 @@ mutants: tools
 	go run ./cmd/mutants
 
 # Load: the built worker beside a bare loop that does the same work without its
-# promises; throughput, latency, CPU, memory. A few minutes, best on a quiet
+# promises, in turns: long queues, steady loads, nothing to do. It says which goals are
+# met. A quarter of an hour (BENCH='-runs 1' a fifth of it), best on a quiet
 # machine. More flags in BENCH: BENCH=-h lists them.
 bench: tools
 	go run ./cmd/bench $(BENCH)

@@ -51,21 +51,23 @@ func TestBench(t *testing.T) {
 	}
 	dir := t.TempDir()
 	for args, wants := range map[string][]string{
-		"-only fast":  {"fast: orderworker and a bare loop", "ratio >= 0.7 ", "ratio <= 1.5 ", "allocations per order"},
-		"-only slow":  {"slow: orderworker and a bare loop", "vendor latency 3ms", "ratio >= 0.9 ", "ratio <= 1.5 "},
-		"-only paced": {"paced: orderworker and a bare loop", "100 orders, 100 per second", "<= 8 "},
-		"-only queue": {"queue: orderworker;", "queue: the bare loop;", "ratio >= 0.95 ", "< 64 ", "the first 100, per second"},
-		"-only fleet": {"fleet: orderworker;", "2 processes", "ratio >= 1 "},
+		"-only fast":   {"fast: orderworker and a bare loop", "ratio >= 0.8 ", "allocations per order"},
+		"-only slow":   {"slow: orderworker and a bare loop", "vendor latency 3ms", "ratio >= 0.8 ", "< 80 "},
+		"-only steady": {"steady: orderworker and a bare loop", "100 orders, 100 per second", "excess <= 4 ", "ratio <= 1.5 "},
+		"-only low":    {"low: orderworker and a bare loop", "50 orders, 50 per second", "ratio <= 1.5 "},
+		"-only idle":   {"idle: orderworker and a bare loop", "then nothing for 200ms", "first result, ms", "idle: % of a core", "idle: RSS, MiB"},
+		"-only queue":  {"queue: orderworker;", "queue: the bare loop;", "ratio >= 0.95 ", "< 80 ", "the first 100, per second"},
+		"-only fleet":  {"fleet: orderworker;", "2 processes", "ratio >= 1 "},
 	} {
 		t.Run(args, func(t *testing.T) {
 			t.Parallel() // they mostly wait
 			var out, progress bytes.Buffer
 			args := append([]string{"-worker", worker, "-dir", dir, "-runs", "1", "-orders", "200", "-latency", "3ms", "-wide-concurrency", "32",
-				"-rate", "100", "-paced", "1s", "-long-queue", "300", "-short-queue", "100", "-processes", "2"}, strings.Fields(args)...)
+				"-rate", "100", "-low-rate", "50", "-paced", "1s", "-idle", "200ms", "-long-queue", "300", "-short-queue", "100", "-processes", "2"}, strings.Fields(args)...)
 			if err := bench(t.Context(), args, &out, &progress); err != nil {
 				t.Fatalf("bench: %v\n%s", err, &progress)
 			}
-			for _, want := range wants {
+			for _, want := range append(wants, "the goals, after ") {
 				if !strings.Contains(out.String(), want) {
 					t.Errorf("the report has no %q:\n%s", want, &out)
 				}
@@ -100,7 +102,7 @@ func TestVerify(t *testing.T) {
 	if err := s.finished(t.Context(), n, []*contender{c}); err != nil {
 		t.Fatal(err)
 	}
-	if u, err := c.finish(t.Context()); err != nil || u.cpu <= 0 || u.peak <= 0 || u.allocs < n || u.bytes <= 0 {
+	if u, err := c.finish(t.Context()); err != nil || u.peakMiB <= 0 || u.allocs < n || u.bytes <= 0 {
 		t.Errorf("the bare loop took %+v (%v)", u, err)
 	}
 	if err := s.verify(t.Context(), n, false); err != nil {
@@ -176,9 +178,9 @@ func startBare(t *testing.T, r *runner, s *site) *contender {
 
 func TestPlan(t *testing.T) {
 	for args, want := range map[string]string{
-		"":                  "fast slow wide paced",
+		"":                  "fast slow steady low idle",
 		"-long":             "queue queue fleet",
-		"-only paced":       "paced",
+		"-only low":         "low",
 		"-only fleet,fast ": "fast fleet",
 		"-long -only slow":  "slow",
 	} {
@@ -197,7 +199,7 @@ func TestPlan(t *testing.T) {
 }
 
 func TestWrongFlags(t *testing.T) {
-	for _, args := range []string{"-runs 0", "-orders 39", "-only fastest", "-env GOGC", "-rate x", "more", "-short-queue 100 -long-queue 99", "-short-queue 0", "-paced 0s"} {
+	for _, args := range []string{"-runs 0", "-orders 39", "-only fastest", "-env GOGC", "-rate x", "more", "-short-queue 100 -long-queue 99", "-short-queue 0", "-paced 0s", "-paced 3s", "-low-rate 0", "-idle 0s"} {
 		var said bytes.Buffer
 		if _, err := readOptions(strings.Fields(args), &said); err != errUsage || said.Len() == 0 {
 			t.Errorf("%s: %v, said %q; want wrong usage and why", args, err, &said)

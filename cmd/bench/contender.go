@@ -17,12 +17,11 @@ type contender struct {
 	admin string // address of /readyz and /metrics; empty for the bare loop
 }
 
-// usage is what a contender took, from its start to its end.
+// usage is the memory that a contender took, from its start to its end.
 type usage struct {
-	cpu    time.Duration
-	peak   int64   // bytes resident
-	allocs float64 // objects on the heap
-	bytes  float64 // of them
+	peakMiB float64
+	allocs  float64 // objects on the heap
+	bytes   float64 // of them
 }
 
 // The account at the vendor.
@@ -73,7 +72,7 @@ func (c *contender) ready(ctx context.Context) error {
 
 // finish ends the contender and returns what it took.
 func (c *contender) finish(ctx context.Context) (u usage, err error) {
-	if u.peak, err = c.peakBytes(); err != nil {
+	if u.peakMiB, err = c.residentMiB(peakResident); err != nil {
 		return u, err
 	}
 	if c.admin != "" {
@@ -83,8 +82,7 @@ func (c *contender) finish(ctx context.Context) (u usage, err error) {
 		}
 		u.allocs, u.bytes = metric(metrics, "go_memstats_mallocs_total"), metric(metrics, "go_memstats_alloc_bytes_total")
 	}
-	said, cpu, err := c.stop(ctx)
-	u.cpu = cpu
+	said, err := c.stop(ctx)
 	if err != nil || c.admin != "" {
 		return u, err
 	}

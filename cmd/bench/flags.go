@@ -18,7 +18,9 @@ type options struct {
 	concurrency     int
 	wideConcurrency int
 	perSecond       int
+	lowPerSecond    int
 	paced           time.Duration
+	idle            time.Duration
 
 	long       bool
 	longQueue  int
@@ -37,19 +39,21 @@ type options struct {
 var errUsage = errors.New("wrong usage")
 
 // parts are what -only may name.
-var parts = []string{"fast", "slow", "wide", "paced", "queue", "fleet"}
+var parts = []string{"fast", "slow", "steady", "low", "idle", "queue", "fleet"}
 
 func readOptions(args []string, complain io.Writer) (*options, error) {
 	o := new(options)
 	f := flag.NewFlagSet("bench", flag.ContinueOnError)
 	f.SetOutput(complain)
-	f.IntVar(&o.runs, "runs", 3, "how often each side is measured")
+	f.IntVar(&o.runs, "runs", 5, "how often each side is measured")
 	f.IntVar(&o.orders, "orders", 30_000, "orders in the queue")
 	f.DurationVar(&o.latency, "latency", 20*time.Millisecond, "of the vendor, where it has one")
-	f.IntVar(&o.concurrency, "concurrency", 64, "orders in progress at once")
-	f.IntVar(&o.wideConcurrency, "wide-concurrency", 512, "the same for the parts wide and queue")
-	f.IntVar(&o.perSecond, "rate", 200, "orders per second of the paced load")
-	f.DurationVar(&o.paced, "paced", 20*time.Second, "how long the paced load lasts")
+	f.IntVar(&o.concurrency, "concurrency", 256, "orders in progress at once")
+	f.IntVar(&o.wideConcurrency, "wide-concurrency", 512, "the same for the parts slow and queue")
+	f.IntVar(&o.perSecond, "rate", 200, "orders per second in the part steady")
+	f.IntVar(&o.lowPerSecond, "low-rate", 10, "orders per second in the part low")
+	f.DurationVar(&o.paced, "paced", 20*time.Second, "how long the parts steady and low last")
+	f.DurationVar(&o.idle, "idle", 10*time.Second, "how long nothing is to be done in the part idle")
 	f.BoolVar(&o.long, "long", false, "the parts queue (a long one beside a short one, and peak memory) and fleet (several processes beside one), in place of the others")
 	f.IntVar(&o.longQueue, "long-queue", 1_000_000, "orders in the long queue")
 	f.IntVar(&o.shortQueue, "short-queue", 10_000, "orders in the short queue")
@@ -81,7 +85,8 @@ func readOptions(args []string, complain io.Writer) (*options, error) {
 		return nil, errUsage
 	}
 	counts := map[string]int{"runs": o.runs, "orders": o.orders / minOrders, "concurrency": o.concurrency, "wide-concurrency": o.wideConcurrency,
-		"rate": o.perSecond, "paced": o.pacedOrders() / minOrders, "long-queue": o.longQueue / max(o.shortQueue, 1),
+		"rate": o.perSecond, "low-rate": o.lowPerSecond, "paced": o.pacedOrders(min(o.perSecond, o.lowPerSecond)) / minOrders,
+		"idle": int(o.idle / time.Millisecond), "long-queue": o.longQueue / max(o.shortQueue, 1),
 		"short-queue": o.shortQueue / minOrders, "processes": o.processes}
 	for name, n := range counts {
 		if n < 1 {
@@ -96,8 +101,8 @@ func readOptions(args []string, complain io.Writer) (*options, error) {
 	return o, nil
 }
 
-// pacedOrders is how many orders the paced load has.
-func (o *options) pacedOrders() int { return int(o.paced.Seconds() * float64(o.perSecond)) }
+// pacedOrders is how many orders a paced load has.
+func (o *options) pacedOrders(perSecond int) int { return int(o.paced.Seconds() * float64(perSecond)) }
 
 // minOrders is the smallest load: with fewer, nothing is left when the first
 // are not counted.

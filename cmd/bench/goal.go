@@ -14,6 +14,7 @@ type subject string
 
 const (
 	ratio  subject = "ratio"  // of the left side to the right one
+	excess subject = "excess" // of the left side over the right one
 	itself subject = "itself" // of the left side
 )
 
@@ -26,34 +27,34 @@ const (
 	under   sense = "<"
 )
 
-// met says whether the median of the runs is what it should be.
-func (g goal) met(of, ratios spread) bool {
-	got := of.median
-	if g.of == ratio {
-		got = ratios.median
-	}
-	switch g.sense {
-	case atLeast:
-		return got >= g.limit
-	case atMost:
-		return got <= g.limit
+// got is what the goal is about, over the runs of both sides.
+func (g goal) got(left, right []float64) spread {
+	switch g.of {
+	case ratio:
+		return pairs(left, right, quotient)
+	case excess:
+		return pairs(left, right, difference)
 	default:
-		return got < g.limit
+		return spreadOf(left)
 	}
 }
 
-// verdict says the goal, and whether it was met; nothing where there is none.
-func (g *goal) verdict(of, ratios spread) string {
-	if g == nil {
-		return ""
+// met says whether the median of the runs is what it should be.
+func (g goal) met(got spread) bool {
+	switch g.sense {
+	case atLeast:
+		return got.median >= g.limit
+	case atMost:
+		return got.median <= g.limit
+	default:
+		return got.median < g.limit
 	}
-	verdict := "MISSED"
-	if g.met(of, ratios) {
-		verdict = "met"
-	}
-	what := "ratio "
+}
+
+// String is the goal in words: "ratio >= 0.8".
+func (g goal) String() string {
 	if g.of == itself {
-		what = ""
+		return fmt.Sprintf("%s %g", g.sense, g.limit)
 	}
-	return fmt.Sprintf("%s%s %g\t%s", what, g.sense, g.limit, verdict)
+	return fmt.Sprintf("%s %s %g", g.of, g.sense, g.limit)
 }

@@ -2,10 +2,10 @@
 // loop that does the same work without any of its promises. It prints what
 // both took, and whether the worker meets its goals:
 //
-//	go run ./cmd/bench              # a few minutes
-//	go run ./cmd/bench -long        # a million orders queued; three processes
-//	go run ./cmd/bench -only paced  # one part
-//	go run ./cmd/bench -h           # how to change the load
+//	go run ./cmd/bench                # a quarter of an hour
+//	go run ./cmd/bench -long          # a million orders queued; three processes
+//	go run ./cmd/bench -only steady   # one part
+//	go run ./cmd/bench -h             # how to change the load
 //
 // Each measurement has fresh servers, each in a process of its own: nats-server
 // with file storage, redis-server with its append-only file, and a vendor that
@@ -15,7 +15,7 @@
 // not succeed. A goal that is missed is only said so.
 //
 // To read it: main.go, flags.go, plan.go (what is compared with what), run.go
-// (one measurement), site.go, nats.go, redis.go and vendor.go (the servers),
+// and measurement.go (one measurement), site.go, nats.go, redis.go and vendor.go (the servers),
 // contender.go and bare.go (who is measured), queue.go, verify.go, process.go,
 // then stats.go, goal.go, report.go and machine.go.
 package main
@@ -30,7 +30,9 @@ import (
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"strings"
 	"syscall"
+	"time"
 )
 
 func main() {
@@ -106,14 +108,19 @@ func bench(ctx context.Context, args []string, out, progress io.Writer) error {
 			return err
 		}
 	}
+	begun := time.Now()
+	var verdicts []string
 	for _, c := range o.plan() {
-		if err := r.compare(ctx, c, out); err != nil {
+		more, err := r.compare(ctx, c, out)
+		if err != nil {
 			if cause := context.Cause(ctx); cause != nil {
 				err = cause
 			}
 			return fmt.Errorf("%s: %w", c.name, err)
 		}
+		verdicts = append(verdicts, more...)
 	}
+	fmt.Fprintf(out, "\nthe goals, after %v:\n%s\n", time.Since(begun).Round(time.Second), strings.Join(verdicts, "\n"))
 	return nil
 }
 

@@ -12,6 +12,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // process is a program that bench started. It ends with bench, however that ends.
@@ -79,9 +81,8 @@ func (p *process) alive() error {
 // stopTimeout is how long a process has to end after SIGTERM.
 const stopTimeout = 60 * time.Second
 
-// stop asks the process to end, and returns what it still had to say and the
-// CPU time that it took in all.
-func (p *process) stop(ctx context.Context) (said string, cpu time.Duration, err error) {
+// stop asks the process to end, and returns what it still had to say.
+func (p *process) stop(ctx context.Context) (said string, err error) {
 	ctx, cancel := context.WithTimeout(ctx, stopTimeout)
 	defer cancel()
 	unwatch := context.AfterFunc(ctx, p.kill)
@@ -90,10 +91,9 @@ func (p *process) stop(ctx context.Context) (said string, cpu time.Duration, err
 	last, err := io.ReadAll(p.out)
 	<-p.ended
 	if p.err != nil {
-		return "", 0, fmt.Errorf("%s did not end as asked: %w\n%s", p.name, p.err, p.tail())
+		return "", fmt.Errorf("%s did not end as asked: %w\n%s", p.name, p.err, p.tail())
 	}
-	state := p.cmd.ProcessState
-	return string(last), state.UserTime() + state.SystemTime(), err
+	return string(last), err
 }
 
 // kill ends the process at once.
@@ -106,52 +106,54 @@ func (p *process) close() {
 	_ = p.pipe.Close()
 }
 
-// peakBytes is the most memory that was resident. It is not rusage's maxrss:
-// there a child begins with what its parent had when it forked.
+// What residentMiB may be asked for. The peak is not rusage's maxrss: there a child
+// begins with what its parent had when it forked.
 //
-// Source: VmHWM in proc_pid_status(5).
-func (p *process) peakBytes() (int64, error) {
+// Source: proc_pid_status(5).
+const (
+	peakResident = "VmHWM"
+	nowResident  = "VmRSS"
+)
+
+// residentMiB is how much memory of the process is or was resident.
+func (p *process) residentMiB(which string) (float64, error) {
 	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.cmd.Process.Pid))
 	if err != nil {
 		return 0, err
 	}
 	for line := range strings.Lines(string(status)) {
-		if value, ok := strings.CutPrefix(line, "VmHWM:"); ok {
+		if value, ok := strings.CutPrefix(line, which+":"); ok {
 			kib, err := strconv.ParseInt(strings.TrimSuffix(strings.TrimSpace(value), " kB"), 10, 64)
-			return kib << 10, err
+			return float64(kib) / (1 << 10), err
 		}
 	}
-	return 0, fmt.Errorf("%s has no VmHWM", p.name)
+	return 0, fmt.Errorf("%s has no %s", p.name, which)
 }
 
-// clockTick is how often in a second the kernel counts CPU time, on every
-// machine that Go runs on.
+// cpuTime is what the process has taken so far, to the nanosecond: /proc counts in
+// ticks of 10 ms, which is too coarse for a process that does next to nothing.
 //
-// Source: USER_HZ, sysconf(_SC_CLK_TCK).
-const clockTick = 100
-
-// cpuTime is what the process has taken so far.
-//
-// Source: utime and stime in proc_pid_stat(5).
+// Source: clock_getcpuclockid(3); MAKE_PROCESS_CPUCLOCK in Linux, posix-timers.h.
 func (p *process) cpuTime() (time.Duration, error) {
-	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", p.cmd.Process.Pid))
-	if err != nil {
-		return 0, err
+	const scheduled = 2 // CPUCLOCK_SCHED
+	var took unix.Timespec
+	if err := unix.ClockGettime(int32(^p.cmd.Process.Pid<<3|scheduled), &took); err != nil {
+		return 0, fmt.Errorf("CPU time of %s: %w", p.name, err)
 	}
-	_, rest, _ := strings.Cut(string(stat), ") ") // the name may hold blanks
-	fields := strings.Fields(rest)
-	if len(fields) < 13 {
-		return 0, fmt.Errorf("%s has no CPU time", p.name)
-	}
-	var ticks int64
-	for _, field := range fields[11:13] {
-		n, err := strconv.ParseInt(field, 10, 64)
+	return time.Duration(took.Nano()), nil
+}
+
+// cpuTimes is what each process has taken so far, by its name.
+func cpuTimes(of []*process) (map[string]time.Duration, error) {
+	took := make(map[string]time.Duration)
+	for _, p := range of {
+		t, err := p.cpuTime()
 		if err != nil {
-			return 0, err
+			return nil, err
 		}
-		ticks += n
+		took[p.name] = t
 	}
-	return time.Duration(ticks) * time.Second / clockTick, nil
+	return took, nil
 }
 
 // tail is the end of the log.

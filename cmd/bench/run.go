@@ -22,12 +22,15 @@ type runner struct {
 type sample struct {
 	rate          float64            // orders per second, start-up not counted
 	headRate      float64            // of the first orders, as many as the short queue has
-	cpu           float64            // seconds per 1,000 orders, start-up included
-	servers       map[string]float64 // the same of each server, by its name; start-up and filling the queue not included
+	cpu           float64            // seconds per 1,000 orders; start-up included, unless the load is paced
+	servers       map[string]float64 // the same of each server, by its name; its start-up and filling the queue not included
 	peakMiB       float64            // of the largest process
 	allocs        float64            // per order, start-up included
 	allocKiB      float64            // per order
 	p50, p99, max float64            // milliseconds from publish to result
+	firstMS       float64            // milliseconds from the start of the process to the first result
+	idleCPU       float64            // % of a core, while there is nothing to do
+	idleMiB       float64            // resident afterwards
 }
 
 // warmUp is the share of the orders that is not counted: connections are made,
@@ -36,7 +39,7 @@ const warmUp = 20 // one in
 
 // compare measures both sides in turns, each first every other time, and writes
 // their table.
-func (r *runner) compare(ctx context.Context, c comparison, out io.Writer) error {
+func (r *runner) compare(ctx context.Context, c comparison, out io.Writer) (verdicts []string, err error) {
 	fmt.Fprintln(r.progress, c.heading())
 	var left, right []sample
 	for n := range c.runs {
@@ -47,7 +50,7 @@ func (r *runner) compare(ctx context.Context, c comparison, out io.Writer) error
 		for _, s := range sides {
 			got, err := r.measure(ctx, s, fmt.Sprintf("%s-%d", c.name, n+1))
 			if err != nil {
-				return fmt.Errorf("%s, run %d: %w", s.label, n+1, err)
+				return nil, fmt.Errorf("%s, run %d: %w", s.label, n+1, err)
 			}
 			fmt.Fprintf(r.progress, "  %d/%d %-16s %s\n", n+1, c.runs, s.label, got.brief(s.load))
 			if s == c.left {
@@ -62,8 +65,11 @@ func (r *runner) compare(ctx context.Context, c comparison, out io.Writer) error
 
 // brief is a sample in a few words.
 func (s sample) brief(l load) string {
-	if l.perSecond > 0 {
-		return fmt.Sprintf("p50 %.1f ms, p99 %.1f ms", s.p50, s.p99)
+	switch {
+	case l.perSecond > 0:
+		return fmt.Sprintf("p50 %.1f ms, p99 %.1f ms, %.3f CPU-s/1,000; NATS %.3f, Redis %.3f", s.p50, s.p99, s.cpu, s.servers["nats"], s.servers["redis"])
+	case l.idle > 0:
+		return fmt.Sprintf("first result after %.0f ms, then %.2f %% of a core, %.1f MiB", s.firstMS, s.idleCPU, s.idleMiB)
 	}
 	return fmt.Sprintf("%.0f orders/s, %.3f CPU-s/1,000, %.0f MiB; NATS %.3f, Redis %.3f", s.rate, s.cpu, s.peakMiB, s.servers["nats"], s.servers["redis"])
 }
@@ -81,85 +87,22 @@ func (r *runner) measure(ctx context.Context, side side, name string) (sample, e
 			return sample{}, err
 		}
 	}
-	before, err := s.cpuTimes()
-	if err != nil {
+	m := &measurement{runner: r, site: s, side: side, started: time.Now(), got: sample{servers: make(map[string]float64)}}
+	defer m.close()
+	if err := m.work(ctx, name); err != nil {
 		return sample{}, err
 	}
-	var team []*contender
-	defer func() {
-		for _, c := range team {
-			c.close()
-		}
-	}()
-	for n := range side.processes {
-		c, err := r.startContender(s, side, n+1)
-		if err != nil {
-			return sample{}, err
-		}
-		team = append(team, c)
-	}
-	for _, c := range team {
-		if err := c.ready(ctx); err != nil {
-			return sample{}, err
-		}
-	}
-	profiled := r.startProfile(ctx, team[0], name)
-	var sent []time.Time
-	if side.perSecond > 0 {
-		if sent, err = s.pace(ctx, side.orders, side.perSecond); err != nil {
-			return sample{}, err
-		}
-	}
-	if err := s.finished(ctx, side.orders, team); err != nil {
+	if err := m.rest(ctx); err != nil {
 		return sample{}, err
 	}
-	if err := profiled(); err != nil {
+	if err := m.memory(ctx); err != nil {
 		return sample{}, err
-	}
-	after, err := s.cpuTimes()
-	if err != nil {
-		return sample{}, err
-	}
-	got := sample{servers: make(map[string]float64)}
-	for name := range after {
-		got.servers[name] = (after[name] - before[name]).Seconds() / float64(side.orders) * 1000
-	}
-	for _, c := range team {
-		u, err := c.finish(ctx)
-		if err != nil {
-			return sample{}, err
-		}
-		orders := float64(side.orders)
-		got.cpu += u.cpu.Seconds() / orders * 1000
-		got.peakMiB = max(got.peakMiB, float64(u.peak)/(1<<20))
-		got.allocs += u.allocs / orders
-		got.allocKiB += u.bytes / orders / (1 << 10)
 	}
 	if err := s.verify(ctx, side.orders, side.who == orderWorker && !slices.Contains(r.env, "JOURNAL_TTL=0")); err != nil {
 		return sample{}, err
 	}
-	return got, r.readTimes(ctx, s, side, sent, &got)
-}
-
-// readTimes reads from the results when they were stored.
-func (r *runner) readTimes(ctx context.Context, s *site, side side, sent []time.Time, got *sample) (err error) {
-	first := side.orders / warmUp
-	if side.perSecond > 0 {
-		took, err := s.latencies(ctx, sent)
-		if err != nil {
-			return err
-		}
-		took = slices.Sorted(slices.Values(took[first:]))
-		ms := func(p float64) float64 { return percentile(took, p).Seconds() * 1000 }
-		got.p50, got.p99, got.max = ms(0.5), ms(0.99), ms(1)
-		return nil
-	}
-	head := min(r.shortQueue, side.orders)
-	if got.headRate, err = s.rate(ctx, head/warmUp, head); err != nil {
-		return err
-	}
-	got.rate, err = s.rate(ctx, first, side.orders)
-	return err
+	err = m.times(ctx)
+	return m.got, err
 }
 
 // stuck is how long a contender may go without one more result.

@@ -112,19 +112,6 @@ func (s *site) alive() error {
 	return errors.Join(errs...)
 }
 
-// cpuTimes is what each server has taken so far, by its name.
-func (s *site) cpuTimes() (map[string]time.Duration, error) {
-	took := make(map[string]time.Duration)
-	for _, p := range s.servers {
-		t, err := p.cpuTime()
-		if err != nil {
-			return nil, err
-		}
-		took[p.name] = t
-	}
-	return took, nil
-}
-
 // close ends the servers and removes what they wrote.
 func (s *site) close() {
 	if s.nc != nil {

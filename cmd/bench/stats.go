@@ -16,15 +16,20 @@ func spreadOf(values []float64) spread {
 	return spread{median: (sorted[(n-1)/2] + sorted[n/2]) / 2, least: sorted[0], most: sorted[n-1]}
 }
 
-// ratios are a's values through b's, run by run: what slowed the machine down
-// slowed both of a pair down. Of 0 through 0 there is none.
-func ratios(a, b []float64) spread {
-	quotients := make([]float64, len(a))
+// pairs compares a's values with b's, run by run: what slowed the machine down
+// slowed both of a pair down.
+func pairs(a, b []float64, compare func(a, b float64) float64) spread {
+	compared := make([]float64, len(a))
 	for i := range a {
-		quotients[i] = a[i] / b[i]
+		compared[i] = compare(a[i], b[i])
 	}
-	return spreadOf(quotients)
+	return spreadOf(compared)
 }
+
+// quotient of 0 and 0 is not a number.
+func quotient(a, b float64) float64 { return a / b }
+
+func difference(a, b float64) float64 { return a - b }
 
 // percentile is the value that p (0..1) of all sorted values do not exceed, by
 // nearest rank; 1 is the largest.

@@ -22,13 +22,13 @@ func TestSpread(t *testing.T) {
 
 // A ratio is of runs that were neighbours, not of medians.
 func TestRatiosAreOfPairs(t *testing.T) {
-	if got, want := ratios([]float64{10, 40, 90}, []float64{20, 40, 60}), (spread{1, 0.5, 1.5}); got != want {
+	if got, want := pairs([]float64{10, 40, 90}, []float64{20, 40, 60}, quotient), (spread{1, 0.5, 1.5}); got != want {
 		t.Errorf("got %v, want %v", got, want)
 	}
-	if got := ratios([]float64{1}, []float64{0}).text(2); got != "-" {
+	if got := pairs([]float64{1}, []float64{0}, quotient).text(2); got != "-" {
 		t.Errorf("a ratio to nothing is %q, want -", got)
 	}
-	if got := ratios([]float64{0}, []float64{0}); !math.IsNaN(got.median) || got.text(2) != "-" {
+	if got := pairs([]float64{0}, []float64{0}, quotient); !math.IsNaN(got.median) || got.text(2) != "-" {
 		t.Errorf("a ratio of nothing to nothing is %v", got)
 	}
 }
@@ -49,22 +49,24 @@ func TestPercentile(t *testing.T) {
 }
 
 func TestGoals(t *testing.T) {
-	at := func(v float64) spread { return spread{v, v, v} }
 	for name, c := range map[string]struct {
-		goal           goal
-		itself, ratios float64
-		want           bool
+		goal        goal
+		left, right float64
+		want        bool
+		says        string
 	}{
-		"at least, just":  {goal{ratio, atLeast, 0.7}, 9, 0.7, true},
-		"at least, short": {goal{ratio, atLeast, 0.7}, 9, 0.69, false},
-		"at most, just":   {goal{ratio, atMost, 1.5}, 9, 1.5, true},
-		"at most, over":   {goal{ratio, atMost, 1.5}, 1, 1.51, false},
-		"under, just not": {goal{itself, under, 64}, 64, 1, false},
-		"under":           {goal{itself, under, 64}, 63.9, 99, true},
-		"not a number":    {goal{ratio, atLeast, 0.7}, 9, math.NaN(), false},
+		"at least, just":  {goal{ratio, atLeast, 0.75}, 75, 100, true, "ratio >= 0.75"},
+		"at least, short": {goal{ratio, atLeast, 0.75}, 74, 100, false, "ratio >= 0.75"},
+		"at most, just":   {goal{ratio, atMost, 1.5}, 3, 2, true, "ratio <= 1.5"},
+		"at most, over":   {goal{ratio, atMost, 1.5}, 3.1, 2, false, "ratio <= 1.5"},
+		"excess, just":    {goal{excess, atMost, 4}, 29, 25, true, "excess <= 4"},
+		"excess, over":    {goal{excess, atMost, 4}, 29.1, 25, false, "excess <= 4"},
+		"under, just not": {goal{itself, under, 64}, 64, 100, false, "< 64"},
+		"under":           {goal{itself, under, 64}, 63.9, 1, true, "< 64"},
+		"not a number":    {goal{ratio, atLeast, 0.7}, 0, 0, false, "ratio >= 0.7"},
 	} {
-		if got := c.goal.met(at(c.itself), at(c.ratios)); got != c.want {
-			t.Errorf("%s: met is %v, want %v", name, got, c.want)
+		if got := c.goal.met(c.goal.got([]float64{c.left}, []float64{c.right})); got != c.want || c.goal.String() != c.says {
+			t.Errorf("%s: met is %v, want %v; %q, want %q", name, got, c.want, c.goal, c.says)
 		}
 	}
 }
