@@ -42,15 +42,19 @@ func (r *runner) startContender(s *site, side side, n int) (*contender, error) {
 	if c.admin, err = freeAddr(); err != nil {
 		return nil, err
 	}
+	path, more := r.worker, r.env
+	if side.who == otherWorker {
+		path, more = r.against, nil
+	}
 	env := append([]string{
 		"NATS_URL=" + s.nats, "REDIS_URL=redis://" + s.redis + "/0", "UPSTREAM_URL=" + s.vendor,
 		"UPSTREAM_APPKEY=" + appKey, "UPSTREAM_SECRET=" + secret, "UPSTREAM_RATE=0",
 		"CONCURRENCY=" + concurrency, "ADMIN_ADDR=" + c.admin, "LOG_LEVEL=" + r.logLevel,
-	}, r.env...)
+	}, more...)
 	if r.profile != "" {
 		env = append(env, "ADMIN_PPROF=true")
 	}
-	c.process, err = startProcess(s.dir, name, env, r.worker, "run")
+	c.process, err = startProcess(s.dir, name, env, path, "run")
 	return c, err
 }
 

@@ -29,6 +29,7 @@ type options struct {
 
 	only     []string
 	worker   string
+	against  string
 	env      []string
 	logLevel string
 	profile  string
@@ -68,6 +69,7 @@ func readOptions(args []string, complain io.Writer) (*options, error) {
 		return nil
 	})
 	f.StringVar(&o.worker, "worker", "", "`file` of a built orderworker; it is built if there is none")
+	f.StringVar(&o.against, "against", "", "`file` of another built orderworker, to be measured in place of the bare loop, without what -env adds")
 	f.Func("env", "a further `NAME=VALUE` in the worker's environment, such as GOGC=50; may be repeated", func(text string) error {
 		if !strings.Contains(text, "=") {
 			return errors.New("no = in it")

@@ -5,6 +5,7 @@
 //	go run ./cmd/bench                # a quarter of an hour
 //	go run ./cmd/bench -long          # a million orders queued; three processes
 //	go run ./cmd/bench -only steady   # one part
+//	go run ./cmd/bench -against FILE  # another build in place of the bare loop
 //	go run ./cmd/bench -h             # how to change the load
 //
 // Each measurement has fresh servers, each in a process of its own: nats-server

@@ -10,6 +10,7 @@ import (
 const (
 	orderWorker = "orderworker"
 	bareLoop    = "bare"
+	otherWorker = "other" // the one of -against
 )
 
 // defaultConcurrency is the worker's own default of CONCURRENCY.
@@ -106,9 +107,13 @@ func (o *options) besideBare() []comparison {
 		return load{orders: o.pacedOrders(perSecond), concurrency: defaultConcurrency, processes: 1, latency: o.latency, perSecond: perSecond}
 	}
 	idle := load{orders: 1, concurrency: defaultConcurrency, processes: 1, idle: o.idle}
+	who, label := bareLoop, "bare loop"
+	if o.against != "" {
+		who, label = otherWorker, "-against"
+	}
 	beside := func(name string, l load, measures ...measure) comparison {
 		return comparison{name: name, runs: o.runs, measures: measures,
-			left: side{orderWorker, "orderworker run", l}, right: side{bareLoop, "bare loop", l}}
+			left: side{orderWorker, "orderworker run", l}, right: side{who, label, l}}
 	}
 	return []comparison{
 		beside("fast", fast, throughput.should(ratio, atLeast, backlogRatio), cpu, natsCPU, redisCPU, peak, allocs, allocBytes),
@@ -147,7 +152,10 @@ func (o *options) besideItself() []comparison {
 func (c comparison) heading() string {
 	l := c.left.load
 	who := "orderworker and a bare loop"
-	if c.left.who == c.right.who {
+	switch {
+	case c.right.who == otherWorker:
+		who = "orderworker and another build"
+	case c.left.who == c.right.who:
 		who = map[string]string{orderWorker: "orderworker", bareLoop: "the bare loop"}[c.left.who]
 	}
 	how := thousands(l.orders) + " orders queued"

@@ -8,7 +8,7 @@ import (
 )
 
 // profileSeconds is how much of a measurement is profiled, from its start.
-const profileSeconds = 5
+const profileSeconds = 10
 
 // startProfile begins to fetch a CPU profile of c where -profile asks for it.
 // The function that it returns waits for its end.

@@ -98,7 +98,7 @@ func (r *runner) measure(ctx context.Context, side side, name string) (sample, e
 	if err := m.memory(ctx); err != nil {
 		return sample{}, err
 	}
-	if err := s.verify(ctx, side.orders, side.who == orderWorker && !slices.Contains(r.env, "JOURNAL_TTL=0")); err != nil {
+	if err := s.verify(ctx, side.orders, side.who != bareLoop && !slices.Contains(r.env, "JOURNAL_TTL=0")); err != nil {
 		return sample{}, err
 	}
 	err = m.times(ctx)
