@@ -1,3 +1,3 @@
-// Package gather makes connections that write many small messages together, to save
-// the cost of a system call for each.
+// Package gather makes connections that under load write many small messages together,
+// to save the cost of a system call for each.
 package gather

@@ -7,10 +7,15 @@ import (
 )
 
 const (
-	// window is the least time between two writes. What the orders in flight send
-	// meanwhile is written together: a write costs the worker and the server more
+	// window is the least time between two writes under load. What the orders in flight
+	// send meanwhile is written together: a write costs the worker and the server more
 	// than a message does.
 	window = 250 * time.Microsecond
+	// More than calm writes within span are a load, which lasts until there were fewer.
+	// Without load each write is made by whoever calls Write: the goroutine and the
+	// timer that gathering takes would cost more than it saves.
+	calm = 32
+	span = 16 * time.Millisecond
 	// most is how many bytes are gathered. Beyond it Write waits until they are written.
 	most = 64 << 10
 	// writeTimeout is how long one write may take: nats.go's own default.
@@ -32,11 +37,10 @@ func (d *Dialer) Dial(network, address string) (net.Conn, error) {
 	return newConn(c), nil
 }
 
-// conn is a connection that writes what it has gathered at once after a pause, and
-// otherwise one window after the write before. A write that fails closes it, so
-// that a reader sees the failure too. It has a goroutine only while there is
-// something to write, because nats.go forgets a connection that was refused without
-// closing it.
+// conn is a connection that writes at once while there is no load, and under load what
+// it has gathered, one window after the write before. A write that fails closes it, so
+// that a reader sees the failure too. It has a goroutine only under load, because
+// nats.go forgets a connection that was refused without closing it.
 type conn struct {
 	net.Conn
 	leaving chan struct{} // full while a write is under way
@@ -44,7 +48,10 @@ type conn struct {
 
 	mu      sync.Mutex
 	pending []byte
-	running bool
+	running bool      // run is
+	begun   time.Time // of the span in which writes are counted
+	writes  int       // in it
+	load    bool      // the span before had more than calm
 	err     error     // of the write that failed
 	end     time.Time // of all writes, once it is being closed
 }
@@ -53,7 +60,7 @@ func newConn(c net.Conn) *conn {
 	return &conn{Conn: c, leaving: make(chan struct{}, 1)}
 }
 
-// Write gathers p. Its error is that of an earlier write, and p was not gathered then.
+// Write writes p or, under load, gathers it: then its error is that of an earlier write.
 func (g *conn) Write(p []byte) (int, error) {
 	g.mu.Lock()
 	if err := g.err; err != nil {
@@ -61,16 +68,26 @@ func (g *conn) Write(p []byte) (int, error) {
 		return 0, err
 	}
 	g.pending = append(g.pending, p...)
-	full, start := len(g.pending) >= most, !g.running
-	g.running = true
-	g.mu.Unlock()
-	if start {
+	if g.loaded() && !g.running {
+		g.running = true
 		go g.run()
 	}
-	if full {
+	now := !g.running || len(g.pending) >= most
+	g.mu.Unlock()
+	if now {
 		return len(p), g.flush()
 	}
 	return len(p), nil
+}
+
+// loaded counts a write, and reports whether there is load.
+func (g *conn) loaded() bool {
+	if now := time.Now(); now.Sub(g.begun) > span {
+		g.load = g.writes > calm
+		g.begun, g.writes = now, 0
+	}
+	g.writes++
+	return g.load || g.writes > calm
 }
 
 // run writes what is pending, until nothing came for one window.

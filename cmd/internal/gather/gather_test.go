@@ -9,10 +9,11 @@ import (
 	"time"
 )
 
-// gathered is a gathering connection, and what is read at its other end.
+// gathered is a connection under load, and what is read at its other end.
 func gathered(t *testing.T) (*conn, net.Conn) {
 	near, far := net.Pipe()
 	g := newConn(near)
+	g.begun, g.writes = time.Now(), calm
 	t.Cleanup(func() {
 		_ = far.Close()
 		_ = g.Close()
@@ -24,7 +25,7 @@ func gathered(t *testing.T) (*conn, net.Conn) {
 func mustWrite(t *testing.T, g *conn, text string) {
 	t.Helper()
 	if n, err := g.Write([]byte(text)); n != len(text) || err != nil {
-		t.Fatalf("Write = %d, %v", n, err)
+		t.Errorf("Write = %d, %v", n, err)
 	}
 }
 
@@ -37,6 +38,64 @@ func next(t *testing.T, far net.Conn, since time.Time) (string, time.Duration) {
 		t.Fatal(err)
 	}
 	return string(b[:n]), time.Since(since)
+}
+
+// Without load nothing waits and nothing is gathered, however many writes there are in all.
+func TestWritesAloneWithoutLoad(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		near, far := net.Pipe()
+		g := newConn(near)
+		for n := range 3 * calm {
+			start := time.Now()
+			go mustWrite(t, g, "alone")
+			if got, after := next(t, far, start); got != "alone" || after != 0 {
+				t.Errorf("%q after %v, want each at once and alone", got, after)
+			}
+			synctest.Wait()
+			if g.running {
+				t.Fatalf("%d writes that are %v apart are taken for a load", n+1, span/calm+time.Microsecond)
+			}
+			time.Sleep(span/calm + time.Microsecond)
+		}
+	})
+}
+
+// More than calm writes within span are a load.
+func TestGathersUnderLoad(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		near, far := net.Pipe()
+		g := newConn(near)
+		start := time.Now()
+		for range calm {
+			go mustWrite(t, g, "alone")
+			next(t, far, start)
+			synctest.Wait()
+		}
+		for _, text := range []string{"begins ", "second ", "third "} {
+			mustWrite(t, g, text) // returns although nobody reads
+		}
+		got, _ := next(t, far, start)
+		if got != "begins second third " {
+			t.Errorf("%q, want what came under load together", got)
+		}
+		// It lasts, pauses or not, until a span had fewer writes.
+		time.Sleep(span + time.Microsecond)
+		mustWrite(t, g, "goes on ")
+		mustWrite(t, g, "gathering")
+		if got, _ := next(t, far, start); got != "goes on gathering" {
+			t.Errorf("%q, want that it goes on to gather", got)
+		}
+		time.Sleep(2 * span)
+		for range 2 {
+			go mustWrite(t, g, "alone")
+			if got, _ := next(t, far, start); got != "alone" {
+				t.Errorf("%q, want that the load is over", got)
+			}
+			time.Sleep(2 * span)
+		}
+		_ = far.Close()
+		_ = g.Close()
+	})
 }
 
 func TestWritesAtOnceThenTogether(t *testing.T) {
@@ -55,7 +114,7 @@ func TestWritesAtOnceThenTogether(t *testing.T) {
 		}
 		time.Sleep(time.Second)
 		start = time.Now()
-		mustWrite(t, g, "last")
+		go mustWrite(t, g, "last")
 		if got, after := next(t, far, start); got != "last" || after != 0 {
 			t.Errorf("%q after %v, want it at once after a pause", got, after)
 		}
@@ -137,7 +196,9 @@ func TestCloseDoesNotWaitLong(t *testing.T) {
 func TestForgottenLeavesNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		near, far := net.Pipe()
-		mustWrite(t, newConn(near), "CONNECT")
+		g := newConn(near)
+		g.begun, g.writes = time.Now(), calm
+		mustWrite(t, g, "CONNECT")
 		if got, _ := next(t, far, time.Now()); got != "CONNECT" {
 			t.Errorf("%q", got)
 		}
