@@ -128,7 +128,8 @@ bench: tools
 bench-long: tools
 	go run ./cmd/bench -long $(BENCH)
 
-# The small parts: sign, encode, decode, classify, claim.
+# The small parts: sign, encode, decode, classify, claim, and a call with our own HTTP
+# exchange beside one with http.Transport.
 bench-micro: tools
 	go test -run '^$$' -bench . -benchmem ./upstream ./worker ./dedupe
 

@@ -16,8 +16,7 @@ import (
 
 // site is what one measurement needs: three empty servers, and the streams as
 // the worker makes them. They are there before the first order, as they are in
-// real life: an order that is older than its consumer may have been handed out
-// by an earlier one, and the worker would look each of those up in the journal.
+// real life.
 type site struct {
 	dir     string
 	servers []*process
