@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"maps"
+	"runtime/debug"
 	"strings"
 	"testing"
 
@@ -19,6 +20,23 @@ func runSettings(more map[string]string) config.LookupFunc {
 	env := map[string]string{"UPSTREAM_APPKEY": "k", "UPSTREAM_SECRET": "s", "ADMIN_ADDR": "", "UPSTREAM_URL": "http://127.0.0.1:1", "UPSTREAM_RATE": "0"}
 	maps.Copy(env, more)
 	return func(name string) (string, bool) { v, ok := env[name]; return v, ok }
+}
+
+func TestCollectsLessUnlessGOGCIsSet(t *testing.T) {
+	before := debug.SetGCPercent(123)
+	t.Cleanup(func() { debug.SetGCPercent(before) })
+	for env, want := range map[string]int{"GOGC": 123, "GOMEMLIMIT": gcPercent, "": gcPercent} {
+		debug.SetGCPercent(123)
+		collectLess(func(name string) string {
+			if name == env {
+				return "100"
+			}
+			return ""
+		})
+		if got := debug.SetGCPercent(123); got != want {
+			t.Errorf("with %q in the environment the percentage is %d, want %d", env, got, want)
+		}
+	}
 }
 
 // A short RECONCILE_DELAY is a warning at the start, and is not refused.
