@@ -4,8 +4,6 @@ import (
 	"bytes"
 	"cmp"
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"time"
@@ -110,8 +108,7 @@ func (t *task) reject(hard context.Context, reason Reason, why error) outcome {
 	r := t.result(Rejected, 0)
 	r.Reason, r.Message = reason, text
 	e := r.event(r.encode())
-	sum := sha256.Sum256(t.delivery.Data)
-	e.ID = r.OutTradeNo + ".rejected." + hex.EncodeToString(sum[:16])
+	e.ID = RejectedID(r.OutTradeNo, t.delivery.Data)
 	if err := t.publish(hard, e); err != nil {
 		return failure(StepInterrupted, errors.Join(err, why))
 	}

@@ -2,6 +2,8 @@ package worker
 
 import (
 	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"time"
 	"unicode/utf8"
@@ -87,6 +89,15 @@ func event(payload []byte) (Event, error) {
 		return Event{}, err
 	}
 	return r.event(payload), nil
+}
+
+// RejectedID returns the Nats-Msg-Id of the rejected event of an order request: one for
+// each payload, so that a publisher can tell whether the event is about its own.
+//
+// Source: contract, section 3.
+func RejectedID(outTradeNo string, payload []byte) string {
+	sum := sha256.Sum256(payload)
+	return outTradeNo + "." + string(Rejected) + "." + hex.EncodeToString(sum[:16])
 }
 
 // event returns r's event; payload is r, encoded.

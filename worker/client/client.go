@@ -1,0 +1,59 @@
+package client
+
+import (
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"orderworker/worker"
+)
+
+// Config names the streams. The zero value is that of a worker without settings.
+type Config struct {
+	OrdersStream, OrdersSubject   string // ORDERS, orders.package.request
+	ResultsStream, ResultsSubject string // ORDER_RESULTS, orders.package.result
+
+	// Window is how many requests SubmitAll has under way at most, 256 where it is 0.
+	Window int
+}
+
+const (
+	defaultWindow = 256
+	ackTimeout    = 5 * time.Second // until a publish without an acknowledgement is repeated
+)
+
+// Client publishes order requests and reads results. It may be used by several goroutines.
+type Client struct {
+	nc     *nats.Conn
+	js     jetstream.JetStream
+	config Config
+
+	mu   sync.Mutex
+	mode readMode // how the results stream is asked; found out at the first read
+}
+
+// Event is the content of a message in the results stream: section 3 of the contract.
+type Event = worker.Result
+
+// New returns a client that uses nc, which the caller closes. A user whose permissions
+// limit its inboxes needs nats.CustomInboxPrefix on nc.
+func New(nc *nats.Conn, config Config) (*Client, error) {
+	for field, standard := range map[*string]string{
+		&config.OrdersStream: "ORDERS", &config.OrdersSubject: "orders.package.request",
+		&config.ResultsStream: "ORDER_RESULTS", &config.ResultsSubject: "orders.package.result",
+	} {
+		if *field == "" {
+			*field = standard
+		}
+	}
+	if config.Window <= 0 {
+		config.Window = defaultWindow
+	}
+	js, err := jetstream.New(nc, jetstream.WithPublishAsyncTimeout(ackTimeout), jetstream.WithPublishAsyncMaxPending(config.Window+1))
+	if err != nil {
+		return nil, err
+	}
+	return &Client{nc: nc, js: js, config: config}, nil
+}
