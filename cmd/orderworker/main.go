@@ -4,7 +4,7 @@
 // It has the commands, their flags and exit statuses; the packages below cmd/internal do
 // what they say, and package worker is the life of an order. Read it in this order:
 // main.go with signals.go, run.go, then the other commands (status.go and settle.go share
-// order.go).
+// order.go, submit.go and results.go share file.go).
 package main
 
 import (
@@ -35,9 +35,12 @@ type commands struct {
 	Run     runCmd     `cmd:"" help:"Run the worker."`
 	Demo    demoCmd    `cmd:"" help:"Show it all at work in one process: no server needed, nothing left behind."`
 	Sandbox sandboxCmd `cmd:"" help:"Run the simulated vendor alone, for tests and trials."`
+	Submit  submitCmd  `cmd:"" help:"Publish a file of orders, CSV or JSON Lines."`
+	Results resultsCmd `cmd:"" help:"Write how each order of a file ended."`
 	Status  statusCmd  `cmd:"" help:"Show what is known of an order."`
 	Settle  settleCmd  `cmd:"" help:"Say how an order in doubt ended, where nobody but an operator can."`
 	Doctor  doctorCmd  `cmd:"" help:"Check everything that a deployment stands on, and say what to fix."`
+	Schema  schemaCmd  `cmd:"" help:"Print the JSON Schema of a message, or the AsyncAPI document of all."`
 	Version versionCmd `cmd:"" help:"Print the version."`
 }
 

@@ -73,6 +73,11 @@ func (s *Settings) checkCalls(f *Faults) {
 	}
 	s.readSecret(f)
 	Positive(f, "UPSTREAM_TIMEOUT", s.UpstreamTimeout)
+	s.CheckRate(f)
+}
+
+// CheckRate reports what is wrong with the account's rate.
+func (s *Settings) CheckRate(f *Faults) {
 	if r := s.UpstreamRate; r != 0 && (r < minRate || r > maxRate) {
 		f.Add("UPSTREAM_RATE", "(%v) must be 0 (no limit) or %v to %v requests per second", r, minRate, maxRate)
 	}

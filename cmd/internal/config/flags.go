@@ -129,6 +129,16 @@ func Narrow(command *kong.Path, vendor ...string) {
 	}
 }
 
+// NarrowTo leaves a command the settings that are listed. The others are neither in its
+// help nor read from the environment, and keep their defaults.
+func NarrowTo(command *kong.Path, names ...string) {
+	for _, flag := range command.Flags {
+		if len(flag.Envs) > 0 && !slices.Contains(names, flag.Envs[0]) {
+			flag.Hidden, flag.Envs = true, nil
+		}
+	}
+}
+
 // Hide leaves the settings out of a command's help. They are read all the same.
 func Hide(command *kong.Path) {
 	for _, flag := range command.Flags {

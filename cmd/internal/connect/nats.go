@@ -37,7 +37,7 @@ const (
 // nats.go's own RetryOnFailedConnect would hand a refusal at the start to a
 // callback, so the first connection is tried here. A permission that is missing
 // shows only when it is used: then the connection calls denied.
-func NATS(ctx context.Context, s *config.Settings, log zerolog.Logger, failed, denied func(error)) (*nats.Conn, error) {
+func NATS(ctx context.Context, s *config.Settings, log zerolog.Logger, failed, denied func(error), more ...nats.Option) (*nats.Conn, error) {
 	options := []nats.Option{
 		nats.Name("orderworker"),
 		nats.Timeout(natsDialTimeout),
@@ -85,6 +85,7 @@ func NATS(ctx context.Context, s *config.Settings, log zerolog.Logger, failed, d
 	if s.NATSCert != "" {
 		options = append(options, nats.ClientCert(s.NATSCert, s.NATSKey))
 	}
+	options = append(options, more...)
 	var nc *nats.Conn
 	err := WaitFor(ctx, "nats", log, failed, func(context.Context) (err error) {
 		nc, err = nats.Connect(s.NATSURL, options...)
@@ -103,16 +104,16 @@ func NATS(ctx context.Context, s *config.Settings, log zerolog.Logger, failed, d
 	return nc, nil
 }
 
-// TryNATS connects as NATS does, but returns when ctx ends, with its cause, even while
+// TryNATS connects as NATS does, with more options, but returns when ctx ends, with its cause, even while
 // a server has accepted the connection and says nothing. It logs nothing.
-func TryNATS(ctx context.Context, s *config.Settings, failed, denied func(error)) (*nats.Conn, error) {
+func TryNATS(ctx context.Context, s *config.Settings, failed, denied func(error), more ...nats.Option) (*nats.Conn, error) {
 	type dialled struct {
 		nc  *nats.Conn
 		err error
 	}
 	done := make(chan dialled, 1)
 	go func() {
-		nc, err := NATS(ctx, s, zerolog.Nop(), failed, denied)
+		nc, err := NATS(ctx, s, zerolog.Nop(), failed, denied, more...)
 		if err == nil && ctx.Err() != nil {
 			nc.Close() // nobody waits for it any more
 			err = ctx.Err()

@@ -1,0 +1,117 @@
+package submit
+
+import (
+	"bytes"
+	"encoding/csv"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"orderworker/dedupe"
+)
+
+// completedPath is where the file with the numbers that prefix has made belongs: beside
+// the file that lacks them.
+func completedPath(path, prefix string) string {
+	ext := filepath.Ext(path)
+	return strings.TrimSuffix(path, ext) + "." + dedupe.SubjectToken(prefix) + ext
+}
+
+// complete writes the file with all numbers, so that it can be sent again whatever happens
+// to the other. A completed file that is there already must say the same: otherwise a
+// number would come to mean another order.
+func (f *file) complete(path string) error {
+	temp, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".*")
+	if err != nil {
+		return err
+	}
+	defer os.Remove(temp.Name()) //nolint:errcheck // it may have its name already
+	err = f.writeCompleted(temp)
+	if err == nil {
+		err = temp.Sync()
+	}
+	if err = errors.Join(err, temp.Close()); err != nil {
+		return fmt.Errorf("write %s: %w", path, err)
+	}
+	if err := os.Chmod(temp.Name(), 0o644); err != nil {
+		return err
+	}
+	err = os.Link(temp.Name(), path)
+	if !errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	same, err := sameContent(temp.Name(), path)
+	if err == nil && !same {
+		err = fmt.Errorf("%s was made from another version of %s: submit that file to go on with it, or use another --prefix; nothing was published", path, f.name)
+	}
+	return err
+}
+
+func (f *file) writeCompleted(to io.Writer) error {
+	w := csv.NewWriter(to)
+	added := f.header != nil && f.header.column[outTradeNo] < 0
+	if f.header != nil {
+		w.Comma = f.header.separator
+		names := f.header.names
+		if added {
+			names = append([]string{fieldNames[outTradeNo]}, names...)
+		}
+		if err := w.Write(names); err != nil {
+			return err
+		}
+	}
+	for i := range f.chunks {
+		rows, err := f.read(i)
+		if err != nil {
+			return err
+		}
+		for _, row := range rows {
+			switch {
+			case f.header == nil:
+				_, err = to.Write(append(row.payload, '\n'))
+			case added:
+				err = w.Write(append([]string{row.request.OutTradeNo}, row.cells...))
+			default:
+				row.cells[f.header.column[outTradeNo]] = row.request.OutTradeNo
+				err = w.Write(row.cells)
+			}
+			if err != nil {
+				return err
+			}
+		}
+	}
+	w.Flush()
+	return w.Error()
+}
+
+// sameContent compares two files piece by piece.
+func sameContent(a, b string) (bool, error) {
+	x, err := os.Open(a)
+	if err != nil {
+		return false, err
+	}
+	defer x.Close()
+	y, err := os.Open(b)
+	if err != nil {
+		return false, err
+	}
+	defer y.Close()
+	p, q := make([]byte, 64<<10), make([]byte, 64<<10)
+	for {
+		n, errX := io.ReadFull(x, p)
+		m, errY := io.ReadFull(y, q)
+		ended := errors.Is(errX, io.EOF) || errors.Is(errX, io.ErrUnexpectedEOF)
+		switch {
+		case errX != nil && !ended:
+			return false, errX
+		case !bytes.Equal(p[:n], q[:m]):
+			return false, nil
+		case ended:
+			return errors.Is(errY, io.EOF) || errors.Is(errY, io.ErrUnexpectedEOF), nil
+		}
+	}
+}

@@ -1,0 +1,284 @@
+package submit
+
+import (
+	"bytes"
+	"cmp"
+	"errors"
+	"fmt"
+	"hash/maphash"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+)
+
+// file is a file of orders that was checked: all its rows keep the rules. What is read
+// from it later is compared with what was checked, so that nothing else is published
+// where somebody writes to the file meanwhile.
+type file struct {
+	name   string // for people
+	data   *os.File
+	header *header // nil: JSON Lines
+	prefix string
+	chunks []chunk
+	rows   int
+	repeat bits // rows whose number and content stood before: they are not published again
+	seed   maphash.Seed
+
+	summary
+}
+
+// chunkRows is how many rows are read, verified and asked about together.
+const chunkRows = 200
+
+// chunk is a part of a file. It is all that is kept of its rows.
+type chunk struct {
+	offset int64  // of the first row
+	line   int    // of the first row
+	rows   int    // broken ones too
+	sum    uint64 // of the payloads
+	done   bits   // rows that are final
+	left   int    // rows that are not
+}
+
+// errChanged means that the file is not what was checked.
+var errChanged = errors.New("it was changed while it was being read; nothing more of it is published")
+
+// open opens a file of orders, or copies stdin to a temporary file that has no name. The
+// caller closes it.
+func open(path string, stdin io.Reader) (*os.File, error) {
+	if path != "-" {
+		f, err := os.Open(path)
+		if err != nil {
+			return nil, err
+		}
+		if info, err := f.Stat(); err != nil || !info.Mode().IsRegular() {
+			f.Close()
+			return nil, cmp.Or(err, fmt.Errorf("%s is no regular file; - reads standard input", path))
+		}
+		return f, nil
+	}
+	f, err := os.CreateTemp("", "orderworker-submit-")
+	if err != nil {
+		return nil, err
+	}
+	_ = os.Remove(f.Name()) // it is gone when the process ends, however it ends
+	if _, err := io.Copy(f, stdin); err != nil {
+		f.Close()
+		return nil, fmt.Errorf("copy standard input to a temporary file: %w", err)
+	}
+	return f, nil
+}
+
+// displayName is a file's name for people.
+func displayName(path string) string {
+	if path == "-" {
+		return "standard input"
+	}
+	return path
+}
+
+// isJSON reports whether the file is JSON Lines: by its name, else by its first byte.
+func isJSON(path string, data io.ReaderAt) bool {
+	switch strings.ToLower(filepath.Ext(path)) {
+	case ".jsonl", ".ndjson", ".json":
+		return true
+	case ".csv", ".tsv":
+		return false
+	}
+	begin := make([]byte, 512)
+	n, _ := data.ReadAt(begin, 0)
+	return bytes.HasPrefix(bytes.TrimSpace(bytes.TrimPrefix(begin[:n], bom)), []byte("{"))
+}
+
+// check reads the whole file. It calls broken for each row that breaks a rule, and fails
+// if there was one.
+func check(path string, data *os.File, prefix string, now time.Time, broken func(line int, err error)) (*file, error) {
+	f := &file{name: displayName(path), data: data, prefix: prefix, seed: maphash.MakeSeed()}
+	r, err := f.begin(isJSON(path, data), broken)
+	if err != nil {
+		return nil, err
+	}
+	prints := &fingerprints{seed: f.seed}
+	faulty := 0
+	var sum maphash.Hash
+	sum.SetSeed(f.seed)
+	for {
+		row, err := r.next()
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			return nil, fmt.Errorf("read %s: %w", f.name, err)
+		}
+		if len(row.faults) > 0 {
+			faulty++
+		}
+		for _, fault := range row.faults {
+			broken(row.line, fault)
+		}
+		if f.rows%chunkRows == 0 {
+			f.seal(&sum)
+			f.chunks = append(f.chunks, chunk{offset: row.offset, line: row.line})
+		}
+		last := &f.chunks[len(f.chunks)-1]
+		last.rows++
+		last.left++
+		_, _ = sum.Write(row.payload)
+		if row.payload != nil {
+			prints.add(uint32(f.rows), f.summary.add(row, now), row)
+		}
+		f.rows++
+	}
+	f.seal(&sum)
+	f.cards = prints.distinctCards()
+	conflicts, err := f.repeats(prints, broken)
+	switch faulty += conflicts; {
+	case err != nil:
+		return nil, err
+	case faulty > 0:
+		return nil, fmt.Errorf("%s: %d of %d rows %s refused; nothing was published", f.name, faulty, f.rows, isAre(faulty))
+	case f.rows == 0:
+		return nil, fmt.Errorf("%s has no orders", f.name)
+	}
+	return f, nil
+}
+
+// begin reads the header of a CSV file, and returns the reader of the rows.
+func (f *file) begin(json bool, broken func(line int, err error)) (*rows, error) {
+	start := make([]byte, 3)
+	n, err := f.data.ReadAt(start, 0)
+	if err != nil && !errors.Is(err, io.EOF) {
+		return nil, fmt.Errorf("read %s: %w", f.name, err)
+	}
+	if s := start[:n]; bytes.HasPrefix(s, []byte{0xff, 0xfe}) || bytes.HasPrefix(s, []byte{0xfe, 0xff}) {
+		return nil, fmt.Errorf("%s is in UTF-16: export it as CSV in UTF-8", f.name)
+	}
+	l := newLines(f.data, 0, 0)
+	if json {
+		return &rows{lines: l, prefix: f.prefix}, nil
+	}
+	for {
+		first, err := l.next()
+		switch {
+		case errors.Is(err, io.EOF):
+			return nil, fmt.Errorf("%s has no orders", f.name)
+		case err != nil:
+			return nil, fmt.Errorf("read %s: %w", f.name, err)
+		}
+		if first.offset == 0 {
+			first.text = bytes.TrimPrefix(first.text, bom)
+		}
+		if len(bytes.TrimSpace(first.text)) == 0 {
+			continue
+		}
+		var faults []error
+		if f.header, faults = readHeader(first.text, f.prefix != ""); len(faults) > 0 {
+			for _, fault := range faults {
+				broken(first.number, fault)
+			}
+			return nil, fmt.Errorf("%s: the header line is broken; nothing was published", f.name)
+		}
+		return &rows{lines: l, header: f.header, prefix: f.prefix}, nil
+	}
+}
+
+// seal ends a chunk.
+func (f *file) seal(sum *maphash.Hash) {
+	if len(f.chunks) > 0 {
+		f.chunks[len(f.chunks)-1].sum = sum.Sum64()
+	}
+	sum.Reset()
+}
+
+// repeats notes the rows that repeat another, and reports those that contradict one.
+func (f *file) repeats(prints *fingerprints, broken func(line int, err error)) (conflicts int, err error) {
+	var against []pair
+	prints.twice(func(p pair) {
+		if p.same {
+			f.repeat.set(int(p.row))
+			f.repeated++
+			f.packages[p.packageIndex].orders--
+		} else {
+			against = append(against, p)
+		}
+	})
+	slices.SortFunc(against, func(a, b pair) int { return cmp.Compare(a.row, b.row) })
+	for _, p := range against {
+		row, err := f.row(int(p.row))
+		if err != nil {
+			return 0, err
+		}
+		first, err := f.row(int(p.first))
+		if err != nil {
+			return 0, err
+		}
+		if row.request.OutTradeNo != first.request.OutTradeNo { // two numbers with one hash
+			continue
+		}
+		conflicts++
+		broken(row.line, fmt.Errorf("outTradeNo: %q stands on line %d too, with another %s", row.request.OutTradeNo, first.line, differences(row, first)))
+	}
+	return conflicts, nil
+}
+
+// differences names the fields in which two rows differ.
+func differences(a, b *row) string {
+	var fields []string
+	for _, f := range []struct {
+		name string
+		same bool
+	}{
+		{"iccid", a.request.ICCID == b.request.ICCID},
+		{"packageCode", a.request.PackageCode == b.request.PackageCode},
+		{"renew", (a.request.Renew == nil) == (b.request.Renew == nil) && (a.request.Renew == nil || *a.request.Renew == *b.request.Renew)},
+		{"expiresAt", (a.request.ExpiresAt == nil) == (b.request.ExpiresAt == nil) && (a.request.ExpiresAt == nil || a.request.ExpiresAt.Equal(*b.request.ExpiresAt))},
+	} {
+		if !f.same {
+			fields = append(fields, f.name)
+		}
+	}
+	return strings.Join(fields, ", ")
+}
+
+// row reads one row again.
+func (f *file) row(i int) (*row, error) {
+	all, err := f.read(i / chunkRows)
+	if err != nil {
+		return nil, err
+	}
+	return all[i%chunkRows], nil
+}
+
+// read reads a chunk again, and verifies that it is what was checked.
+func (f *file) read(i int) ([]*row, error) {
+	c := f.chunks[i]
+	r := rows{lines: newLines(f.data, c.offset, c.line-1), header: f.header, prefix: f.prefix}
+	var sum maphash.Hash
+	sum.SetSeed(f.seed)
+	all := make([]*row, 0, c.rows)
+	for range c.rows {
+		row, err := r.next()
+		if errors.Is(err, io.EOF) {
+			return nil, fmt.Errorf("%s: %w", f.name, errChanged)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("read %s: %w", f.name, err)
+		}
+		_, _ = sum.Write(row.payload)
+		all = append(all, row)
+	}
+	if sum.Sum64() != c.sum {
+		return nil, fmt.Errorf("%s: %w", f.name, errChanged)
+	}
+	return all, nil
+}
+
+func isAre(n int) string {
+	if n == 1 {
+		return "is"
+	}
+	return "are"
+}

@@ -1,0 +1,111 @@
+package submit
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/url"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"orderworker/cmd/internal/config"
+	"orderworker/cmd/internal/connect"
+	"orderworker/worker/client"
+)
+
+// link is a connection to NATS as a publisher.
+type link struct {
+	nc     *nats.Conn
+	client *client.Client
+	// ctx ends with the parent's, and when the server refuses to let this user publish.
+	ctx  context.Context
+	stop context.CancelCauseFunc
+}
+
+// dial connects within timeout. A user whose permissions do not let it have inboxes under
+// _INBOX gets the prefix _INBOX_USER, as deploy/nats/permissions.conf has it, unless inbox
+// says another.
+func dial(ctx context.Context, s *config.Settings, inbox string, timeout time.Duration) (*link, error) {
+	l, err := dialWith(ctx, s, inbox, timeout)
+	if err != nil || inbox != "" || l.mayReceive() {
+		return l, err
+	}
+	l.close()
+	user := natsUser(s.NATSURL)
+	if user == "" {
+		return nil, errors.New("nats: this user may not subscribe to _INBOX.>: --inbox-prefix names where it may")
+	}
+	inbox = "_INBOX_" + user
+	if l, err = dialWith(ctx, s, inbox, timeout); err == nil && !l.mayReceive() {
+		l.close()
+		err = fmt.Errorf("nats: this user may subscribe neither to _INBOX.> nor to %s.>: --inbox-prefix names where it may", inbox)
+	}
+	return l, err
+}
+
+func dialWith(ctx context.Context, s *config.Settings, inbox string, timeout time.Duration) (*link, error) {
+	l := &link{}
+	l.ctx, l.stop = context.WithCancelCause(ctx)
+	var last atomic.Pointer[error]
+	failed := func(err error) { last.Store(&err) }
+	denied := func(err error) {
+		if strings.Contains(err.Error(), fmt.Sprintf("Publish to %q", s.OrdersSubject)) {
+			l.stop(fmt.Errorf("this user may not publish to %s: %w", s.OrdersSubject, nats.ErrPermissionViolation))
+		}
+	}
+	var options []nats.Option
+	if inbox != "" {
+		options = append(options, nats.CustomInboxPrefix(inbox))
+	}
+	dialing, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	nc, err := connect.TryNATS(dialing, s, failed, denied, options...)
+	if err != nil {
+		l.stop(nil)
+		if reason := last.Load(); reason != nil && dialing.Err() != nil && ctx.Err() == nil {
+			err = *reason
+		}
+		return nil, err
+	}
+	l.nc = nc
+	if l.client, err = client.New(nc, client.Config{
+		OrdersStream: s.OrdersStream, OrdersSubject: s.OrdersSubject, ResultsStream: s.ResultsStream, ResultsSubject: s.ResultsSubject,
+	}); err != nil {
+		l.close()
+		return nil, err
+	}
+	return l, nil
+}
+
+// mayReceive reports whether the server lets this user subscribe to its inboxes. A refusal
+// comes before the reply to the flush.
+func (l *link) mayReceive() bool {
+	sub, err := l.nc.SubscribeSync(l.nc.NewInbox())
+	if err != nil {
+		return true // the connection is lost: another error will say so
+	}
+	defer sub.Unsubscribe() //nolint:errcheck // it may have been refused
+	_ = l.nc.FlushTimeout(5 * time.Second)
+	return !errors.Is(l.nc.LastError(), nats.ErrPermissionViolation)
+}
+
+func (l *link) close() {
+	l.nc.Close()
+	l.stop(nil)
+}
+
+// natsUser is the user that the first server of NATS_URL names.
+func natsUser(servers string) string {
+	first, _, _ := strings.Cut(servers, ",")
+	u, err := url.Parse(strings.TrimSpace(first))
+	if err != nil || u.User == nil {
+		return ""
+	}
+	if _, password := u.User.Password(); !password { // a token
+		return ""
+	}
+	return u.User.Username()
+}

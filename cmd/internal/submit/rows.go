@@ -1,0 +1,211 @@
+package submit
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/go-json-experiment/json/jsontext"
+
+	"orderworker/worker"
+	"orderworker/worker/client"
+)
+
+// row is one order of a file.
+type row struct {
+	line    int   // its first line
+	offset  int64 // of its first byte
+	request client.Request
+	payload []byte   // as it is published; nil where the row is broken
+	cells   []string // of a CSV file
+	faults  []error  // which field broke which rule
+}
+
+// rows reads the orders of a file, one after another.
+type rows struct {
+	lines  *lines
+	header *header // nil: JSON Lines
+	prefix string  // for the numbers that are missing; "": none may be
+}
+
+const (
+	// A quoted cell may go on over this many lines and bytes. No field of a request can, but
+	// a column of notes may.
+	maxRowLines = 100
+	maxRowBytes = 64 << 10
+)
+
+// next returns the next row, broken or not, or io.EOF. Empty lines are no rows.
+func (r *rows) next() (*row, error) {
+	for {
+		l, err := r.lines.next()
+		if err != nil {
+			return nil, err
+		}
+		row := &row{line: l.number, offset: l.offset}
+		if l.length > len(l.text) {
+			row.faults = []error{fmt.Errorf("the line has %d bytes; the longest allowed has %d", l.length, maxLine)}
+			return row, nil
+		}
+		if l.offset == 0 {
+			l.text = bytes.TrimPrefix(l.text, bom)
+		}
+		if r.header == nil {
+			if len(bytes.TrimSpace(l.text)) == 0 {
+				continue
+			}
+			r.decode(row, l.text)
+			return row, nil
+		}
+		if len(bytes.Trim(l.text, " \t,;")) == 0 { // spreadsheets end files with rows of empty cells
+			continue
+		}
+		if err := r.split(row, l); err != nil {
+			return nil, err
+		}
+		return row, nil
+	}
+}
+
+// split reads a row of a CSV file, which may go on over several lines.
+func (r *rows) split(row *row, first line) error {
+	text, open := first.text, opened(first.text, r.header.separator, false)
+	var more []line
+	for open {
+		l, err := r.lines.next()
+		if err == nil {
+			more = append(more, l)
+		}
+		if errors.Is(err, io.EOF) || len(more) > maxRowLines || len(text)+l.length > maxRowBytes {
+			r.lines.unread(more)
+			row.faults = []error{fmt.Errorf("a cell's quote is not closed: %s", clip(first.text))}
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		text = append(append(text, '\n'), l.text...)
+		open = opened(l.text, r.header.separator, true)
+	}
+	var err error
+	switch row.cells, err = cells(text, r.header.separator); {
+	case err != nil:
+		row.faults = []error{fmt.Errorf("a quote stands where none may: %s", clip(first.text))}
+	case len(row.cells) != len(r.header.names):
+		row.faults = []error{fmt.Errorf("the line has %d cells, the header has %d", len(row.cells), len(r.header.names))}
+	case r.header.repeated(row.cells):
+		row.faults = []error{errors.New("this is the header line again")}
+	default:
+		r.convert(row)
+	}
+	return nil
+}
+
+// spreadsheet is how a spreadsheet writes a long number.
+var spreadsheet = regexp.MustCompile(`^[+-]?\d([.,]\d+)?[eE]\+\d{1,3}$`)
+
+// convert turns the cells of a row into a request. An empty cell is an absent field.
+func (r *rows) convert(row *row) {
+	object := []byte{'{'}
+	wrong := map[string]error{}
+	for field, name := range fieldNames {
+		value := ""
+		if column := r.header.column[field]; column >= 0 {
+			value = row.cells[column]
+		}
+		if field == outTradeNo && value == "" && r.prefix != "" {
+			value = r.number(row)
+		}
+		switch {
+		case value == "":
+			continue
+		case !utf8.ValidString(value):
+			wrong[name] = &worker.InvalidError{Field: name, Value: string(clip([]byte(value))), Rule: "valid UTF-8"}
+			continue
+		case field <= iccid && spreadsheet.MatchString(value):
+			wrong[name] = &worker.InvalidError{Field: name, Value: value,
+				Rule: "this is a spreadsheet's notation of a long number, which has lost its last digits: give the column the format text, and export it again"}
+			continue
+		}
+		if len(object) > 1 {
+			object = append(object, ',')
+		}
+		object, _ = jsontext.AppendQuote(object, name)
+		object = append(object, ':')
+		if n, err := strconv.ParseInt(value, 10, 64); field == renew && err == nil {
+			object = strconv.AppendInt(object, n, 10)
+		} else {
+			object, _ = jsontext.AppendQuote(object, value)
+		}
+	}
+	r.decode(row, append(object, '}'))
+	if len(wrong) == 0 {
+		return
+	}
+	row.payload = nil
+	row.faults = slices.DeleteFunc(row.faults, func(err error) bool {
+		invalid, ok := errors.AsType[*worker.InvalidError](err)
+		return ok && wrong[invalid.Field] != nil
+	})
+	for _, name := range fieldNames {
+		if err := wrong[name]; err != nil {
+			row.faults = append(row.faults, err)
+		}
+	}
+}
+
+// number is the outTradeNo of a row that has none.
+func (r *rows) number(row *row) string { return r.prefix + "-" + strconv.Itoa(row.line) }
+
+// decode checks a request by the worker's rules.
+func (r *rows) decode(row *row, text []byte) {
+	request, err := client.Decode(text)
+	faults := split(err)
+	if r.prefix != "" && slices.ContainsFunc(faults, isAbsentNumber) {
+		faults = slices.DeleteFunc(faults, isAbsentNumber)
+		request.OutTradeNo = r.number(row)
+	}
+	if len(faults) == 0 {
+		row.request = request
+		row.payload, err = request.Payload()
+		faults = split(err)
+	}
+	row.faults = faults
+}
+
+// split returns the errors that err joins.
+func split(err error) []error {
+	if joined, ok := err.(interface{ Unwrap() []error }); ok { //nolint:errorlint // the very value
+		return joined.Unwrap()
+	}
+	if err != nil {
+		return []error{err}
+	}
+	return nil
+}
+
+func isAbsentNumber(err error) bool {
+	invalid, ok := errors.AsType[*worker.InvalidError](err)
+	return ok && invalid.Field == fieldNames[outTradeNo] && invalid.Value == "absent"
+}
+
+// bom is the byte-order mark that spreadsheets begin a file in UTF-8 with.
+var bom = []byte("\xef\xbb\xbf")
+
+// clip shows the beginning of a text, on one line, with control characters as \xNN.
+func clip(text []byte) string {
+	const most = 64
+	if len(text) > most {
+		return strconv.QuoteToASCII(string(text[:most])) + fmt.Sprintf("... (%d bytes)", len(text))
+	}
+	return strconv.QuoteToASCII(string(text))
+}
+
+// oneLine keeps a message on one line.
+func oneLine(err error) string { return strings.ReplaceAll(err.Error(), "\n", "; ") }
