@@ -63,6 +63,12 @@ func differences(a, b string) string {
 	return strings.Join(fields, ", ")
 }
 
+// ConflictError says in which fields an order request with that fingerprint differs from
+// the one by which its number was used.
+func ConflictError(outTradeNo, fingerprint, usedWith string) *InvalidError {
+	return &InvalidError{Field: "outTradeNo", Value: shown([]byte(outTradeNo)), Rule: "it was already used with another " + differences(fingerprint, usedWith)}
+}
+
 // InvalidError says which rule of section 2 of the contract a payload breaks. The
 // order request is never tried again, because its payload does not change.
 type InvalidError struct {

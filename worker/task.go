@@ -79,8 +79,7 @@ func (t *task) key() dedupe.Order {
 func (t *task) proceed(grace, hard context.Context) outcome {
 	switch c := t.claim; c.Verdict {
 	case dedupe.Conflict:
-		return t.reject(hard, Conflict, &InvalidError{Field: "outTradeNo", Value: shown([]byte(t.order.OutTradeNo)),
-			Rule: "it was already used with another " + differences(c.Fingerprint, c.UsedWith)})
+		return t.reject(hard, Conflict, ConflictError(t.order.OutTradeNo, c.Fingerprint, c.UsedWith))
 	case dedupe.Done:
 		if c.ResultSeq != t.delivery.Seq { // otherwise it is the result's own request
 			t.metrics.duplicates.Inc()

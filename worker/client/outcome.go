@@ -42,7 +42,7 @@ func outcome(r Request, events map[worker.Status]stored) (Outcome, error) {
 	if err != nil {
 		return Outcome{}, err
 	}
-	conflict := ""
+	conflict := error(nil)
 	for _, status := range []worker.Status{worker.Succeeded, worker.Failed} {
 		m, ok := events[status]
 		if !ok {
@@ -52,9 +52,11 @@ func outcome(r Request, events map[worker.Status]stored) (Outcome, error) {
 		if err := json.Unmarshal(m.data, &e); err != nil {
 			return Outcome{}, fmt.Errorf("the %s event of %s: %w", status, r.OutTradeNo, err)
 		}
-		if conflict = difference(r, e, m.header.Get(fingerprintHeader)); conflict == "" {
+		fingerprint := m.header.Get(fingerprintHeader)
+		if same(r, e, fingerprint) {
 			return Outcome{e, true}, nil
 		}
+		conflict = worker.ConflictError(r.OutTradeNo, r.fingerprint(), fingerprint)
 	}
 	if m, ok := events[worker.Rejected]; ok && m.header.Get(idHeader) == worker.RejectedID(r.OutTradeNo, payload) {
 		var e Event
@@ -63,33 +65,26 @@ func outcome(r Request, events map[worker.Status]stored) (Outcome, error) {
 		}
 		return Outcome{e, true}, nil
 	}
-	if conflict != "" {
+	if conflict != nil {
 		return Outcome{Event{
 			OutTradeNo: r.OutTradeNo, ICCID: r.ICCID, PackageCode: r.PackageCode,
-			Status: worker.Rejected, Reason: worker.Conflict, Message: "outTradeNo: used before with another " + conflict,
+			Status: worker.Rejected, Reason: worker.Conflict, Message: conflict.Error(),
 		}, true}, nil
 	}
 	var e Event
-	if m, ok := events[worker.InDoubt]; ok && json.Unmarshal(m.data, &e) == nil && difference(r, e, "") == "" {
+	if m, ok := events[worker.InDoubt]; ok && json.Unmarshal(m.data, &e) == nil && same(r, e, "") {
 		return Outcome{e, false}, nil
 	}
 	return Outcome{}, nil
 }
 
-// difference names the first field in which a request differs from the order of an event;
-// empty: it is the same order. Events of early versions have no fingerprint.
-func difference(r Request, e Event, fingerprint string) string {
-	switch {
-	case fingerprint != "" && fingerprint == r.fingerprint():
-		return ""
-	case r.ICCID != e.ICCID:
-		return "iccid"
-	case r.PackageCode != e.PackageCode:
-		return "packageCode"
-	case fingerprint != "":
-		return "renew"
+// same reports whether an event is about the order that r asks for. Only final events have
+// a fingerprint, and those of early versions have none.
+func same(r Request, e Event, fingerprint string) bool {
+	if fingerprint != "" {
+		return fingerprint == r.fingerprint()
 	}
-	return ""
+	return r.ICCID == e.ICCID && r.PackageCode == e.PackageCode
 }
 
 // state is the status for people: open where there is no event.

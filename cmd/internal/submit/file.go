@@ -1,6 +1,7 @@
 package submit
 
 import (
+	"bufio"
 	"bytes"
 	"cmp"
 	"errors"
@@ -20,6 +21,7 @@ import (
 type file struct {
 	name   string // for people
 	data   *os.File
+	buffer *bufio.Reader
 	header *header // nil: JSON Lines
 	prefix string
 	chunks []chunk
@@ -96,7 +98,7 @@ func isJSON(path string, data io.ReaderAt) bool {
 // check reads the whole file. It calls broken for each row that breaks a rule, and fails
 // if there was one.
 func check(path string, data *os.File, prefix string, now time.Time, broken func(line int, err error)) (*file, error) {
-	f := &file{name: displayName(path), data: data, prefix: prefix, seed: maphash.MakeSeed()}
+	f := &file{name: displayName(path), data: data, buffer: bufio.NewReaderSize(nil, 64<<10), prefix: prefix, seed: maphash.MakeSeed()}
 	r, err := f.begin(isJSON(path, data), broken)
 	if err != nil {
 		return nil, err
@@ -156,7 +158,7 @@ func (f *file) begin(json bool, broken func(line int, err error)) (*rows, error)
 	if s := start[:n]; bytes.HasPrefix(s, []byte{0xff, 0xfe}) || bytes.HasPrefix(s, []byte{0xfe, 0xff}) {
 		return nil, fmt.Errorf("%s is in UTF-16: export it as CSV in UTF-8", f.name)
 	}
-	l := newLines(f.data, 0, 0)
+	l := newLines(f.data, f.buffer, 0, 0)
 	if json {
 		return &rows{lines: l, prefix: f.prefix}, nil
 	}
@@ -255,7 +257,7 @@ func (f *file) row(i int) (*row, error) {
 // read reads a chunk again, and verifies that it is what was checked.
 func (f *file) read(i int) ([]*row, error) {
 	c := f.chunks[i]
-	r := rows{lines: newLines(f.data, c.offset, c.line-1), header: f.header, prefix: f.prefix}
+	r := rows{lines: newLines(f.data, f.buffer, c.offset, c.line-1), header: f.header, prefix: f.prefix}
 	var sum maphash.Hash
 	sum.SetSeed(f.seed)
 	all := make([]*row, 0, c.rows)

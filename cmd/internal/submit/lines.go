@@ -28,10 +28,12 @@ type lines struct {
 	pending []line // read ahead, and given back
 }
 
-// newLines reads from a file at offset, where the line after number begins.
-func newLines(file io.ReaderAt, offset int64, number int) *lines {
+// newLines reads from a file at offset, where the line after number begins. It uses the
+// buffer, and no reader may use it beside it.
+func newLines(file io.ReaderAt, buffer *bufio.Reader, offset int64, number int) *lines {
 	const whole = 1<<63 - 1
-	return &lines{r: bufio.NewReaderSize(io.NewSectionReader(file, offset, whole-offset), 64<<10), offset: offset, number: number}
+	buffer.Reset(io.NewSectionReader(file, offset, whole-offset))
+	return &lines{r: buffer, offset: offset, number: number}
 }
 
 // next returns the next line, or io.EOF.

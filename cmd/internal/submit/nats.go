@@ -56,7 +56,8 @@ func dialWith(ctx context.Context, s *config.Settings, inbox string, timeout tim
 			l.stop(fmt.Errorf("this user may not publish to %s: %w", s.OrdersSubject, nats.ErrPermissionViolation))
 		}
 	}
-	var options []nats.Option
+	// Each question to the results stream is a subscription: the default would take 512 KiB.
+	options := []nats.Option{nats.SyncQueueLen(4096)}
 	if inbox != "" {
 		options = append(options, nats.CustomInboxPrefix(inbox))
 	}
