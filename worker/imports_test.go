@@ -37,6 +37,8 @@ var packages = map[string]struct{ project, libraries string }{
 	"dedupe/redisstore": {project: "dedupe", libraries: "redis"},
 	"worker":            {project: "upstream upstream/pause dedupe", libraries: "log prometheus otel"},
 	"worker/natsio":     {project: "worker dedupe", libraries: "nats log"},
+	"worker/client":     {project: "worker upstream dedupe", libraries: "nats"},
+	"deploy/schemas":    {},
 
 	"cmd/internal/gather":    {},
 	"cmd/internal/config":    {project: "upstream", libraries: "kong redis log"},
@@ -48,13 +50,14 @@ var packages = map[string]struct{ project, libraries string }{
 	},
 	"cmd/internal/operator": {project: "cmd/internal/config cmd/internal/connect worker upstream dedupe dedupe/redisstore upstream/quota", libraries: "nats redis"},
 	"cmd/internal/doctor":   {project: "cmd/internal/config cmd/internal/connect worker worker/natsio upstream upstream/quota", libraries: "nats redis"},
+	"cmd/internal/submit":   {project: "cmd/internal/config cmd/internal/connect worker worker/client dedupe", libraries: "nats"},
 	"cmd/internal/demo": {
 		project:   "cmd/internal/app cmd/internal/config cmd/internal/connect worker upstream/sandbox",
 		libraries: "nats redis log prometheus",
 	},
 	"cmd/orderworker": {
-		project: "cmd/internal/app cmd/internal/config cmd/internal/connect cmd/internal/demo cmd/internal/doctor cmd/internal/operator cmd/internal/telemetry " +
-			"worker upstream upstream/sandbox",
+		project: "cmd/internal/app cmd/internal/config cmd/internal/connect cmd/internal/demo cmd/internal/doctor cmd/internal/operator cmd/internal/submit cmd/internal/telemetry " +
+			"worker upstream upstream/sandbox deploy/schemas",
 		libraries: "kong redis", // redis: to switch off its log
 	},
 	"cmd/bench":   {project: "worker worker/natsio upstream", libraries: "nats redis log"},

@@ -162,7 +162,7 @@ func comparePublishers(t *testing.T, url string, n int) {
 	payload := []byte(`{"outTradeNo":"K.12345","iccid":"8988308650100012345","packageCode":"CN-0M"}`)
 	began := time.Now()
 	for range n {
-		if _, err := js.PublishAsync("bare", payload); err != nil {
+		if _, err := js.PublishAsync("bare", payload, jetstream.WithStallWait(time.Minute)); err != nil {
 			t.Fatal(err)
 		}
 	}
