@@ -81,11 +81,15 @@ simulation:
 simulate = cd worker; sim() { ../bin/worker.test -test.v -test.timeout 0 -test.run '^TestSim$(1)$$' "$$@"; }; \
 	sim $(2) & first=$$!; sim $(3); second=$$?; wait $$first && exit $$second
 
-# redis-server and promtool for the tests, a C compiler for the race detector.
+# redis-server and promtool for the tests, a C compiler for the race detector, node and
+# python for the examples in deploy/examples.
 tools:
 	@missing=""; \
 	command -v redis-server >/dev/null || missing="$$missing redis-server"; \
 	command -v promtool >/dev/null || missing="$$missing prometheus"; \
+	command -v node >/dev/null || missing="$$missing nodejs"; \
+	command -v npm >/dev/null || missing="$$missing npm"; \
+	command -v python3 >/dev/null || missing="$$missing python3"; \
 	command -v gcc >/dev/null || missing="$$missing gcc libc6-dev"; \
 	if [ -n "$$missing" ]; then \
 		sudo=""; [ "$$(id -u)" = 0 ] || sudo=sudo; \

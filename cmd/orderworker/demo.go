@@ -8,7 +8,8 @@ import (
 )
 
 type demoCmd struct {
-	Orders int `name:"orders" default:"240" help:"How many order requests to publish, duplicates and conflicts not counted."`
+	Orders int    `name:"orders" default:"240" help:"How many order requests to publish, duplicates and conflicts not counted."`
+	Serve  string `name:"serve" placeholder:"HOST:PORT" help:"Publish nothing: let NATS listen there, and keep everything running until Ctrl-C, to try other commands on."`
 }
 
 // Check reports a number of orders that makes no demo.
@@ -16,9 +17,17 @@ func (c *demoCmd) Check(f *config.Faults) {
 	if c.Orders < 1 || c.Orders > 1000 {
 		f.Add("--orders", "(%d) must be 1 to 1000: it has to end within a minute", c.Orders)
 	}
+	if c.Serve != "" {
+		if err := config.CheckHostPort(c.Serve); err != nil {
+			f.Add("--serve", "(%q) %w", c.Serve, err)
+		}
+	}
 }
 
 // Run shows everything at work.
 func (c *demoCmd) Run(soft context.Context, std *std) error {
+	if c.Serve != "" {
+		return demo.Serve(soft, std.out, c.Serve)
+	}
 	return demo.Run(soft, std.out, c.Orders)
 }

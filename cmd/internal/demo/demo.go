@@ -22,6 +22,7 @@ import (
 	"orderworker/cmd/internal/config"
 	"orderworker/cmd/internal/connect"
 	"orderworker/upstream/sandbox"
+	"orderworker/worker/client"
 )
 
 // The demo's account, quota and time.
@@ -39,7 +40,7 @@ var errPromise = errors.New("a promise was not kept")
 // Run starts everything in this process, publishes as many order requests, waits until
 // each has ended, and checks the promises. It writes its progress and the report to out.
 func Run(soft context.Context, out io.Writer, orders int) error {
-	d, err := start(soft)
+	d, err := start(soft, "")
 	defer d.stop()
 	if err != nil {
 		return err
@@ -67,6 +68,19 @@ func Run(soft context.Context, out io.Writer, orders int) error {
 		return errPromise
 	}
 	return nil
+}
+
+// Serve starts everything, with NATS at addr, and keeps it running until soft ends: servers
+// to try the other commands on.
+func Serve(soft context.Context, out io.Writer, addr string) error {
+	d, err := start(soft, addr)
+	defer d.stop()
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(out, "NATS at nats://%s, a Redis-compatible store, the simulated vendor (%d requests/s) and %d workers run in this process until Ctrl-C.\n", addr, rate, workerCount)
+	<-soft.Done()
+	return d.stopWorkers()
 }
 
 // settingsFor returns the settings of a worker in the demo: the defaults, with times
@@ -103,16 +117,21 @@ type demo struct {
 	closers              []func()
 }
 
-// start starts everything. The caller must stop what it returns, after an error too.
-func start(soft context.Context) (*demo, error) {
+// start starts everything; NATS listens at addr, unless that is empty. The caller must stop
+// what it returns, after an error too.
+func start(soft context.Context, addr string) (*demo, error) {
 	d := &demo{stopVendor: func() {}, stopSoft: func() {}}
 	var err error
 	if d.dir, err = os.MkdirTemp("", "orderworker-demo-"); err != nil {
 		return d, err
 	}
-	if d.nats, err = server.NewServer(&server.Options{
-		ServerName: "demo", DontListen: true, JetStream: true, StoreDir: d.dir, NoLog: true, NoSigs: true,
-	}); err != nil {
+	options := &server.Options{ServerName: "demo", DontListen: addr == "", JetStream: true, StoreDir: d.dir, NoLog: true, NoSigs: true}
+	if addr != "" {
+		if err := listenAt(options, addr); err != nil {
+			return d, err
+		}
+	}
+	if d.nats, err = server.NewServer(options); err != nil {
 		return d, err
 	}
 	d.nats.Start()
@@ -214,14 +233,44 @@ func (d *demo) stop() {
 	}
 }
 
-// publish publishes the plan's requests.
+// publish publishes the plan's requests: the good ones as `orderworker submit` does, and
+// those that its check would refuse as they are.
 func (d *demo) publish(ctx context.Context, plan *orderPlan) error {
-	for _, payload := range plan.requests {
+	c, err := client.New(d.conn, client.Config{})
+	if err != nil {
+		return err
+	}
+	var invalid [][]byte
+	_, err = c.SubmitAll(ctx, func(yield func(client.Request, error) bool) {
+		for _, payload := range plan.requests {
+			request, err := client.Decode(payload)
+			if err != nil {
+				invalid = append(invalid, payload)
+			} else if !yield(request, nil) {
+				return
+			}
+		}
+	}, nil)
+	if err != nil {
+		return err
+	}
+	for _, payload := range invalid {
 		if _, err := d.js.Publish(ctx, "orders.package.request", payload); err != nil {
 			return fmt.Errorf("publish: %w", err)
 		}
 	}
 	return nil
+}
+
+// listenAt has the server listen at an address of this machine.
+func listenAt(options *server.Options, addr string) error {
+	l, err := net.Listen("tcp", addr) // the server would try again and again
+	if err != nil {
+		return err
+	}
+	at := l.Addr().(*net.TCPAddr)
+	options.Host, options.Port = at.IP.String(), at.Port
+	return l.Close()
 }
 
 // follow shows the progress until no request is left in the stream.

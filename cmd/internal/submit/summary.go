@@ -81,7 +81,7 @@ func (f *file) describe(rate float64, jitter time.Duration) string {
 	if f.expired > 0 {
 		fmt.Fprintf(&b, "  warning: %s past expiresAt already, and will fail as expired\n", plural(f.expired, "order is", "orders are"))
 	}
-	if f.rounded > 0 {
+	if f.rounded*10 > f.rows { // one in ten thousand ends so by chance
 		fmt.Fprintf(&b, "  warning: %s only zeros after the 15th digit: a spreadsheet that takes a card for a number rounds it so\n", plural(f.rounded, "card has", "cards have"))
 	}
 	return b.String()
