@@ -10,6 +10,7 @@ var (
 	account = []string{"./upstream/pause", "./worker", "-run", "."}
 	paused  = []string{"./worker", "-run", "TestSimPause"}
 	server  = []string{"./cmd/internal/connect", "-run", "Redis"}
+	files   = []string{"./cmd/internal/submit"}
 	shell   = []string{"./cmd/orderworker", "-run", "Redis|Settings|NATS|Ready|Reconcile|Clock|Status"}
 )
 
@@ -444,4 +445,20 @@ redis.call('DEL'`, `redis.call('DEL'`, known},
 		`case onlyClaimed && e.Owner != "" && e.Left > 0:`, `case false && onlyClaimed:`, known},
 	{"what another process sent is over by its own settings", "worker/rules.go",
 		`	if !d.Over.IsZero() {`, `	if false {`, life},
+	{"what was not checked is not published", "cmd/internal/submit/file.go",
+		`	if sum.Sum64() != c.sum {`, `	if false {`, files},
+	{"a number with other content is refused", "cmd/internal/submit/file.go",
+		`	switch faulty += conflicts; {`, `	switch faulty += 0 * conflicts; {`, files},
+	{"a prefix gives no number another meaning", "cmd/internal/submit/completed.go",
+		`	if err == nil && !same {`, `	if err == nil && !same && false {`, files},
+	{"a results file is not overwritten", "cmd/internal/submit/output.go",
+		`	if !o.force {`, `	if false {`, files},
+	{"a spreadsheet's number is no number", "cmd/internal/submit/rows.go",
+		`field <= iccid && spreadsheet`, `field < iccid && spreadsheet`, files},
+	{"a request that was refused is published again", "worker/client/submit.go",
+		`append(failed, s.again...)`, `append(failed[:0], s.again...)`, []string{"./cmd/orderworker", "-run", "TestSubmitWaits"}},
+	{"an event about other content is not this request's", "worker/client/outcome.go",
+		`		if same(r, e, fingerprint) {`, `		if true || same(r, e, fingerprint) {`, []string{"./worker/client"}},
+	{"a rejected event counts for its own payload only", "worker/client/outcome.go",
+		` && m.header.Get(idHeader) == worker.RejectedID(r.OutTradeNo, payload)`, ` && len(payload) > 0`, []string{"./worker/client"}},
 }
