@@ -29,11 +29,11 @@ var submitOrders = flag.Int("submit.orders", 3000, "lines of the file that is su
 // bought once, and has its result, in order. The commands keep within 64 MiB.
 func TestSubmitKilledThreeTimes(t *testing.T) {
 	n := *submitOrders
+	server := storetest.NATS(t)
 	path := buildPrograms(t).orderworker
 	v := sandbox.New(sandbox.Config{AppKey: "000001", Secret: "hunter2"})
 	http := httptest.NewServer(v)
 	t.Cleanup(func() { v.Close(); http.Close() })
-	server := storetest.NATS(t)
 	js, err := jetstream.New(storetest.Connect(t, server))
 	if err != nil {
 		t.Fatal(err)

@@ -108,6 +108,7 @@ type demo struct {
 	conn     *nats.Conn
 	js       jetstream.JetStream
 	registry []*prometheus.Registry
+	emptied  int // how many requests were done when Redis was emptied; 0: it was not yet
 
 	stopVendor, stopSoft context.CancelFunc
 	serving              sync.WaitGroup
@@ -273,7 +274,8 @@ func listenAt(options *server.Options, addr string) error {
 	return l.Close()
 }
 
-// follow shows the progress until no request is left in the stream.
+// follow shows the progress until no request is left in the stream. In the middle it
+// empties Redis.
 func (d *demo) follow(soft context.Context, plan *orderPlan, p *progress) error {
 	ctx, cancel := context.WithTimeout(soft, longest)
 	defer cancel()
@@ -283,6 +285,10 @@ func (d *demo) follow(soft context.Context, plan *orderPlan, p *progress) error 
 		left, ended, err := d.counts(ctx)
 		if err == nil {
 			p.show(len(plan.requests), left, ended, d.vendor.Totals().Bought)
+		}
+		if done := len(plan.requests) - int(left); err == nil && d.emptied == 0 && 2*done >= len(plan.requests) {
+			d.redis.FlushAll() // it may be lost at any moment
+			d.emptied = max(done, 1)
 		}
 		if err == nil && left == 0 {
 			p.end()
@@ -315,7 +321,7 @@ func (d *demo) counts(ctx context.Context) (requests, results uint64, err error)
 // read returns the messages of the results and the dead-letter stream, and the
 // workers' counters for the table.
 func (d *demo) read(ctx context.Context) (observed, error) {
-	var seen observed
+	seen := observed{emptied: d.emptied}
 	var err error
 	if seen.requestsLeft, _, err = d.counts(ctx); err != nil {
 		return seen, err

@@ -57,6 +57,7 @@ func (p *progress) end() {
 // observed is what is in the streams at the end.
 type observed struct {
 	requestsLeft uint64
+	emptied      int // requests that were done when Redis was emptied
 	events, dead []jetstream.Msg
 	duplicates   int // by the workers' counters: an acknowledged duplicate leaves no trace
 }
@@ -159,6 +160,7 @@ func newReport(plan *orderPlan, seen observed, book sandbox.Book, took time.Dura
 	r.row("calls", "%d to buy, %d lookups; at most %d of %d in any second", calls, book.Calls[sandbox.EndpointLookup], book.PeakPerSecond, rate)
 	r.row("retries", "%d", calls-countCalled(plan))
 	r.row("in doubt", "%d: %d found by the lookup, %d proved not bought and sent again", found+again, found, again)
+	r.row("Redis emptied", "after %d of %d requests: nothing that was in it was needed", seen.emptied, len(plan.requests))
 	r.row("request to result", "p50 %v, p99 %v", quantile(times, .5), quantile(times, .99))
 	return &r
 }
