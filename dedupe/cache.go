@@ -9,7 +9,7 @@ import (
 type Entry struct {
 	State       State         `json:"phase"` // "": there is no entry
 	Fingerprint string        `json:"fingerprint"`
-	Account     string        `json:"account,omitempty"` // the owner's; "": not known
+	Account     string        `json:"account,omitempty"` // the owner's, of a final: the one that the order was sent under; "": not known
 	Owner       string        `json:"owner,omitempty"`   // "": the order is parked or final
 	Left        time.Duration `json:"left,omitempty"`    // until the lease ends, or, without an owner, until the order is due; not negative
 	Rev         uint64        `json:"rev,omitempty"`     // journal revision; 0: not known
@@ -45,7 +45,7 @@ type Cache interface {
 	// the lease. It recreates a missing entry. ErrLost: another owner has the order,
 	// and nothing was written.
 	Park(ctx context.Context, o Order, owner string, e Entry, delay time.Duration) error
-	// Remember stores the published result, whoever has the order. It leaves a final
+	// Remember stores the result, whoever has the order. It leaves a final
 	// as it is. ttl is how long it is kept; 0: for ever.
 	Remember(ctx context.Context, o Order, result []byte, ttl time.Duration) error
 	// Adopt moves o's entry from the account from to o's account, without its Doubt. It

@@ -21,7 +21,9 @@ type Claim struct {
 	Result    []byte        // Final, Done: the result, as JSON
 	ResultSeq uint64        // Final, Done: stream sequence of the order request that the result ends
 	Operator  bool          // Final: an operator settled the order, the vendor did not confirm it
-	ResultBy  string        // Final: the account that wrote the result; "": not known
+	ResultBy  string        // Final, Done: the account that the order was sent under; "": not known
+	Published bool          // Done: the results have the event; otherwise the cache said so alone
+	Recorded  bool          // Final: the journal has the result; otherwise only its event will say it
 	First     uint64        // stream sequence of the earliest known order request of the order
 	Replaced  string        // why the cache's entry could not be read; it was deleted. "": it could
 	Doubt     Doubt         // InDoubt: the open attempt; after Intent: the attempt of that intent
@@ -33,8 +35,8 @@ type Claim struct {
 	mayHaveIntent  bool                       // Intent was called, so the journal may have an intent of this claim
 	intentAt       time.Time                  // when Intent was called first
 	intentGranted  bool                       // Intent returned nil: the request may have left
-	journalBought  bool                       // the journal has Doubt.Bought
-	journalExists  bool                       // the journal has Doubt.Exists
+	known          Record                     // the journal's record of rev, as far as c knows it
+	parkedAt       time.Time                  // when Doubt was called first
 	confirmedFresh bool                       // Fresh: the journal and the results were read, and have nothing
 }
 
@@ -110,7 +112,7 @@ func (c *Claim) setFirst(seq uint64, expires *time.Time) {
 
 // setFinal makes c a claim on an order that has the result of record r.
 func (c *Claim) setFinal(r Record, rev uint64) {
-	c.Verdict, c.Result, c.ResultSeq, c.ResultBy = Final, r.Result, r.Seq, r.Account
+	c.Verdict, c.Result, c.ResultSeq, c.ResultBy, c.Recorded = Final, r.Result, r.Seq, r.Account, true
 	c.Operator = strings.HasPrefix(r.Owner, operatorPrefix)
 	c.rev.Store(rev)
 }
@@ -216,6 +218,7 @@ func (c *Claim) learn(k evidence, taken bool) {
 	if r.State == "" || r.Fingerprint != c.Fingerprint {
 		return
 	}
+	c.known = *r
 	c.setFirst(r.Seq, r.Expires)
 	last := c.Last
 	if k.cache.Refusals <= r.Refusals {
@@ -238,30 +241,44 @@ func (s *Store) apply(ctx context.Context, c *Claim, k evidence, j judgement, ta
 		return s.cache.Adopt(ctx, c.Order, k.cache.Account)
 	case j.verdict == Done && k.published:
 		c.setFirst(k.event.Seq, nil)
-		c.Result, c.ResultSeq = k.event.Result, cmp.Or(k.event.Seq, c.First)
+		c.Result, c.ResultSeq, c.ResultBy, c.Published = k.event.Result, cmp.Or(k.event.Seq, c.First), k.event.Account, true
 		return s.Remember(ctx, c, c.Result)
 	case j.verdict == Done:
-		c.Result, c.ResultSeq = k.cache.Result, k.cache.Seq
+		c.Result, c.ResultSeq, c.ResultBy = k.cache.Result, k.cache.Seq, k.cache.Account
 	case j.verdict == Final:
 		c.setFinal(*k.journal, k.rev)
 	case j.verdict == Fresh:
 		c.confirmedFresh = k.journal != nil
-	case j.verdict == InDoubt && k.journal.State != "":
-		c.journalBought, c.journalExists = k.journal.Bought, k.journal.Exists
 	case j.verdict == Conflict && taken: // otherwise the true order would find our fingerprint
 		_, err := s.cache.Forget(ctx, c.Order, c.Owner)
 		return err
 	case j.verdict == Waiting && taken:
 		return s.cache.Park(ctx, c.storedOrder(), c.Owner, c.entry(StateReady), j.left)
-	case j.verdict == Foreign && taken:
-		return s.returnToAccount(ctx, c, k)
+	case j.verdict == Foreign:
+		return s.returnToAccount(ctx, c, k, taken)
 	}
 	return nil
 }
 
-// returnToAccount parks an order under the account of its journal record, which the
-// cache did not know: later claims of our account do not take it.
-func (s *Store) returnToAccount(ctx context.Context, c *Claim, k evidence) error {
+// returnToAccount keeps the open intent of another account for as long as the doubt
+// lasts, since nobody of that account may do so. If the claim took the order because the
+// cache did not know the account, it is parked under that account: later claims of ours
+// do not take it.
+func (s *Store) returnToAccount(ctx context.Context, c *Claim, k evidence, taken bool) error {
+	open := *k.journal
+	if open.State == "" {
+		open = c.openIntent(c.Doubt)
+		open.Account = k.cache.Account
+	}
+	if s.expires(open) {
+		open.Parked = floorMillis(k.now)
+		if _, err := s.journal.Write(ctx, c.OutTradeNo, open, k.rev); err != nil && !errors.Is(err, ErrLost) {
+			return err
+		}
+	}
+	if !taken {
+		return nil
+	}
 	o := c.storedOrder()
 	o.Account = k.journal.Account
 	e := c.entry(StateClaimed)

@@ -22,7 +22,7 @@ func (c *Claim) ForgetRevision() {
 }
 
 // ForgetBought makes c forget that the journal has Doubt.Bought.
-func (c *Claim) ForgetBought() { c.journalBought = false }
+func (c *Claim) ForgetBought() { c.known.Bought = false }
 
 // SetLease gives c a lease that was requested at that time.
 func (c *Claim) SetLease(at time.Time, lease time.Duration) { c.setLease(at, lease) }

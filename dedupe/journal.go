@@ -24,6 +24,7 @@ type Record struct {
 	Since       time.Time       `json:"since,omitzero"`   // StateIntent: when the oldest open attempt was journalled
 	Due         time.Time       `json:"due,omitzero"`     // StateReady: when the next attempt may start
 	EarlierOpen bool            `json:"open,omitempty"`   // StateIntent: an earlier attempt is open too
+	Parked      time.Time       `json:"parked,omitzero"`  // StateIntent: when it was parked in doubt; zero: it expires
 	Bought      bool            `json:"bought,omitempty"` // StateIntent: the vendor said that it was bought, without an orderNumber
 	Exists      bool            `json:"exists,omitempty"` // StateIntent: the vendor said that the number exists
 	Result      json.RawMessage `json:"result,omitempty"` // StateFinal: compact JSON
@@ -47,6 +48,29 @@ type Journal interface {
 	// Used reports whether any record was ever written, expired or not.
 	Used(ctx context.Context) (bool, error)
 }
+
+// Lifetime returns how long a journal keeps r, if it keeps a final for ttl; 0: until r is
+// replaced.
+//
+// A final is forgotten after ttl. An intent is what a success leaves behind, since only
+// its event says how it ended, so it has to expire too. It lives longer: while it is
+// there, nobody takes the order for one that was never sent. An intent that is parked in
+// doubt does not expire, and neither does ready: their orders are unfinished.
+func (r Record) Lifetime(ttl time.Duration) time.Duration {
+	switch {
+	case ttl == 0:
+		return 0
+	case r.State == StateFinal:
+		return ttl
+	case r.State == StateIntent && r.Parked.IsZero():
+		return ttl + intentMargin
+	}
+	return 0
+}
+
+// intentMargin is by how much an intent outlives a final: by more than a call to the vendor
+// and an outage of a store take, however short the TTL is.
+const intentMargin = time.Hour
 
 // Encode returns r as JSON. Equal records have equal bytes. The Result must be compact
 // JSON; it is appended as it is, which saves encoding/json from scanning it again.

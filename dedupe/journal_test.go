@@ -117,8 +117,12 @@ func TestRedisJournalExpiry(t *testing.T) {
 	c := realRedis(t)
 	j := redisstore.NewJournal(c, testDeployment, time.Hour)
 	rev := mustWrite(t, j, "x", dedupe.Record{State: dedupe.StateIntent, Owner: "a"}, 0)
+	if ttl := c.PTTL(t.Context(), "ORDERS:journal:x").Val(); ttl <= time.Hour || ttl > 2*time.Hour {
+		t.Errorf("an intent expires in %v", ttl)
+	}
+	rev = mustWrite(t, j, "x", dedupe.Record{State: dedupe.StateIntent, Owner: "a", Parked: time.Now()}, rev)
 	if ttl := c.PTTL(t.Context(), "ORDERS:journal:x").Val(); ttl != -1 {
-		t.Errorf("an open intent expires in %v", ttl)
+		t.Errorf("an intent in doubt expires in %v", ttl)
 	}
 	mustWrite(t, j, "x", dedupe.Record{State: dedupe.StateFinal, Owner: "a"}, rev)
 	if ttl := c.PTTL(t.Context(), "ORDERS:journal:x").Val(); ttl <= 0 {
@@ -127,6 +131,29 @@ func TestRedisJournalExpiry(t *testing.T) {
 	c.Del(t.Context(), "ORDERS:journal:x") // it has expired
 	if again := mustWrite(t, j, "x", dedupe.Record{State: dedupe.StateIntent, Owner: "b"}, 0); again <= rev {
 		t.Errorf("revision %d was used before (%d)", again, rev)
+	}
+}
+
+// TestRecordLifetime: what ends an order expires, and what waits for the end of one does
+// not. An intent outlives the final that would have followed it, and every call.
+func TestRecordLifetime(t *testing.T) {
+	now := time.Now()
+	for name, c := range map[string]struct {
+		record dedupe.Record
+		ttl    time.Duration
+		want   time.Duration
+	}{
+		"final":                 {dedupe.Record{State: dedupe.StateFinal}, 24 * time.Hour, 24 * time.Hour},
+		"intent":                {dedupe.Record{State: dedupe.StateIntent}, 24 * time.Hour, 25 * time.Hour},
+		"intent, the least TTL": {dedupe.Record{State: dedupe.StateIntent}, time.Second, time.Hour + time.Second},
+		"intent in doubt":       {dedupe.Record{State: dedupe.StateIntent, Parked: now}, 24 * time.Hour, 0},
+		"ready":                 {dedupe.Record{State: dedupe.StateReady}, 24 * time.Hour, 0},
+		"final, for ever":       {dedupe.Record{State: dedupe.StateFinal}, 0, 0},
+		"intent, for ever":      {dedupe.Record{State: dedupe.StateIntent}, 0, 0},
+	} {
+		if got := c.record.Lifetime(c.ttl); got != c.want {
+			t.Errorf("%s: %v, want %v", name, got, c.want)
+		}
 	}
 }
 

@@ -38,7 +38,7 @@ type judgement struct {
 	claimAgain bool // after the cache has forgotten a wrong entry, or given the entry to our account
 	verdict    Verdict
 	left       time.Duration // Busy, Waiting
-	doubt      Doubt         // InDoubt
+	doubt      Doubt         // InDoubt; Foreign, if only the cache knows of the attempt
 	usedWith   string        // Conflict
 }
 
@@ -76,18 +76,25 @@ func (k *evidence) judge() judgement {
 	return k.judgeByJournal()
 }
 
-// judgeByJournal decides by the journal, and by the cache where the journal has no
-// record. It ignores the lease and the due time of the cache.
+// judgeByJournal decides by the journal, by the final event where the journal has no
+// final, and by the cache where there is neither record nor event. It ignores the lease
+// and the due time of the cache.
+//
+// A success has no final in the journal: its intent and its event are all that it leaves
+// behind. So the event is read before anybody asks the vendor about an open intent, or
+// sends the order again.
 func (k *evidence) judgeByJournal() judgement {
 	switch r := k.journal; {
 	case r == nil:
 		return judgement{needs: journalRecord}
-	case r.State == "":
-		return k.judgeWithoutRecord()
-	case r.Fingerprint != k.order.Fingerprint:
+	case r.State != "" && r.Fingerprint != k.order.Fingerprint:
 		return judgement{verdict: Conflict, usedWith: r.Fingerprint}
 	case r.State == StateFinal:
 		return judgement{verdict: Final}
+	case k.event == nil || k.published:
+		return k.judgeByEvent()
+	case r.State == "":
+		return k.judgeWithoutRecord()
 	case r.State == StateIntent && OtherAccount(r.Account, k.order.Account):
 		return judgement{verdict: Foreign}
 	case r.State == StateIntent:
@@ -99,27 +106,30 @@ func (k *evidence) judgeByJournal() judgement {
 	}
 }
 
-// judgeWithoutRecord decides about an order that has no journal record, although a
-// worker may have worked on it.
-//
-// The journal forgets a final after its TTL, so the final event may be all that is
-// left. Without an event the order may have been bought in each of these cases:
-//   - The cache has doubt. An entry that was parked in doubt and not claimed since
-//     is exact; otherwise there may have been a later attempt.
-//   - The cache has a journal revision, which is gone: it was a final that expired
-//     before it was published, or the journal was lost.
-//   - The order request is older than the journal's TTL: its final may have expired.
-//   - A claim was not given back, and the journal was lost: it may have been sending.
-func (k *evidence) judgeWithoutRecord() judgement {
-	e := &k.cache
+// judgeByEvent decides by the final event: the order is finished.
+func (k *evidence) judgeByEvent() judgement {
 	switch f := k.event; {
 	case f == nil:
 		return judgement{needs: finalEvent}
-	case k.published && f.Fingerprint != "" && f.Fingerprint != k.order.Fingerprint:
+	case f.Fingerprint != "" && f.Fingerprint != k.order.Fingerprint:
 		return judgement{verdict: Conflict, usedWith: f.Fingerprint}
-	case k.published:
-		return judgement{verdict: Done}
 	}
+	return judgement{verdict: Done}
+}
+
+// judgeWithoutRecord decides about an order that has no journal record and no final
+// event, although a worker may have worked on it.
+//
+// The journal forgets finals and intents. The order may have been bought in each of these
+// cases:
+//   - The cache has doubt. An entry that was parked in doubt and not claimed since
+//     is exact; otherwise there may have been a later attempt.
+//   - The cache has a journal revision, which is gone: its record has expired, or the
+//     journal was lost.
+//   - The order request is older than the journal's TTL: its record may have expired.
+//   - A claim was not given back, and the journal was lost: it may have been sending.
+func (k *evidence) judgeWithoutRecord() judgement {
+	e := &k.cache
 	switch {
 	case e.Doubt != nil && e.State == StateInDoubt && e.Owner == "":
 		return judgement{verdict: InDoubt, doubt: *e.Doubt}
@@ -155,7 +165,7 @@ func (k *evidence) judgeOtherContent() judgement {
 	case r.State != "":
 		return judgement{claimAgain: true}
 	case k.event == nil, k.published:
-		return k.judgeWithoutRecord()
+		return k.judgeByEvent()
 	}
 	onlyClaimed := (e.State == StateClaimed || e.State == StateReady) && e.Rev == 0 && e.Attempt == 0
 	switch {
@@ -177,7 +187,7 @@ func (k *evidence) judgeOtherAccount() judgement {
 	case j.needs != noSource, j.verdict == Conflict, j.verdict == Done, j.verdict == Foreign:
 		return j
 	case j.verdict == InDoubt && k.journal.State == "":
-		return judgement{verdict: Foreign}
+		return judgement{verdict: Foreign, doubt: j.doubt}
 	}
 	return judgement{claimAgain: true}
 }

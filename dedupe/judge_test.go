@@ -65,13 +65,25 @@ func TestJudge(t *testing.T) {
 		"parked in doubt":                   {evidence{cache: entry(StateInDoubt, "", doubt(notes))}, time.Hour, judgement{needs: journalRecord}},
 
 		// The journal.
-		"ready":              {evidence{cache: entry(StateClaimed, "b"), journal: record(StateReady)}, time.Hour, judgement{verdict: Ready}},
-		"ready, not due":     {evidence{cache: entry(StateClaimed, "b"), journal: record(StateReady, due)}, time.Hour, judgement{verdict: Waiting, left: time.Minute}},
-		"intent":             {evidence{cache: entry(StateClaimed, "b"), journal: record(StateIntent)}, time.Hour, judgement{verdict: InDoubt}},
-		"intent, not new":    {evidence{cacheLost: &yes, journal: record(StateIntent)}, time.Hour, judgement{verdict: InDoubt}},
-		"intent, found late": {evidence{cacheLost: &no, journal: record(StateIntent)}, time.Hour, judgement{verdict: InDoubt}},
+		"ready":              {evidence{cache: entry(StateClaimed, "b"), journal: record(StateReady), event: none}, time.Hour, judgement{verdict: Ready}},
+		"ready, not due":     {evidence{cache: entry(StateClaimed, "b"), journal: record(StateReady, due), event: none}, time.Hour, judgement{verdict: Waiting, left: time.Minute}},
+		"intent":             {evidence{cache: entry(StateClaimed, "b"), journal: record(StateIntent), event: none}, time.Hour, judgement{verdict: InDoubt}},
+		"intent, not new":    {evidence{cacheLost: &yes, journal: record(StateIntent), event: none}, time.Hour, judgement{verdict: InDoubt}},
+		"intent, found late": {evidence{cacheLost: &no, journal: record(StateIntent), event: none}, time.Hour, judgement{verdict: InDoubt}},
 		"journal final":      {evidence{cache: entry(StateClaimed, "b"), journal: record(StateFinal)}, time.Hour, judgement{verdict: Final}},
 		"journal of others":  {evidence{cache: entry(StateClaimed, "b"), journal: &Record{State: StateReady, Fingerprint: "f2"}}, time.Hour, judgement{verdict: Conflict, usedWith: "f2"}},
+
+		// The event is read before the vendor is asked, and before the order is sent again.
+		"intent: is there an event?":          {evidence{cache: entry(StateClaimed, "b"), journal: record(StateIntent)}, time.Hour, judgement{needs: finalEvent}},
+		"intent in doubt: is there an event?": {evidence{cache: entry(StateInDoubt, "", doubt(notes)), journal: record(StateIntent)}, time.Hour, judgement{needs: finalEvent}},
+		"ready: is there an event?":           {evidence{cache: entry(StateClaimed, "b"), journal: record(StateReady)}, time.Hour, judgement{needs: finalEvent}},
+		"intent, and an event":                {evidence{cache: entry(StateClaimed, "b"), journal: record(StateIntent), event: event, published: true}, time.Hour, judgement{verdict: Done}},
+		"intent in doubt, and an event":       {evidence{cache: entry(StateInDoubt, "", doubt(notes)), journal: record(StateIntent), event: event, published: true}, time.Hour, judgement{verdict: Done}},
+		"intent after a loss, and an event":   {evidence{cacheLost: &yes, journal: record(StateIntent), event: event, published: true}, time.Hour, judgement{verdict: Done}},
+		"ready, and an event":                 {evidence{cache: entry(StateClaimed, "b"), journal: record(StateReady), event: event, published: true}, time.Hour, judgement{verdict: Done}},
+		"intent, and an event of others":      {evidence{cache: entry(StateClaimed, "b"), journal: record(StateIntent), event: &FinalEvent{Fingerprint: "f2"}, published: true}, time.Hour, judgement{verdict: Conflict, usedWith: "f2"}},
+		"nothing after a loss, and an event":  {evidence{cacheLost: &yes, journal: &Record{}, event: event, published: true}, time.Hour, judgement{verdict: Done}},
+		"foreign intent, and an event":        {evidence{cache: entry(StateClaimed, "", of("B")), journal: &Record{State: StateIntent, Fingerprint: "f1", Account: "B"}, event: event, published: true}, time.Hour, judgement{verdict: Done}},
 
 		// The journal has nothing.
 		"is there an event?":        {evidence{cache: entry(StateClaimed, "b"), journal: &Record{}}, time.Hour, judgement{needs: finalEvent}},
@@ -106,15 +118,15 @@ func TestJudge(t *testing.T) {
 
 		// Another account's.
 		"foreign":                      {evidence{cache: entry(StateClaimed, "", of("B"))}, time.Hour, judgement{needs: journalRecord}},
-		"foreign, intent":              {evidence{cache: entry(StateClaimed, "", of("B")), journal: &Record{State: StateIntent, Fingerprint: "f1", Account: "B"}}, time.Hour, judgement{verdict: Foreign}},
-		"foreign, our intent":          {evidence{cache: entry(StateClaimed, "", of("B")), journal: record(StateIntent)}, time.Hour, judgement{claimAgain: true}},
-		"foreign, ready":               {evidence{cache: entry(StateReady, "", of("B")), journal: record(StateReady)}, time.Hour, judgement{claimAgain: true}},
-		"foreign, in doubt":            {evidence{cache: entry(StateInDoubt, "", of("B"), doubt(notes)), journal: &Record{}, event: none}, time.Hour, judgement{verdict: Foreign}},
+		"foreign, intent":              {evidence{cache: entry(StateClaimed, "", of("B")), journal: &Record{State: StateIntent, Fingerprint: "f1", Account: "B"}, event: none}, time.Hour, judgement{verdict: Foreign}},
+		"foreign, our intent":          {evidence{cache: entry(StateClaimed, "", of("B")), journal: record(StateIntent), event: none}, time.Hour, judgement{claimAgain: true}},
+		"foreign, ready":               {evidence{cache: entry(StateReady, "", of("B")), journal: record(StateReady), event: none}, time.Hour, judgement{claimAgain: true}},
+		"foreign, in doubt":            {evidence{cache: entry(StateInDoubt, "", of("B"), doubt(notes)), journal: &Record{}, event: none}, time.Hour, judgement{verdict: Foreign, doubt: notes}},
 		"foreign, nothing sent":        {evidence{cache: entry(StateClaimed, "", of("B")), journal: &Record{}, event: none}, time.Hour, judgement{claimAgain: true}},
 		"foreign, event":               {evidence{cache: entry(StateClaimed, "", of("B")), journal: &Record{}, event: event, published: true}, time.Hour, judgement{verdict: Done}},
 		"foreign, other content":       {evidence{cache: entry(StateClaimed, "", of("B")), journal: &Record{State: StateReady, Fingerprint: "f2"}}, time.Hour, judgement{verdict: Conflict, usedWith: "f2"}},
 		"foreign, leased":              {evidence{cache: entry(StateClaimed, "b", of("B"), left(7))}, time.Hour, judgement{verdict: Busy, left: 7}},
-		"foreign intent, not in Redis": {evidence{cache: entry(StateClaimed, "b"), journal: &Record{State: StateIntent, Fingerprint: "f1", Account: "B"}}, time.Hour, judgement{verdict: Foreign}},
+		"foreign intent, not in Redis": {evidence{cache: entry(StateClaimed, "b"), journal: &Record{State: StateIntent, Fingerprint: "f1", Account: "B"}, event: none}, time.Hour, judgement{verdict: Foreign}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			k := c.evidence

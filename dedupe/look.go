@@ -11,35 +11,46 @@ import (
 // ErrNotInDoubt is returned to an operator who settles an order that is not in doubt.
 var ErrNotInDoubt = errors.New("not in doubt")
 
-// Known is what the cache and the journal know of an order.
+// Known is what the stores know of an order.
 type Known struct {
-	Cache      *Entry  // nil: there is none, or CacheErr
-	Journal    *Record // nil: there is none, or JournalErr
+	Cache      *Entry      // nil: there is none, or CacheErr
+	Journal    *Record     // nil: there is none, or JournalErr
+	Event      *FinalEvent // nil: there is none, or EventErr
 	JournalRev uint64
 	CacheErr   error
 	JournalErr error
+	EventErr   error
 }
 
-// Look reads the cache and the journal and changes nothing. If one of them fails, the
-// other's part is returned with the error.
+// Look reads the cache, the journal and the results, and changes nothing. If one of them
+// fails, what the others know is returned with the error.
 func (s *Store) Look(ctx context.Context, outTradeNo string) (Known, error) {
 	var k Known
-	var both sync.WaitGroup
-	both.Go(func() {
+	var all sync.WaitGroup
+	all.Go(func() {
 		e, ok, err := s.cache.Look(ctx, outTradeNo)
 		if k.CacheErr = err; err == nil && ok {
 			k.Cache = &e
 		}
 	})
-	both.Go(func() {
+	all.Go(func() {
 		r, rev, err := s.journal.Read(ctx, outTradeNo)
 		k.JournalRev = rev
 		if k.JournalErr = err; err == nil && r.State != "" {
 			k.Journal = &r
 		}
 	})
-	both.Wait()
-	if err := errors.Join(k.CacheErr, k.JournalErr); err != nil {
+	all.Go(func() {
+		if s.results == nil {
+			return
+		}
+		f, ok, err := s.results.Final(ctx, outTradeNo)
+		if k.EventErr = err; err == nil && ok {
+			k.Event = &f
+		}
+	})
+	all.Wait()
+	if err := errors.Join(k.CacheErr, k.JournalErr, k.EventErr); err != nil {
 		return k, fmt.Errorf("look at %s: %w", outTradeNo, err)
 	}
 	return k, nil
@@ -101,6 +112,9 @@ func (k Known) Verdict(now time.Time) Verdict {
 		e.cache, e.order.Fingerprint = *k.Cache, k.Cache.Fingerprint
 		e.cache.Left = 0
 	}
+	if k.Event != nil && (k.Journal == nil || k.Journal.State != StateFinal) {
+		return Done
+	}
 	if j := k.Journal; j != nil {
 		e.journal, e.order.Fingerprint = j, j.Fingerprint
 		if e.cache.Fingerprint != "" && e.cache.Fingerprint != j.Fingerprint {
@@ -150,7 +164,7 @@ func (k Known) Settleable(now time.Time, timeout time.Duration, bought bool) (Re
 // record is made from the doubt in the cache.
 func (k Known) openAttempt(now time.Time) (Record, error) {
 	switch v := k.Verdict(now); {
-	case k.Journal == nil && k.Cache == nil:
+	case k.Journal == nil && k.Cache == nil && k.Event == nil:
 		return Record{}, notInDoubt("nothing is known of it")
 	case v == Final, v == Done:
 		return Record{}, notInDoubt("it has its final result")

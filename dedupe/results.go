@@ -10,10 +10,13 @@ type FinalEvent struct {
 	Account     string // that the order was sent under; "": not known
 }
 
-// Results reads the published final events. It is asked where the journal has no
-// record, although a worker may have worked on the order, and after the cache was lost.
+// Results reads the published final events: a succeeded event is the record of a success.
+// It is asked wherever the journal is read and has no final.
 type Results interface {
-	// Final returns the final event of an order; false: there is none.
+	// Final returns the final event of an order; false: there is none. It reads the
+	// subject of each final status from the leader: the last event of all subjects of an
+	// order may be a rejected one, and a replica that is behind would show an order
+	// without its event.
 	Final(ctx context.Context, outTradeNo string) (FinalEvent, bool, error)
 	// Used reports whether there is a final event of any order.
 	Used(ctx context.Context) (bool, error)

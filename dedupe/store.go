@@ -16,7 +16,7 @@ import (
 type Config struct {
 	Lease      time.Duration // how long a claim lasts unless it is renewed; if it is too short, a slow order becomes in doubt
 	FinalTTL   time.Duration // DEDUPE_TTL: how long the cache keeps a final; 0: for ever
-	JournalTTL time.Duration // JOURNAL_TTL: how long the journal keeps a final; 0: for FinalTTL
+	JournalTTL time.Duration // JOURNAL_TTL, see Record.Lifetime; 0: FinalTTL
 }
 
 // Store reads and writes what is known of orders. It is safe for concurrent use; a
@@ -24,7 +24,7 @@ type Config struct {
 type Store struct {
 	cache   Cache
 	journal Journal
-	results Results // nil: there are none
+	results Results // nil: there are none, and every success is journalled
 	cfg     Config
 	process string // random part of every owner of this process
 	claims  atomic.Uint64
@@ -159,9 +159,10 @@ func (s *Store) Disprove(ctx context.Context, c *Claim) error {
 }
 
 // Doubt parks the order in doubt for delay. d is c.Doubt with what was learned; the
-// cache keeps it with c.Progress. The journal is written only if d.Bought or d.Exists
-// is new. Such a fact is written whoever owns the order, and Doubt still returns
-// ErrLost if the owner is another.
+// cache keeps it with c.Progress. The journal is written if d.Bought or d.Exists is new,
+// or its record of the attempt would expire, or there is none: what only the cache knows
+// can be lost. A fact is written whoever owns the order, and Doubt still returns ErrLost
+// if the owner is another.
 func (s *Store) Doubt(ctx context.Context, c *Claim, d Doubt, delay time.Duration) error {
 	if !c.Verdict.unfinished() {
 		return misuse("doubt", c, "does not own an unfinished order")
@@ -171,17 +172,32 @@ func (s *Store) Doubt(ctx context.Context, c *Claim, d Doubt, delay time.Duratio
 		d.SendBy, d.Over = c.Doubt.SendBy, c.Doubt.Over
 	}
 	d.Since = cmp.Or(d.Since, c.Doubt.Since)
-	if d.Bought && !c.journalBought || d.Exists && !c.journalExists {
-		if err := s.writeSold(ctx, c, d); err != nil {
-			return wrap("doubt", c, err)
-		}
+	if c.parkedAt.IsZero() { // a repeated write is the same record
+		c.parkedAt = floorMillis(time.Now())
+	}
+	var err error
+	switch {
+	case d.Bought && !c.known.Bought, d.Exists && !c.known.Exists:
+		err = s.writeSold(ctx, c, d)
+	case s.expires(c.known):
+		err = s.parkIntent(ctx, c, d)
+	}
+	if err != nil {
+		return wrap("doubt", c, err)
 	}
 	c.Verdict, c.Doubt = InDoubt, d
 	return wrap("doubt", c, s.cache.Park(ctx, c.storedOrder(), c.Owner, c.entry(StateInDoubt), delay))
 }
 
-// Finish journals the result and returns the result that the journal then has, which
-// the caller publishes. result is JSON and is returned in compact form.
+// Finish returns the result that the caller publishes: result, which is JSON, in compact
+// form, or the one that the journal has already.
+//
+// A success that answers the claim's own request is not journalled: its event is the
+// record of it, and the intent tells whoever comes later to read that. Any other result
+// is journalled first: a success that was looked up, because the record of a doubt does
+// not expire by itself; one after the end of the lease, because another worker may be
+// about to conclude something else; and a failure, because only the compare-and-set over
+// what the owner knows proves that nobody has sent since.
 //
 // A success is a fact: it is written whoever owns the order, unless the journal has a
 // final already. A failure is a conclusion from what the owner knows: Finish returns
@@ -204,6 +220,11 @@ func (s *Store) Finish(ctx context.Context, c *Claim, result []byte, succeeded b
 	}
 	r := c.record(StateFinal)
 	r.Result = result
+	if succeeded && s.eventSuffices(c) {
+		c.setFinal(r, c.revision())
+		c.Recorded = false
+		return c.Result, nil
+	}
 	write := s.writeOwned
 	if succeeded {
 		write = s.writeSuccess
@@ -220,10 +241,17 @@ func (s *Store) Finish(ctx context.Context, c *Claim, result []byte, succeeded b
 	return nil, wrap("finish", c, err)
 }
 
-// Remember notes in the cache, for Config.FinalTTL, that result was published. It is
-// a fact: it is written whoever owns the order. A final in the cache never changes.
+// eventSuffices reports whether a success of c need not be journalled.
+func (s *Store) eventSuffices(c *Claim) bool {
+	return s.results != nil && c.intentGranted && c.Verdict != InDoubt && !c.leaseExpired()
+}
+
+// Remember notes in the cache, for Config.FinalTTL, the final result. It is a fact: it is
+// written whoever owns the order. A final in the cache never changes. The event may be
+// published beside, see Claim.Published.
 func (s *Store) Remember(ctx context.Context, c *Claim, result []byte) error {
 	o := c.storedOrder()
+	o.Account = cmp.Or(c.ResultBy, c.Account)
 	if c.ResultSeq != 0 {
 		o.Seq = c.ResultSeq
 	}

@@ -344,7 +344,9 @@ func TestStoreStaleOwner(t *testing.T) {
 		b.ok(b.Intent(b.ctx(), stale, time.Now(), time.Now()))
 		c := b.must(testOrder, true, dedupe.InDoubt)
 		b.lost(b.Renew(b.ctx(), stale))
-		b.lost(b.Doubt(b.ctx(), stale, stale.Doubt, soon))
+		stale.SetLease(time.Now().Add(-time.Hour), time.Minute)
+		b.lost(b.Doubt(b.ctx(), stale, stale.Doubt, soon)) // which leaves the journal to c
+		stale.SetLease(time.Now(), long)
 		b.must(testOrder, true, dedupe.Busy)
 		b.ok(b.Disprove(b.ctx(), c))
 		stale.Verdict = dedupe.Fresh

@@ -9,10 +9,11 @@ import (
 	"time"
 )
 
-// Three kinds of records are written. A conclusion of the owner (an intent, ready, a
+// Four kinds of records are written. A conclusion of the owner (an intent, ready, a
 // failed final) only replaces what the owner knows: writeOwned. A success replaces
 // anything but a final: writeSuccess. "Bought" and "exists" are merged into whatever
-// is stored: writeSold. All of them are a compare-and-set.
+// is stored: writeSold. An open intent is written again so that it does not expire:
+// parkIntent. All of them are a compare-and-set.
 
 // finalError is an ErrLost whose winner is a final.
 type finalError struct {
@@ -77,6 +78,7 @@ func (s *Store) writeOverUnreadable(ctx context.Context, c *Claim, r *Record, me
 		rev, err := s.journal.Write(ctx, c.OutTradeNo, *r, unreadable.rev)
 		if err == nil {
 			c.rev.Store(rev)
+			c.known = *r
 		}
 		if !errors.Is(err, ErrLost) { // otherwise another record was written meanwhile: read that
 			return err
@@ -88,11 +90,9 @@ func (s *Store) writeOverUnreadable(ctx context.Context, c *Claim, r *Record, me
 // the vendor. It is merged with an intent of another owner: the newest attempt, the
 // latest SendBy and the facts of both remain.
 func (s *Store) writeSold(ctx context.Context, c *Claim, d Doubt) error {
-	r := c.record(StateIntent)
-	r.Attempt = d.Attempt
-	r.SendBy, r.Over, r.Since = ceilMillis(d.SendBy), ceilMillis(d.Over), floorMillis(d.Since)
-	r.EarlierOpen = c.Verdict == InDoubt
-	r.Bought, r.Exists = d.Bought || c.journalBought, d.Exists || c.journalExists
+	r := c.openIntent(d)
+	r.Parked = c.parkedAt
+	r.Bought, r.Exists = d.Bought || c.known.Bought, d.Exists || c.known.Exists
 	if s.tooOld(c) {
 		s.giveUpLease(ctx, c, errTooOld)
 		return errTooOld
@@ -110,9 +110,43 @@ func (s *Store) writeSold(ctx context.Context, c *Claim, d Doubt) error {
 		}
 		return r, true
 	})
-	if err == nil {
-		c.journalBought, c.journalExists = r.Bought, r.Exists
+	s.giveUpLease(ctx, c, err)
+	return err
+}
+
+// openIntent returns a record of the attempt of doubt d, which may have bought.
+func (c *Claim) openIntent(d Doubt) Record {
+	r := c.record(StateIntent)
+	r.Attempt = d.Attempt
+	r.SendBy, r.Over, r.Since = ceilMillis(d.SendBy), ceilMillis(d.Over), floorMillis(d.Since)
+	r.EarlierOpen = c.Verdict == InDoubt
+	return r
+}
+
+// expires reports whether r has to be written again, or would expire while its order is in
+// doubt. A stream may have an age limit too, of at least the journal's TTL.
+func (s *Store) expires(r Record) bool {
+	ttl := s.journalTTL()
+	return r.State != StateIntent || r.Parked.IsZero() || ttl > 0 && time.Since(r.Parked) > ttl/2
+}
+
+// parkIntent writes the record of the open attempt so that it does not expire before the
+// doubt ends. It stays the record of its owner, whose answer may still come. Where the
+// journal has none, one is written: an order of which only the cache knows that it is in
+// doubt would be new once that is lost.
+func (s *Store) parkIntent(ctx context.Context, c *Claim, d Doubt) error {
+	if c.leaseExpired() { // the next owner does it, and must not lose a compare-and-set to this claim
+		s.giveUpLease(ctx, c, errLeaseExpired)
+		return errLeaseExpired
 	}
+	r := c.known
+	if r.State == StateIntent {
+		r.Refusals, r.Last = c.Refusals, c.Last
+	} else {
+		r = c.openIntent(d)
+	}
+	r.Parked = c.parkedAt
+	err := s.compareAndSet(ctx, c, r, func(old Record) (Record, bool) { return r, old.Owner == c.Owner })
 	s.giveUpLease(ctx, c, err)
 	return err
 }
@@ -126,6 +160,7 @@ func (s *Store) compareAndSet(ctx context.Context, c *Claim, r Record, merge fun
 		next, err := s.journal.Write(ctx, c.OutTradeNo, r, rev)
 		if err == nil {
 			c.rev.Store(next)
+			c.known = r
 			return nil
 		}
 		if !errors.Is(err, ErrLost) {

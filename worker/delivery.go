@@ -70,10 +70,11 @@ type Backlog struct {
 // or a size that the message exceeds, or a stream that does not take it.
 var ErrRefused = errors.New("refused for good")
 
-// publisher stores events and dead letters: *natsio.JetStream. It returns nil also
+// publisher stores events and dead letters: *natsio.JetStream. It returns no error also
 // for an event that must not be stored: an in_doubt event after the final one, and
-// a final event a second time.
+// a final event where the order has one. existing is the content of that one; nil: there
+// was none, or the event is not final.
 type publisher interface {
-	Publish(context.Context, Event) error
+	Publish(context.Context, Event) (existing []byte, err error)
 	PublishDead(context.Context, DeadLetter) error
 }

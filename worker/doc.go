@@ -9,8 +9,9 @@
 // The worker decodes and checks an order request, claims its order, waits for a
 // slot in the account's quota, writes down the intent to send, and only then
 // sends one request to the vendor. One function decides what the answer means. A
-// final result is written into the journal, published and remembered, and only
-// then is the order request acknowledged. An order that has to wait for its next
+// final result is published and remembered, and only then is the order request
+// acknowledged: the event is the record of a success, any other result is written
+// into the journal before. An order that has to wait for its next
 // attempt or lookup is handed back to the stream with a delay, and takes up no
 // room in the process.
 //

@@ -142,7 +142,7 @@ func (t *task) publishNotice(hard context.Context) error {
 		return err
 	}
 	r := t.result(InDoubt, t.claim.Refusals)
-	if err := t.publish(hard, r.event(r.encode())); err != nil {
+	if _, err := t.publish(hard, r.event(r.encode())); err != nil {
 		return err
 	}
 	t.metrics.results.WithLabelValues(string(InDoubt)).Inc()

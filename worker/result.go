@@ -22,6 +22,9 @@ const (
 	InDoubt   Status = "in_doubt"  // in doubt for long; the final result follows
 )
 
+// final reports whether an event of that status ends its order.
+func (s Status) final() bool { return s == Succeeded || s == Failed }
+
 // Reason says why an order failed or was rejected.
 type Reason string
 

@@ -102,8 +102,12 @@ type retryPublisher struct {
 	*unavailable
 }
 
-func (r retryPublisher) Publish(ctx context.Context, e Event) error {
-	return r.retry(ctx, "publish", func() error { return r.publisher.Publish(ctx, e) })
+func (r retryPublisher) Publish(ctx context.Context, e Event) (existing []byte, err error) {
+	err = r.retry(ctx, "publish", func() error {
+		existing, err = r.publisher.Publish(ctx, e)
+		return err
+	})
+	return existing, err
 }
 
 func (r retryPublisher) PublishDead(ctx context.Context, l DeadLetter) error {

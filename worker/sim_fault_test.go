@@ -54,6 +54,7 @@ const (
 	opPlace                // vendor
 	opAskSlot              // quota
 	opSold                 // results stream: a control number
+	opEnded                // results stream: the final event of an order
 	opLookup               // vendor
 	opEvent                // results stream
 	opBury                 // dead letters
@@ -65,7 +66,7 @@ const (
 
 func (op simOp) String() string {
 	return [...]string{"world", "pull", "claim", "park", "remember", "forget", "renew", "read", "intent", "ready", "final",
-		"slot", "connect", "place", "lookup slot", "control", "lookup", "publish", "bury", "ack", "nak", "in progress"}[op]
+		"slot", "connect", "place", "lookup slot", "control", "ended", "lookup", "publish", "bury", "ack", "nak", "in progress"}[op]
 }
 
 // beat says that the operation belongs to the heartbeat, which a worker sends

@@ -43,7 +43,7 @@ func (w *simWorld) start(slot int) {
 	p := &simProc{w: w, slot: slot, wake: make(chan struct{}, 1)}
 	p.life, p.kill = context.WithCancel(context.Background())
 	p.soft, p.stop = context.WithCancel(context.Background())
-	p.store = dedupe.New(simCache{p}, simJournal{p}, nil, dedupe.Config{Lease: w.ackWait, FinalTTL: 720 * time.Hour})
+	p.store = dedupe.New(simCache{p}, simJournal{p}, simResults{p}, dedupe.Config{Lease: w.ackWait, FinalTTL: 720 * time.Hour, JournalTTL: w.journalTTL})
 	p.process, _ = simProcessOf(p.store.NewOwner())
 	p.run = New(Config{
 		Rules: w.rules, Concurrency: w.concurrency, ShutdownTimeout: simShutdown,

@@ -26,10 +26,10 @@ type simWindow struct {
 
 // What is out when one server is out.
 var simServers = [][]simOp{
-	{opClaim, opPark, opNoted, opForget, opRenew, opSlot, opAskSlot},                     // Redis
-	{opRead, opIntent, opReady, opFinal, opEvent, opBury, opAck, opNak, opAlive, opPull}, // NATS
+	{opClaim, opPark, opNoted, opForget, opRenew, opSlot, opAskSlot},                              // Redis
+	{opRead, opIntent, opReady, opFinal, opEnded, opEvent, opBury, opAck, opNak, opAlive, opPull}, // NATS
 	{opLookup},                     // the vendor's lookup
-	{opSold},                       // the results stream, where it is read
+	{opSold, opEnded},              // the results stream, where it is read
 	{opIntent, opReady, opFinal},   // the journal's leader
 	{opPlace},                      // the vendor
 	{opPlace, opLookup, opConnect}, // the vendor, whole
@@ -67,6 +67,10 @@ func randomWorld(seed uint64) simConfig {
 		c.orders = append(c.orders, randomOrder(newChance(seed, 200, uint64(i)), c.rules.Reconcile, calm))
 	}
 	randomVendor(&c, chance)
+	if c.journalTTL = []time.Duration{0, 5 * time.Minute, 15 * time.Minute}[chance(26, 0).of(3)]; c.unsold {
+		c.journalTTL = 0 // the first purchase, if it came to be in doubt unsent, would stay so without a control number
+	}
+	c.aged = chance(27, 0).of(2) == 0
 	for n := range uint64(chance(10, 0).of(4)) {
 		c.wipes = append(c.wipes, chance(11, n).upTo(5*time.Minute))
 	}

@@ -13,9 +13,13 @@ type simCache struct{ p *simProc }
 // simJournal is the journal as one process sees it.
 type simJournal struct{ p *simProc }
 
+// simResults are the final events as one process reads them.
+type simResults struct{ p *simProc }
+
 var (
 	_ dedupe.Cache   = simCache{}
 	_ dedupe.Journal = simJournal{}
+	_ dedupe.Results = simResults{}
 )
 
 func (s simCache) Claim(ctx context.Context, o dedupe.Order, owner string, lease time.Duration) (dedupe.Entry, bool, error) {
@@ -135,6 +139,31 @@ func (j simJournal) Write(ctx context.Context, outTradeNo string, r dedupe.Recor
 		}
 		return next, err
 	})
+}
+
+func (s simResults) Final(ctx context.Context, outTradeNo string) (dedupe.FinalEvent, bool, error) {
+	w, o := s.p.w, s.p.w.find(outTradeNo)
+	f, err := simIO(s.p, ctx, o, opEnded, "", func() (*dedupe.FinalEvent, error) {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		finals, _ := o.finals()
+		if len(finals) == 0 {
+			return nil, nil
+		}
+		e := finals[0]
+		return &dedupe.FinalEvent{Result: e.Payload, Seq: e.Seq, Fingerprint: e.Fingerprint, Account: e.Account}, nil
+	})
+	if err != nil || f == nil {
+		return dedupe.FinalEvent{}, false, err
+	}
+	return *f, true, nil
+}
+
+// Used is no part of an order's life.
+func (s simResults) Used(context.Context) (bool, error) {
+	s.p.w.mu.Lock()
+	defer s.p.w.mu.Unlock()
+	return len(s.p.w.sales) > 0, nil
 }
 
 // simQuota is the quota as one process sees it: a slot comes at once, or as

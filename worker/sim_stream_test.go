@@ -247,19 +247,20 @@ func (h simHandle) do(op simOp, note string, act func(*simWorld)) error {
 // by compare-and-set, and so once.
 const duplicates = time.Hour
 
-func (s Status) final() bool { return s == Succeeded || s == Failed }
-
 // simStored is an event in the results stream.
 type simStored struct {
 	Event
 	at time.Time
 }
 
-func (s simStream) Publish(ctx context.Context, e Event) error {
+func (s simStream) Publish(ctx context.Context, e Event) ([]byte, error) {
 	w, o := s.p.w, s.p.w.find(e.Subject)
-	_, err := simIO(s.p, ctx, o, opEvent, string(e.Status), func() (struct{}, error) {
+	return simIO(s.p, ctx, o, opEvent, string(e.Status), func() ([]byte, error) {
 		w.mu.Lock()
 		defer w.mu.Unlock()
+		if final := o.finalBefore(e.Status); final != nil {
+			return final, nil
+		}
 		w.published(o, e)
 		known := slices.ContainsFunc(o.audit.events, func(old simStored) bool {
 			return old.ID == e.ID && (e.Status != Rejected || time.Since(old.at) < duplicates) || old.Status.final() && e.Status == InDoubt
@@ -270,9 +271,20 @@ func (s simStream) Publish(ctx context.Context, e Event) error {
 				w.sales = append(w.sales, simSale{Control{OutTradeNo: o.no, OrderNumber: o.purchase().OrderNumber}, time.Now()})
 			}
 		}
-		return struct{}{}, nil
+		return nil, nil
 	})
-	return err
+}
+
+// finalBefore is the final event that keeps one of that status away: one of the same
+// status, or a success where the order is said to have failed. The caller holds the mutex.
+func (o *simOrder) finalBefore(s Status) []byte {
+	finals, _ := o.finals()
+	for _, e := range finals {
+		if s.final() && (e.Status == s || e.Status == Succeeded) {
+			return e.Payload
+		}
+	}
+	return nil
 }
 
 func (s simStream) PublishDead(ctx context.Context, l DeadLetter) error {

@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"orderworker/dedupe"
 	"orderworker/dedupe/dedupetest"
 )
 
@@ -43,6 +44,8 @@ type simConfig struct {
 	dims        []simDim                                    // when the lookup does not show what was bought
 	bans        []simBan                                    // when the account is refused
 	stays       bool                                        // the orders stay in doubt, and rightly so
+	journalTTL  time.Duration                               // JOURNAL_TTL; 0: nothing expires
+	aged        bool                                        // the journal has an age limit too
 	wipes       []time.Duration                             // when Redis forgets everything
 	falls       map[time.Duration]time.Duration             // when Redis falls back to an older state, and how old
 	stops       map[time.Duration]int                       // when which slot is asked to stop, as a rolling restart does
@@ -126,6 +129,7 @@ func (e simEvent) String() string {
 func simulate(c simConfig) *simWorld {
 	rand.Seed(int64(c.seed)) //nolint:staticcheck // SA1019: with the setting above it does what it says
 	w := &simWorld{simConfig: c, begun: time.Now(), memory: dedupetest.NewMemory(), idle: make(chan struct{})}
+	w.memory.SetLifetime(w.lifetime)
 	for i, spec := range c.orders {
 		o := &simOrder{simSpec: spec, index: i, no: fmt.Sprintf("%d-%d", c.seed%1e9, i), log: make([]simEvent, 0, 24)}
 		w.orders = append(w.orders, o)
@@ -163,6 +167,17 @@ func simulate(c simConfig) *simWorld {
 	}
 	w.end()
 	return w
+}
+
+// lifetime is how long the journal keeps a record. An intent lives shorter than in the
+// program, just as long as it has to: so what rests on one that is gone shows sooner.
+func (w *simWorld) lifetime(r dedupe.Record) time.Duration {
+	const longerThanACall = 20 * time.Second
+	ttl := r.Lifetime(w.journalTTL)
+	if w.journalTTL > 0 && r.State != dedupe.StateFinal && (ttl > 0 || w.aged) {
+		return w.journalTTL + longerThanACall
+	}
+	return ttl
 }
 
 // look has the world watched until it is over.

@@ -81,10 +81,7 @@ func (t *task) proceed(grace, hard context.Context) outcome {
 	case dedupe.Conflict:
 		return t.reject(hard, Conflict, ConflictError(t.order.OutTradeNo, c.Fingerprint, c.UsedWith))
 	case dedupe.Done:
-		if c.ResultSeq != t.delivery.Seq { // otherwise it is the result's own request
-			t.metrics.duplicates.Inc()
-		}
-		return acknowledge(StepDuplicate, nil)
+		return t.publishRemembered(hard)
 	case dedupe.Final:
 		return t.publishRecorded(hard, c.Result)
 	case dedupe.Busy:

@@ -11,6 +11,8 @@ var (
 	paused  = []string{"./worker", "-run", "TestSimPause"}
 	server  = []string{"./cmd/internal/connect", "-run", "Redis"}
 	files   = []string{"./cmd/internal/submit"}
+	ended   = []string{"./worker", "-run", "TestCrashTable$|TestAnotherResult|TestRememberedResult"}
+	event   = []string{"./dedupe", "-run", "TestStore(Success|Event|Settle|Doubt|Expired|Parked|Foreign|CleanOrder)|TestRecordLifetime|TestJudge|Cache"}
 	shell   = []string{"./cmd/orderworker", "-run", "Redis|Settings|NATS|Ready|Reconcile|Clock|Status"}
 )
 
@@ -28,7 +30,9 @@ var mutants = []mutant{
 	{"a number is not taken with another fingerprint (Redis)", "dedupe/redisstore/scripts.go",
 		`if r.fingerprint ~= ARGV[1] or r.state`, `if r.state`, known},
 	{"a number is not taken with another fingerprint (journal)", "dedupe/judge.go",
-		`	case r.Fingerprint != k.order.Fingerprint:`, `	case false:`, known},
+		`	case r.State != "" && r.Fingerprint != k.order.Fingerprint:
+		return judgement{verdict: Conflict, usedWith: r.Fingerprint}
+	case r.State == StateFinal:`, `	case r.State == StateFinal:`, known},
 	{"a leased order is not given to another owner", "dedupe/redisstore/scripts.go",
 		`(left() > 0 or theirs)`, `theirs`, known},
 	{"a stale owner cannot park an order", "dedupe/redisstore/scripts.go",
@@ -138,19 +142,80 @@ var mutants = []mutant{
 	{"a final never changes (Redis)", "dedupe/redisstore/scripts.go",
 		`if redis.pcall('HGET', KEYS[1], 'state') == 'final' then return 0 end
 redis.call('DEL'`, `redis.call('DEL'`, known},
-	{"an open intent has no TTL", "worker/natsio/journal.go",
-		`	if r.State == dedupe.StateFinal {
-		opts`, `	if r.State != "" {
-		opts`, known},
 	{"no ack before the event is stored", "worker/finish.go",
-		`	if err := t.publish(hard, e); err != nil {
-		return failure(StepInterrupted, err)
-	}
-	if err := t.claims.Remember`, `	_ = t.delivery.Msg.Ack()
-	if err := t.publish(hard, e); err != nil {
-		return failure(StepInterrupted, err)
-	}
-	if err := t.claims.Remember`, life},
+		`	final, existed, err := t.publishOnce(hard, e)
+	if ours`, `	_ = t.delivery.Msg.Ack()
+	final, existed, err := t.publishOnce(hard, e)
+	if ours`, life},
+
+	// The event is the record of a success.
+	{"what the lookup found is journalled", "dedupe/store.go",
+		`c.intentGranted && c.Verdict != InDoubt &&`, `(c.intentGranted || c.Verdict == InDoubt) &&`, event},
+	{"a success while an earlier attempt is open is journalled", "dedupe/store.go",
+		`c.intentGranted && c.Verdict != InDoubt &&`, `c.intentGranted &&`, event},
+	{"a success after the lease is journalled", "dedupe/store.go",
+		`c.Verdict != InDoubt && !c.leaseExpired()
+}`, `c.Verdict != InDoubt
+}`, event},
+	{"failed is journalled first", "dedupe/store.go",
+		`	if succeeded && s.eventSuffices(c) {`, `	if s.eventSuffices(c) {`, event},
+	{"the event is read before the vendor is asked about an open intent", "dedupe/judge.go",
+		`	case k.event == nil || k.published:
+		return k.judgeByEvent()
+	case r.State == "":`, `	case r.State == "" && (k.event == nil || k.published):
+		return k.judgeByEvent()
+	case r.State == "":`, ended},
+	{"the event is read where the journal has nothing", "dedupe/judge.go",
+		`	case k.event == nil || k.published:
+		return k.judgeByEvent()
+	case r.State == "":`, `	case r.State != "" && (k.event == nil || k.published):
+		return k.judgeByEvent()
+	case r.State == "":`, ended},
+	{"final events are read by their exact subjects", "worker/natsio/ended.go",
+		`names.ResultSubject(string(status), outTradeNo))`, `names.ResultSubject("*", outTradeNo))
+		found = found && m.Header.Get(seqHeader) != "" && status != ""`, adapter},
+	{"a final event is a compare-and-set", "worker/natsio/results.go",
+		`	opts := []jetstream.PublishOpt{jetstream.WithExpectLastSequencePerSubject(0)}`, `	opts := []jetstream.PublishOpt{}`, adapter},
+	{"a final event is compared with its own subject only", "worker/natsio/results.go",
+		`jetstream.WithExpectLastSequencePerSubject(0)}`, `jetstream.WithExpectLastSequenceForSubject(0, j.names.ResultSubject("*", e.Subject))}`, adapter},
+	{"an in_doubt event is compared with all events of its order", "worker/natsio/results.go",
+		`	all := j.names.ResultSubject("*", e.Subject)`, `	all := msg.Subject`, adapter},
+	{"failed is not stored beside succeeded", "worker/natsio/results.go",
+		`	if e.Status == worker.Failed {`, `	if false {`, adapter},
+	{"an event that exists is told of", "worker/natsio/results.go",
+		`			return stored.Data, nil`, `			return stored.Data[:0], nil`, adapter},
+	{"another result that is final is reported", "worker/finish.go",
+		`		t.reportOtherResult(*ours, final.Payload)`, `		_ = *ours`, ended},
+	{"the result that is final is remembered", "worker/finish.go",
+		`t.claims.Remember(hard, t.claim, final.Payload)`, `t.claims.Remember(hard, t.claim, e.Payload)`, ended},
+	{"the event carries the sequence of its request", "worker/natsio/results.go",
+		`strconv.FormatUint(e.Seq, 10)`, `strconv.FormatUint(0, 10)`, adapter},
+	{"what Redis alone calls finished is published before the ack", "worker/finish.go",
+		`	if c.Published {`, `	if true {`, ended},
+	{"a remembered result keeps its account", "dedupe/store.go",
+		`	o.Account = cmp.Or(c.ResultBy, c.Account)
+`, ``, event},
+	{"an intent outlives JOURNAL_TTL and every call", "dedupe/journal.go",
+		`		return ttl + intentMargin`, `		return ttl / 2`, event},
+	{"an intent expires", "dedupe/journal.go",
+		`		return ttl + intentMargin`, `		return 0`, event},
+	{"a doubt does not expire", "dedupe/journal.go",
+		`	case r.State == StateIntent && r.Parked.IsZero():`, `	case r.State == StateIntent:`, event},
+	{"a doubt that only Redis knows is journalled before it is parked", "dedupe/store.go",
+		`	case s.expires(c.known):`, `	case c.known.State == StateIntent && s.expires(c.known):`, event},
+	{"a doubt is written again before an age limit", "dedupe/write.go",
+		` || ttl > 0 && time.Since(r.Parked) > ttl/2`, ` && ttl >= 0`, event},
+	{"a fact about a doubt does not expire", "dedupe/write.go",
+		`	r.Parked = c.parkedAt
+	r.Bought`, `	r.Bought`, event},
+	{"the doubt of another account does not expire", "dedupe/claim.go",
+		`	if s.expires(open) {`, `	if false {`, event},
+	{"a doubt is not parked over what another has written", "dedupe/write.go",
+		`	r.Parked = c.parkedAt
+	err := s.compareAndSet(ctx, c, r, func(old Record) (Record, bool) { return r, old.Owner == c.Owner })`, `	r.Parked = c.parkedAt
+	err := s.compareAndSet(ctx, c, r, func(Record) (Record, bool) { return r, true })`, event},
+	{"an operator does not settle what has its event", "dedupe/look.go",
+		`	if k.Event != nil && (k.Journal`, `	if false && (k.Journal`, event},
 	{"an event has the same id each time", "worker/result.go",
 		`ID:      r.OutTradeNo + "." + string(r.Status),`, `ID:      r.OutTradeNo + "." + string(r.Status) + time.Now().String(),`, life},
 	{"an order in flight gets heartbeats", "worker/heartbeat.go",
@@ -378,11 +443,9 @@ redis.call('DEL'`, `redis.call('DEL'`, known},
 		return misuse("intent"`, `	case false:
 		return misuse("intent"`, known},
 	{"that it exists at the vendor is journalled", "dedupe/store.go",
-		` || d.Exists && !c.journalExists`, ``, known},
+		`, d.Exists && !c.known.Exists:`, `:`, known},
 	{"a lapsed claim is in doubt where the journal was lost", "dedupe/judge.go",
 		`case e.Owner != "" && *k.journalLost:`, `case e.Owner != "" && *k.journalLost && false:`, known},
-	{"a final event is looked for before a doubt", "dedupe/judge.go",
-		`	case k.published:`, `	case false:`, known},
 	{"a first delivery that is too old is not new", "dedupe/judge.go",
 		` && !k.redelivered && !k.olderThanJournal():`, ` && !k.redelivered:`, known},
 	{"what was never sent is parked as that", "dedupe/store.go",

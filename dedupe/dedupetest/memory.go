@@ -13,8 +13,9 @@ import (
 )
 
 // Memory is a dedupe.Cache and a dedupe.Journal in one process. It does no I/O, so it
-// works in a testing/synctest bubble. A final in its journal never expires. It keeps
-// every write to the cache, so that LoseWrites can undo it; so its size only grows.
+// works in a testing/synctest bubble. Its journal keeps every record, unless SetLifetime
+// says otherwise. It keeps every write to the cache, so that LoseWrites can undo it; so its
+// size only grows.
 type Memory struct {
 	mu       sync.Mutex
 	fault    func(op string) error
@@ -26,6 +27,7 @@ type Memory struct {
 	journal  map[string]*record
 	rev      uint64    // last revision of the journal
 	created  time.Time // when the journal was created; zero: before every order
+	lifetime func(dedupe.Record) time.Duration
 }
 
 type entry struct {
@@ -44,6 +46,7 @@ type write struct {
 type record struct {
 	dedupe.Record
 	rev uint64
+	at  time.Time // when it was written
 }
 
 var (
@@ -141,6 +144,25 @@ func (m *Memory) ForgetJournal() {
 	defer m.mu.Unlock()
 	clear(m.journal)
 	m.created = m.now()
+}
+
+// SetLifetime makes the journal forget each record after lifetime of it; 0: never.
+func (m *Memory) SetLifetime(lifetime func(dedupe.Record) time.Duration) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.lifetime = lifetime
+}
+
+// journalled returns the order's journal record; nil: there is none, or it has expired.
+func (m *Memory) journalled(outTradeNo string, now time.Time) *record {
+	r := m.journal[outTradeNo]
+	if r == nil || m.lifetime == nil {
+		return r
+	}
+	if ttl := m.lifetime(r.Record); ttl > 0 && now.Sub(r.at) >= ttl {
+		return nil
+	}
+	return r
 }
 
 // SetJournalCreated sets when the journal was created; zero: before every order.
@@ -281,7 +303,7 @@ func (m *Memory) Remember(ctx context.Context, o dedupe.Order, result []byte, tt
 		if r := m.find(o.OutTradeNo, now); r != nil && r.State == dedupe.StateFinal {
 			return nil
 		}
-		r := &entry{Entry: dedupe.Entry{State: dedupe.StateFinal, Fingerprint: o.Fingerprint, Seq: o.Seq, Result: bytes.Clone(result)}}
+		r := &entry{Entry: dedupe.Entry{State: dedupe.StateFinal, Fingerprint: o.Fingerprint, Account: o.Account, Seq: o.Seq, Result: bytes.Clone(result)}}
 		if ttl > 0 {
 			r.expires = now.Add(ttl)
 		}
@@ -328,8 +350,8 @@ func (m *Memory) Look(ctx context.Context, outTradeNo string) (e dedupe.Entry, o
 }
 
 func (m *Memory) Read(ctx context.Context, outTradeNo string) (r dedupe.Record, rev uint64, err error) {
-	err = m.do(ctx, "read", func(time.Time) error {
-		if w := m.journal[outTradeNo]; w != nil {
+	err = m.do(ctx, "read", func(now time.Time) error {
+		if w := m.journalled(outTradeNo, now); w != nil {
 			r, rev = w.Record, w.rev
 		}
 		return nil
@@ -352,8 +374,8 @@ func (m *Memory) Write(ctx context.Context, outTradeNo string, r dedupe.Record, 
 		return 0, fmt.Errorf("write %s: %w: the result is not JSON", outTradeNo, dedupe.ErrBroken)
 	}
 	r.Result = bytes.Clone(r.Result)
-	err = m.do(ctx, "write", func(time.Time) error {
-		old := m.journal[outTradeNo]
+	err = m.do(ctx, "write", func(now time.Time) error {
+		old := m.journalled(outTradeNo, now)
 		switch {
 		case old != nil && old.State == r.State && old.Owner == r.Owner && reflect.DeepEqual(old.Record, r):
 			next = old.rev
@@ -362,7 +384,7 @@ func (m *Memory) Write(ctx context.Context, outTradeNo string, r dedupe.Record, 
 		default:
 			m.rev++ // one count for all orders, like the sequence of a stream
 			next = m.rev
-			m.journal[outTradeNo] = &record{r, next}
+			m.journal[outTradeNo] = &record{r, next, now}
 		}
 		return nil
 	})

@@ -186,7 +186,7 @@ func (r cache) Park(ctx context.Context, o dedupe.Order, owner string, e dedupe.
 }
 
 func (r cache) Remember(ctx context.Context, o dedupe.Order, result []byte, ttl time.Duration) error {
-	err := luaRemember.Run(ctx, r.client, r.key(o.OutTradeNo), o.Fingerprint, o.Seq, result, millis(ttl)).Err()
+	err := luaRemember.Run(ctx, r.client, r.key(o.OutTradeNo), o.Fingerprint, o.Seq, result, millis(ttl), o.Account).Err()
 	if err != nil {
 		return fmt.Errorf("redis remember: %w", err)
 	}

@@ -39,8 +39,8 @@ type journal struct {
 }
 
 // NewJournal returns a journal in Redis, which is lost when the cache is: it is for
-// JOURNAL_TTL=0. A final is kept for ttl (0: for ever), any other record until it is
-// replaced. The client's options are those of NewCache.
+// JOURNAL_TTL=0. A record is kept as dedupe.Record.Lifetime says. The client's options are
+// those of NewCache.
 func NewJournal(client redis.UniversalClient, deployment string, ttl time.Duration) dedupe.Journal {
 	return journal{client, deployment, ttl}
 }
@@ -76,11 +76,7 @@ func (j journal) Write(ctx context.Context, outTradeNo string, r dedupe.Record, 
 	if err != nil {
 		return 0, err
 	}
-	var ttl int64
-	if r.State == dedupe.StateFinal {
-		ttl = millis(j.ttl)
-	}
-	v, err := luaWrite.Run(ctx, j.client, []string{j.key(outTradeNo)}, rev, data, ttl).Uint64Slice()
+	v, err := luaWrite.Run(ctx, j.client, []string{j.key(outTradeNo)}, rev, data, millis(r.Lifetime(j.ttl))).Uint64Slice()
 	switch {
 	case err != nil:
 		return 0, fmt.Errorf("redis journal write: %w", err)

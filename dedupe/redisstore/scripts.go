@@ -5,7 +5,7 @@ import "github.com/redis/go-redis/v9"
 // An entry is the hash OrderKey(deployment, outTradeNo). Its fields, all strings:
 //
 //	fingerprint  of the order
-//	account      of the owner; empty or missing: not known
+//	account      of the owner, of a final: that the order was sent under; empty or missing: not known
 //	state        claimed, ready, doubt, final
 //	owner        the claim that has the order; empty or missing: none
 //	lease        end of the owner's lease, Unix ms by Redis's clock
@@ -144,12 +144,12 @@ return 1`)
 
 	// luaRemember replaces the entry by a final.
 	//
-	// KEYS: 1 the order. ARGV: 1 fingerprint, 2 seq, 3 result, 4 TTL in ms (0: for ever).
-	// Returns 1, or 0: the entry is final already.
+	// KEYS: 1 the order. ARGV: 1 fingerprint, 2 seq, 3 result, 4 TTL in ms (0: for ever),
+	// 5 account. Returns 1, or 0: the entry is final already.
 	luaRemember = redis.NewScript(`
 if redis.pcall('HGET', KEYS[1], 'state') == 'final' then return 0 end
 redis.call('DEL', KEYS[1])
-redis.call('HSET', KEYS[1], 'state', 'final', 'fingerprint', ARGV[1], 'seq', ARGV[2], 'result', ARGV[3])
+redis.call('HSET', KEYS[1], 'state', 'final', 'fingerprint', ARGV[1], 'seq', ARGV[2], 'result', ARGV[3], 'account', ARGV[5])
 if ARGV[4] ~= '0' then redis.call('PEXPIRE', KEYS[1], ARGV[4]) end
 return 1`)
 

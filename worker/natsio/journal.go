@@ -28,9 +28,10 @@ type jetStreamJournal struct {
 }
 
 // NewJetStreamJournal returns a journal in a stream. An order's record is the last message
-// of the subject SUBJECT.TOKEN, where TOKEN is dedupe.SubjectToken of its number. A final
-// has the message TTL ttl, at least 1 s; the server ignores fractions of a second. Other
-// records have no TTL. A request whose context has no deadline waits for 5 s.
+// of the subject SUBJECT.TOKEN, where TOKEN is dedupe.SubjectToken of its number. It has
+// the message TTL that dedupe.Record.Lifetime makes of ttl, which is at least 1 s; the
+// server ignores fractions of a second. A request whose context has no deadline waits for
+// 5 s.
 //
 // Records are read from the stream's leader, since a replica may return an old one. A
 // leader that was just voted out may do so too, but then the compare-and-set of the next
@@ -71,8 +72,8 @@ func (j *jetStreamJournal) Write(ctx context.Context, outTradeNo string, r dedup
 		jetstream.WithExpectStream(j.stream),
 		jetstream.WithExpectLastSequencePerSubject(rev),
 	}
-	if r.State == dedupe.StateFinal {
-		opts = append(opts, jetstream.WithMsgTTL(j.ttl))
+	if ttl := r.Lifetime(j.ttl); ttl > 0 {
+		opts = append(opts, jetstream.WithMsgTTL(ttl))
 	}
 	for try := 1; ; try++ {
 		ack, err := j.js.Publish(ctx, j.subjectOf(outTradeNo), data, opts...)

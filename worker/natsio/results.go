@@ -37,25 +37,26 @@ func (s *Streams) ResultSubject(status, outTradeNo string) string {
 	return s.ResultsSubject + "." + status + "." + dedupe.SubjectToken(outTradeNo)
 }
 
-// Publish stores an event. nil means that the stream has the event or does not need it: a
-// final event is stored once, and an in_doubt event only before it. After an error the
-// stream may have the event too. worker.ErrRefused means that trying again cannot help.
-func (j *JetStream) Publish(ctx context.Context, e worker.Event) error {
+// Publish stores an event. No error means that the stream has the event or does not need
+// it: a final event is stored once, and an in_doubt event only before it. existing is the
+// content of the final event that the order has already; nil: e was stored now, or is not
+// final. After an error the stream may have the event too. worker.ErrRefused means that
+// trying again cannot help.
+func (j *JetStream) Publish(ctx context.Context, e worker.Event) (existing []byte, err error) {
 	msg := eventMessage(e)
 	msg.Subject = j.names.ResultSubject(string(e.Status), e.Subject)
-	var err error
 	switch e.Status {
 	case worker.Rejected: // an order may have several, one for each payload
 		_, err = j.store(ctx, msg, j.names.resultsConfig(), jetstream.WithMsgID(e.ID))
 	case worker.InDoubt:
 		err = j.publishDoubt(ctx, msg, e)
 	default:
-		err = j.publishFinal(ctx, msg, e)
+		existing, err = j.publishFinal(ctx, msg, e)
 	}
 	if err != nil {
-		return fmt.Errorf("publish %s: %w", msg.Subject, err)
+		return nil, fmt.Errorf("publish %s: %w", msg.Subject, err)
 	}
-	return nil
+	return existing, nil
 }
 
 // eventMessage returns the event as a message in the binary mode of the NATS binding of
@@ -101,31 +102,40 @@ func ceValue(s string) string {
 	return b.String()
 }
 
-// publishFinal stores a final event, unless its subject has one: so the stream has at
-// most one event of each final status of an order.
-func (j *JetStream) publishFinal(ctx context.Context, msg *nats.Msg, e worker.Event) error {
+// publishFinal stores a final event, unless its subject has one, whose content it returns:
+// so the stream has at most one event of each final status of an order. The compare-and-set
+// is over that subject alone, or an in_doubt or rejected event would keep the final one
+// away. A failed event is not stored beside a succeeded one: that is read before, which
+// costs nothing where orders succeed.
+func (j *JetStream) publishFinal(ctx context.Context, msg *nats.Msg, e worker.Event) (existing []byte, err error) {
+	if e.Status == worker.Failed {
+		sold, found, err := j.lastResult(ctx, j.names.ResultSubject(string(worker.Succeeded), e.Subject))
+		if err != nil || found {
+			return sold.Data, err
+		}
+	}
 	opts := []jetstream.PublishOpt{jetstream.WithExpectLastSequencePerSubject(0)}
 	withID := append(opts, jetstream.WithMsgID(e.ID))
 	for try := 1; ; try++ {
 		ack, err := j.store(ctx, msg, j.names.resultsConfig(), withID...)
 		if err == nil && !ack.Duplicate || err != nil && !lostCompare(err) {
-			return err
+			return nil, err
 		}
 		// It was stored before, perhaps by an earlier try whose reply was lost.
-		_, found, readErr := j.lastResult(ctx, msg.Subject)
+		stored, found, readErr := j.lastResult(ctx, msg.Subject)
 		switch {
 		case readErr != nil:
-			return errors.Join(err, readErr)
+			return nil, errors.Join(err, readErr)
 		case found:
-			return nil
+			return stored.Data, nil
 		case err == nil: // a duplicate of a message that was deleted: publish without the id
 			msg.Header.Del(nats.MsgIdHdr)
 			withID = opts
 		case try == compareTries:
-			return err
+			return nil, err
 		default: // a write to this subject is under way in the cluster, perhaps an earlier try
 			if err := pause(ctx, comparePause); err != nil {
-				return err
+				return nil, err
 			}
 		}
 	}
@@ -157,31 +167,13 @@ func (j *JetStream) publishDoubt(ctx context.Context, msg *nats.Msg, e worker.Ev
 	}
 }
 
-// Final returns the final event of an order, read from the leader. It reads each final
-// status by its subject, since the last event of an order may be a rejected one.
+// Final returns the final event of an order, as dedupe.Results says.
 func (j *JetStream) Final(ctx context.Context, outTradeNo string) (dedupe.FinalEvent, bool, error) {
-	for _, status := range []worker.Status{worker.Succeeded, worker.Failed} {
-		m, found, err := j.lastResult(ctx, j.names.ResultSubject(string(status), outTradeNo))
-		if err != nil {
-			return dedupe.FinalEvent{}, false, err
-		}
-		if found {
-			seq, _ := strconv.ParseUint(m.Header.Get(seqHeader), 10, 64) // 0: not known
-			return dedupe.FinalEvent{Result: m.Data, Seq: seq, Fingerprint: m.Header.Get(fingerprintHeader), Account: m.Header.Get(accountHeader)}, true, nil
-		}
-	}
-	return dedupe.FinalEvent{}, false, nil
+	return finalEvent(ctx, &j.names, outTradeNo, j.lastResult)
 }
 
 // Used reports whether the stream has a final event of any order.
-func (j *JetStream) Used(ctx context.Context) (bool, error) {
-	for _, status := range []worker.Status{worker.Succeeded, worker.Failed} {
-		if _, found, err := j.lastResult(ctx, j.names.ResultsSubject+"."+string(status)+".*"); found || err != nil {
-			return found, err
-		}
-	}
-	return false, nil
-}
+func (j *JetStream) Used(ctx context.Context) (bool, error) { return used(ctx, &j.names, j.lastResult) }
 
 // lastResult reads the last event of a subject. A missing stream is created again, and
 // counts as empty: its events are lost, and orders must not wait for ever.

@@ -13,6 +13,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/rs/zerolog"
 
+	"orderworker/dedupe"
 	"orderworker/worker"
 )
 
@@ -28,7 +29,7 @@ func event(status worker.Status, no, payload string) worker.Event {
 func publish(t *testing.T, j *JetStream, events ...worker.Event) {
 	t.Helper()
 	for _, e := range events {
-		if err := j.Publish(t.Context(), e); err != nil {
+		if _, err := j.Publish(t.Context(), e); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -83,7 +84,7 @@ func TestFinalEventIsStoredOnce(t *testing.T) {
 		publishers.Go(func() {
 			e := event(worker.Succeeded, "A", "first")
 			e.ID = fmt.Sprint("another id ", i) // not the duplicate window, but the compare-and-set
-			if err := j.Publish(t.Context(), e); err != nil {
+			if _, err := j.Publish(t.Context(), e); err != nil {
 				t.Error(err)
 			}
 		})
@@ -91,6 +92,60 @@ func TestFinalEventIsStoredOnce(t *testing.T) {
 	publishers.Wait()
 	publish(t, j, event(worker.Failed, "B", "b"), event(worker.Failed, "B", "other"), event(worker.Succeeded, "A", "other"))
 	wantPayloads(t, js, "succeeded.A first", "failed.B b")
+}
+
+// Whoever publishes a final event learns which one the order has. A failed event is never
+// stored beside a succeeded one, and no other event keeps a final one away.
+func TestFinalEventThatExistsIsReturned(t *testing.T) {
+	t.Parallel()
+	js := newServer(t)
+	j := forgetful(t, js)
+	publish(t, j, event(worker.InDoubt, "A", "doubt"), event(worker.Rejected, "A", "no"))
+	for _, c := range []struct {
+		e        worker.Event
+		existing string // "": it is stored
+	}{
+		{event(worker.Succeeded, "A", "first"), ""},
+		{event(worker.Succeeded, "A", "first"), "first"},
+		{event(worker.Succeeded, "A", "second"), "first"},
+		{event(worker.Failed, "A", "third"), "first"},
+		{event(worker.Failed, "B", "b"), ""},
+		{event(worker.Failed, "B", "c"), "b"},
+		{event(worker.InDoubt, "B", "doubt"), ""},
+	} {
+		if existing, err := j.Publish(t.Context(), c.e); err != nil || string(existing) != c.existing {
+			t.Errorf("publish %s %s: %q, %v; want %q", c.e.ID, c.e.Payload, existing, err, c.existing)
+		}
+	}
+	wantPayloads(t, js, "in_doubt.A doubt", "rejected.A no", "succeeded.A first", "failed.B b")
+	for no, want := range map[string]string{"A": "first", "B": "b"} {
+		for name, r := range map[string]interface {
+			Final(context.Context, string) (dedupe.FinalEvent, bool, error)
+		}{"worker": j, "operator": NewResults(js, j.names)} {
+			if f, found, err := r.Final(t.Context(), no); err != nil || !found || string(f.Result) != want || f.Seq != 7 || f.Account != "acc" {
+				t.Errorf("%s of %s: %+v, %v, %v", name, no, f, found, err)
+			}
+		}
+	}
+}
+
+// An operator's program reads results, and creates no stream.
+func TestResultsOfAMissingStream(t *testing.T) {
+	t.Parallel()
+	js := newServer(t)
+	j := open(t, js)
+	if err := js.DeleteStream(t.Context(), "ORDER_RESULTS"); err != nil {
+		t.Fatal(err)
+	}
+	r := NewResults(js, j.names)
+	_, found, err := r.Final(t.Context(), "A")
+	used, usedErr := r.Used(t.Context())
+	if found || used || err != nil || usedErr != nil {
+		t.Errorf("found %v, %v; used %v, %v", found, err, used, usedErr)
+	}
+	if _, err := js.Stream(t.Context(), "ORDER_RESULTS"); !errors.Is(err, jetstream.ErrStreamNotFound) {
+		t.Errorf("the stream: %v", err)
+	}
 }
 
 // Only a final says that an order was finished.
@@ -266,7 +321,7 @@ func TestRefusedForGood(t *testing.T) {
 	js := newServer(t)
 	j := open(t, js)
 	long := event(worker.Succeeded, "A", strings.Repeat("x", int(js.Conn().MaxPayload())+1))
-	if err := j.Publish(t.Context(), long); !errors.Is(err, worker.ErrRefused) {
+	if _, err := j.Publish(t.Context(), long); !errors.Is(err, worker.ErrRefused) {
 		t.Errorf("longer than max_payload: %v", err)
 	}
 	config := j.names.resultsConfig()
@@ -274,7 +329,7 @@ func TestRefusedForGood(t *testing.T) {
 	if _, err := js.UpdateStream(t.Context(), config); err != nil {
 		t.Fatal(err)
 	}
-	if err := j.Publish(t.Context(), event(worker.Succeeded, "A", strings.Repeat("x", 2000))); !errors.Is(err, worker.ErrRefused) {
+	if _, err := j.Publish(t.Context(), event(worker.Succeeded, "A", strings.Repeat("x", 2000))); !errors.Is(err, worker.ErrRefused) {
 		t.Errorf("longer than max_msg_size: %v", err)
 	}
 	publish(t, j, event(worker.Succeeded, "A", "a"))
@@ -282,11 +337,11 @@ func TestRefusedForGood(t *testing.T) {
 	if _, err := js.UpdateStream(t.Context(), config); err != nil {
 		t.Fatal(err)
 	}
-	if err := j.Publish(t.Context(), event(worker.Succeeded, "B", "b")); !errors.Is(err, worker.ErrRefused) {
+	if _, err := j.Publish(t.Context(), event(worker.Succeeded, "B", "b")); !errors.Is(err, worker.ErrRefused) {
 		t.Errorf("a full stream: %v", err)
 	}
 	js.Conn().Close()
-	if err := j.Publish(t.Context(), event(worker.Succeeded, "C", "c")); err == nil || errors.Is(err, worker.ErrRefused) {
+	if _, err := j.Publish(t.Context(), event(worker.Succeeded, "C", "c")); err == nil || errors.Is(err, worker.ErrRefused) {
 		t.Errorf("no connection: %v", err)
 	}
 }

@@ -26,6 +26,11 @@ func Streams(s *config.Settings) natsio.Streams {
 	return names
 }
 
+// Results returns the final events, for a program that only reads.
+func Results(s *config.Settings, js jetstream.JetStream) dedupe.Results {
+	return natsio.NewResults(js, Streams(s))
+}
+
 // Journal returns the journal. With JOURNAL_TTL 0 its records are in Redis, for those
 // who accept what Redis can lose.
 func Journal(s *config.Settings, js jetstream.JetStream, rdb redis.UniversalClient) dedupe.Journal {

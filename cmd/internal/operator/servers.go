@@ -65,7 +65,8 @@ func (o *Order) reach(ctx context.Context) (*servers, error) {
 		v.close()
 		return nil, err
 	}
-	v.store = dedupe.New(redisstore.NewCache(v.rdb, o.OrdersStream), connect.Journal(o.Settings, v.js, v.rdb), nil, dedupe.Config{FinalTTL: o.DedupeTTL})
+	v.store = dedupe.New(redisstore.NewCache(v.rdb, o.OrdersStream), connect.Journal(o.Settings, v.js, v.rdb),
+		connect.Results(o.Settings, v.js), dedupe.Config{FinalTTL: o.DedupeTTL, JournalTTL: o.JournalTTL})
 	return v, nil
 }
 

@@ -195,8 +195,10 @@ func seqOf(k dedupe.Known) uint64 {
 	switch {
 	case k.Journal != nil && k.Journal.Seq != 0:
 		return k.Journal.Seq
-	case k.Cache != nil:
+	case k.Cache != nil && k.Cache.Seq != 0:
 		return k.Cache.Seq
+	case k.Event != nil:
+		return k.Event.Seq
 	}
 	return 0
 }
@@ -208,6 +210,8 @@ func stateOf(k dedupe.Known, events []resultEvent, vendor *vendorView, now time.
 	switch v := k.Verdict(now); {
 	case v == dedupe.Final:
 		return statusIn(k.Journal.Result)
+	case v == dedupe.Done && k.Event != nil:
+		return statusIn(k.Event.Result)
 	case v == dedupe.Done:
 		return statusIn(k.Cache.Result)
 	case k.Journal == nil && isFinal:

@@ -25,7 +25,9 @@ func TestStateOf(t *testing.T) {
 		"bought":   {{vendor: &vendorView{Answer: "found"}}},
 		"claimed":  {{known: dedupe.Known{Cache: &dedupe.Entry{State: dedupe.StateClaimed}}, events: events("rejected")}},
 		"rejected": {{events: events("rejected")}},
-		"succeeded": {{known: dedupe.Known{Cache: &dedupe.Entry{State: dedupe.StateClaimed, Rev: 5}}, events: events("succeeded")},
+		"succeeded": {{known: dedupe.Known{Journal: old, Event: &dedupe.FinalEvent{Result: []byte(`{"status":"succeeded"}`)}}}, // a success leaves its intent
+			{known: dedupe.Known{Event: &dedupe.FinalEvent{Result: []byte(`{"status":"succeeded"}`)}}},
+			{known: dedupe.Known{Cache: &dedupe.Entry{State: dedupe.StateClaimed, Rev: 5}}, events: events("succeeded")},
 			{known: dedupe.Known{Cache: &dedupe.Entry{State: dedupe.StateReady}, Journal: &dedupe.Record{State: dedupe.StateFinal, Result: []byte(`{"status":"succeeded"}`)}}}, {events: events("in_doubt", "succeeded", "rejected")}, {known: dedupe.Known{Journal: &dedupe.Record{State: dedupe.StateFinal, Result: []byte(`{"status":"succeeded"}`)}}}},
 		"failed": {{known: dedupe.Known{Cache: &dedupe.Entry{State: dedupe.StateFinal, Result: []byte(`{"status":"failed"}`)}, Journal: old}}},
 		"final":  {{known: dedupe.Known{Cache: &dedupe.Entry{State: dedupe.StateFinal, Result: []byte("?")}}}},
