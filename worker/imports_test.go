@@ -35,8 +35,9 @@ var packages = map[string]struct{ project, libraries string }{
 	"upstream/quota":    {libraries: "redis"},
 	"dedupe":            {},
 	"dedupe/redisstore": {project: "dedupe", libraries: "redis"},
-	"worker":            {project: "upstream upstream/pause dedupe", libraries: "log prometheus otel"},
-	"worker/natsio":     {project: "worker dedupe", libraries: "nats log"},
+	"worker/halt":       {},
+	"worker":            {project: "upstream upstream/pause dedupe worker/halt", libraries: "log prometheus otel"},
+	"worker/natsio":     {project: "worker worker/halt dedupe", libraries: "nats log"},
 	"worker/client":     {project: "worker upstream dedupe", libraries: "nats"},
 	"deploy/schemas":    {},
 
@@ -48,7 +49,7 @@ var packages = map[string]struct{ project, libraries string }{
 		project:   "cmd/internal/config cmd/internal/connect cmd/internal/telemetry worker worker/natsio upstream dedupe dedupe/redisstore",
 		libraries: "nats redis log prometheus otel",
 	},
-	"cmd/internal/operator": {project: "cmd/internal/config cmd/internal/connect worker upstream dedupe dedupe/redisstore upstream/quota", libraries: "nats redis"},
+	"cmd/internal/operator": {project: "cmd/internal/config cmd/internal/connect worker worker/halt worker/natsio upstream dedupe dedupe/redisstore upstream/quota", libraries: "nats redis"},
 	"cmd/internal/doctor":   {project: "cmd/internal/config cmd/internal/connect worker worker/natsio upstream upstream/quota", libraries: "nats redis"},
 	"cmd/internal/submit":   {project: "cmd/internal/config cmd/internal/connect worker worker/client dedupe", libraries: "nats"},
 	"cmd/internal/demo": {

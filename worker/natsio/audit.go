@@ -40,7 +40,7 @@ type auditedStream struct {
 //
 // Source: contract, section 9.
 func (s *Streams) Audit(got jetstream.StreamConfig) []string {
-	rules := map[string][]rule[auditedStream]{s.Orders: ordersRules, s.Results: resultsRules, s.Dead: deadRules, s.Journal: journalRules}
+	rules := map[string][]rule[auditedStream]{s.Orders: ordersRules, s.Results: resultsRules, s.Dead: deadRules, s.Journal: journalRules, ControlStream: controlRules}
 	var found []string
 	for _, want := range s.all() {
 		if want.Name != got.Name {
@@ -199,6 +199,19 @@ var resultsWarnings = []rule[auditedStream]{
 	},
 		"an event is dropped before DEDUPE_TTL", "set it to 0, or to DEDUPE_TTL"),
 }
+
+// controlRules are the rules of the bucket with the operator's word.
+var controlRules = slices.Concat([]rule[auditedStream]{
+	streamRule("max_age", func(c auditedStream) (any, bool) { return c.MaxAge, c.MaxAge > 0 }, "a pause ends before the operator says so", "set it to 0"),
+	memoryStorage("a restart ends the operator's pause"),
+	wrongRetention("the operator's pause is dropped as consumers come and go", recreate+" with retention limits", jetstream.InterestPolicy, jetstream.WorkQueuePolicy),
+	streamRule("discard_new_per_subject", mustBeOff(func(c auditedStream) bool { return c.DiscardNewPerSubject }), "an operator can neither pause nor resume when the history is full", turnOff),
+	subjectTransform("the operator's word is not found under the key that it was written to"),
+	sealed("no operator can pause or resume"),
+	asyncPersist("a pause that was confirmed is lost when the server dies"),
+	withoutAcks(),
+}, limitsThatDropOldest("the operator's pause is dropped when it is reached"),
+	mirrorsAndSources("somebody else's word replaces the operator's"))
 
 // auditedConsumer is a consumer that exists, and what it has to fit.
 type auditedConsumer struct {

@@ -21,6 +21,7 @@ type JetStream struct {
 	names        Streams
 	logger       zerolog.Logger
 	puller       *puller
+	control      *Control
 	consumer     atomic.Pointer[jetstream.Consumer]
 	consumerLost atomic.Bool // the last pull failed: look for the consumer before the next
 	ackWait      time.Duration
@@ -35,7 +36,7 @@ type JetStream struct {
 // unfinished order or break another promise; it wraps ErrUnfit if one cannot be used at
 // all. Every stream that is created is logged.
 func Open(ctx context.Context, js jetstream.JetStream, names Streams, logger zerolog.Logger) (*JetStream, error) {
-	j := &JetStream{js: js, names: names, logger: logger, puller: newPuller(js.Conn()), ackWait: names.AckWait, clock: worker.Clock{Server: "NATS"}}
+	j := &JetStream{js: js, names: names, logger: logger, puller: newPuller(js.Conn()), control: NewControl(js, names.Orders), ackWait: names.AckWait, clock: worker.Clock{Server: "NATS"}}
 	for _, config := range j.names.all() {
 		if err := j.ensureStream(ctx, config); err != nil {
 			return nil, err
@@ -122,6 +123,9 @@ func (j *JetStream) audit(ctx context.Context) (found findings, err error) {
 		switch {
 		case errors.Is(err, jetstream.ErrStreamNotFound) && want.Name == j.names.Journal:
 			found.faults = append(found.faults, fmt.Sprintf("stream %s: it is gone, and what was being sent is in doubt; restart a worker, which creates it again", want.Name))
+			continue
+		case errors.Is(err, jetstream.ErrStreamNotFound) && want.Name == ControlStream:
+			found.faults = append(found.faults, fmt.Sprintf("stream %s: it is gone, and nothing is sent, because an operator may have paused; restart a worker, which creates it again, or run deploy/nats/streams/setup.sh", want.Name))
 			continue
 		case errors.Is(err, jetstream.ErrStreamNotFound): // it is created again when it is used next
 			continue

@@ -95,7 +95,7 @@ func (s *Streams) all() []jetstream.StreamConfig {
 	if s.Journal != "" {
 		all = append(all, s.journalConfig())
 	}
-	return append(all, s.ordersConfig(), s.resultsConfig(), s.deadConfig())
+	return append(all, controlConfig(s.Replicas), s.ordersConfig(), s.resultsConfig(), s.deadConfig())
 }
 
 // ensureStream creates the stream if it is missing. A stream that does not store its
