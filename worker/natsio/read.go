@@ -15,8 +15,8 @@ import (
 // readTimeout limits a read whose context has no deadline.
 const readTimeout = 5 * time.Second
 
-// errHeader is a message whose headers cannot be read.
-var errHeader = errors.New("unreadable headers")
+// ErrHeader is returned for a message whose headers cannot be read.
+var ErrHeader = errors.New("unreadable headers")
 
 // storedMsg is a message of a stream.
 type storedMsg struct {
@@ -32,6 +32,18 @@ type get struct {
 	Seq     uint64 `json:"seq,omitempty"`          // the message of this sequence; with NextFor, this or a later one
 	LastFor string `json:"last_by_subj,omitempty"` // the last message of a subject, which may have wildcards
 	NextFor string `json:"next_by_subj,omitempty"` // the first message of a subject from Seq on
+}
+
+// Get and Stored are the types of ReadLeader.
+type (
+	Get    = get
+	Stored = storedMsg
+)
+
+// ReadLeader reads one message of any stream from its leader; false: there is none. With
+// an error that wraps ErrHeader the message was read, except for its headers.
+func ReadLeader(ctx context.Context, js jetstream.JetStream, stream string, what Get) (Stored, bool, error) {
+	return readLeader(ctx, js, stream, what)
 }
 
 // readLeader reads one message from the leader of stream; false: there is none. It sends
@@ -76,7 +88,7 @@ func readLeader(ctx context.Context, js jetstream.JetStream, stream string, what
 	m := storedMsg{Subject: got.Message.Subject, Seq: got.Message.Seq, Data: got.Message.Data, Time: got.Message.Time}
 	if len(got.Message.Header) > 0 {
 		if m.Header, err = nats.DecodeHeadersMsg(got.Message.Header); err != nil {
-			return m, true, fmt.Errorf("read stream %s: message %d: %w: %w", stream, m.Seq, errHeader, err)
+			return m, true, fmt.Errorf("read stream %s: message %d: %w: %w", stream, m.Seq, ErrHeader, err)
 		}
 	}
 	return m, true, nil
@@ -91,4 +103,34 @@ func apiPrefix(js jetstream.JetStream) string {
 		return "$JS." + o.Domain + ".API."
 	}
 	return jetstream.DefaultAPIPrefix
+}
+
+// DeleteMessage removes one message from a stream; false: it is not there, or not any
+// more. The server does not overwrite it.
+func DeleteMessage(ctx context.Context, js jetstream.JetStream, stream string, seq uint64) (bool, error) {
+	request, err := json.Marshal(map[string]any{"seq": seq, "no_erase": true})
+	if err != nil {
+		return false, err
+	}
+	reply, err := js.Conn().RequestWithContext(ctx, apiPrefix(js)+"STREAM.MSG.DELETE."+stream, request)
+	if err != nil {
+		return false, fmt.Errorf("remove message %d of stream %s: %w", seq, stream, err)
+	}
+	var got struct {
+		Error   *jetstream.APIError `json:"error"`
+		Success bool                `json:"success"`
+	}
+	if err := json.Unmarshal(reply.Data, &got); err != nil {
+		return false, fmt.Errorf("remove message %d of stream %s: %w", seq, stream, err)
+	}
+	const notFound = 10043 // sequence not found; a file store says "no message found" instead
+	switch {
+	case got.Success:
+		return true, nil
+	case got.Error != nil && (got.Error.ErrorCode == jetstream.JSErrCodeMessageNotFound || got.Error.ErrorCode == notFound || strings.Contains(got.Error.Description, "no message found")):
+		return false, nil
+	case got.Error != nil:
+		return false, fmt.Errorf("remove message %d of stream %s: %w", seq, stream, got.Error)
+	}
+	return false, fmt.Errorf("remove message %d of stream %s: not removed", seq, stream)
 }

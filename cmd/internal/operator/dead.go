@@ -1,0 +1,291 @@
+package operator
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"github.com/nats-io/nats.go"
+
+	"orderworker/worker"
+	"orderworker/worker/natsio"
+)
+
+// DeadLetter is an order request that was put aside.
+type DeadLetter struct {
+	Seq         uint64      `json:"seq"` // in the stream of dead letters
+	At          worker.Time `json:"at"`  // when it was put aside
+	Reason      string      `json:"reason"`
+	Error       string      `json:"error"` // which field broke which rule
+	OutTradeNo  string      `json:"outTradeNo,omitempty"`
+	ICCID       string      `json:"iccid,omitempty"`
+	PackageCode string      `json:"packageCode,omitempty"`
+	RequestSeq  uint64      `json:"requestSeq"`          // in the stream of orders; 0: not known
+	Bytes       int         `json:"bytes"`               // of the payload that is stored
+	Truncated   int         `json:"truncated,omitempty"` // the payload's full length, if it was cut
+	Dropped     int         `json:"headersDropped,omitempty"`
+
+	// Only Letter fills these in.
+	Headers map[string][]string `json:"headers,omitempty"`
+	Payload *string             `json:"payload,omitempty"`       // if it is UTF-8
+	Raw     []byte              `json:"payloadBase64,omitempty"` // otherwise
+
+	data   []byte
+	header nats.Header
+}
+
+// ErrNoLetter is returned for a dead letter that is not there, or not any more.
+var ErrNoLetter = errors.New("there is no such dead letter: it was never there, or somebody has replayed or removed it")
+
+// DeadLetters is a list of dead letters, newest first.
+type DeadLetters struct {
+	Letters []DeadLetter `json:"letters"`
+	Total   uint64       `json:"total"` // in the stream, whatever their reason
+	More    bool         `json:"more"`  // there are more than the limit
+}
+
+// letterIn returns the dead letter in a message.
+func letterIn(m natsio.Stored) DeadLetter {
+	number := func(name string) uint64 {
+		n, _ := strconv.ParseUint(m.Header.Get(name), 10, 64) // 0: not known
+		return n
+	}
+	o, _ := worker.DecodeOrder(m.Data) // what can be read of it
+	return DeadLetter{
+		Seq: m.Seq, At: timeOf(m.Time), Reason: m.Header.Get("Dead-Reason"), Error: m.Header.Get("Dead-Error"),
+		OutTradeNo: o.OutTradeNo, ICCID: o.ICCID, PackageCode: o.PackageCode, RequestSeq: number("Dead-Stream-Seq"),
+		Bytes: len(m.Data), Truncated: int(number("Dead-Truncated")), Dropped: int(number("Dead-Headers-Dropped")),
+		data: m.Data, header: m.Header,
+	}
+}
+
+// Dead returns the newest dead letters, of one reason if that is not empty. limit 0 is
+// DefaultLimit.
+func (d *Desk) Dead(ctx context.Context, reason string, limit int) (*DeadLetters, error) {
+	limit = cmp.Or(limit, DefaultLimit)
+	found := &DeadLetters{Letters: []DeadLetter{}}
+	info, err := d.info(ctx, d.DeadStream)
+	if err != nil {
+		return found, fmt.Errorf("dead letters: %w", err)
+	}
+	found.Total = info.State.Msgs
+	_, err = d.newest(ctx, d.DeadStream, d.DeadSubject, info.State.FirstSeq, info.State.LastSeq, MaxScan, func(m natsio.Stored) {
+		if l := letterIn(m); reason == "" || l.Reason == reason {
+			l.data, l.header = nil, nil
+			found.Letters = append(found.Letters, l)
+		}
+	}, func() bool { return len(found.Letters) > limit })
+	slices.SortFunc(found.Letters, func(a, b DeadLetter) int { return cmp.Compare(b.Seq, a.Seq) })
+	if len(found.Letters) > limit {
+		found.Letters, found.More = found.Letters[:limit], true
+	}
+	if err != nil {
+		return found, fmt.Errorf("dead letters: %w", err)
+	}
+	return found, nil
+}
+
+// Letter returns a dead letter with its payload and its headers. The error wraps
+// ErrNoLetter if it is not there.
+func (d *Desk) Letter(ctx context.Context, seq uint64) (*DeadLetter, error) {
+	var found *DeadLetter
+	err := d.walk(ctx, d.DeadStream, d.DeadSubject, seq, seq, func(m natsio.Stored) {
+		l := letterIn(m)
+		found = &l
+	})
+	switch {
+	case err != nil:
+		return nil, fmt.Errorf("dead letter %d: %w", seq, err)
+	case found == nil:
+		return nil, fmt.Errorf("dead letter %d: %w", seq, ErrNoLetter)
+	}
+	found.Headers = found.header
+	if utf8.Valid(found.data) {
+		text := string(found.data)
+		found.Payload = &text
+	} else {
+		found.Raw = found.data
+	}
+	return found, nil
+}
+
+// ReplaySelection says which dead letters are replayed, and how they are corrected.
+type ReplaySelection struct {
+	Seqs   []uint64          // these, or
+	All    bool              // all
+	Reason string            // with All: of this reason; "": of any
+	Set    map[string]string // fields to set, by name, as worker.Correct takes them
+	Limit  int               // with All: how many at most; 0: DefaultReplay
+}
+
+// DefaultReplay is how many dead letters one replay of all of them takes.
+const DefaultReplay = 1000
+
+// ReplayPlan is what a replay is going to do.
+type ReplayPlan struct {
+	Letters []DeadLetter `json:"letters"`           // oldest first; without their payloads
+	Left    uint64       `json:"left"`              // more than the limit
+	Futile  int          `json:"futile"`            // those that will be dead letters again
+	Because string       `json:"because,omitempty"` // why the first of them will
+	desk    *Desk
+	set     map[string]string
+}
+
+// Replayed is what a replay has done.
+type Replayed struct {
+	Replayed int      `json:"replayed"` // published again, and removed from the dead letters
+	Skipped  []string `json:"skipped"`  // which could not be, and why
+	Left     uint64   `json:"left"`     // that were more than the limit
+}
+
+// PlanReplay looks at the letters that are to be replayed, and changes nothing.
+func (d *Desk) PlanReplay(ctx context.Context, s ReplaySelection) (*ReplayPlan, error) {
+	p := &ReplayPlan{Letters: []DeadLetter{}, desk: d, set: s.Set}
+	if !s.All {
+		for _, seq := range s.Seqs {
+			l, err := d.Letter(ctx, seq)
+			if err != nil {
+				return nil, err
+			}
+			p.add(*l)
+		}
+		return p, nil
+	}
+	limit := cmp.Or(s.Limit, DefaultReplay)
+	info, err := d.info(ctx, d.DeadStream)
+	if err != nil {
+		return nil, fmt.Errorf("dead letters: %w", err)
+	}
+	low, last := max(info.State.FirstSeq, 1), info.State.LastSeq
+	var matching uint64
+	for step := uint64(firstWindow); low <= last && last > 0; low += step {
+		var window []DeadLetter
+		err := d.walk(ctx, d.DeadStream, d.DeadSubject, low, min(low+step-1, last), func(m natsio.Stored) {
+			if l := letterIn(m); s.Reason == "" || l.Reason == s.Reason {
+				window = append(window, l)
+			}
+		})
+		if err != nil {
+			return nil, fmt.Errorf("dead letters: %w", err)
+		}
+		slices.SortFunc(window, func(a, b DeadLetter) int { return cmp.Compare(a.Seq, b.Seq) })
+		for _, l := range window {
+			if matching++; len(p.Letters) < limit {
+				p.add(l)
+			}
+		}
+		if s.Reason == "" && len(p.Letters) >= limit { // the rest need not be read to be counted
+			matching = info.State.Msgs
+			break
+		}
+	}
+	p.Left = matching - min(matching, uint64(len(p.Letters)))
+	return p, nil
+}
+
+// add adds a letter, without what need not be kept.
+func (p *ReplayPlan) add(l DeadLetter) {
+	if payload, err := correct(&l, p.set); err == nil {
+		if _, err := worker.DecodeOrder(payload); err != nil {
+			p.futile(strings.ReplaceAll(err.Error(), "\n", "; "))
+		} else if l.Reason == string(worker.Conflict) && p.set["outTradeNo"] == "" && len(p.set) == 0 {
+			p.futile("it has the number of another order")
+		}
+	}
+	l.data, l.header, l.Headers, l.Payload, l.Raw = nil, nil, nil, nil, nil
+	p.Letters = append(p.Letters, l)
+}
+
+func (p *ReplayPlan) futile(why string) {
+	if p.Futile++; p.Futile == 1 {
+		p.Because = why
+	}
+}
+
+// Run replays the letters of the plan, oldest first: each is published to the stream of
+// orders, and removed from the dead letters once it is stored there. It can be interrupted
+// and run again: a letter that was published and not removed is a duplicate the next time.
+// It calls progress after each letter. The error is about what ended it early.
+func (p *ReplayPlan) Run(ctx context.Context, progress func(done, of int)) (*Replayed, error) {
+	r := &Replayed{Skipped: []string{}, Left: p.Left}
+	for i, l := range p.Letters {
+		if ctx.Err() != nil {
+			r.Left += uint64(len(p.Letters) - i)
+			return r, fmt.Errorf("replay: %w; %d replayed, %d left: the same command goes on", context.Cause(ctx), r.Replayed, r.Left)
+		}
+		err := p.desk.replay(ctx, l.Seq, p.set)
+		skipped, isSkipped := errors.AsType[*skippedError](err)
+		switch {
+		case err == nil:
+			r.Replayed++
+		case isSkipped:
+			r.Skipped = append(r.Skipped, fmt.Sprintf("%d: %s", l.Seq, skipped.why))
+		default:
+			r.Left += uint64(len(p.Letters) - i)
+			return r, fmt.Errorf("replay %d: %w; %d replayed, %d left: the same command goes on", l.Seq, err, r.Replayed, r.Left)
+		}
+		progress(i+1, len(p.Letters))
+	}
+	return r, nil
+}
+
+// skippedError says why one letter is not replayed, while others can be.
+type skippedError struct{ why string }
+
+func (e *skippedError) Error() string { return e.why }
+
+// replay publishes one letter again, and removes it. A letter that is gone was replayed
+// by another operator.
+func (d *Desk) replay(ctx context.Context, seq uint64, set map[string]string) error {
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	l, err := d.Letter(ctx, seq)
+	if errors.Is(err, ErrNoLetter) {
+		return &skippedError{ErrNoLetter.Error()}
+	}
+	if err != nil {
+		return err
+	}
+	payload, err := correct(l, set)
+	if err != nil {
+		return &skippedError{err.Error()}
+	}
+	msg := &nats.Msg{Subject: d.OrdersSubject, Data: payload, Header: replayHeader(l.header)}
+	// An id of its own: the publisher's may still be in the stream's duplicate window, and
+	// this one keeps a replay that is repeated at once from being stored twice.
+	msg.Header.Set(nats.MsgIdHdr, fmt.Sprintf("replay.%s.%d.%d", d.DeadStream, seq, l.At.UnixNano()))
+	msg.Header.Set("Nats-Expected-Stream", d.OrdersStream)
+	err = d.about(ctx, d.OrdersSubject, func(ctx context.Context, link *link) error {
+		_, err := link.js.PublishMsg(ctx, msg)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	return d.about(ctx, d.DeadStream, func(ctx context.Context, link *link) error {
+		removed, err := natsio.DeleteMessage(ctx, link.js, d.DeadStream, seq)
+		if err == nil && !removed {
+			return &skippedError{"another operator has replayed or removed it at the same time; its order is bought once"}
+		}
+		return err
+	})
+}
+
+// replayHeader returns the headers of the request as it came, without what the worker has
+// added and without those that a server would obey.
+func replayHeader(h nats.Header) nats.Header {
+	kept := nats.Header{}
+	for name, values := range h {
+		lower := strings.ToLower(name)
+		if !strings.HasPrefix(lower, "dead-") && !strings.HasPrefix(lower, "nats-") {
+			kept[name] = slices.Clone(values)
+		}
+	}
+	return kept
+}

@@ -1,0 +1,308 @@
+package operator
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"slices"
+	"strings"
+	"time"
+
+	"orderworker/dedupe"
+	"orderworker/worker"
+	"orderworker/worker/natsio"
+)
+
+// Detail is everything known of an order: the report of the stores, its row as in a list,
+// and its timeline.
+type Detail struct {
+	*Report
+	Order    *Row          `json:"order"`    // null: nothing is known of it
+	Timeline []Moment      `json:"timeline"` // oldest first
+	Requests []RequestSeen `json:"requests"` // with its number, in the stream of orders
+	Searched bool          `json:"searched"` // the whole stream was searched for them
+
+	journalAt time.Time // when the journal's record was written; zero: not known
+}
+
+// RequestSeen is an order request in the stream.
+type RequestSeen struct {
+	Seq         uint64      `json:"seq"`
+	Received    worker.Time `json:"received"`
+	Delivered   bool        `json:"delivered"` // a worker was given it
+	ICCID       string      `json:"iccid"`
+	PackageCode string      `json:"packageCode"`
+	ExpiresAt   *time.Time  `json:"expiresAt,omitempty"`
+	Invalid     string      `json:"invalid,omitempty"`
+}
+
+// Moment is something that happened to an order, or will.
+type Moment struct {
+	At      worker.Time `json:"at"`
+	What    string      `json:"what"`              // received, sent, refused, account, throttled, ambiguous, unreachable, waiting, settled, or the status of an event
+	Attempt int         `json:"attempt,omitempty"` // the number of the request to the vendor
+	Code    string      `json:"code,omitempty"`    // of the answer
+	Message string      `json:"message,omitempty"` // the vendor's: show it with Shown
+	Text    string      `json:"text,omitempty"`    // of this program
+	Follows string      `json:"follows,omitempty"` // what follows from it
+	NextAt  worker.Time `json:"nextAt,omitzero"`   // and when
+}
+
+// Order returns everything known of an order. What could not be asked is among the errors
+// of its report.
+func (d *Desk) Order(ctx context.Context, outTradeNo string, askVendor bool) *Detail {
+	l, err := d.nats()
+	if err != nil {
+		return d.orderWithoutNATS(ctx, outTradeNo, err)
+	}
+	deadline, ok := ctx.Deadline()
+	patience := 10 * time.Second
+	if ok {
+		patience = time.Until(deadline)
+	}
+	v := &servers{Order: d.order(outTradeNo, patience), nc: l.nc, js: l.js, rdb: d.rdb, store: dedupe.New(d.cache, l.journal, nil, dedupe.Config{FinalTTL: d.DedupeTTL})}
+	detail := &Detail{Timeline: []Moment{}, Requests: []RequestSeen{}}
+	err = d.about(ctx, "", func(ctx context.Context, _ *link) error {
+		detail.Report = v.gather(ctx, askVendor)
+		return nil
+	})
+	if err != nil {
+		return d.orderWithoutNATS(ctx, outTradeNo, err)
+	}
+	if err := d.findRequests(ctx, detail, patience/3); err != nil {
+		detail.Errors = append(detail.Errors, strings.ReplaceAll(err.Error(), "\n", "; "))
+	}
+	if detail.journalAt, err = d.journalled(ctx, outTradeNo); err != nil && detail.known.JournalErr == nil {
+		detail.Errors = append(detail.Errors, err.Error())
+	}
+	word, _, err := d.Word(ctx)
+	if err != nil {
+		detail.Errors = append(detail.Errors, "control: "+err.Error())
+	}
+	detail.conclude(d, word.Lasts(time.Now()))
+	return detail
+}
+
+// journalled returns when the journal's record of an order was written; zero: there is
+// none, or it is not in NATS.
+func (d *Desk) journalled(ctx context.Context, outTradeNo string) (at time.Time, err error) {
+	if d.JournalTTL == 0 {
+		return at, nil
+	}
+	err = d.about(ctx, d.JournalStream, func(ctx context.Context, l *link) error {
+		m, _, err := natsio.ReadLeader(ctx, l.js, d.JournalStream, natsio.Get{LastFor: d.JournalSubject + "." + dedupe.SubjectToken(outTradeNo)})
+		at = m.Time
+		if errors.Is(err, natsio.ErrHeader) {
+			err = nil
+		}
+		return err
+	})
+	return at, err
+}
+
+// orderWithoutNATS returns what Redis knows of an order.
+func (d *Desk) orderWithoutNATS(ctx context.Context, outTradeNo string, away error) *Detail {
+	r := &Report{OutTradeNo: outTradeNo, Errors: []string{away.Error()}, call: d.UpstreamTimeout}
+	r.known.JournalErr = away
+	e, ok, err := d.cache.Look(ctx, outTradeNo)
+	switch {
+	case err != nil:
+		r.known.CacheErr = err
+		r.Errors = append(r.Errors, err.Error())
+	case ok:
+		r.known.Cache = &e
+	}
+	r.look(r.known, d.Account())
+	r.State = stateOf(r.known, nil, nil, time.Now(), d.UpstreamTimeout)
+	r.Known = r.State != "unknown"
+	detail := &Detail{Report: r, Timeline: []Moment{}, Requests: []RequestSeen{}}
+	detail.conclude(d, false)
+	return detail
+}
+
+// findRequests looks for the order's requests in the stream: at the places that are known,
+// and, unless the order is finished, in the newest of what there is, for as long as most.
+func (d *Desk) findRequests(ctx context.Context, detail *Detail, most time.Duration) error {
+	info, err := d.info(ctx, d.OrdersStream)
+	if err != nil {
+		return err
+	}
+	delivered := uint64(0)
+	if consumer, err := d.consumerInfo(ctx); err == nil {
+		delivered = consumer.Delivered.Stream
+	}
+	note := func(m natsio.Stored) {
+		r := requestIn(m)
+		if r.OutTradeNo != detail.OutTradeNo {
+			return
+		}
+		seen := RequestSeen{Seq: r.Seq, Received: timeOf(r.Received), Delivered: r.Seq <= delivered, ICCID: r.ICCID, PackageCode: r.PackageCode, ExpiresAt: r.ExpiresAt}
+		if r.Invalid != nil {
+			seen.Invalid = strings.ReplaceAll(r.Invalid.Error(), "\n", "; ")
+		}
+		if !slices.ContainsFunc(detail.Requests, func(s RequestSeen) bool { return s.Seq == seen.Seq }) {
+			detail.Requests = append(detail.Requests, seen)
+		}
+	}
+	if detail.Report.Request != nil && detail.Report.Request.State == "waiting" {
+		if err := d.walk(ctx, d.OrdersStream, d.OrdersSubject, detail.Report.Request.Seq, detail.Report.Request.Seq, note); err != nil {
+			return err
+		}
+	}
+	limited, cancel := context.WithTimeout(ctx, most)
+	defer cancel()
+	detail.Searched, err = d.newest(limited, d.OrdersStream, d.OrdersSubject, info.State.FirstSeq, info.State.LastSeq, 10*MaxScan, note, func() bool { return false })
+	slices.SortFunc(detail.Requests, func(a, b RequestSeen) int { return cmp.Compare(a.Seq, b.Seq) })
+	if err != nil && limited.Err() != nil && ctx.Err() == nil {
+		return nil // not everything was searched, which Searched says
+	}
+	return err
+}
+
+// conclude makes the row and the timeline of what was found.
+func (t *Detail) conclude(d *Desk, halted bool) {
+	if t.State == "unknown" && len(t.Requests) > 0 {
+		t.State, t.Known, t.Untaken = string(Queued), true, nil
+	}
+	t.Order = t.row(d, halted)
+	t.timeline()
+}
+
+// row returns the order as a row of a list; nil: it is not known.
+func (t *Detail) row(d *Desk, halted bool) *Row {
+	if t.Results != nil {
+		for _, e := range t.Results.Events {
+			if State(e.Status).Finished() {
+				row, ok := finishedRow(natsio.Stored{Subject: d.names.ResultSubject(e.Status, t.OutTradeNo), Data: e.Event, Time: e.Stored.Time}, d.ResultsSubject)
+				if ok {
+					row.Seq = seqOf(t.known)
+					return &row
+				}
+			}
+		}
+	}
+	f := facts{known: t.known, delivered: true, paused: halted, now: time.Now(), call: d.UpstreamTimeout}
+	for _, seen := range t.Requests {
+		o := worker.Order{}
+		o.OutTradeNo, o.ICCID, o.PackageCode = t.OutTradeNo, seen.ICCID, seen.PackageCode
+		r := Request{Order: o, Seq: seen.Seq, Received: seen.Received.Time}
+		if seen.Invalid != "" {
+			r.Invalid = errors.New(seen.Invalid)
+		}
+		f.delivered = seen.Delivered
+		if seq := seqOf(t.known); seq == 0 || seq == seen.Seq {
+			row := knownRow(r, f)
+			return &row
+		}
+	}
+	if t.known.Cache == nil && t.known.Journal == nil {
+		return nil
+	}
+	r := Request{Seq: seqOf(t.known)}
+	r.OutTradeNo = t.OutTradeNo
+	if q := t.Report.Request; q != nil {
+		r.ICCID, r.PackageCode, r.Received = q.ICCID, q.PackageCode, q.Received.Time
+	}
+	row := knownRow(r, f)
+	return &row
+}
+
+// timeline makes the timeline of what was found.
+func (t *Detail) timeline() {
+	add := func(m Moment) { t.Timeline = append(t.Timeline, m) }
+	t.received(add)
+	t.stored(add)
+	if t.Results != nil {
+		for _, e := range t.Results.Events {
+			add(eventMoment(e))
+		}
+	}
+	slices.SortStableFunc(t.Timeline, func(a, b Moment) int { return a.At.Compare(b.At.Time) })
+	if t.Order != nil && t.Order.Next != nil && !t.Order.State.Finished() && len(t.Timeline) > 0 {
+		last := &t.Timeline[len(t.Timeline)-1]
+		last.Follows, last.NextAt = nextWords[t.Order.Next.What], t.Order.Next.At
+	}
+}
+
+// nextWords are the words for Next.What.
+var nextWords = map[string]string{
+	"send": "sent to the vendor", "ask": "the vendor is asked", "publish": "its result is published",
+	"resume": "sent when the pause is over", "worker": "a worker takes it",
+}
+
+// received adds when the requests were stored.
+func (t *Detail) received(add func(Moment)) {
+	for i, seen := range t.Requests {
+		m := Moment{At: seen.Received, What: "received", Text: seen.PackageCode + " for " + seen.ICCID}
+		if i > 0 {
+			m.Text += " (the number again)"
+		}
+		if seen.Invalid != "" {
+			m.Text = "invalid: " + seen.Invalid
+		}
+		add(m)
+	}
+	if len(t.Requests) > 0 {
+		return
+	}
+	if q := t.Report.Request; q != nil && !q.Received.IsZero() {
+		add(Moment{At: q.Received, What: "received", Text: q.PackageCode + " for " + q.ICCID})
+		return
+	}
+	if t.Order != nil && t.Order.State.Finished() && !t.Order.Received.IsZero() {
+		add(Moment{At: t.Order.Received, What: "received", Text: t.Order.PackageCode + " for " + t.Order.ICCID})
+	}
+}
+
+// stored adds what Redis and the journal know.
+func (t *Detail) stored(add func(Moment)) {
+	for _, m := range answersOf(t.known) {
+		add(m)
+	}
+	j := t.known.Journal
+	if j == nil {
+		return
+	}
+	settled := strings.HasPrefix(j.Owner, "operator-")
+	switch {
+	case j.State == dedupe.StateIntent && !j.Since.IsZero():
+		m := Moment{At: timeOf(j.Since), What: "sent", Attempt: j.Attempt, Text: "in doubt since then"}
+		if j.EarlierOpen {
+			m.Text = "in doubt since then; sent again since"
+		}
+		if t.State == "sending" {
+			m.Text = "under way until " + timeOf(cmp.Or(j.Over, j.SendBy)).String() + " at the latest"
+		}
+		add(m)
+	case settled && j.State == dedupe.StateReady:
+		add(Moment{At: timeOf(t.journalAt), What: "settled", Text: "an operator said that it was not bought"})
+	case settled && j.State == dedupe.StateFinal:
+		var r worker.Result
+		if json.Unmarshal(j.Result, &r) == nil {
+			add(Moment{At: r.CompletedAt, What: "settled", Text: "an operator ended it: " + string(r.Status) + " " + string(r.Reason)})
+		}
+	}
+}
+
+// eventMoment is the moment of an event.
+func eventMoment(e resultEvent) Moment {
+	m := Moment{At: e.Stored, What: e.Status}
+	var r worker.Result
+	if json.Unmarshal(e.Event, &r) != nil {
+		return m
+	}
+	m.Attempt, m.Code, m.Message = r.Attempts, r.Code, r.Message
+	var text []string
+	if r.Reason != "" {
+		text = append(text, string(r.Reason))
+	}
+	if r.OrderNumber != "" {
+		text = append(text, "order number "+r.OrderNumber)
+	}
+	if r.Reconciled {
+		text = append(text, "found by the lookup")
+	}
+	m.Text = strings.Join(text, ", ")
+	return m
+}

@@ -1,0 +1,205 @@
+package operator
+
+import (
+	"cmp"
+	"context"
+	"slices"
+	"sync"
+	"time"
+
+	"orderworker/worker/natsio"
+)
+
+// DefaultLimit is how many orders a list has, unless it is asked for more.
+const DefaultLimit = 100
+
+// Filter says which orders a list has.
+type Filter struct {
+	State State // "": all that are not finished
+	Limit int   // 0: DefaultLimit
+}
+
+// List is a list of orders, newest first, with the overview that was made on the way.
+type List struct {
+	*Overview
+	Orders []Row `json:"orders"`
+	More   bool  `json:"more"` // there are more than the limit, or than could be read
+}
+
+// Orders returns a list of orders. What could not be asked is among the errors of its
+// overview.
+func (d *Desk) Orders(ctx context.Context, f Filter) *List {
+	limit := cmp.Or(f.Limit, DefaultLimit)
+	if f.State.Finished() {
+		return d.finished(ctx, f.State, limit)
+	}
+	o, rows := d.scan(ctx, func(s State) bool { return f.State == "" && !s.Finished() || s == f.State }, limit)
+	l := &List{Overview: o, Orders: rows}
+	if len(l.Orders) > limit {
+		l.Orders, l.More = l.Orders[:limit], true
+	}
+	l.More = l.More || o.Counts.Uncounted > 0
+	return l
+}
+
+// finished returns the newest events of a final state.
+func (d *Desk) finished(ctx context.Context, s State, limit int) *List {
+	o, _ := d.scan(ctx, func(State) bool { return false }, 0)
+	l := &List{Overview: o, Orders: []Row{}}
+	older, err := d.Finished(ctx, s, limit, func(r Row) { l.Orders = append(l.Orders, r) })
+	if err != nil {
+		o.failed("results", err)
+	}
+	slices.Reverse(l.Orders)
+	l.More = older > 0
+	return l
+}
+
+// Finished calls take with the newest orders that ended in state s, oldest first, limit
+// at most; "" is both final states. It returns how many older ones there are.
+func (d *Desk) Finished(ctx context.Context, s State, limit int, take func(Row)) (older uint64, err error) {
+	var subjects []string
+	for _, state := range []State{Succeeded, Failed} {
+		if s == "" || s == state {
+			subjects = append(subjects, d.ResultsSubject+"."+string(state)+".*")
+		}
+	}
+	return d.events(ctx, subjects, limit, func(m natsio.Stored) {
+		if row, ok := finishedRow(m, d.ResultsSubject); ok {
+			take(row)
+		}
+	})
+}
+
+// Unfinished returns every order that is not finished, newest first, up to MaxScan of
+// those that workers have taken and limit of those that wait for one, with the overview.
+func (d *Desk) Unfinished(ctx context.Context, limit int) (*Overview, []Row) {
+	return d.scan(ctx, func(State) bool { return true }, limit)
+}
+
+// scan looks at the orders in their stream and makes the overview. It returns the rows
+// whose state is wanted, newest first, all of those that it has read. Of the requests that
+// no worker has taken, which are counted without being read, it reads as many as limit.
+func (d *Desk) scan(ctx context.Context, wanted func(State) bool, limit int) (*Overview, []Row) {
+	now := time.Now()
+	o := &Overview{At: timeOf(now), Errors: []string{}}
+	redisErr := d.begin(ctx, o)
+	rows := []Row{}
+	if _, err := d.nats(); err != nil {
+		return o, rows
+	}
+	if dead, err := d.info(ctx, d.DeadStream); err != nil {
+		o.failed("dead letters", err)
+	} else {
+		o.Counts.Dead = dead.State.Msgs
+	}
+	if results, err := d.info(ctx, d.ResultsStream); err != nil {
+		o.failed("results", err)
+	} else {
+		o.Counts.Finished = results.State.Msgs
+	}
+	orders, err := d.info(ctx, d.OrdersStream)
+	if err != nil {
+		o.failed("orders", err)
+		return o, rows
+	}
+	delivered, pending := orders.State.LastSeq, uint64(0)
+	if consumer, err := d.consumerInfo(ctx); err != nil { // no worker has ever run, or it may not be asked
+		o.failed("consumer", err)
+	} else {
+		delivered, pending = consumer.Delivered.Stream, consumer.NumPending
+	}
+	take := func(row Row) {
+		if wanted(row.State) {
+			rows = append(rows, row)
+		}
+	}
+	taken, err := d.taken(ctx, orders.State.FirstSeq, delivered, redisErr, o, take)
+	if err != nil {
+		o.failed("orders", err)
+	}
+	if all := orders.State.Msgs; all > pending+taken {
+		o.Counts.Uncounted = all - pending - taken
+	}
+	if wanted(Queued) {
+		queued := 0
+		_, err = d.newest(ctx, d.OrdersStream, d.OrdersSubject, max(delivered+1, orders.State.FirstSeq), orders.State.LastSeq, limit+1, func(m natsio.Stored) {
+			queued++
+			row := rowOf(requestIn(m), facts{now: now, paused: o.Buying.Paused})
+			rows = append(rows, row)
+		}, func() bool { return queued > limit })
+		if err != nil {
+			o.failed("orders", err)
+		}
+	}
+	o.Counts.Queued += pending
+	if first := orders.State.FirstTime; orders.State.Msgs > 0 && (o.Counts.Oldest.IsZero() || first.Before(o.Counts.Oldest.Time)) {
+		o.Counts.Oldest = timeOf(first)
+	}
+	byNewest(rows)
+	return o, rows
+}
+
+// taken reads the requests that workers have taken and that are not finished, and what is
+// known of their orders; the newest MaxScan of them. It counts them in o, and calls take
+// with the row of each. It returns how many there were.
+func (d *Desk) taken(ctx context.Context, first, last uint64, redisErr error, o *Overview, take func(Row)) (uint64, error) {
+	var requests []Request
+	_, err := d.newest(ctx, d.OrdersStream, d.OrdersSubject, first, last, MaxScan, func(m natsio.Stored) {
+		requests = append(requests, requestIn(m))
+	}, func() bool { return len(requests) >= MaxScan })
+	if err != nil {
+		return uint64(len(requests)), err
+	}
+	now := time.Now()
+	var mu sync.Mutex
+	err = d.about(ctx, d.JournalStream, func(ctx context.Context, l *link) error {
+		d.eachOf(requests, func(r Request) {
+			f := facts{delivered: true, paused: o.Buying.Paused, now: now, call: d.UpstreamTimeout}
+			if r.Invalid == nil {
+				f.known = d.look(ctx, l, r.OutTradeNo, redisErr)
+			}
+			row := rowOf(r, f)
+			mu.Lock()
+			defer mu.Unlock()
+			if f.known.JournalErr != nil {
+				o.once("journal", f.known.JournalErr)
+			}
+			if redisErr == nil && f.known.CacheErr != nil {
+				o.once("redis", f.known.CacheErr)
+			}
+			o.Counts.count(&row)
+			take(row)
+		})
+		return nil
+	})
+	return uint64(len(requests)), err
+}
+
+// once notes that a store could not be asked, unless that was noted before.
+func (o *Overview) once(store string, err error) {
+	for _, s := range o.Stores {
+		if s.Name == store && !s.OK {
+			return
+		}
+	}
+	o.failed(store, err)
+}
+
+// eachOf calls do for each request, for some of them at the same time.
+func (d *Desk) eachOf(requests []Request, do func(Request)) {
+	next := make(chan Request)
+	var all sync.WaitGroup
+	for range min(readers, len(requests)) {
+		all.Go(func() {
+			for r := range next {
+				do(r)
+			}
+		})
+	}
+	for _, r := range requests {
+		next <- r
+	}
+	close(next)
+	all.Wait()
+}

@@ -1,0 +1,162 @@
+package operator
+
+import (
+	"cmp"
+	"context"
+	"slices"
+	"strings"
+	"time"
+
+	"orderworker/cmd/internal/vitals"
+	"orderworker/worker"
+	"orderworker/worker/halt"
+)
+
+// Overview says how a deployment fares.
+type Overview struct {
+	At      worker.Time      `json:"at"`
+	Buying  Buying           `json:"buying"`
+	Stores  []Store          `json:"stores"`
+	Workers []vitals.Figures `json:"workers"` // those that told Redis of themselves lately
+	Quota   Quota            `json:"quota"`
+	Counts  Counts           `json:"counts"`
+	Errors  []string         `json:"errors"` // what could not be asked
+}
+
+// Buying says whether orders are sent.
+type Buying struct {
+	Paused   bool          `json:"paused"`   // by either of the two
+	Operator *halt.State   `json:"operator"` // the operator's pause; null: there is none
+	Account  *vitals.Pause `json:"account"`  // the account's, as the workers tell it; null: there is none
+}
+
+// Store is a server or a stream, and whether it could be asked.
+type Store struct {
+	Name  string `json:"name"`
+	OK    bool   `json:"ok"`
+	Error string `json:"error,omitempty"`
+}
+
+// Quota is the use of the account's quota, as the workers tell it.
+type Quota struct {
+	Rate  float64 `json:"rate"`  // requests per second of all workers
+	Limit float64 `json:"limit"` // that they may make now; 0: no limit, or not known
+}
+
+// Counts are the numbers of orders.
+type Counts struct {
+	Queued      uint64      `json:"queued"`     // no worker has begun with them
+	InProgress  uint64      `json:"inProgress"` // a worker has them
+	Waiting     uint64      `json:"waiting"`
+	InDoubt     uint64      `json:"inDoubt"`
+	Paused      uint64      `json:"paused"`
+	Finishing   uint64      `json:"finishing"`            // their result is known and about to be published
+	Uncounted   uint64      `json:"uncounted"`            // taken by workers, and too many to be looked at
+	Dead        uint64      `json:"dead"`                 // dead letters
+	Finished    uint64      `json:"finished"`             // events in the results stream
+	Oldest      worker.Time `json:"oldest,omitzero"`      // unfinished order
+	OldestDoubt worker.Time `json:"oldestDoubt,omitzero"` // since when the oldest doubt lasts
+}
+
+// count adds a row.
+func (c *Counts) count(row *Row) {
+	switch row.State {
+	case Queued:
+		c.Queued++
+	case Claimed:
+		c.InProgress++
+	case Waiting:
+		c.Waiting++
+	case Paused:
+		c.Paused++
+	case InDoubt:
+		c.InDoubt++
+		if c.OldestDoubt.IsZero() || row.Since.Before(c.OldestDoubt.Time) {
+			c.OldestDoubt = row.Since
+		}
+	default:
+		c.Finishing++
+	}
+	if c.Oldest.IsZero() || row.Received.Before(c.Oldest.Time) {
+		c.Oldest = row.Received
+	}
+}
+
+// Overview returns how the deployment fares. It looks at every order that a worker has
+// taken, up to MaxScan of them.
+func (d *Desk) Overview(ctx context.Context) *Overview {
+	o, _ := d.scan(ctx, func(State) bool { return false }, 0)
+	return o
+}
+
+// failed notes that something could not be asked.
+func (o *Overview) failed(store string, err error) {
+	text := strings.ReplaceAll(err.Error(), "\n", "; ")
+	o.Errors = append(o.Errors, store+": "+text)
+	for i := range o.Stores {
+		if o.Stores[i].Name == store {
+			o.Stores[i].OK, o.Stores[i].Error = false, text
+			return
+		}
+	}
+	o.Stores = append(o.Stores, Store{Name: store, Error: text})
+}
+
+// begin asks whether the servers answer, whether the buying is paused, and what the
+// workers tell. It returns why Redis is away.
+func (d *Desk) begin(ctx context.Context, o *Overview) (redisErr error) {
+	o.Stores = []Store{{Name: "nats", OK: true}, {Name: "redis", OK: true}}
+	if redisErr = d.redisAway(ctx); redisErr != nil {
+		o.failed("redis", trimmed(redisErr, "redis: "))
+	} else if found, err := vitals.Read(ctx, d.rdb, d.OrdersStream); err != nil {
+		o.failed("workers", err)
+	} else {
+		o.Workers = found
+		o.fleet()
+	}
+	if _, err := d.nats(); err != nil {
+		o.failed("nats", trimmed(err, "nats: "))
+		return redisErr
+	}
+	word, _, err := d.Word(ctx)
+	switch {
+	case err != nil:
+		o.failed("control", err)
+	case word.Lasts(time.Now()):
+		o.Buying.Operator = &word
+	}
+	o.Buying.Paused = o.Buying.Operator != nil || o.Buying.Account != nil
+	return redisErr
+}
+
+// fleet enters what the workers tell together: the oldest pause of the account, since
+// each of them notices it by itself, and the use of the quota.
+func (o *Overview) fleet() {
+	for i := range o.Workers {
+		w := &o.Workers[i]
+		o.Quota.Rate += w.Rate
+		o.Quota.Limit = max(o.Quota.Limit, w.Limit)
+		if p := w.Pause; p != nil && (o.Buying.Account == nil || p.Since.Before(o.Buying.Account.Since)) {
+			o.Buying.Account = p
+		}
+	}
+}
+
+// trimmed is an error without the prefix of its text.
+func trimmed(err error, prefix string) error {
+	if text, ok := strings.CutPrefix(err.Error(), prefix); ok {
+		return errorText(text)
+	}
+	return err
+}
+
+type errorText string
+
+func (e errorText) Error() string { return string(e) }
+
+// byNewest sorts rows by when their request was stored, newest first.
+func byNewest(rows []Row) {
+	slices.SortFunc(rows, func(a, b Row) int {
+		return cmp.Or(b.Received.Compare(a.Received.Time), cmp.Compare(b.Seq, a.Seq), cmp.Compare(a.OutTradeNo, b.OutTradeNo))
+	})
+}

@@ -1,0 +1,98 @@
+package operator
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"orderworker/worker"
+	"orderworker/worker/halt"
+	"orderworker/worker/natsio"
+)
+
+func timeOf(t time.Time) worker.Time { return worker.Time{Time: t} }
+
+// Word returns the operator's word in force and its revision, which Pause and Resume take.
+// A zero word means that nobody has ever paused.
+func (d *Desk) Word(ctx context.Context) (word halt.State, revision uint64, err error) {
+	err = d.about(ctx, natsio.ControlStream, func(ctx context.Context, l *link) (err error) {
+		word, revision, err = l.control.Read(ctx)
+		return err
+	})
+	return word, revision, err
+}
+
+// Words returns all words that the bucket has kept, newest last.
+func (d *Desk) Words(ctx context.Context) (words []natsio.Word, err error) {
+	err = d.about(ctx, natsio.ControlStream, func(ctx context.Context, l *link) (err error) {
+		words, err = l.control.History(ctx)
+		return err
+	})
+	return words, err
+}
+
+// PauseRequest is what an operator says to stop the buying.
+type PauseRequest struct {
+	Reason string
+	By     string
+	For    time.Duration // 0: until somebody resumes
+	Seen   uint64        // the revision that the operator has seen
+}
+
+// Pause stops the sending of orders in the whole fleet within a second. The error says
+// who was faster, if another operator has spoken since the revision that was seen.
+func (d *Desk) Pause(ctx context.Context, p PauseRequest) (halt.State, error) {
+	now := time.Now().UTC()
+	word := halt.State{Paused: true, Reason: p.Reason, By: p.By, At: now}
+	if p.For > 0 {
+		word.Until = now.Add(p.For)
+	}
+	return word, d.say(ctx, "pause", word, p.Seen)
+}
+
+// Resume restarts it.
+func (d *Desk) Resume(ctx context.Context, by, reason string, seen uint64) (halt.State, error) {
+	word := halt.State{By: by, Reason: reason, At: time.Now().UTC()}
+	return word, d.say(ctx, "resume", word, seen)
+}
+
+// say writes a word in place of the one that was seen.
+func (d *Desk) say(ctx context.Context, what string, word halt.State, seen uint64) error {
+	err := d.about(ctx, natsio.ControlStream, func(ctx context.Context, l *link) error {
+		return l.control.Write(ctx, word, seen)
+	})
+	switch {
+	case err == nil:
+		return nil
+	case !errors.Is(err, natsio.ErrChanged):
+		return fmt.Errorf("%s: %w: it may have been stored, look with orderworker list", what, err)
+	}
+	now, _, readErr := d.Word(ctx)
+	if readErr != nil {
+		return fmt.Errorf("%s: %w, nothing was changed; what was said cannot be read: %w", what, err, readErr)
+	}
+	return fmt.Errorf("%s: %w, nothing was changed: %s", what, err, Said(now))
+}
+
+// Said says in words what an operator has said.
+func Said(s halt.State) string {
+	by := Shown(s.By, 100)
+	if by == "" {
+		by = "somebody"
+	}
+	switch {
+	case s == halt.State{}:
+		return "nobody has ever paused"
+	case !s.Paused:
+		return fmt.Sprintf("%s resumed at %s", by, timeOf(s.At))
+	case s.Until.IsZero():
+		return fmt.Sprintf("%s paused at %s, until somebody resumes: %s", by, timeOf(s.At), Shown(s.Reason, 300))
+	}
+	return fmt.Sprintf("%s paused at %s, until %s: %s", by, timeOf(s.At), timeOf(s.Until), Shown(s.Reason, 300))
+}
+
+// Examine looks at an order in doubt that an operator wants to settle: see Case.
+func (d *Desk) Examine(ctx context.Context, outTradeNo string, timeout time.Duration, verdict Verdict) (*Case, error) {
+	return Examine(ctx, d.order(outTradeNo, timeout), verdict)
+}

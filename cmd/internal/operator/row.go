@@ -1,0 +1,243 @@
+package operator
+
+import (
+	"encoding/json"
+	"fmt"
+	"strings"
+	"time"
+
+	"orderworker/dedupe"
+	"orderworker/worker"
+	"orderworker/worker/natsio"
+)
+
+// State is the state of an order in a list.
+type State string
+
+// The states of a list. The last two are final.
+const (
+	Queued    State = "queued"    // no worker has begun with it, or it was handed back unsent
+	Claimed   State = "claimed"   // a worker has it; a request may be under way
+	Waiting   State = "waiting"   // not bought; its next attempt is due later
+	InDoubt   State = "in_doubt"  // a request may have bought
+	Paused    State = "paused"    // not sent, because an operator or the vendor's refusals pause the buying
+	Succeeded State = "succeeded" // bought
+	Failed    State = "failed"    // certainly not bought
+)
+
+// States are the states that a list can be asked for, unfinished ones first.
+var States = []State{Queued, Claimed, Waiting, InDoubt, Paused, Succeeded, Failed}
+
+// Finished reports whether an order in this state will not change any more.
+func (s State) Finished() bool { return s == Succeeded || s == Failed }
+
+// Answer is what is known last of the vendor's answers to an order.
+type Answer struct {
+	Class   string `json:"class,omitempty"`
+	Code    string `json:"code,omitempty"`
+	Message string `json:"message,omitempty"` // the vendor's, as it came: show it with Shown
+}
+
+func (a *Answer) String() string {
+	switch {
+	case a == nil:
+		return ""
+	case a.Code == "":
+		return a.Message
+	default:
+		return strings.TrimSpace(a.Code + " " + a.Message)
+	}
+}
+
+// Next is what happens to an order next.
+type Next struct {
+	What string      `json:"what"` // send, ask (the vendor), publish (its result), resume (when somebody does), worker (when one takes it)
+	At   worker.Time `json:"at,omitzero"`
+}
+
+// Row is an order in a list.
+type Row struct {
+	OutTradeNo  string      `json:"outTradeNo"`
+	State       State       `json:"state"`
+	Since       worker.Time `json:"since"`
+	ICCID       string      `json:"iccid"`
+	PackageCode string      `json:"packageCode"`
+	Attempt     int         `json:"attempt"`  // the number of the newest request to the vendor
+	Refusals    int         `json:"refusals"` // that count against MAX_ATTEMPTS
+	Last        *Answer     `json:"last"`
+	Next        *Next       `json:"next"`
+	Received    worker.Time `json:"received"`
+	Seq         uint64      `json:"seq"` // of the request in its stream; 0: not known
+	Reason      string      `json:"reason,omitempty"`
+	OrderNumber string      `json:"orderNumber,omitempty"`
+	Invalid     string      `json:"invalid,omitempty"` // which rule the request breaks: it becomes a dead letter
+}
+
+// facts is what a row is made of beside its request.
+type facts struct {
+	known     dedupe.Known
+	delivered bool // a worker was given the request
+	paused    bool // nobody may send now
+	now       time.Time
+	call      time.Duration // UPSTREAM_TIMEOUT
+}
+
+// rowOf returns the row of an unfinished order.
+func rowOf(r Request, f facts) Row {
+	if !isOf(f.known, r.Fingerprint()) { // another request's, or nothing
+		f.known = dedupe.Known{}
+	}
+	return knownRow(r, f)
+}
+
+// knownRow is rowOf for a request of which it is certain that what is known is about it.
+func knownRow(r Request, f facts) Row {
+	row := Row{
+		OutTradeNo: r.OutTradeNo, ICCID: r.ICCID, PackageCode: r.PackageCode, Seq: r.Seq,
+		Received: timeOf(r.Received), Since: timeOf(r.Received), State: Queued, Next: &Next{What: "send"},
+	}
+	if r.Invalid != nil {
+		row.Invalid = strings.ReplaceAll(r.Invalid.Error(), "\n", "; ")
+		row.Next = &Next{What: "worker"}
+		return row
+	}
+	if f.known.Journal == nil && f.known.Cache == nil {
+		if !f.delivered {
+			row.Next = &Next{What: "worker"}
+		} else if f.paused {
+			row.State, row.Next = Paused, &Next{What: "resume"}
+		}
+		return row
+	}
+	row.progress(f.known)
+	row.decide(f)
+	return row
+}
+
+// progress enters the counts and the last answer.
+func (row *Row) progress(k dedupe.Known) {
+	var p dedupe.Progress
+	if k.Cache != nil {
+		p = k.Cache.Progress
+	}
+	if j := k.Journal; j != nil {
+		if j.Attempt >= p.Attempt {
+			p.Attempt, p.Last = j.Attempt, j.Last
+		}
+		p.Refusals = max(p.Refusals, j.Refusals)
+	}
+	row.Attempt, row.Refusals = p.Attempt, p.Refusals
+	if p.Last != (dedupe.Answer{}) {
+		row.Last = &Answer{Class: p.Last.Class, Code: p.Last.Code, Message: p.Last.Message}
+	}
+}
+
+// decide enters the state and what follows from it.
+func (row *Row) decide(f facts) {
+	k := f.known
+	state := stateOf(k, nil, nil, f.now, f.call)
+	left := time.Duration(0)
+	owned := false
+	if e := k.Cache; e != nil {
+		left, owned = e.Left, e.Owner != "" && e.Left > 0
+	}
+	switch state {
+	case "sending":
+		row.State, row.Next = Claimed, nil
+		if k.Journal != nil {
+			row.Since = worker.Time{Time: k.Journal.Since}
+		}
+	case string(worker.InDoubt):
+		row.State = InDoubt
+		row.inDoubt(k, f.now.Add(left))
+	case "waiting":
+		due := f.now.Add(left)
+		if j := k.Journal; j != nil && j.Due.After(due) {
+			due = j.Due
+		}
+		switch {
+		case owned:
+			row.State, row.Next = Claimed, nil
+		case !due.After(f.now) && f.paused:
+			row.State, row.Next = Paused, &Next{What: "resume"}
+		case row.Attempt == 0 && row.Refusals == 0 && !due.After(f.now): // it was handed back unsent
+		default:
+			row.State, row.Next = Waiting, &Next{What: "send", At: worker.Time{Time: due}}
+		}
+	case "claimed":
+		switch {
+		case owned:
+			row.State, row.Next = Claimed, nil
+		case f.paused:
+			row.State, row.Next = Paused, &Next{What: "resume"}
+		}
+	case string(worker.Succeeded), string(worker.Failed):
+		row.State, row.Next = State(state), &Next{What: "publish"}
+	}
+}
+
+// inDoubt enters what is known of a doubt; ask is when the vendor is asked next.
+func (row *Row) inDoubt(k dedupe.Known, ask time.Time) {
+	row.Next = &Next{What: "ask", At: worker.Time{Time: ask}}
+	var notes []string
+	if j := k.Journal; j != nil {
+		row.Since = worker.Time{Time: j.Since}
+		if j.Bought {
+			notes = append(notes, "the vendor said that it was bought, not by which number")
+		}
+		if j.Exists {
+			notes = append(notes, "the vendor said that it exists")
+		}
+	}
+	if k.Cache != nil && k.Cache.Doubt != nil {
+		d := k.Cache.Doubt
+		if k.Journal == nil && !d.Since.IsZero() {
+			row.Since = worker.Time{Time: d.Since}
+		}
+		if d.Asked > 0 {
+			notes = append(notes, fmt.Sprintf("asked %s", counted(d.Asked, "time")))
+		}
+		if d.Missing {
+			notes = append(notes, "once not found")
+		}
+	}
+	if len(notes) == 0 {
+		notes = []string{"no clear answer"}
+	}
+	row.Last = &Answer{Class: "ambiguous", Message: strings.Join(notes, "; ")}
+}
+
+// finishedRow returns the row of a final event.
+func finishedRow(m natsio.Stored, subject string) (Row, bool) {
+	status, _, _ := strings.Cut(strings.TrimPrefix(m.Subject, subject+"."), ".")
+	var r worker.Result
+	if json.Unmarshal(m.Data, &r) != nil {
+		return Row{}, false
+	}
+	row := Row{
+		OutTradeNo: r.OutTradeNo, State: State(status), Since: r.CompletedAt, ICCID: r.ICCID, PackageCode: r.PackageCode,
+		Attempt: r.Attempts, Refusals: r.Attempts, Received: r.ReceivedAt, Reason: string(r.Reason), OrderNumber: r.OrderNumber,
+	}
+	if r.Code != "" || r.Message != "" {
+		row.Last = &Answer{Code: r.Code, Message: r.Message}
+	}
+	if r.CompletedAt.IsZero() {
+		row.Since = worker.Time{Time: m.Time}
+	}
+	fmt.Sscan(m.Header.Get("Order-Seq"), &row.Seq) //nolint:errcheck // 0: not known
+	return row, true
+}
+
+// isOf reports whether what is known is about a request with this fingerprint.
+func isOf(k dedupe.Known, fingerprint string) bool {
+	switch {
+	case k.Journal != nil:
+		return k.Journal.Fingerprint == fingerprint
+	case k.Cache != nil:
+		return k.Cache.Fingerprint == fingerprint
+	}
+	return false
+}
+
+// answersOf returns the vendor's answers that are known, oldest first.
+func answersOf(k dedupe.Known) []Moment { return nil }
