@@ -3,6 +3,7 @@ package worker
 import (
 	"maps"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -29,6 +30,7 @@ type Metrics struct {
 	doublePurchases prometheus.Counter
 	lookupBlind     prometheus.Gauge
 
+	sent     atomic.Uint64 // requests to the vendor so far
 	registry prometheus.Registerer
 	mu       sync.Mutex
 	codes    map[string]bool // the codes that have a label of their own in refusals
@@ -101,6 +103,12 @@ func (m *Metrics) registerGauges(w *Worker) {
 		}
 		return 0
 	})
+	gauge("orderworker_paused_by_operator", "1 while an operator's pause lasts, as this process knows it.", func() float64 {
+		if w.halts.Status().Lasts {
+			return 1
+		}
+		return 0
+	})
 	gauge("orderworker_pause_next_probe_timestamp_seconds", "When the next probe of a paused account is due, in Unix seconds; 0: not paused.", func() float64 {
 		if at := w.pause.Status().NextProbe; !at.IsZero() {
 			return float64(at.UnixMilli()) / 1000
@@ -129,6 +137,7 @@ func (m *Metrics) request(endpoint string, begun time.Time, err error) {
 		class = upstream.ClassOf(err)
 	}
 	m.requests.WithLabelValues(endpoint, string(class)).Inc()
+	m.sent.Add(1)
 	m.requestTime.WithLabelValues(endpoint).Observe(time.Since(begun).Seconds())
 	if e := upstreamError(err); e != nil && endpoint == "orderPackage" && (e.Class == upstream.Refused || e.Class == upstream.Account) {
 		m.refusal(e.Code)

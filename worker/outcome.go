@@ -19,7 +19,7 @@ const (
 	StepDuplicate   Step = "duplicate"   // its order has its result
 	StepWaiting     Step = "waiting"     // certainly not bought; the next attempt comes later
 	StepInDoubt     Step = "in_doubt"    // may have been bought; the next lookup comes later
-	StepPaused      Step = "paused"      // nothing was sent: the account is paused
+	StepPaused      Step = "paused"      // nothing was sent: the account is paused, or an operator has paused
 	StepBusy        Step = "busy"        // another delivery works on the order
 	StepNotDue      Step = "not_due"     // the order waits, and was delivered too early
 	StepReleased    Step = "released"    // the process stops, and nothing was sent

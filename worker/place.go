@@ -80,9 +80,15 @@ func (t *task) place(grace, hard context.Context) outcome {
 	// From here on grace does not count. An interrupted Intent may have been
 	// stored, and the order would be in doubt although nothing was sent.
 	if err := t.claims.Intent(hard, t.claim, sendBy, t.rules.over(sendBy)); err != nil {
-		return failure(StepInterrupted, err)
+		return t.notIntended(hard, err)
 	}
 	purchase, counts, err := t.send(hard, r, sendBy)
+	if halted := haltError(err); halted != nil {
+		if !inDoubt { // release revokes the intent
+			return t.release(hard, StepPaused, halted.For, err)
+		}
+		err = &upstream.Error{Class: upstream.Unreachable, Err: err} // the earlier attempt is open all the same
+	}
 	d := t.rules.decide(err, inDoubt, t.claim.Refusals, counts)
 	t.refusals = d.refusals
 	switch d.step {
@@ -98,11 +104,21 @@ func (t *task) place(grace, hard context.Context) outcome {
 	}
 }
 
-// errPaused says that a pause began while the order waited for its slot.
+// errPaused says that a pause, of the account or by an operator, began while the order
+// waited for its slot.
 var errPaused = errors.New("orders are paused")
 
-// reserve waits until one request may be sent: until the account is not paused, a
-// connection is open and a slot is due, in this order.
+// notIntended returns the outcome of a delivery whose intent was not written, or perhaps
+// was. One that an operator's pause has stopped is given back, and its intent revoked.
+func (t *task) notIntended(hard context.Context, err error) outcome {
+	if halted := haltError(err); halted != nil {
+		return t.release(hard, StepPaused, halted.For, err)
+	}
+	return failure(StepInterrupted, err)
+}
+
+// reserve waits until one request may be sent: until no operator pauses, the account is
+// not paused, a connection is open and a slot is due, in this order.
 func (t *task) reserve(grace context.Context) (*reservation, error) {
 	ctx := grace
 	if at := t.expiresAt(); at != nil {
@@ -111,6 +127,9 @@ func (t *task) reserve(grace context.Context) (*reservation, error) {
 		defer cancel()
 	}
 	for {
+		if err := t.halts.Enter(ctx); err != nil {
+			return nil, err
+		}
 		permit, err := t.pause.Enter(ctx)
 		if err != nil {
 			return nil, err
@@ -123,7 +142,7 @@ func (t *task) reserve(grace context.Context) (*reservation, error) {
 		case ctx.Err() != nil || t.expired(r.slot):
 			r.release()
 			return nil, fmt.Errorf("wait for a slot: %w", context.Cause(ctx))
-		case err == nil && permit.Valid():
+		case err == nil && permit.Valid() && t.halts.Allows() == nil:
 			t.metrics.quotaWait.Observe(r.slot.Sub(begun).Seconds())
 			return r, nil
 		case upstreamError(err) != nil: // no connection could be opened
@@ -140,7 +159,7 @@ func (t *task) reserve(grace context.Context) (*reservation, error) {
 
 // connectFor makes sure that r has an open connection, unless a pause has begun.
 func (t *task) connectFor(ctx context.Context, r *reservation) (err error) {
-	if !r.permit.Valid() {
+	if !r.permit.Valid() || t.halts.Allows() != nil {
 		return errPaused
 	}
 	r.line, err = upstream.Reconnect(ctx, r.line, t.connect)
@@ -150,7 +169,10 @@ func (t *task) connectFor(ctx context.Context, r *reservation) (err error) {
 // notReserved returns the outcome of a delivery for which reserve failed with err.
 func (t *task) notReserved(grace, hard context.Context, err error) outcome {
 	paused, isPaused := errors.AsType[*pause.Error](err)
+	halted := haltError(err)
 	switch {
+	case halted != nil:
+		return t.release(hard, StepPaused, halted.For, err)
 	case isPaused:
 		return t.release(hard, StepPaused, paused.For, err)
 	case grace.Err() == nil && t.expired(time.Now()):
@@ -175,9 +197,15 @@ func (t *task) send(hard context.Context, r *reservation, sendBy time.Time) (p u
 		defer cancel()
 		if err := t.slots.WaitAgain(ctx, func(ctx context.Context) error { return t.connectFor(ctx, r) }); err != nil {
 			err = &upstream.Error{Class: upstream.Unreachable, Err: fmt.Errorf("not sent: the slot was over before the intent was stored: %w", err)}
+			if halted := t.halts.Allows(); halted != nil {
+				return p, false, halted
+			}
 			t.noteAnswer(err)
 			return p, false, err
 		}
+	}
+	if err := t.halts.Allows(); err != nil { // storing the intent may have taken long
+		return p, false, err
 	}
 	begun := time.Now()
 	err = t.span.do(hard, "orderPackage", func(ctx context.Context) error {

@@ -13,6 +13,7 @@ import (
 
 	"orderworker/upstream"
 	"orderworker/upstream/pause"
+	"orderworker/worker/halt"
 )
 
 // ErrShutdown says that SHUTDOWN_TIMEOUT ran out with orders in flight. None is
@@ -30,6 +31,7 @@ type Config struct {
 		source
 		publisher
 		controls
+		words
 	}
 	Claims  claims
 	Connect func(context.Context) (Line, error) // connects to the vendor; the error is an *upstream.Error, or ctx's
@@ -37,6 +39,8 @@ type Config struct {
 	Metrics *Metrics
 	Logger  zerolog.Logger
 	Tracer  trace.Tracer // nil: no traces
+
+	halts halts // of a simulation; nil: a *halt.Watch of what Stream reads
 }
 
 // Worker pulls order requests and takes each to its outcome.
@@ -52,6 +56,7 @@ type Worker struct {
 	connect     func(context.Context) (Line, error)
 	slots       slots
 	pause       *pause.Pause
+	halts       halts
 	lookups     *lookups
 	metrics     *Metrics
 	logger      zerolog.Logger
@@ -67,11 +72,15 @@ func New(c Config) *Worker {
 	u := &unavailable{logger: c.Logger}
 	w := &Worker{
 		rules: c.Rules, account: c.Account, concurrency: c.Concurrency, shutdown: c.ShutdownTimeout, ackWait: c.Stream.AckWait(),
-		source: c.Stream, publisher: retryPublisher{c.Stream, u}, claims: retryClaims{c.Claims, u}, connect: c.Connect, slots: c.Slots,
+		source: c.Stream, publisher: retryPublisher{c.Stream, u}, connect: c.Connect, slots: c.Slots, halts: c.halts,
 		metrics: c.Metrics, logger: c.Logger, tracer: c.Tracer, unavailable: u,
 		inFlight: &inFlight{orders: make(map[*task]flight), numbers: make(map[string]struct{})},
 		doubts:   &doubts{until: make(map[string]time.Time)},
 	}
+	if w.halts == nil {
+		w.halts = halt.NewWatch(c.Stream.Halt, w.logHalt)
+	}
+	w.claims = retryClaims{c.Claims, u, w.halts}
 	w.pause = pause.New(w.logPause)
 	w.lookups = newLookups(c, w)
 	w.metrics.registerGauges(w)
@@ -117,6 +126,7 @@ func (w *Worker) Run(soft context.Context) error {
 	var helpers, orders sync.WaitGroup
 	helpers.Go(func() { w.lookups.run(hard) })
 	helpers.Go(func() { w.heartbeat(hard) })
+	helpers.Go(func() { w.halts.Run(hard) })
 
 	grace, stop := delayCancel(soft, min(gracePeriod, w.shutdown/4))
 	defer stop()
@@ -159,8 +169,8 @@ const (
 	// pullGather is how long the worker waits for more free slots before a pull,
 	// where most are taken: a pull costs as much as a message or two.
 	pullGather = time.Millisecond
-	// pausePull is the least time for pulling CONCURRENCY messages while the account
-	// is paused and most of them are handed back at once.
+	// pausePull is the least time for pulling CONCURRENCY messages while the account is
+	// paused, or an operator has paused, and most of them are handed back at once.
 	pausePull = 5 * time.Second
 )
 
@@ -212,7 +222,7 @@ func (w *Worker) pull(soft context.Context, orders *sync.WaitGroup, handle func(
 			free <- struct{}{}
 		}
 		wait := retry.delay(soft, err)
-		if w.pause.Status().Paused {
+		if w.pause.Status().Paused || w.halts.Allows() != nil {
 			wait = max(wait, pausePull*time.Duration(pulled)/time.Duration(w.concurrency)-time.Since(begun))
 		}
 		if wait > 0 {

@@ -28,7 +28,7 @@ func (u *unavailable) retry(ctx context.Context, op string, do func() error) err
 	var pace *backoff.ExponentialBackOff // nil until the first try has failed
 	for {
 		err := do()
-		answered := err == nil || errors.Is(err, dedupe.ErrLost) || unrecoverable(err)
+		answered := err == nil || errors.Is(err, dedupe.ErrLost) || unrecoverable(err) || haltError(err) != nil
 		if pace != nil && (answered || ctx.Err() != nil) {
 			u.leave(op, answered)
 		}
@@ -54,6 +54,7 @@ func (u *unavailable) retry(ctx context.Context, op string, do func() error) err
 type retryClaims struct {
 	claims
 	*unavailable
+	halts halts
 }
 
 func (r retryClaims) Claim(ctx context.Context, o dedupe.Order, owner string, redelivered bool) (c *dedupe.Claim, err error) {
@@ -64,8 +65,15 @@ func (r retryClaims) Claim(ctx context.Context, o dedupe.Order, owner string, re
 	return c, err
 }
 
+// Intent asks the operator's word before each try: a pause may have begun while the
+// journal was unavailable.
 func (r retryClaims) Intent(ctx context.Context, c *dedupe.Claim, sendBy, over time.Time) error {
-	return r.retry(ctx, "intent", func() error { return r.claims.Intent(ctx, c, sendBy, over) })
+	return r.retry(ctx, "intent", func() error {
+		if err := r.halts.Allows(); err != nil {
+			return err
+		}
+		return r.claims.Intent(ctx, c, sendBy, over)
+	})
 }
 
 func (r retryClaims) Wait(ctx context.Context, c *dedupe.Claim, refusals int, delay time.Duration) error {

@@ -48,7 +48,7 @@ func (w *simWorld) start(slot int) {
 	p.run = New(Config{
 		Rules: w.rules, Concurrency: w.concurrency, ShutdownTimeout: simShutdown,
 		Stream: simStream{p}, Claims: p.store, Connect: p.connect, Slots: simQuota{p},
-		Metrics: w.metrics, Logger: zerolog.Nop(),
+		Metrics: w.metrics, Logger: zerolog.Nop(), halts: simHalts{p},
 	})
 	w.mu.Lock()
 	defer w.mu.Unlock()

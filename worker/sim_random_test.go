@@ -89,6 +89,10 @@ func randomWorld(seed uint64) simConfig {
 			[]simFault{failBefore, failAfter, hang}[chance(19, n).of(3)],
 		})
 	}
+	for n := range uint64(max(0, chance(50, 0).of(6)-3)) {
+		from := chance(51, n).upTo(3 * time.Minute)
+		c.halts = append(c.halts, simHalt{from, from + chance(52, n).upTo([]time.Duration{5 * time.Second, 5 * time.Minute}[chance(53, n).of(2)]), chance(54, n).of(3) == 0})
+	}
 	perMille := []int{0, 3, 10, 30, 100}[chance(20, 0).of(5)]
 	c.fault = func(pt simPoint) simFault { return randomFault(seed, pt, windows, perMille, orders) }
 	c.away = func(op simOp, at time.Duration) bool {

@@ -42,6 +42,7 @@ type simConfig struct {
 	sold        simState                                    // of the package of the old control number
 	missing     simMissing                                  // what no state means to the lookup
 	dims        []simDim                                    // when the lookup does not show what was bought
+	halts       []simHalt                                   // when an operator pauses
 	bans        []simBan                                    // when the account is refused
 	stays       bool                                        // the orders stay in doubt, and rightly so
 	journalTTL  time.Duration                               // JOURNAL_TTL; 0: nothing expires

@@ -176,6 +176,7 @@ func (l *simLine) end() {
 func (l *simLine) Place(ctx context.Context, u upstream.Order, sendBy time.Time) (upstream.Purchase, error) {
 	l.end()
 	p, w, o := l.p, l.p.w, l.p.w.find(u.OutTradeNo)
+	w.checkHalt(o, "sent")
 	pt, f, err := p.point(ctx, o, opPlace, "")
 	if err != nil {
 		return upstream.Purchase{}, &upstream.Error{Class: upstream.Unreachable, Err: err}
