@@ -54,6 +54,12 @@ func (f *inFlight) setClaim(t *task) {
 	f.orders[t] = flight{task: t, claim: c}
 }
 
+func (f *inFlight) count() int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return len(f.orders)
+}
+
 func (f *inFlight) remove(t *task) {
 	f.mu.Lock()
 	defer f.mu.Unlock()

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"orderworker/dedupe/redisstore"
@@ -27,8 +28,20 @@ func Run(soft context.Context, s *config.Settings, log zerolog.Logger, auditPeri
 	s.Warn(log)
 	registry := telemetry.NewRegistry()
 	var natsGate, redisGate, streamGate telemetry.Gate
+	var running atomic.Pointer[worker.Worker]
+	halted := telemetry.Check{Name: "control", Ask: func(ctx context.Context) error {
+		if w := running.Load(); w != nil {
+			return w.HaltUnread(ctx)
+		}
+		return nil // streamGate says what it waits for
+	}, Note: func() string {
+		if w := running.Load(); w != nil {
+			return w.HaltNote()
+		}
+		return ""
+	}}
 	admin, err := telemetry.StartAdmin(s.AdminAddr, s.AdminPprof, registry,
-		telemetry.Check{Name: "nats", Ask: natsGate.Check}, telemetry.Check{Name: "redis", Ask: redisGate.Check}, telemetry.Check{Name: "jetstream", Ask: streamGate.Check})
+		telemetry.Check{Name: "nats", Ask: natsGate.Check}, telemetry.Check{Name: "redis", Ask: redisGate.Check}, telemetry.Check{Name: "jetstream", Ask: streamGate.Check}, halted)
 	if err != nil {
 		return err
 	}
@@ -82,6 +95,8 @@ func Run(soft context.Context, s *config.Settings, log zerolog.Logger, auditPeri
 		return unlessStopped(soft, err)
 	}
 	streamGate.Open(stream.Ready)
+	running.Store(w)
+	watching.Go(func() { publishVitals(soft, rdb, s.OrdersStream, w) })
 
 	if s.UpstreamSecretFile != "" {
 		watching.Go(func() {

@@ -27,6 +27,7 @@ const (
 type Check struct {
 	Name string
 	Ask  func(context.Context) error
+	Note func() string // what /readyz says where the process is ready; nil or "": nothing
 }
 
 // Admin is a server of /healthz, /readyz and /metrics. A nil *Admin is one that is
@@ -65,6 +66,14 @@ func StartAdmin(addr string, profiles bool, metrics prometheus.Gatherer, checks 
 			return
 		}
 		fmt.Fprintln(w, "ok")
+		for _, c := range checks {
+			if c.Note == nil {
+				continue
+			}
+			if note := c.Note(); note != "" {
+				fmt.Fprintln(w, note)
+			}
+		}
 	})
 	mux.Handle("GET /metrics", promhttp.HandlerFor(metrics, promhttp.HandlerOpts{}))
 	if profiles {

@@ -29,7 +29,7 @@ func get(t *testing.T, url string) (int, string) {
 func TestAdminServes(t *testing.T) {
 	var g Gate
 	fine := func(context.Context) error { return nil }
-	a, err := StartAdmin("127.0.0.1:0", false, NewRegistry(), Check{"nats", g.Check}, Check{"redis", fine})
+	a, err := StartAdmin("127.0.0.1:0", false, NewRegistry(), Check{Name: "nats", Ask: g.Check}, Check{Name: "redis", Ask: fine, Note: func() string { return "paused" }})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -50,6 +50,14 @@ func TestAdminServes(t *testing.T) {
 	if _, body := get(t, base+"/metrics"); !strings.Contains(body, "process_cpu_seconds_total") {
 		t.Error("/metrics has no process metrics")
 	}
+	b, err := StartAdmin("127.0.0.1:0", false, NewRegistry(), Check{Name: "redis", Ask: fine, Note: func() string { return "paused" }}, Check{Name: "nats", Ask: fine, Note: func() string { return "" }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if status, body := get(t, "http://"+b.addr()+"/readyz"); status != 200 || body != "ok\npaused\n" {
+		t.Errorf("/readyz with a note: %d %q", status, body)
+	}
+	b.Stop(t.Context())
 	a.Stop(t.Context())
 	if response, err := http.Get(base + "/healthz"); err == nil {
 		response.Body.Close()
@@ -79,7 +87,7 @@ func TestAdminOff(t *testing.T) {
 
 func TestAdminStopsWithARequestInProgress(t *testing.T) {
 	started, release := make(chan struct{}), make(chan struct{})
-	a, err := StartAdmin("127.0.0.1:0", false, NewRegistry(), Check{"slow", func(context.Context) error { close(started); <-release; return nil }})
+	a, err := StartAdmin("127.0.0.1:0", false, NewRegistry(), Check{Name: "slow", Ask: func(context.Context) error { close(started); <-release; return nil }})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -104,14 +112,14 @@ func TestReadiness(t *testing.T) {
 		var fault atomic.Pointer[error]
 		hang := func(ctx context.Context) error { <-ctx.Done(); return ctx.Err() }
 		r := &readiness{checks: []Check{
-			{"nats", func(context.Context) error {
+			{Name: "nats", Ask: func(context.Context) error {
 				asked.Add(1)
 				if err := fault.Load(); err != nil {
 					return *err
 				}
 				return nil
 			}},
-			{"redis", func(context.Context) error { return nil }},
+			{Name: "redis", Ask: func(context.Context) error { return nil }},
 		}}
 		if err := r.err(); err != nil {
 			t.Errorf("got %v", err)
@@ -128,7 +136,7 @@ func TestReadiness(t *testing.T) {
 		}
 
 		// Both hang: asked together, both are named when the time is over.
-		r = &readiness{checks: []Check{{"nats", hang}, {"redis", hang}}}
+		r = &readiness{checks: []Check{{Name: "nats", Ask: hang}, {Name: "redis", Ask: hang}}}
 		start := time.Now()
 		err := r.err()
 		if d := time.Since(start); d != checkTimeout || err == nil || err.Error() != "nats: context deadline exceeded\nredis: context deadline exceeded" {
