@@ -37,11 +37,18 @@ type commands struct {
 	Sandbox sandboxCmd `cmd:"" help:"Run the simulated vendor alone, for tests and trials."`
 	Submit  submitCmd  `cmd:"" help:"Publish a file of orders, CSV or JSON Lines."`
 	Results resultsCmd `cmd:"" help:"Write how each order of a file ended."`
-	Status  statusCmd  `cmd:"" help:"Show what is known of an order."`
+	List    listCmd    `cmd:"" help:"List the orders that are not finished, and how the deployment fares."`
+	Status  statusCmd  `cmd:"" help:"Show what is known of an order, or of all orders of a card."`
 	Settle  settleCmd  `cmd:"" help:"Say how an order in doubt ended, where nobody but an operator can."`
+	Pause   pauseCmd   `cmd:"" help:"Stop the buying in the whole fleet."`
+	Resume  resumeCmd  `cmd:"" help:"Restart it."`
+	Dead    deadCmd    `cmd:"" help:"List, show and replay dead letters."`
 	Doctor  doctorCmd  `cmd:"" help:"Check everything that a deployment stands on, and say what to fix."`
 	Schema  schemaCmd  `cmd:"" help:"Print the JSON Schema of a message, or the AsyncAPI document of all."`
 	Version versionCmd `cmd:"" help:"Print the version."`
+
+	Completion  completionCmd `cmd:"" help:"Print a script that completes commands and flags in bash, zsh or fish."`
+	VersionFlag versionFlag   `name:"version" help:"Print the version."`
 }
 
 // std is where a command writes what it was asked for (out) and everything else (err),
@@ -101,12 +108,17 @@ func run(args []string, lookup config.LookupFunc, stdout, stderr io.Writer) int 
 	soft, stop := softContext(os.Exit)
 	defer stop()
 	kctx.BindTo(soft, (*context.Context)(nil))
+	kctx.Bind(parser.Model)
 	err = kctx.Run(&std{
 		out: stdout, err: stderr, in: os.Stdin,
 		isTerminal: func() bool { return isatty.IsTerminal(os.Stdin.Fd()) },
 	})
 	if status, ok := errors.AsType[exitStatus](err); ok {
 		return int(status)
+	}
+	if errors.Is(err, errNoTerminal) {
+		complain(err)
+		return statusUsage
 	}
 	if err != nil {
 		complain(err)

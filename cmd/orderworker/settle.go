@@ -31,12 +31,15 @@ func (settleCmd) Help() string {
 
 --not-bought: the order becomes ready, and the worker sends it to the vendor again (past its expiresAt it publishes failed, expired, instead). If it was bought after all, it is bought twice.
 
-Refused, with exit status 1 and the reason: an order that is not in doubt (unknown, never sent, waiting for its next attempt, final), one whose request may still be under way, --not-bought where the vendor has said that it was bought, and one whose request message cannot be read. On a terminal it asks first; without one, or with --yes, it does not. Put -- before a number that begins with a hyphen.`
+Refused, with exit status 1 and the reason: an order that is not in doubt (unknown, never sent, waiting for its next attempt, final), one whose request may still be under way, --not-bought where the vendor has said that it was bought, and one whose request message cannot be read. It asks first; without a terminal it needs --yes. Put -- before a number that begins with a hyphen.
+
+` + config.Folded("UPSTREAM_TIMEOUT")
 }
 
 // BeforeReset hides the settings that the command has no use for.
 func (c *settleCmd) BeforeReset(command *kong.Path) error {
 	config.Narrow(command, "UPSTREAM_TIMEOUT")
+	config.Hide(command)
 	return nil
 }
 
@@ -88,10 +91,13 @@ func (c *settleCmd) Run(soft context.Context, std *std) error {
 }
 
 // confirm asks the question on a terminal; every answer but yes is an error. It does
-// not ask if yes is set or if nobody can answer.
+// not ask if yes is set. If nobody can answer, that is wrong usage.
 func confirm(ctx context.Context, std *std, yes bool, question string) error {
-	if yes || !std.isTerminal() {
+	switch {
+	case yes:
 		return nil
+	case !std.isTerminal():
+		return fmt.Errorf("%w; nothing was changed", errNoTerminal)
 	}
 	fmt.Fprintf(std.err, "%s\nType yes if that is right: ", question)
 	answer := make(chan string, 1)

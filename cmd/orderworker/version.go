@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"io"
 	"runtime/debug"
+
+	"github.com/alecthomas/kong"
 )
 
 type versionCmd struct{}
@@ -41,4 +43,16 @@ func printVersion(w io.Writer, info *debug.BuildInfo) error {
 	}
 	_, err := fmt.Fprintf(w, "orderworker %s\nrevision %s\n%s\n", known(version), known(revision), known(info.GoVersion))
 	return err
+}
+
+// versionFlag is --version, which works without a command.
+type versionFlag bool
+
+// BeforeReset prints the version and ends the program.
+func (versionFlag) BeforeReset(app *kong.Kong) error {
+	if err := (versionCmd{}).Run(&std{out: app.Stdout}); err != nil {
+		return err
+	}
+	app.Exit(statusDone)
+	return nil
 }

@@ -122,7 +122,7 @@ func Narrow(command *kong.Path, vendor ...string) {
 			continue
 		}
 		name := flag.Envs[0]
-		used := slices.Contains([]string{"NATS", "Streams", "Redis"}, flag.Group.Key) || slices.Contains(vendor, name)
+		used := slices.Contains(foldedGroups, flag.Group.Key) || slices.Contains(vendor, name)
 		if !used || name == "NATS_REPLICAS" || name == "ALLOW_LOSSY_STREAMS" {
 			flag.Hidden, flag.Envs = true, nil
 		}
@@ -195,3 +195,28 @@ func settingName(v *kong.Value) string {
 	}
 	return "--" + v.Name
 }
+
+// Folded is a paragraph of a command's help that names the settings which Narrow leaves to
+// a command, one line for each group, instead of a line for each setting.
+func Folded(vendor ...string) string {
+	groups := map[string][]string{}
+	var order []string
+	for field := range reflect.TypeFor[Settings]().Fields() {
+		name, group := field.Tag.Get("env"), field.Tag.Get("group")
+		if name == "NATS_REPLICAS" || name == "ALLOW_LOSSY_STREAMS" || !slices.Contains(foldedGroups, group) && !slices.Contains(vendor, name) {
+			continue
+		}
+		if !slices.Contains(order, group) {
+			order = append(order, group)
+		}
+		groups[group] = append(groups[group], "$"+name)
+	}
+	text := "The settings are those of orderworker run, which explains them, as variables or flags:"
+	for _, group := range order {
+		text += fmt.Sprintf("\n\n%s: %s", group, strings.Join(groups[group], " "))
+	}
+	return text
+}
+
+// foldedGroups are the groups of settings that name the servers and the streams.
+var foldedGroups = []string{"NATS", "Streams", "Redis"}
