@@ -28,7 +28,7 @@ func TestSettledAsBoughtIsPublishedAndNotSentAgain(t *testing.T) {
 	bothJournals(t, func(t *testing.T, env map[string]string) {
 		d := newDesk(t, env, "first=1 buy: hang")
 		stop := d.inDoubt("A.>")
-		status, out, errs := d.do("settle", "A.>", "--bought", "--order-number", "N-1", "--order-id=7")
+		status, out, errs := d.do("settle", "--yes", "A.>", "--bought", "--order-number", "N-1", "--order-id=7")
 		if status != statusDone || errs != "" || !strings.HasPrefix(out, "A.> is settled as bought, order number N-1: the worker publishes the result when it looks at the order next, in ") {
 			t.Fatalf("%d\n%s%s", status, out, errs)
 		}
@@ -57,7 +57,7 @@ func TestSettledAsBoughtIsPublishedAndNotSentAgain(t *testing.T) {
 		if d.calls() != 1 {
 			t.Errorf("%d calls, want 1", d.calls())
 		}
-		if status, _, errs := d.do("settle", "A.>", "--not-bought"); status != statusFailed || !strings.Contains(errs, "it has its final result") {
+		if status, _, errs := d.do("settle", "--yes", "A.>", "--not-bought"); status != statusFailed || !strings.Contains(errs, "it has its final result") {
 			t.Errorf("settled again: %d %s", status, errs)
 		}
 	})
@@ -78,7 +78,7 @@ func TestSettledAsNotBoughtIsSentAgain(t *testing.T) {
 	bothJournals(t, func(t *testing.T, env map[string]string) {
 		d := newDesk(t, env, "first=1: hang")
 		stop := d.inDoubt("A")
-		status, out, errs := d.do("settle", "--not-bought", "A")
+		status, out, errs := d.do("settle", "--yes", "--not-bought", "A")
 		if status != statusDone || errs != "" || !strings.HasPrefix(out, "A is settled as not bought: the worker sends it again ") {
 			t.Fatalf("%d\n%s%s", status, out, errs)
 		}
@@ -102,7 +102,7 @@ func TestSettledAsNotBoughtButExpired(t *testing.T) {
 	d := newDesk(t, nil)
 	store := d.store()
 	d.doubt(store, "A", d.publish("A", `,"expiresAt":"2020-01-01T00:00:00Z"`))
-	status, out, errs := d.do("settle", "--not-bought", "A")
+	status, out, errs := d.do("settle", "--yes", "--not-bought", "A")
 	if status != statusDone || !strings.HasPrefix(out, "A is settled as not bought, and has expired: the worker publishes it as failed") {
 		t.Fatalf("%d\n%s%s", status, out, errs)
 	}
@@ -126,7 +126,7 @@ func TestSettledCountsRefusals(t *testing.T) {
 	d.ok(store.Intent(t.Context(), c, time.Now().Add(-time.Minute), time.Now().Add(-time.Minute)))
 	c.Refusals = 3 // as a resend that was refused
 	d.ok(store.Doubt(t.Context(), c, c.Doubt, time.Hour))
-	if status, _, errs := d.do("settle", "A", "--bought", "--order-number=N"); status != statusDone {
+	if status, _, errs := d.do("settle", "--yes", "A", "--bought", "--order-number=N"); status != statusDone {
 		t.Fatal(errs)
 	}
 	if k := d.know("A"); !strings.Contains(string(k.Journal.Result), `"attempts":4`) {
@@ -142,7 +142,7 @@ func TestSettledByAnotherRequestOfTheOrder(t *testing.T) {
 	store := d.store()
 	d.doubt(store, "A", 999)
 	d.ok(d.rdb.HSet(t.Context(), "ORDERS:order:A", "seq", d.publish("A")).Err())
-	if status, _, errs := d.do("settle", "A", "--bought", "--order-number=N"); status != statusDone {
+	if status, _, errs := d.do("settle", "--yes", "A", "--bought", "--order-number=N"); status != statusDone {
 		t.Error(errs)
 	}
 }
@@ -199,7 +199,7 @@ func TestSettleRefuses(t *testing.T) {
 		"CHANGED":     {nil, "is another order with this number"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			args := append([]string{"settle", name}, c.args...)
+			args := append([]string{"settle", "--yes", name}, c.args...)
 			if !strings.Contains(strings.Join(args, " "), "--not-bought") {
 				args = append(args, "--bought", "--order-number=N")
 			}
@@ -223,7 +223,7 @@ func TestSettleWithoutItsJournal(t *testing.T) {
 	stream, err := d.js.Stream(t.Context(), "ORDER_JOURNAL")
 	d.ok(err)
 	d.ok(stream.Purge(t.Context()))
-	status, out, errs := d.do("settle", "A", "--bought", "--order-number=N")
+	status, out, errs := d.do("settle", "--yes", "A", "--bought", "--order-number=N")
 	if status != statusDone || !strings.Contains(errs, "the journal has nothing of A") || !strings.Contains(errs, "JOURNAL_TTL") {
 		t.Errorf("%d\n%s%s", status, out, errs)
 	}
@@ -279,7 +279,8 @@ func TestConfirm(t *testing.T) {
 		"closed":           {terminal: true, asked: true},
 		"no":               {answer: "no\nyes\n", terminal: true, asked: true},
 		"--yes":            {answer: "no\n", yes: true, terminal: true, ok: true},
-		"no terminal":      {answer: "no\n", ok: true},
+		"no terminal":      {answer: "yes\n"},
+		"no one, --yes":    {answer: "no\n", yes: true, ok: true},
 	} {
 		var errs bytes.Buffer
 		std := &std{err: &errs, in: strings.NewReader(c.answer), isTerminal: func() bool { return c.terminal }}
@@ -330,7 +331,7 @@ func TestSettleAsksOnATerminal(t *testing.T) {
 			[]string{"package P for iccid 8988308650100524999, received 2", "attempt 1, 0 refusals", "WAS BOUGHT, order number N, order id 7.", "cannot be taken back"}, ""},
 		"NO":        {[]string{"--not-bought"}, "no\n", nil, []string{"NOT BOUGHT", "sends it to the vendor again", "bought twice"}, "settle NO: not confirmed, nothing was written"},
 		"SENT":      {[]string{"--not-bought"}, "yes\n", func(no string) { d.resend(store, no) }, []string{"NOT BOUGHT"}, "it has changed meanwhile, nothing was written"},
-		"SETTLED":   {[]string{"--not-bought"}, "yes\n", func(no string) { d.do("settle", no, "--bought", "--order-number=N") }, []string{"NOT BOUGHT"}, "not in doubt: it has its final result"},
+		"SETTLED":   {[]string{"--not-bought"}, "yes\n", func(no string) { d.do("settle", "--yes", no, "--bought", "--order-number=N") }, []string{"NOT BOUGHT"}, "not in doubt: it has its final result"},
 		"REDISLESS": {[]string{"--not-bought"}, "yes\n", func(no string) { d.rdb.Del(t.Context(), "ORDERS:order:"+no) }, []string{"NOT BOUGHT"}, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -378,7 +379,7 @@ func TestSettleNeedsItsServers(t *testing.T) {
 		"no such stream":   {"--journal-stream=NONE"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			status, out, errs := d.do(append([]string{"settle", "A", "--not-bought", "--timeout=300ms"}, args...)...)
+			status, out, errs := d.do(append([]string{"settle", "--yes", "A", "--not-bought", "--timeout=300ms"}, args...)...)
 			if status != statusFailed || out != "" || strings.Count(errs, "\n") != 1 || !strings.HasPrefix(errs, "orderworker: settle A: ") {
 				t.Errorf("%d\n%s%swant 1 and one line", status, out, errs)
 			}

@@ -29,8 +29,12 @@ func TestStatusOfAnOrderInDoubt(t *testing.T) {
 	}
 	got := regexp.MustCompile(`\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z`).ReplaceAllString(out, "TIME")
 	got = regexp.MustCompile(`due in [0-9.]+s`).ReplaceAllString(got, "due in LEFT")
-	want := `order    A
-state    in_doubt: it may have been bought; see orderworker settle
+	got = regexp.MustCompile(`\d\d:\d\d:\d\d`).ReplaceAllString(regexp.MustCompile(`\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d{3}`).ReplaceAllString(got, "MOMENT"), "CLOCK")
+	got = regexp.MustCompile(`\(in [^)]+\)`).ReplaceAllString(got, "(in LEFT)")
+	want := `A  in_doubt: it may have been bought; see orderworker settle; the vendor is asked next at CLOCK (in LEFT)
+  MOMENT  received  P for 8988308650100524999
+  MOMENT  sent      in doubt since then (attempt 1)
+  MOMENT  in_doubt  the vendor is asked CLOCK
 redis    doubt, due in LEFT, attempt 1, in_doubt was published
 journal  intent, attempt 1, in doubt since TIME, its request is over by TIME
 request  ORDERS 1, not acknowledged, received TIME, iccid 8988308650100524999, package P, renew 2, expires TIME
@@ -119,7 +123,7 @@ func TestStatusJSONNames(t *testing.T) {
 		return strings.Join(slices.Sorted(maps.Keys(object)), " ")
 	}
 	for part, want := range map[string]string{
-		"":        "errors journal known outTradeNo redis request results state untaken vendor",
+		"":        "errors journal known order outTradeNo redis request requests results searched state timeline untaken vendor",
 		"redis":   "account attempt doubt foreign last leftMs owner phase refusals result revision seq waits",
 		"journal": "account attempt bought foreign last open over owner refusals result revision sendBy seq since state waits",
 		"request": "iccid packageCode received seq state stream",
@@ -161,13 +165,14 @@ func TestStatusOfStates(t *testing.T) {
 		status int
 		want   []string
 	}{
-		"CLAIMED": {0, []string{"state    claimed: a worker took it", "redis    claimed, a worker has it, for", "journal  nothing", "request  ORDERS 1, not acknowledged", "results  nothing", "vendor   not asked (--ask-vendor)"}},
-		"SENDING": {0, []string{"state    sending: a request may be under way", "journal  intent, attempt 1"}},
-		"WAITING": {0, []string{"state    waiting: ", "redis    ready, due in ", "journal  ready, attempt 1, 1 refusal, due 2"}},
-		"DOUBT":   {0, []string{"state    in_doubt: ", "request  ORDERS 999, gone: acknowledged"}},
-		"FINAL":   {0, []string{"state    failed: certainly not bought", `journal  final, attempt 1, failed, permanent_code, code 3002, "no such package", 1 attempt`}},
+		"CLAIMED": {0, []string{"CLAIMED  claimed: a worker took it", "redis    claimed, a worker has it, for", "journal  nothing", "request  ORDERS 1, not acknowledged", "results  nothing", "vendor   not asked (--ask-vendor)"}},
+		"SENDING": {0, []string{"SENDING  sending: a request may be under way", "journal  intent, attempt 1"}},
+		"WAITING": {0, []string{"WAITING  waiting: ", "redis    ready, due in ", "journal  ready, attempt 1, 1 refusal, due 2"}},
+		"DOUBT":   {0, []string{"DOUBT  in_doubt: ", "request  ORDERS 999, gone: acknowledged"}},
+		"FINAL":   {0, []string{"FINAL  failed: certainly not bought", `journal  final, attempt 1, failed, permanent_code, code 3002, "no such package", 1 attempt`}},
 		"OTHER":   {0, []string{"request  ORDERS 1, message 1 of stream ORDERS is another order's"}},
-		"UNTAKEN": {1, []string{"state    unknown: nothing is known of it anywhere", "redis    nothing", "journal  nothing", "request  not known where, 5 requests in the stream were not taken by a worker yet"}},
+		"UNTAKEN": {0, []string{"UNTAKEN  queued: it waits for a worker", "received  P for 8988308650100524999; a worker takes it", "redis    nothing", "journal  nothing"}},
+		"NOBODY":  {1, []string{"NOBODY  unknown: nothing is known of it anywhere", "request  not known where, 5 requests in the stream were not taken by a worker yet"}},
 	} {
 		t.Run(no, func(t *testing.T) {
 			status, out, errs := d.do("status", no)
@@ -237,7 +242,7 @@ func TestStatusShowsWhatItCanGet(t *testing.T) {
 	if status != statusFailed || strings.Count(errs, "\n") != 1 || !strings.HasPrefix(errs, "orderworker: status A: ") {
 		t.Errorf("%d %s", status, errs)
 	}
-	for _, want := range []string{"state    in_doubt", "redis    could not be asked", "journal  intent, attempt 1", "request  ORDERS 1, not acknowledged", "error "} {
+	for _, want := range []string{"A  in_doubt", "redis    could not be asked", "journal  intent, attempt 1", "request  ORDERS 1, not acknowledged", "error "} {
 		if !strings.Contains(out, want) {
 			t.Errorf("%q is not in\n%s", want, out)
 		}

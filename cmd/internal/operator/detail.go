@@ -71,17 +71,25 @@ func (d *Desk) Order(ctx context.Context, outTradeNo string, askVendor bool) *De
 		return d.orderWithoutNATS(ctx, outTradeNo, err)
 	}
 	if err := d.findRequests(ctx, detail, patience/3); err != nil {
-		detail.Errors = append(detail.Errors, strings.ReplaceAll(err.Error(), "\n", "; "))
+		detail.failed("orders", err)
 	}
 	if detail.journalAt, err = d.journalled(ctx, outTradeNo); err != nil && detail.known.JournalErr == nil {
-		detail.Errors = append(detail.Errors, err.Error())
+		detail.failed("journal", err)
 	}
 	word, _, err := d.Word(ctx)
 	if err != nil {
-		detail.Errors = append(detail.Errors, "control: "+err.Error())
+		detail.failed("control", err)
 	}
 	detail.conclude(d, word.Lasts(time.Now()))
 	return detail
+}
+
+// failed notes that a store could not be asked, unless the same was noted before.
+func (t *Detail) failed(store string, err error) {
+	text := strings.ReplaceAll(err.Error(), "\n", "; ")
+	if !slices.ContainsFunc(t.Errors, func(e string) bool { return strings.Contains(e, text) }) {
+		t.Errors = append(t.Errors, store+": "+text)
+	}
 }
 
 // journalled returns when the journal's record of an order was written; zero: there is

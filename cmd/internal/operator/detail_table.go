@@ -1,6 +1,7 @@
 package operator
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"strings"
@@ -22,16 +23,12 @@ func (t *Detail) Print(out io.Writer, maxAttempts int) error {
 	if !t.Searched && t.Untaken != nil && *t.Untaken > 0 {
 		fmt.Fprintln(out, "  not all requests in the stream were searched: there are too many")
 	}
-	fmt.Fprintln(out)
 	return t.Report.Print(out)
 }
 
 // headline is the state in a sentence.
 func (t *Detail) headline(now time.Time, maxAttempts int) string {
-	words := []string{stateMeans[t.State]}
-	if t.State == string(Queued) {
-		words = []string{"it waits for a worker, nothing was sent"}
-	}
+	words := []string{cmp.Or(stateMeans[t.State], "it has its result")}
 	if o := t.Order; o != nil {
 		if o.State == Paused {
 			words = []string{"it is not sent while the buying is paused"}
@@ -43,9 +40,6 @@ func (t *Detail) headline(now time.Time, maxAttempts int) string {
 			what := map[string]string{"send": "next attempt", "ask": "the vendor is asked next at"}[n.What]
 			words = append(words, fmt.Sprintf("%s %s (in %s)", what, clock(n.At.Time, now), ago(n.At.Sub(now))))
 		}
-	}
-	if words[0] == "" {
-		words = words[1:]
 	}
 	return fmt.Sprintf("%s  %s: %s", Shown(t.OutTradeNo, 40), t.State, strings.Join(words, "; "))
 }
@@ -70,11 +64,15 @@ func (m *Moment) text() string {
 	if m.Attempt > 0 {
 		text = strings.TrimSpace(fmt.Sprintf("%s (attempt %d)", text, m.Attempt))
 	}
-	if m.Follows != "" {
-		text = strings.TrimSpace(text + "; " + m.Follows)
-		if !m.NextAt.IsZero() {
-			text += " " + m.NextAt.UTC().Format("15:04:05")
-		}
+	if m.Follows == "" {
+		return text
+	}
+	if text != "" {
+		text += "; "
+	}
+	text += m.Follows
+	if !m.NextAt.IsZero() {
+		text += " " + m.NextAt.UTC().Format("15:04:05")
 	}
 	return text
 }

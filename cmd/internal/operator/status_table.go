@@ -17,6 +17,7 @@ import (
 // stateMeans explains the states to people.
 var stateMeans = map[string]string{
 	"unknown":                "nothing is known of it anywhere that was asked",
+	string(Queued):           "it waits for a worker; nothing was sent",
 	"claimed":                "a worker took it; nothing was sent",
 	"sending":                "a request may be under way",
 	"waiting":                "not bought so far; the next attempt comes",
@@ -35,8 +36,6 @@ func (r *Report) Print(out io.Writer) error {
 	row := func(name string, facts ...string) {
 		fmt.Fprintf(w, "%s\t%s\n", name, listed(facts))
 	}
-	row("order", r.OutTradeNo)
-	fmt.Fprintf(w, "state\t%s: %s\n", r.State, cmp.Or(stateMeans[r.State], "it has its result"))
 	row("redis", r.Redis.facts(r.known.CacheErr)...)
 	row("journal", r.Journal.facts(r.known.JournalErr, r.call)...)
 	row("request", r.Request.facts(r.Untaken)...)
