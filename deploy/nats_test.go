@@ -73,7 +73,7 @@ func as(t *testing.T, s *server.Server, user string) *client {
 	t.Helper()
 	c := &client{refused: make(chan error, 100)}
 	options := []nats.Option{nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) { c.refused <- err })}
-	if user == "publisher" || user == "subscriber" {
+	if user == "publisher" || user == "subscriber" || user == "operator" {
 		options = append(options, nats.CustomInboxPrefix("_INBOX_"+user))
 	}
 	var err error

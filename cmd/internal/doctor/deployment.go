@@ -12,6 +12,7 @@ import (
 	"orderworker/cmd/internal/connect"
 	"orderworker/upstream"
 	"orderworker/worker"
+	"orderworker/worker/natsio"
 )
 
 // Options is what the doctor is told beside the settings.
@@ -124,6 +125,7 @@ func natsOf(s *config.Settings) NATS {
 			{Row: "results stream", Name: s.ResultsStream, Audit: names.Audit},
 			{Row: "dead letters stream", Name: s.DeadStream, Audit: names.Audit},
 			{Row: "journal stream", Name: journal, Audit: names.Audit},
+			{Row: "control bucket", Name: natsio.ControlStream, Audit: names.Audit},
 		},
 		Consumer: s.OrdersConsumer, AuditConsumer: names.AuditConsumer,
 		Tolerant: s.AllowLossyStreams, Publishes: publishes(s),
@@ -143,6 +145,7 @@ func publishes(s *config.Settings) []string {
 		subjects = append(subjects, s.ResultsSubject+"."+string(status)+".*")
 	}
 	subjects = append(subjects, info+s.DeadStream, s.DeadSubject)
+	subjects = append(subjects, info+natsio.ControlStream, get+natsio.ControlStream)
 	if s.JournalTTL != 0 {
 		subjects = append(subjects, info+s.JournalStream, get+s.JournalStream, s.JournalSubject+".*")
 	}

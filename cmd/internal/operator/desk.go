@@ -86,7 +86,7 @@ func (d *Desk) dial(ctx context.Context) {
 		defer d.mu.Unlock()
 		d.failed = err
 	}
-	nc, err := connect.TryNATS(ctx, d.Settings, failed, d.denied)
+	nc, err := dialInbox(ctx, d.Settings, failed, d.denied)
 	if err != nil {
 		if ctx.Err() == nil {
 			failed(err)
