@@ -2,6 +2,8 @@ package worker
 
 import (
 	"context"
+	"testing"
+	"testing/synctest"
 	"time"
 
 	"orderworker/worker/halt"
@@ -64,3 +66,38 @@ func (w *simWorld) checkHalt(o *simOrder, what string) {
 
 // Halt is not asked: the process has simHalts.
 func (s simStream) Halt(context.Context) (halt.State, error) { return halt.State{}, nil }
+
+// An operator's pause, or a bucket that cannot be read, that begins at any moment of an
+// order's life: no intent is written and nothing is sent from then on, no attempt is
+// spent, and the order is bought when it is over. The same while the journal's leader is
+// away, so that the intent is tried again and again.
+func TestSimHaltAtEachMoment(t *testing.T) {
+	simAlone(t)
+	const arrives = 2 * time.Second
+	for _, journalAway := range []bool{false, true} {
+		for after := time.Duration(0); after < 30*time.Millisecond; after += 250 * time.Microsecond {
+			synctest.Test(t, func(t *testing.T) {
+				c := simConfig{
+					seed: 7, slots: 1, concurrency: 4, rules: simRules(), ackWait: simAckWait, metrics: simMetrics(),
+					orders: []simSpec{{arrives: arrives, answers: []simAnswer{buys}}},
+					halts:  []simHalt{{from: arrives + after, to: arrives + after + 20*time.Second, unread: after%500*time.Microsecond == 0}},
+				}
+				if journalAway {
+					c.fault = func(pt simPoint) simFault {
+						if pt.op == opIntent && pt.at < arrives+3*time.Second {
+							return failBefore
+						}
+						return fine
+					}
+				}
+				w := simulate(c)
+				if len(w.violations) > 0 {
+					t.Errorf("%v after it arrived, the journal away: %v: %s", after, journalAway, w.report())
+				}
+				if calls := len(w.orders[0].book.sends); calls != 1 {
+					t.Errorf("%v after it arrived: %d calls, want 1", after, calls)
+				}
+			})
+		}
+	}
+}

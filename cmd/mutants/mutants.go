@@ -9,6 +9,8 @@ var (
 	rounds  = []string{"./upstream", "./worker", "-run", "Round|Lookup|TestSimStays|TestSimFirst|TestSimEach"}
 	account = []string{"./upstream/pause", "./worker", "-run", "."}
 	paused  = []string{"./worker", "-run", "TestSimPause"}
+	halted  = []string{"./worker", "-run", "TestSimHalt"}
+	halting = []string{"./worker/halt"}
 	server  = []string{"./cmd/internal/connect", "-run", "Redis"}
 	files   = []string{"./cmd/internal/submit"}
 	ended   = []string{"./worker", "-run", "TestCrashTable$|TestAnotherResult|TestRememberedResult"}
@@ -62,6 +64,29 @@ var mutants = []mutant{
 		`	errs = append(errs, misspelt(fields)...)`, ``, life},
 	{"a misspelt field is invalid beside the right one", "worker/order.go",
 		`		if fields[field] == nil || slices.Contains(names, field) {`, `		if fields[field] == nil || slices.Contains(names, field) || len(fields) > len(names) {`, life},
+	{"nothing is sent while an operator pauses", "worker/place.go",
+		`	if err := t.halts.Allows(); err != nil { // storing`, `	if err := t.halts.Allows(); false && err != nil { // storing`, halted},
+	{"no intent is written while an operator pauses", "worker/retry.go",
+		`		if err := r.halts.Allows(); err != nil {`, `		if err := r.halts.Allows(); false && err != nil {`, halted},
+	{"nothing is sent while the bucket cannot be read", "worker/halt/watch.go",
+		`	case r == nil || !r.fresh(now):`, `	case r == nil:`, halting},
+	{"nothing is sent before the bucket was read", "worker/halt/watch.go",
+		`	case r == nil || !r.fresh(now):`, `	case r != nil && !r.fresh(now):`, halting},
+	{"an answer of the bucket allows sending for less than a second", "worker/halt/watch.go",
+		`	validFor = 800 * time.Millisecond`, `	validFor = 1800 * time.Millisecond`, halting},
+	{"an answer of the bucket is as old as its question", "worker/halt/watch.go",
+		`	w.err = err
+	if err == nil {`, `	w.err = err
+	reading.asked = time.Now()
+	if err == nil {`, halting},
+	{"an answer of the bucket is old after a suspension", "worker/halt/watch.go",
+		`	return monotonic < validFor && wall < validFor`, `	return monotonic < validFor`, halting},
+	{"what is no operator's word is not taken for one", "worker/halt/state.go",
+		`	if s.Paused == nil {`, `	if s.Paused == nil && false {`, halting},
+	{"a pause lasts", "worker/halt/state.go",
+		`	return s.Paused && (s.Until.IsZero() || now.Before(s.Until))`, `	return s.Paused && now.Before(s.Until)`, halting},
+	{"of two operators at once the second is told", "worker/natsio/control.go",
+		`, jetstream.WithExpectLastSequencePerSubject(rev))`, `)`, adapter},
 	{"no send without an intent", "worker/place.go",
 		`	if err := t.claims.Intent(hard, t.claim, sendBy, t.rules.over(sendBy)); err != nil {
 		return failure(StepInterrupted, err)

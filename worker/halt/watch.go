@@ -56,7 +56,12 @@ type reading struct {
 // fresh reports whether the answer is new enough to send by. The monotonic clock may
 // stand still while a machine is suspended, so the wall clock counts too.
 func (r *reading) fresh(now time.Time) bool {
-	return now.Sub(r.asked) < validFor && now.Round(0).Sub(r.asked.Round(0)) < validFor
+	return fresh(now.Sub(r.asked), now.Round(0).Sub(r.asked.Round(0)))
+}
+
+// fresh is the same for the time that has passed by the two clocks.
+func fresh(monotonic, wall time.Duration) bool {
+	return monotonic < validFor && wall < validFor
 }
 
 // Watch keeps a worker to the operator's word. Run must run, or nothing is ever sent.
