@@ -33,6 +33,7 @@ const (
 	PermanentCode     Reason = "permanent_code"
 	AttemptsExhausted Reason = "attempts_exhausted"
 	Expired           Reason = "expired"
+	Cancelled         Reason = "cancelled"
 	Invalid           Reason = "invalid"
 	Conflict          Reason = "conflict"
 )
@@ -148,6 +149,17 @@ func (r Result) bought(p upstream.Purchase) Result {
 func SettledResult(o Order, p upstream.Purchase, refusals int, received, now time.Time) []byte {
 	r := result(o, Succeeded, refusals+1, received, now).bought(p)
 	r.Reconciled = true
+	return r.encode()
+}
+
+// CancelledResult returns the result of an order that an operator has cancelled, before
+// anything of it was bought. refusals is the number so far, and code and message are of
+// the last of them.
+//
+// Source: contract, section 3.
+func CancelledResult(o Order, refusals int, code, message string, received, now time.Time) []byte {
+	r := result(o, Failed, refusals, received, now)
+	r.Reason, r.Code, r.Message = Cancelled, code, message
 	return r.encode()
 }
 

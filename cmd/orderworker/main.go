@@ -40,6 +40,7 @@ type commands struct {
 	List    listCmd    `cmd:"" help:"List the orders that are not finished, and how the deployment fares."`
 	Status  statusCmd  `cmd:"" help:"Show what is known of an order, or of all orders of a card."`
 	Settle  settleCmd  `cmd:"" help:"Say how an order in doubt ended, where nobody but an operator can."`
+	Cancel  cancelCmd  `cmd:"" help:"End an order that is certainly not bought."`
 	Pause   pauseCmd   `cmd:"" help:"Stop the buying in the whole fleet."`
 	Resume  resumeCmd  `cmd:"" help:"Restart it."`
 	Dead    deadCmd    `cmd:"" help:"List, show and replay dead letters."`

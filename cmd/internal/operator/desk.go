@@ -163,11 +163,16 @@ func (d *Desk) order(outTradeNo string, timeout time.Duration) *Order {
 	return &Order{OutTradeNo: outTradeNo, Timeout: timeout, Settings: d.Settings}
 }
 
+// store returns the stores that the workers have.
+func (d *Desk) store(l *link) *dedupe.Store {
+	return dedupe.New(d.cache, l.journal, nil, dedupe.Config{FinalTTL: d.DedupeTTL, JournalTTL: d.JournalTTL})
+}
+
 // look reads what Redis and the journal know of an order, each of them only if it is
 // not away.
 func (d *Desk) look(ctx context.Context, l *link, outTradeNo string, redisErr error) dedupe.Known {
 	if redisErr == nil {
-		k, _ := dedupe.New(d.cache, l.journal, nil, dedupe.Config{}).Look(ctx, outTradeNo) // the errors are in k
+		k, _ := d.store(l).Look(ctx, outTradeNo) // the errors are in k
 		return k
 	}
 	k := dedupe.Known{CacheErr: redisErr}

@@ -61,7 +61,7 @@ func (d *Desk) Order(ctx context.Context, outTradeNo string, askVendor bool) *De
 	if ok {
 		patience = time.Until(deadline)
 	}
-	v := &servers{Order: d.order(outTradeNo, patience), nc: l.nc, js: l.js, rdb: d.rdb, store: dedupe.New(d.cache, l.journal, nil, dedupe.Config{FinalTTL: d.DedupeTTL})}
+	v := &servers{Order: d.order(outTradeNo, patience), nc: l.nc, js: l.js, rdb: d.rdb, store: d.store(l)}
 	detail := &Detail{Timeline: []Moment{}, Requests: []RequestSeen{}}
 	err = d.about(ctx, "", func(ctx context.Context, _ *link) error {
 		detail.Report = v.gather(ctx, askVendor)
