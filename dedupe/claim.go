@@ -224,7 +224,8 @@ func (c *Claim) learn(k evidence, taken bool) {
 	if k.cache.Refusals <= r.Refusals {
 		last = r.Last
 	}
-	c.Progress = Progress{Attempt: r.Attempt, Refusals: max(r.Refusals, c.Refusals), Waits: max(r.Waits, c.Waits), Last: last}
+	c.Progress = Progress{Attempt: r.Attempt, Refusals: max(r.Refusals, c.Refusals), Waits: max(r.Waits, c.Waits), Last: last,
+		Endings: newerEndings(c.Endings, r.Endings)}
 }
 
 // apply completes c by judgement j, and makes the writes to the cache that belong

@@ -83,6 +83,8 @@ type Progress struct {
 	Refusals int    `json:"attempts,omitempty"` // answers that refused the order
 	Waits    int    `json:"waits,omitempty"`    // waits so far, after a refusal or not: the exponent of the next backoff
 	Last     Answer `json:"last,omitzero"`      // the newest answer that did not sell
+
+	Endings []Ending `json:"endings,omitempty"` // how the newest requests ended, oldest first
 }
 
 // Answer is an answer of the vendor that did not sell.

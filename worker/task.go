@@ -116,11 +116,19 @@ func (t *task) noteAnswer(err error) {
 		return
 	}
 	t.class, t.code = upstream.ClassOf(err), ""
+	ending := dedupe.Ending{At: time.Now(), Attempt: t.claim.Attempt, Class: string(t.class), Message: cut(oneLine(err), 160)}
 	e := upstreamError(err)
 	if e == nil {
+		t.claim.Note(ending)
 		return
 	}
 	t.code, t.message = e.Code, e.Message
+	if e.Code != "" {
+		ending.Code, ending.Message = e.Code, cut(e.Message, 160)
+	} else if e.Err != nil {
+		ending.Message = cut(oneLine(e.Err), 160)
+	}
+	t.claim.Note(ending)
 	switch e.Class {
 	case upstream.Refused, upstream.Account, upstream.Throttled:
 		t.claim.Last = dedupe.Answer{Class: string(e.Class), Code: e.Code, Message: e.Message}

@@ -87,6 +87,18 @@ var mutants = []mutant{
 		`	return s.Paused && (s.Until.IsZero() || now.Before(s.Until))`, `	return s.Paused && now.Before(s.Until)`, halting},
 	{"of two operators at once the second is told", "worker/natsio/control.go",
 		`, jetstream.WithExpectLastSequencePerSubject(rev))`, `)`, adapter},
+	{"what may have been bought is not cancelled", "dedupe/cancel.go",
+		`	case Fresh, Ready, Waiting:
+		return nil
+	case Final, Done:`, `	case Fresh, Ready, Waiting, InDoubt:
+		return nil
+	case Final, Done:`, known},
+	{"a request older than the journal is not cancelled", "dedupe/cancel.go",
+		`	case k.Journal == nil && olderThanJournal(o, journalTTL, now):`, `	case false:`, known},
+	{"nothing is cancelled that a journal made anew has forgotten", "dedupe/cancel.go",
+		`		if lost {`, `		if false {`, known},
+	{"a cancellation is written over what the operator has seen", "dedupe/cancel.go",
+		`	if k.JournalRev != c.Seen {`, `	if false {`, known},
 	{"no send without an intent", "worker/place.go",
 		`	if err := t.claims.Intent(hard, t.claim, sendBy, t.rules.over(sendBy)); err != nil {
 		return failure(StepInterrupted, err)

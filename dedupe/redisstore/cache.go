@@ -177,12 +177,18 @@ func (r cache) Park(ctx context.Context, o dedupe.Order, owner string, e dedupe.
 			return fmt.Errorf("redis park: %w", err)
 		}
 	}
-	last, err := json.Marshal(e.Last)
+	last, err := json.Marshal(lastField{e.Last, e.Endings})
 	if err != nil {
 		return fmt.Errorf("redis park: %w", err)
 	}
 	return checkOwner("park", luaPark.Run(ctx, r.client, r.key(o.OutTradeNo), o.Fingerprint, owner, millis(delay), o.Seq,
 		string(e.State), e.Attempt, e.Refusals, e.Waits, e.Rev, doubt, last, o.Account, formatExpires(o.Expires)))
+}
+
+// lastField is the field "last": the newest answer and how the newest requests ended.
+type lastField struct {
+	dedupe.Answer
+	Endings []dedupe.Ending `json:"endings,omitempty"`
 }
 
 func (r cache) Remember(ctx context.Context, o dedupe.Order, result []byte, ttl time.Duration) error {
@@ -293,9 +299,11 @@ func parseReply(v []any) (dedupe.Entry, error) {
 		e.Result = []byte(s)
 	}
 	if s := text(12); s != "" {
-		if err := json.Unmarshal([]byte(s), &e.Last); err != nil && bad == nil {
+		var last lastField
+		if err := json.Unmarshal([]byte(s), &last); err != nil && bad == nil {
 			bad = fmt.Errorf("redis: last: %w", err)
 		}
+		e.Last, e.Endings = last.Answer, last.Endings
 	}
 	if s := text(14); s != "" {
 		at, err := time.Parse(time.RFC3339Nano, s)

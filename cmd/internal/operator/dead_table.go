@@ -47,7 +47,8 @@ func (d *DeadLetter) Print(out io.Writer) error {
 		row("request", "it was message %d of its stream", d.RequestSeq)
 	}
 	for _, name := range slices.Sorted(maps.Keys(d.Headers)) {
-		if !strings.HasPrefix(name, "Dead-") || strings.HasPrefix(name, "Dead-Nats-") {
+		ours := strings.HasPrefix(name, "Nats-") || strings.HasPrefix(name, "Dead-") && !strings.HasPrefix(name, "Dead-Nats-")
+		if !ours {
 			row("header", "%s: %s", Shown(name, 100), Shown(strings.Join(d.Headers[name], " | "), 300))
 		}
 	}

@@ -127,7 +127,13 @@ func (row *Row) progress(k dedupe.Known) {
 		p.Refusals = max(p.Refusals, j.Refusals)
 	}
 	row.Attempt, row.Refusals = p.Attempt, p.Refusals
-	if p.Last != (dedupe.Answer{}) {
+	if endings := k.Endings(); len(endings) > 0 {
+		last := endings[len(endings)-1]
+		row.Last = &Answer{Class: last.Class, Code: last.Code, Message: last.Message}
+		if row.Since.Before(last.At) {
+			row.Since = timeOf(last.At)
+		}
+	} else if p.Last != (dedupe.Answer{}) {
 		row.Last = &Answer{Class: p.Last.Class, Code: p.Last.Code, Message: p.Last.Message}
 	}
 }
@@ -201,6 +207,9 @@ func (row *Row) inDoubt(k dedupe.Known, ask time.Time) {
 			notes = append(notes, "once not found")
 		}
 	}
+	if row.Last != nil {
+		notes = append([]string{row.Last.String()}, notes...)
+	}
 	if len(notes) == 0 {
 		notes = []string{"no clear answer"}
 	}
@@ -239,5 +248,11 @@ func isOf(k dedupe.Known, fingerprint string) bool {
 	return false
 }
 
-// answersOf returns the vendor's answers that are known, oldest first.
-func answersOf(k dedupe.Known) []Moment { return nil }
+// answersOf returns how the requests to the vendor ended, oldest first.
+func answersOf(k dedupe.Known) []Moment {
+	var moments []Moment
+	for _, e := range k.Endings() {
+		moments = append(moments, Moment{At: timeOf(e.At), What: e.Class, Attempt: e.Attempt, Code: e.Code, Message: e.Message})
+	}
+	return moments
+}
