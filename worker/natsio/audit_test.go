@@ -112,6 +112,21 @@ var tables = []struct {
 		{"persist_mode", async, true},
 		{"no_ack", noAck, false},
 	}},
+	{ControlStream, func(s *Streams) jetstream.StreamConfig { return controlConfig(s.Replicas) }, controlRules, []streamCase{
+		{"max_age", aged(167 * time.Hour), false},
+		{"storage", memory, false},
+		{"retention", interest, false},
+		{"retention", workqueue, false},
+		{"max_msgs", maxMsgs, false},
+		{"max_bytes", maxBytes, false},
+		{"discard_new_per_subject", func(c *jetstream.StreamConfig) { c.DiscardNewPerSubject = true }, false},
+		{"subject_transform", transform, false},
+		{"mirror", mirror, true},
+		{"sources", sources, true},
+		{"sealed", sealIt, true},
+		{"persist_mode", async, true},
+		{"no_ack", noAck, false},
+	}},
 }
 
 // Each rule has a case that no other rule finds.
@@ -412,7 +427,7 @@ func TestStreamsThatAreMadeAreLogged(t *testing.T) {
 		return log.String()
 	}
 	log := opened()
-	if strings.Count(log, "\n") != 4 || strings.Count(log, `"message":"stream created"`) != 4 || !strings.Contains(log, `"retention":"WorkQueue"`) || strings.Contains(log, "warn") {
+	if strings.Count(log, "\n") != 5 || strings.Count(log, `"message":"stream created"`) != 5 || !strings.Contains(log, `"retention":"WorkQueue"`) || strings.Contains(log, "warn") {
 		t.Errorf("the first day: %s", log)
 	}
 	s, err := js.Stream(t.Context(), "ORDERS")
