@@ -5,8 +5,6 @@ import (
 	"errors"
 	"time"
 
-	"github.com/rs/zerolog"
-
 	"orderworker/worker/halt"
 )
 
@@ -44,20 +42,36 @@ func (w *Worker) HaltNote() string {
 // HaltUnread returns why the operator's word cannot be read; then nothing is sent.
 func (w *Worker) HaltUnread(context.Context) error { return w.halts.Status().Err }
 
-// logHalt logs that an operator's pause has begun, lasts, or has ended, or that nobody
-// knows.
-func (w *Worker) logHalt(s halt.Status) {
+// haltLog logs what an operator says, and that it cannot be read. Its method is called by
+// one goroutine at a time.
+type haltLog struct {
+	*Worker
+	paused bool // what the last line said
+	unread bool
+}
+
+// log logs that an operator's pause has begun, lasts, or has ended. A bucket that cannot
+// be read is a store that is unavailable.
+func (l *haltLog) log(s halt.Status) {
+	switch {
+	case s.Err != nil && !l.unread:
+		l.unread = true
+		l.unavailable.enter("operator_word", s.Err)
+	case s.Err == nil && l.unread:
+		l.unread = false
+		l.unavailable.leave("operator_word", true)
+	}
 	switch {
 	case s.Lasts:
-		e := w.logger.Warn().Str("by", cut(s.By, 256)).Str("reason", cut(s.Reason, 1024)).Str("since", Time{s.At}.String()).
+		l.paused = true
+		e := l.logger.Warn().Str("by", cut(s.By, 256)).Str("reason", cut(s.Reason, 1024)).Str("since", Time{s.At}.String()).
 			Int64("paused_ms", time.Since(s.At).Milliseconds())
 		if !s.Until.IsZero() {
 			e = e.Str("until", Time{s.Until}.String())
 		}
 		e.Msg("orders paused by the operator")
-	case s.Err != nil:
-		w.logger.WithLevel(zerolog.ErrorLevel).Err(s.Err).Msg("the operator's word cannot be read, nothing is sent")
-	default:
-		w.logger.Info().Str("by", cut(s.By, 256)).Msg("orders not paused by the operator")
+	case l.paused && s.Err == nil:
+		l.paused = false
+		l.logger.Info().Str("by", cut(s.By, 256)).Msg("orders resumed by the operator")
 	}
 }

@@ -78,7 +78,7 @@ func New(c Config) *Worker {
 		doubts:   &doubts{until: make(map[string]time.Time)},
 	}
 	if w.halts == nil {
-		w.halts = halt.NewWatch(c.Stream.Halt, w.logHalt)
+		w.halts = halt.NewWatch(c.Stream.Halt, (&haltLog{Worker: w}).log)
 	}
 	w.claims = retryClaims{c.Claims, u, w.halts}
 	w.pause = pause.New(w.logPause)

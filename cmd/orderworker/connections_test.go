@@ -98,7 +98,7 @@ func (w *world) oneLineEach(p *process) {
 	const short = `RECONCILE_DELAY is less than 2m: a request that arrives late at the vendor after a "not found" is bought twice`
 	for message, most := range map[string]int{
 		"delivery finished": 10 * len(w.orders), "taking orders": 1, "stopped": 1, "nats connected": 1, "nats disconnected": 3, "nats reconnected": 3,
-		"waiting for the server": 3, "stream created": 4, "store unavailable, retrying": 12, "store available again": 12, // for each kind of thing to be done
+		"waiting for the server": 3, "stream created": 5, "store unavailable, retrying": 12, "store available again": 12, // for each kind of thing to be done
 		short: 1, "pull failed, retrying": 3, "pull recovered": 3, "lease lost": len(w.orders),
 	} {
 		if said[message] > most {
