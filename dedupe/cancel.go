@@ -70,7 +70,7 @@ func (k Known) Cancellable(o Order, journalTTL time.Duration, now time.Time) err
 	no := func(format string, args ...any) error {
 		return fmt.Errorf("%w: %s", ErrNotCancellable, fmt.Sprintf(format, args...))
 	}
-	if err := errors.Join(k.CacheErr, k.JournalErr); err != nil { // what cannot be read may say that it was bought
+	if err := errors.Join(k.CacheErr, k.JournalErr, k.EventErr); err != nil { // what cannot be read may say that it was bought
 		return no("not everything can be read: %v", err)
 	}
 	switch {

@@ -110,7 +110,7 @@ var mutants = []mutant{
 		`	if !c.mayHaveIntent {`, `	if true {`, known},
 	{"who lost the intent does not send", "worker/place.go",
 		`	if err := t.claims.Intent(hard, t.claim, sendBy, t.rules.over(sendBy)); err != nil {
-		return failure(StepInterrupted, err)
+		return t.notIntended(hard, err)
 	}
 `, `	_ = t.claims.Intent(hard, t.claim, sendBy, t.rules.over(sendBy))
 `, life},
@@ -456,8 +456,8 @@ redis.call('DEL'`, `redis.call('DEL'`, known},
 		return counts
 `, account},
 	{"a pause that begins while an order waits for its slot stops it", "worker/place.go",
-		`		case err == nil && permit.Valid():
-`, `		case err == nil:
+		`		case err == nil && permit.Valid() && t.halts.Allows() == nil:
+`, `		case err == nil && t.halts.Allows() == nil:
 `, paused},
 	{"an attempt of another account is not taken over (Redis)", "dedupe/redisstore/scripts.go",
 		`(left() > 0 or theirs)`, `left() > 0`, known},

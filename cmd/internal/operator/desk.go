@@ -43,6 +43,7 @@ type link struct {
 	nc      *nats.Conn
 	js      jetstream.JetStream
 	journal dedupe.Journal
+	results dedupe.Results
 	control *natsio.Control
 }
 
@@ -101,7 +102,7 @@ func (d *Desk) dial(ctx context.Context) {
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.link = &link{nc: nc, js: js, journal: connect.Journal(d.Settings, js, d.rdb), control: natsio.NewControl(js, d.OrdersStream)}
+	d.link = &link{nc: nc, js: js, journal: connect.Journal(d.Settings, js, d.rdb), results: connect.Results(d.Settings, js), control: natsio.NewControl(js, d.OrdersStream)}
 }
 
 // nats returns the connection to NATS, or why there is none.
@@ -165,7 +166,7 @@ func (d *Desk) order(outTradeNo string, timeout time.Duration) *Order {
 
 // store returns the stores that the workers have.
 func (d *Desk) store(l *link) *dedupe.Store {
-	return dedupe.New(d.cache, l.journal, nil, dedupe.Config{FinalTTL: d.DedupeTTL, JournalTTL: d.JournalTTL})
+	return dedupe.New(d.cache, l.journal, l.results, dedupe.Config{FinalTTL: d.DedupeTTL, JournalTTL: d.JournalTTL})
 }
 
 // look reads what Redis and the journal know of an order, each of them only if it is
@@ -179,6 +180,11 @@ func (d *Desk) look(ctx context.Context, l *link, outTradeNo string, redisErr er
 	r, rev, err := l.journal.Read(ctx, outTradeNo)
 	if k.JournalRev, k.JournalErr = rev, err; err == nil && r.State != "" {
 		k.Journal = &r
+	}
+	if f, ok, err := l.results.Final(ctx, outTradeNo); err != nil {
+		k.EventErr = err
+	} else if ok {
+		k.Event = &f
 	}
 	return k
 }

@@ -165,6 +165,9 @@ func (d *Desk) taken(ctx context.Context, first, last uint64, redisErr error, o 
 			if f.known.JournalErr != nil {
 				o.once("journal", f.known.JournalErr)
 			}
+			if f.known.EventErr != nil {
+				o.once("results", f.known.EventErr)
+			}
 			if redisErr == nil && f.known.CacheErr != nil {
 				o.once("redis", f.known.CacheErr)
 			}
