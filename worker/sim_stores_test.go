@@ -132,7 +132,7 @@ func (j simJournal) Used(ctx context.Context) (bool, error) { return j.p.w.memor
 func (j simJournal) Write(ctx context.Context, outTradeNo string, r dedupe.Record, rev uint64) (uint64, error) {
 	o := j.p.w.find(outTradeNo)
 	op := map[dedupe.State]simOp{dedupe.StateIntent: opIntent, dedupe.StateReady: opReady, dedupe.StateFinal: opFinal}[r.State]
-	if r.State == dedupe.StateIntent && !r.Bought && !r.Exists {
+	if r.State == dedupe.StateIntent && !r.Bought && !r.Exists && r.Parked.IsZero() { // the others allow no request
 		j.p.w.checkHalt(o, "an intent")
 	}
 	return simIO(j.p, ctx, o, op, "", func() (uint64, error) {

@@ -226,7 +226,9 @@ func (t *Detail) timeline() {
 			add(eventMoment(e))
 		}
 	}
-	slices.SortStableFunc(t.Timeline, func(a, b Moment) int { return a.At.Compare(b.At.Time) })
+	slices.SortStableFunc(t.Timeline, func(a, b Moment) int {
+		return a.At.Truncate(time.Millisecond).Compare(b.At.Truncate(time.Millisecond)) // the precision of the stores
+	})
 	if t.Order != nil && t.Order.Next != nil && !t.Order.State.Finished() && len(t.Timeline) > 0 {
 		last := &t.Timeline[len(t.Timeline)-1]
 		last.Follows, last.NextAt = nextWords[t.Order.Next.What], t.Order.Next.At
