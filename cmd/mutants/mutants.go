@@ -88,20 +88,16 @@ var mutants = []mutant{
 	{"of two operators at once the second is told", "worker/natsio/control.go",
 		`, jetstream.WithExpectLastSequencePerSubject(rev))`, `)`, adapter},
 	{"what may have been bought is not cancelled", "dedupe/cancel.go",
-		`	case Fresh, Ready, Waiting:
-		return nil
-	case Final, Done:`, `	case Fresh, Ready, Waiting, InDoubt:
-		return nil
-	case Final, Done:`, known},
+		`	switch v := k.Verdict(now); v {`, `	switch v := k.Verdict(now); map[bool]Verdict{true: Ready, false: v}[v == InDoubt] {`, known},
 	{"a request older than the journal is not cancelled", "dedupe/cancel.go",
 		`	case k.Journal == nil && olderThanJournal(o, journalTTL, now):`, `	case false:`, known},
 	{"nothing is cancelled that a journal made anew has forgotten", "dedupe/cancel.go",
-		`		if lost {`, `		if false {`, known},
+		`		if lost {`, `		if lost && false {`, known},
 	{"a cancellation is written over what the operator has seen", "dedupe/cancel.go",
 		`	if k.JournalRev != c.Seen {`, `	if false {`, known},
 	{"no send without an intent", "worker/place.go",
 		`	if err := t.claims.Intent(hard, t.claim, sendBy, t.rules.over(sendBy)); err != nil {
-		return failure(StepInterrupted, err)
+		return t.notIntended(hard, err)
 	}
 `, ``, life},
 	{"the intent is a compare-and-set", "worker/natsio/journal.go",
