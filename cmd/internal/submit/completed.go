@@ -14,22 +14,23 @@ import (
 	"orderworker/dedupe"
 )
 
-// completedPath is where the file with the numbers that prefix has made belongs: beside
-// the file that lacks them.
+// completedPath returns the path of the completed file of path: it lies beside that file,
+// and its name has the prefix in it.
 func completedPath(path, prefix string) string {
 	ext := filepath.Ext(path)
 	return strings.TrimSuffix(path, ext) + "." + dedupe.SubjectToken(prefix) + ext
 }
 
-// complete writes the file with all numbers, so that it can be sent again whatever happens
-// to the other. A completed file that is there already must say the same: otherwise a
-// number would come to mean another order.
+// complete writes the completed file: the orders of f with the numbers that were made. It
+// can be submitted again, even if the original is edited or lost. If the completed file
+// exists already, its content must be the same: otherwise a number that was published for
+// one order would be used for another.
 func (f *file) complete(path string) error {
-	temp, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".*")
+	temp, err := createBeside(path)
 	if err != nil {
 		return err
 	}
-	defer os.Remove(temp.Name()) //nolint:errcheck // it may have its name already
+	defer os.Remove(temp.Name()) //nolint:errcheck // after a success this removes only the temporary name
 	err = f.writeCompleted(temp)
 	if err == nil {
 		err = temp.Sync()
@@ -51,6 +52,7 @@ func (f *file) complete(path string) error {
 	return err
 }
 
+// writeCompleted writes the orders of f with all numbers to the file.
 func (f *file) writeCompleted(to io.Writer) error {
 	w := csv.NewWriter(to)
 	added := f.header != nil && f.header.column[outTradeNo] < 0
@@ -88,7 +90,7 @@ func (f *file) writeCompleted(to io.Writer) error {
 	return w.Error()
 }
 
-// sameContent compares two files piece by piece.
+// sameContent reports whether two files have the same bytes.
 func sameContent(a, b string) (bool, error) {
 	x, err := os.Open(a)
 	if err != nil {

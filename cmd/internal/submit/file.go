@@ -16,41 +16,41 @@ import (
 )
 
 // file is a file of orders that was checked: all its rows keep the rules. What is read
-// from it later is compared with what was checked, so that nothing else is published
-// where somebody writes to the file meanwhile.
+// from it later is compared with what was checked, so that nothing unchecked is published
+// if somebody changes the file in between.
 type file struct {
-	name   string // for people
-	data   *os.File
-	buffer *bufio.Reader
-	header *header // nil: JSON Lines
-	prefix string
-	chunks []chunk
-	rows   int
-	repeat bits // rows whose number and content stood before: they are not published again
-	seed   maphash.Seed
+	name      string // for messages
+	data      *os.File
+	buffer    *bufio.Reader
+	header    *header // nil: JSON Lines
+	prefix    string  // Options.Prefix
+	chunks    []chunk
+	rows      int
+	duplicate bits // rows with the number and the content of an earlier row: they are not published
+	seed      maphash.Seed
 
 	summary
 }
 
-// chunkRows is how many rows are read, verified and asked about together.
+// chunkRows is how many rows are read, verified and looked up in the results together.
 const chunkRows = 200
 
-// chunk is a part of a file. It is all that is kept of its rows.
+// chunk is all that is kept of chunkRows consecutive rows of a file.
 type chunk struct {
-	offset int64  // of the first row
-	line   int    // of the first row
-	rows   int    // broken ones too
-	sum    uint64 // of the payloads
-	done   bits   // rows that are final
-	left   int    // rows that are not
+	offset int64  // byte offset of the first row
+	line   int    // line number of the first row
+	rows   int    // number of rows, broken ones included
+	sum    uint64 // hash of the payloads
+	final  bits   // rows whose outcome is known to be final
+	left   int    // number of rows that are not in final
 }
 
-// errChanged means that the file is not what was checked.
+// errChanged means that the file is no longer the one that was checked.
 var errChanged = errors.New("it was changed while it was being read; nothing more of it is published")
 
-// open opens a file of orders, or copies stdin to a temporary file that has no name. The
-// caller closes it.
-func open(path string, stdin io.Reader) (*os.File, error) {
+// openFile opens the file of orders at path. For "-" it copies stdin to a temporary file,
+// because the file is read more than once. The caller closes it.
+func openFile(path string, stdin io.Reader) (*os.File, error) {
 	if path != "-" {
 		f, err := os.Open(path)
 		if err != nil {
@@ -66,7 +66,7 @@ func open(path string, stdin io.Reader) (*os.File, error) {
 	if err != nil {
 		return nil, err
 	}
-	_ = os.Remove(f.Name()) // it is gone when the process ends, however it ends
+	_ = os.Remove(f.Name()) // without a name the file disappears with the process, however that ends
 	if _, err := io.Copy(f, stdin); err != nil {
 		f.Close()
 		return nil, fmt.Errorf("copy standard input to a temporary file: %w", err)
@@ -74,7 +74,7 @@ func open(path string, stdin io.Reader) (*os.File, error) {
 	return f, nil
 }
 
-// displayName is a file's name for people.
+// displayName returns the file's name for messages.
 func displayName(path string) string {
 	if path == "-" {
 		return "standard input"
@@ -82,11 +82,21 @@ func displayName(path string) string {
 	return path
 }
 
-// isJSON reports whether the file is JSON Lines: by its name, else by its first byte.
-func isJSON(path string, data io.ReaderAt) bool {
+// hasJSONName reports whether the file's name says that it is JSON Lines.
+func hasJSONName(path string) bool {
 	switch strings.ToLower(filepath.Ext(path)) {
 	case ".jsonl", ".ndjson", ".json":
 		return true
+	}
+	return false
+}
+
+// isJSON reports whether the file is JSON Lines: by its name, otherwise by its first byte.
+func isJSON(path string, data io.ReaderAt) bool {
+	if hasJSONName(path) {
+		return true
+	}
+	switch strings.ToLower(filepath.Ext(path)) {
 	case ".csv", ".tsv":
 		return false
 	}
@@ -95,15 +105,15 @@ func isJSON(path string, data io.ReaderAt) bool {
 	return bytes.HasPrefix(bytes.TrimSpace(bytes.TrimPrefix(begin[:n], bom)), []byte("{"))
 }
 
-// check reads the whole file. It calls broken for each row that breaks a rule, and fails
-// if there was one.
+// check reads and checks the whole file. It calls broken for each rule that a row breaks,
+// and returns an error if there was one.
 func check(path string, data *os.File, prefix string, now time.Time, broken func(line int, err error)) (*file, error) {
 	f := &file{name: displayName(path), data: data, buffer: bufio.NewReaderSize(nil, 64<<10), prefix: prefix, seed: maphash.MakeSeed()}
 	r, err := f.begin(isJSON(path, data), broken)
 	if err != nil {
 		return nil, err
 	}
-	prints := &fingerprints{seed: f.seed}
+	hashes := &digests{seed: f.seed}
 	faulty := 0
 	var sum maphash.Hash
 	sum.SetSeed(f.seed)
@@ -130,13 +140,13 @@ func check(path string, data *os.File, prefix string, now time.Time, broken func
 		last.left++
 		_, _ = sum.Write(row.payload)
 		if row.payload != nil {
-			prints.add(uint32(f.rows), f.summary.add(row, now), row)
+			hashes.add(uint32(f.rows), f.summary.add(row, now), row)
 		}
 		f.rows++
 	}
 	f.seal(&sum)
-	f.cards = prints.distinctCards()
-	conflicts, err := f.repeats(prints, broken)
+	f.cards = hashes.distinctCards()
+	conflicts, err := f.compareRepeats(hashes, broken)
 	switch faulty += conflicts; {
 	case err != nil:
 		return nil, err
@@ -187,7 +197,7 @@ func (f *file) begin(json bool, broken func(line int, err error)) (*rows, error)
 	}
 }
 
-// seal ends a chunk.
+// seal stores the hash of the last chunk, and resets sum for the next one.
 func (f *file) seal(sum *maphash.Hash) {
 	if len(f.chunks) > 0 {
 		f.chunks[len(f.chunks)-1].sum = sum.Sum64()
@@ -195,20 +205,21 @@ func (f *file) seal(sum *maphash.Hash) {
 	sum.Reset()
 }
 
-// repeats notes the rows that repeat another, and reports those that contradict one.
-func (f *file) repeats(prints *fingerprints, broken func(line int, err error)) (conflicts int, err error) {
-	var against []pair
-	prints.twice(func(p pair) {
+// compareRepeats marks the rows that are duplicates of an earlier row. It calls broken for
+// each row that has the number of an earlier row and other content, and counts those.
+func (f *file) compareRepeats(hashes *digests, broken func(line int, err error)) (conflicts int, err error) {
+	var differing []pair
+	hashes.eachRepeat(func(p pair) {
 		if p.same {
-			f.repeat.set(int(p.row))
-			f.repeated++
+			f.duplicate.set(int(p.row))
+			f.duplicates++
 			f.packages[p.packageIndex].orders--
 		} else {
-			against = append(against, p)
+			differing = append(differing, p)
 		}
 	})
-	slices.SortFunc(against, func(a, b pair) int { return cmp.Compare(a.row, b.row) })
-	for _, p := range against {
+	slices.SortFunc(differing, func(a, b pair) int { return cmp.Compare(a.row, b.row) })
+	for _, p := range differing {
 		row, err := f.row(int(p.row))
 		if err != nil {
 			return 0, err
@@ -217,7 +228,7 @@ func (f *file) repeats(prints *fingerprints, broken func(line int, err error)) (
 		if err != nil {
 			return 0, err
 		}
-		if row.request.OutTradeNo != first.request.OutTradeNo { // two numbers with one hash
+		if row.request.OutTradeNo != first.request.OutTradeNo { // different numbers with the same hash
 			continue
 		}
 		conflicts++
@@ -245,7 +256,7 @@ func differences(a, b *row) string {
 	return strings.Join(fields, ", ")
 }
 
-// row reads one row again.
+// row reads the row of index i again.
 func (f *file) row(i int) (*row, error) {
 	all, err := f.read(i / chunkRows)
 	if err != nil {
@@ -254,7 +265,8 @@ func (f *file) row(i int) (*row, error) {
 	return all[i%chunkRows], nil
 }
 
-// read reads a chunk again, and verifies that it is what was checked.
+// read reads chunk i again. If it differs from what was checked, the error wraps
+// errChanged.
 func (f *file) read(i int) ([]*row, error) {
 	c := f.chunks[i]
 	r := rows{lines: newLines(f.data, f.buffer, c.offset, c.line-1), header: f.header, prefix: f.prefix}
@@ -278,6 +290,7 @@ func (f *file) read(i int) ([]*row, error) {
 	return all, nil
 }
 
+// isAre returns the verb for n things.
 func isAre(n int) string {
 	if n == 1 {
 		return "is"

@@ -25,7 +25,7 @@ func write(t *testing.T, name, text string) string {
 // checked checks a file, and returns what was said of it, a line for each fault.
 func checked(t *testing.T, path, prefix string) (*file, []string, error) {
 	t.Helper()
-	data, err := open(path, nil)
+	data, err := openFile(path, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -149,7 +149,7 @@ func TestManyChunks(t *testing.T) {
 	}
 	text := b.String()
 	f, said, err := checked(t, write(t, "o.csv", text+"A-3,"+card+",P0\n"), "")
-	if err != nil || f.repeated != 1 || f.rows != n+1 || len(f.chunks) != 6 || f.cards != 1 {
+	if err != nil || f.duplicates != 1 || f.rows != n+1 || len(f.chunks) != 6 || f.cards != 1 {
 		t.Fatalf("%+v, %v %q", f, err, said)
 	}
 	all := payloads(t, f)
@@ -241,7 +241,7 @@ func TestPrefix(t *testing.T) {
 
 func TestStandardInputIsReadOnce(t *testing.T) {
 	t.Setenv("TMPDIR", t.TempDir())
-	data, err := open("-", io.MultiReader(strings.NewReader(head), strings.NewReader("A,"+card+",P\n")))
+	data, err := openFile("-", io.MultiReader(strings.NewReader(head), strings.NewReader("A,"+card+",P\n")))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -11,7 +11,7 @@ import (
 	"orderworker/worker/client"
 )
 
-// requests are the orders of the file, each number once, in the order of the file.
+// requests returns the orders of the file, without duplicates, in the order of the file.
 func (f *file) requests() iter.Seq2[client.Request, error] {
 	return func(yield func(client.Request, error) bool) {
 		for i := range f.chunks {
@@ -21,7 +21,7 @@ func (f *file) requests() iter.Seq2[client.Request, error] {
 				return
 			}
 			for k, row := range rows {
-				if !f.repeat.has(i*chunkRows+k) && !yield(row.request, nil) {
+				if !f.duplicate.has(i*chunkRows+k) && !yield(row.request, nil) {
 					return
 				}
 			}
@@ -29,7 +29,8 @@ func (f *file) requests() iter.Seq2[client.Request, error] {
 	}
 }
 
-// outcomes reads a chunk of the file, and what the results stream says of its rows.
+// outcomes reads a chunk of the file again, and from the results stream the outcome of each
+// row. Rows that skip reports get the zero Outcome and are not looked up.
 func (f *file) outcomes(ctx context.Context, c *client.Client, chunk int, skip func(row int) bool) ([]*row, []client.Outcome, error) {
 	rows, err := f.read(chunk)
 	if err != nil {
@@ -55,48 +56,39 @@ func (f *file) outcomes(ctx context.Context, c *client.Client, chunk int, skip f
 }
 
 const (
-	// Orders are finished about in the order of the file. A pass over those that are open
-	// ends when this many chunks behind the last that had news had none.
+	// Orders become final roughly in the order of the file. So a pass over the chunks with
+	// open orders stops once this many in a row, behind the last chunk that ever had a final
+	// one, have nothing new.
 	quietChunks = 5
-	// A pass over all of them comes at least this often, and takes a twentieth of the time
-	// at most.
+	// A full pass does not stop. It is made at least this often, unless it takes so long
+	// that this would be more than a twentieth of the time.
 	fullPassEvery = 10 * time.Second
 
-	shortestWait, longestWait = 100 * time.Millisecond, 2 * time.Second
+	shortestWait, longestWait = 100 * time.Millisecond, 2 * time.Second // between two passes
 )
+
+// follower waits until the orders of a file are final.
+type follower struct {
+	*file
+	client   *client.Client
+	progress *progress
+
+	known    int           // orders that are known to be final
+	frontier int           // index of the last chunk in which an order has become final
+	fullAt   time.Time     // when the last full pass ended
+	fullTook time.Duration // how long it took
+}
 
 // follow waits until every order of the file is final.
 func (f *file) follow(ctx context.Context, c *client.Client, p *progress) error {
-	final, frontier := 0, 0
-	var lastFull time.Time
-	full := time.Duration(0) // how long a whole pass takes
-	wait := shortestWait
-	for {
-		began, news, quiet := time.Now(), 0, 0
-		whole := began.Sub(lastFull) > max(fullPassEvery, 20*full)
-		for i := range f.chunks {
-			if f.chunks[i].left == 0 {
-				continue
-			}
-			if !whole && i > frontier && quiet >= quietChunks {
-				break
-			}
-			n, err := f.ask(ctx, c, i)
-			if err != nil {
-				return err
-			}
-			if n > 0 {
-				frontier, quiet = max(frontier, i), 0
-			}
-			quiet++
-			news += n
-			p.set(final+news, "")
+	w := &follower{file: f, client: c, progress: p}
+	for wait := shortestWait; ; {
+		news, err := w.pass(ctx)
+		if err != nil {
+			return err
 		}
-		if whole {
-			lastFull, full = time.Now(), time.Since(began)
-		}
-		if final += news; final == f.rows {
-			p.end(final)
+		if w.known == f.rows {
+			p.end(w.known)
 			return nil
 		}
 		if wait = min(wait*3/2, longestWait); news > 0 {
@@ -110,17 +102,46 @@ func (f *file) follow(ctx context.Context, c *client.Client, p *progress) error 
 	}
 }
 
-// ask looks whether rows of a chunk that are open have become final, and returns how many
-// have.
+// pass asks for the open orders once, and returns how many have become final.
+func (w *follower) pass(ctx context.Context) (news int, err error) {
+	began, quiet := time.Now(), 0
+	full := began.Sub(w.fullAt) > max(fullPassEvery, 20*w.fullTook)
+	for i := range w.chunks {
+		if w.chunks[i].left == 0 {
+			continue
+		}
+		if !full && i > w.frontier && quiet >= quietChunks {
+			break
+		}
+		n, err := w.ask(ctx, w.client, i)
+		if err != nil {
+			return news, err
+		}
+		if n > 0 {
+			w.frontier, quiet = max(w.frontier, i), 0
+		}
+		quiet++
+		news += n
+		w.known += n
+		w.progress.set(w.known, "")
+	}
+	if full {
+		w.fullAt, w.fullTook = time.Now(), time.Since(began)
+	}
+	return news, nil
+}
+
+// ask reads the outcomes of the open rows of chunk i, and returns how many have become
+// final.
 func (f *file) ask(ctx context.Context, c *client.Client, i int) (news int, err error) {
 	chunk := &f.chunks[i]
-	_, outcomes, err := f.outcomes(ctx, c, i, chunk.done.has)
+	_, outcomes, err := f.outcomes(ctx, c, i, chunk.final.has)
 	if err != nil {
 		return 0, err
 	}
 	for k, o := range outcomes {
 		if o.Final {
-			chunk.done.set(k)
+			chunk.final.set(k)
 			chunk.left--
 			news++
 		}
@@ -128,14 +149,15 @@ func (f *file) ask(ctx context.Context, c *client.Client, i int) (news int, err 
 	return news, nil
 }
 
-// tally counts how the rows of a file ended.
+// tally counts the results of the rows of a file.
 type tally struct {
 	rows     int
 	statuses map[worker.Status]int
-	inDoubt  int
-	failures []string // the first rows that did not succeed
+	inDoubt  int      // open rows that are in doubt
+	failures []string // the first rows that failed or were rejected, a line each
 }
 
+// shownFailures is how many rows tally.failures has at most.
 const shownFailures = 10
 
 func (t *tally) add(line int, r result) {
@@ -150,7 +172,7 @@ func (t *tally) add(line int, r result) {
 	}
 }
 
-// String has the numbers in one line, and then the first rows that did not succeed.
+// String returns the counts on one line, and then tally.failures.
 func (t *tally) String() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s: %d succeeded, %d failed, %d rejected, %d open", count(t.rows, "order"),
@@ -168,8 +190,8 @@ func (t *tally) String() string {
 	return b.String()
 }
 
-// collect reads the outcome of each row, in the order of the file, and writes it to out
-// if that is not nil.
+// collect reads the outcome of each row, in the order of the file, and writes its line to
+// out. out may be nil.
 func (f *file) collect(ctx context.Context, c *client.Client, out *output, p *progress) (*tally, error) {
 	t := &tally{statuses: map[worker.Status]int{}}
 	for i := range f.chunks {

@@ -8,7 +8,7 @@ import (
 	"strings"
 )
 
-// The columns of a CSV file: the fields of section 2 of the contract.
+// The fields of a request: section 2 of the contract. They index header.column.
 const (
 	outTradeNo = iota
 	iccid
@@ -23,19 +23,19 @@ var fieldNames = [fieldCount]string{"outTradeNo", "iccid", "packageCode", "renew
 // header is the first line of a CSV file.
 type header struct {
 	separator rune
-	names     []string // as they stand there, without spaces around them
-	column    [fieldCount]int
-	unused    []string // columns that are no field of a request
+	names     []string        // names of all columns, without spaces around them
+	column    [fieldCount]int // column of each field; -1: there is none
+	unused    []string        // columns that are no field of a request
 }
 
-// readHeader reads the header line. The separator is the one of comma, semicolon and tab
-// by which most fields are found. The error joins one line for each fault. numbered says
-// that outTradeNo may be missing.
+// readHeader reads the header line. Of comma, semicolon and tab the separator is the one
+// with which most fields are found. numbered says that outTradeNo may be missing. The
+// errors are the header's faults, one for each line of output.
 func readHeader(text []byte, numbered bool) (*header, []error) {
 	var best *header
 	most := -1
 	for _, separator := range []rune{',', ';', '\t'} {
-		names, err := cells(text, separator)
+		names, err := splitCells(text, separator)
 		if err != nil {
 			continue
 		}
@@ -70,8 +70,8 @@ func newHeader(separator rune, names []string) *header {
 	return h
 }
 
-// faults lists what is wrong with the header: columns that are missing, that come twice,
-// and that differ from a field only in case, "_" or "-".
+// faults lists what is wrong with the header: columns that are missing, that occur twice,
+// or whose names differ from a field only in case, spaces, "_" or "-".
 func (h *header) faults(numbered bool) (faults []error) {
 	plain := strings.NewReplacer("_", "", "-", "", " ", "")
 	for i, name := range h.names {
@@ -99,7 +99,8 @@ func (h *header) faults(numbered bool) (faults []error) {
 	return faults
 }
 
-// shownNames lists the columns of a header, which may be anything.
+// shownNames lists column names for a message. They come from a file and may be of any
+// length and number, so they are quoted and cut.
 func shownNames(names []string) string {
 	var shown []string
 	for _, name := range names[:min(len(names), 8)] {
@@ -111,8 +112,9 @@ func shownNames(names []string) string {
 	return strings.Join(shown, ", ")
 }
 
-// repeated reports whether a row is a header line again.
-func (h *header) repeated(row []string) bool {
+// isRepeated reports whether a row is the header line once more, as in a file to which
+// another one was appended.
+func (h *header) isRepeated(row []string) bool {
 	for field, column := range h.column {
 		if column >= 0 && (column >= len(row) || strings.TrimSpace(row[column]) != fieldNames[field]) {
 			return false
@@ -121,8 +123,8 @@ func (h *header) repeated(row []string) bool {
 	return true
 }
 
-// cells splits the text of one row.
-func cells(text []byte, separator rune) ([]string, error) {
+// splitCells splits the text of one row into cells.
+func splitCells(text []byte, separator rune) ([]string, error) {
 	if !bytes.ContainsRune(text, '"') {
 		return strings.Split(string(text), string(separator)), nil
 	}
@@ -131,10 +133,10 @@ func cells(text []byte, separator rune) ([]string, error) {
 	return r.Read()
 }
 
-// opened reports whether a quoted cell is still open at the end of text; before says
-// whether one was at its beginning.
-func opened(text []byte, separator rune, before bool) bool {
-	quoted, start := before, !before
+// endsInQuotes reports whether the end of text is inside a quoted cell, so that the row
+// continues on the next line. inQuotes says whether the beginning of text is.
+func endsInQuotes(text []byte, separator rune, inQuotes bool) bool {
+	quoted, start := inQuotes, !inQuotes // start: the next byte is the first one of a cell
 	for i := 0; i < len(text); i++ {
 		c := text[i]
 		switch {

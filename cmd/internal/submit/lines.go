@@ -5,18 +5,19 @@ import (
 	"bytes"
 	"errors"
 	"io"
+	"math"
 )
 
-// maxLine is the longest line that is read. A message of NATS is not longer, unless its
-// server was told so.
+// maxLine is the longest line that is read, in bytes: NATS by default takes no longer
+// message.
 const maxLine = 1 << 20
 
 // line is one physical line of a file.
 type line struct {
 	number int
-	offset int64 // of its first byte
-	text   []byte
-	length int // in bytes; over maxLine, text has only the beginning
+	offset int64  // byte offset of its first byte in the file
+	text   []byte // at most maxLine bytes, without the line end
+	length int    // length of the whole line in bytes, without the line end
 }
 
 // lines reads a file line by line, with any mix of the line ends \n, \r\n and \r, in
@@ -25,14 +26,13 @@ type lines struct {
 	r       *bufio.Reader
 	offset  int64
 	number  int
-	pending []line // read ahead, and given back
+	pending []line // lines that unread gave back
 }
 
-// newLines reads from a file at offset, where the line after number begins. It uses the
-// buffer, and no reader may use it beside it.
+// newLines returns the lines of a file from offset on, where the line after line number
+// begins. It uses the buffer, so no earlier lines of that buffer may be read any more.
 func newLines(file io.ReaderAt, buffer *bufio.Reader, offset int64, number int) *lines {
-	const whole = 1<<63 - 1
-	buffer.Reset(io.NewSectionReader(file, offset, whole-offset))
+	buffer.Reset(io.NewSectionReader(file, offset, math.MaxInt64-offset))
 	return &lines{r: buffer, offset: offset, number: number}
 }
 
@@ -73,11 +73,11 @@ func (l *lines) next() (line, error) {
 	return now, nil
 }
 
-// skip leaves n bytes behind that are in the buffer.
+// skip discards n buffered bytes.
 func (l *lines) skip(n int) {
 	n, _ = l.r.Discard(n)
 	l.offset += int64(n)
 }
 
-// unread gives lines back, to be read next.
+// unread makes next return those lines again.
 func (l *lines) unread(back []line) { l.pending = append(back, l.pending...) }

@@ -25,9 +25,9 @@ type link struct {
 	stop context.CancelCauseFunc
 }
 
-// dial connects within timeout. A user whose permissions do not let it have inboxes under
-// _INBOX gets the prefix _INBOX_USER, as deploy/nats/permissions.conf has it, unless inbox
-// says another.
+// dial connects within timeout. inbox is the prefix of the subjects for replies. If it is
+// empty, dial uses _INBOX, or _INBOX_USER (as in deploy/nats/permissions.conf) where the
+// server does not let this user subscribe to _INBOX.
 func dial(ctx context.Context, s *config.Settings, inbox string, timeout time.Duration) (*link, error) {
 	l, err := dialWith(ctx, s, inbox, timeout)
 	if err != nil || inbox != "" || l.mayReceive() {
@@ -46,6 +46,7 @@ func dial(ctx context.Context, s *config.Settings, inbox string, timeout time.Du
 	return l, err
 }
 
+// dialWith connects with that inbox prefix; "" is the default of nats.go.
 func dialWith(ctx context.Context, s *config.Settings, inbox string, timeout time.Duration) (*link, error) {
 	l := &link{}
 	l.ctx, l.stop = context.WithCancelCause(ctx)
@@ -56,7 +57,8 @@ func dialWith(ctx context.Context, s *config.Settings, inbox string, timeout tim
 			l.stop(fmt.Errorf("this user may not publish to %s: %w", s.OrdersSubject, nats.ErrPermissionViolation))
 		}
 	}
-	// Each question to the results stream is a subscription: the default would take 512 KiB.
+	// Each read of the results stream makes a subscription, and nats.go would allocate a
+	// queue of 512 KiB for each.
 	options := []nats.Option{nats.SyncQueueLen(4096)}
 	if inbox != "" {
 		options = append(options, nats.CustomInboxPrefix(inbox))
@@ -81,8 +83,8 @@ func dialWith(ctx context.Context, s *config.Settings, inbox string, timeout tim
 	return l, nil
 }
 
-// mayReceive reports whether the server lets this user subscribe to its inboxes. A refusal
-// comes before the reply to the flush.
+// mayReceive reports whether the server lets this user subscribe to its inboxes. The server
+// sends a refusal before its reply to the flush.
 func (l *link) mayReceive() bool {
 	sub, err := l.nc.SubscribeSync(l.nc.NewInbox())
 	if err != nil {
@@ -98,7 +100,7 @@ func (l *link) close() {
 	l.stop(nil)
 }
 
-// natsUser is the user that the first server of NATS_URL names.
+// natsUser returns the user in the first URL of NATS_URL, or "" if there is none.
 func natsUser(servers string) string {
 	first, _, _ := strings.Cut(servers, ",")
 	u, err := url.Parse(strings.TrimSpace(first))

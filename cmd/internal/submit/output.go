@@ -11,7 +11,6 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
-	"strings"
 
 	"orderworker/worker"
 	"orderworker/worker/client"
@@ -22,7 +21,7 @@ type result struct {
 	OutTradeNo  string        `json:"outTradeNo"`
 	ICCID       string        `json:"iccid"`
 	PackageCode string        `json:"packageCode"`
-	Status      worker.Status `json:"status"` // of the event; open where there is no final one
+	Status      worker.Status `json:"status"` // status of the final event; statusOpen if there is none
 	Reason      worker.Reason `json:"reason,omitempty"`
 	Code        string        `json:"code,omitempty"`
 	Message     string        `json:"message,omitempty"`
@@ -37,8 +36,8 @@ const statusOpen worker.Status = "open"
 
 var columns = []string{"outTradeNo", "iccid", "packageCode", "status", "reason", "code", "message", "orderNumber", "orderId", "attempts", "completedAt"}
 
-// newResult is the line of a request with that outcome. An order that is open has its
-// state as the reason where it is known.
+// newResult returns the line of request r with outcome o. The line of an open order has
+// the reason in_doubt if the order has such an event.
 func newResult(r client.Request, o client.Outcome) result {
 	line := result{OutTradeNo: r.OutTradeNo, ICCID: r.ICCID, PackageCode: r.PackageCode, Status: statusOpen}
 	switch {
@@ -55,7 +54,7 @@ func newResult(r client.Request, o client.Outcome) result {
 	return line
 }
 
-// cells are the line's cells, in the order of columns.
+// cells returns the line's cells, in the order of columns.
 func (r result) cells() []string {
 	id := ""
 	if r.OrderID != 0 {
@@ -64,17 +63,17 @@ func (r result) cells() []string {
 	return []string{r.OutTradeNo, r.ICCID, r.PackageCode, string(r.Status), string(r.Reason), r.Code, r.Message, r.OrderNumber, id, strconv.Itoa(r.Attempts), r.CompletedAt}
 }
 
-// output writes result lines to a file, which appears when all of it is written.
+// output writes result lines to a file. The file gets its name only when it is complete.
 type output struct {
 	path  string
-	force bool
+	force bool     // an existing file is overwritten
 	temp  *os.File // nil: stdout
 	buf   *bufio.Writer
-	csv   *csv.Writer // nil: JSON Lines
-	json  *json.Encoder
+	csv   *csv.Writer   // nil: JSON Lines
+	json  *json.Encoder // nil: CSV
 }
 
-// checkOut reports a results file that must not be overwritten.
+// checkOut returns an error if path exists and force does not allow to overwrite it.
 func checkOut(path string, force bool) error {
 	if path == "" || force {
 		return nil
@@ -87,19 +86,25 @@ func checkOut(path string, force bool) error {
 	return nil
 }
 
-// newOutput begins a results file beside the one that it becomes; path "" is stdout.
+// createBeside creates a temporary file in the directory of path, so that it can get the
+// name path without being copied.
+func createBeside(path string) (*os.File, error) {
+	return os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".*")
+}
+
+// newOutput creates the temporary file that close renames to path. A path of "" means
+// stdout.
 func newOutput(path string, force bool, stdout io.Writer) (*output, error) {
 	o := &output{path: path, force: force}
 	if path != "" {
 		var err error
-		if o.temp, err = os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".*"); err != nil {
+		if o.temp, err = createBeside(path); err != nil {
 			return nil, fmt.Errorf("--out: %w", err)
 		}
 		stdout = o.temp
 	}
 	o.buf = bufio.NewWriter(stdout)
-	switch strings.ToLower(filepath.Ext(path)) {
-	case ".jsonl", ".ndjson", ".json":
+	if hasJSONName(path) {
 		o.json = json.NewEncoder(o.buf)
 		o.json.SetEscapeHTML(false)
 		return o, nil
@@ -116,7 +121,8 @@ func (o *output) write(r result) error {
 	return o.csv.Write(r.cells())
 }
 
-// close makes the file appear, or removes what was written if err is not nil.
+// close completes the file and gives it its name. If err is not nil, or completing fails,
+// it removes the temporary file and returns the error.
 func (o *output) close(err error) error {
 	if o.csv != nil {
 		o.csv.Flush()
@@ -135,7 +141,7 @@ func (o *output) close(err error) error {
 		err = closeErr
 	}
 	if err == nil {
-		err = o.appear()
+		err = o.rename()
 	}
 	if err != nil {
 		_ = os.Remove(o.temp.Name())
@@ -143,9 +149,9 @@ func (o *output) close(err error) error {
 	return err
 }
 
-// appear gives the file its name. Without force a link does it, because a rename would
-// overwrite a file that somebody has made meanwhile.
-func (o *output) appear() error {
+// rename gives the temporary file its final name. Without force it makes a hard link, since
+// a rename would overwrite a file that was created in the meantime.
+func (o *output) rename() error {
 	if err := os.Chmod(o.temp.Name(), 0o644); err != nil {
 		return err
 	}
@@ -157,7 +163,7 @@ func (o *output) appear() error {
 		case errors.Is(err, fs.ErrExist):
 			return fmt.Errorf("%s exists; --force overwrites it", o.path)
 		}
-		// A file system without links.
+		// The file system has no hard links.
 		if err := checkOut(o.path, false); err != nil {
 			return err
 		}

@@ -10,16 +10,16 @@ import (
 	"github.com/schollz/progressbar/v3"
 )
 
-// progress shows how far a command is: a bar with rate and time left on a terminal, else
-// a line every few seconds.
+// progress shows how far a command has come: on a terminal by a bar with rate and time
+// left, otherwise by a line every plainEvery.
 type progress struct {
 	out   io.Writer
-	what  string // such as "stored"
+	what  string // what has happened to the orders that are counted, such as "stored"
 	total int
-	bar   *progressbar.ProgressBar // nil: no terminal
+	bar   *progressbar.ProgressBar // nil: out is no terminal
 
-	began, shown time.Time
-	note         string // that was shown last
+	began, shown time.Time // when it began, and when the last line was shown
+	note         string    // the note of the last call of set
 }
 
 const plainEvery = 5 * time.Second
@@ -36,7 +36,8 @@ func newProgress(out io.Writer, what string, total int) *progress {
 	return p
 }
 
-// set shows that n are done. A note says why it does not go on; it is shown once.
+// set shows that n orders are done. A note says what the command waits for; a note that is
+// repeated is shown once.
 func (p *progress) set(n int, note string) {
 	if note != "" && note != p.note {
 		p.clear()
@@ -44,7 +45,7 @@ func (p *progress) set(n int, note string) {
 	}
 	p.note = note
 	if p.bar != nil {
-		_ = p.bar.Set(n) // the terminal: who would hear of it?
+		_ = p.bar.Set(n) // an error of the terminal could not be shown anywhere
 		return
 	}
 	if now := time.Now(); now.Sub(p.shown) >= plainEvery {
@@ -58,14 +59,14 @@ func (p *progress) set(n int, note string) {
 	}
 }
 
-// clear takes the bar off the terminal, so that a line can be written.
+// clear removes the bar from the terminal, so that a line can be written.
 func (p *progress) clear() {
 	if p.bar != nil {
 		_ = p.bar.Clear()
 	}
 }
 
-// end shows the last state.
+// end shows the final state, n orders.
 func (p *progress) end(n int) {
 	if p.bar != nil {
 		_ = p.bar.Set(n)

@@ -19,29 +19,29 @@ import (
 
 // row is one order of a file.
 type row struct {
-	line    int   // its first line
-	offset  int64 // of its first byte
+	line    int   // number of its first line
+	offset  int64 // byte offset of its first byte in the file
 	request client.Request
-	payload []byte   // as it is published; nil where the row is broken
-	cells   []string // of a CSV file
-	faults  []error  // which field broke which rule
+	payload []byte   // the request as it is published; nil: the row is broken
+	cells   []string // CSV only
+	faults  []error  // the rules that it breaks
 }
 
 // rows reads the orders of a file, one after another.
 type rows struct {
 	lines  *lines
 	header *header // nil: JSON Lines
-	prefix string  // for the numbers that are missing; "": none may be
+	prefix string  // prefix of the numbers that are made; "": every row must have its number
 }
 
 const (
-	// A quoted cell may go on over this many lines and bytes. No field of a request can, but
-	// a column of notes may.
+	// A row may continue over this many lines and bytes after its first line. No field of a
+	// request has line breaks, but a column of notes may.
 	maxRowLines = 100
 	maxRowBytes = 64 << 10
 )
 
-// next returns the next row, broken or not, or io.EOF. Empty lines are no rows.
+// next returns the next row, even if it is broken, or io.EOF. It skips empty lines.
 func (r *rows) next() (*row, error) {
 	for {
 		l, err := r.lines.next()
@@ -73,11 +73,12 @@ func (r *rows) next() (*row, error) {
 	}
 }
 
-// split reads a row of a CSV file, which may go on over several lines.
+// split reads a row of a CSV file, which may continue over several lines, and fills in row.
+// The error is one of reading the file.
 func (r *rows) split(row *row, first line) error {
-	text, open := first.text, opened(first.text, r.header.separator, false)
+	text, inQuotes := first.text, endsInQuotes(first.text, r.header.separator, false)
 	var more []line
-	for open {
+	for inQuotes {
 		l, err := r.lines.next()
 		if err == nil {
 			more = append(more, l)
@@ -91,15 +92,15 @@ func (r *rows) split(row *row, first line) error {
 			return err
 		}
 		text = append(append(text, '\n'), l.text...)
-		open = opened(l.text, r.header.separator, true)
+		inQuotes = endsInQuotes(l.text, r.header.separator, true)
 	}
 	var err error
-	switch row.cells, err = cells(text, r.header.separator); {
+	switch row.cells, err = splitCells(text, r.header.separator); {
 	case err != nil:
 		row.faults = []error{fmt.Errorf("a quote stands where none may: %s", clip(first.text))}
 	case len(row.cells) != len(r.header.names):
 		row.faults = []error{fmt.Errorf("the line has %d cells, the header has %d", len(row.cells), len(r.header.names))}
-	case r.header.repeated(row.cells):
+	case r.header.isRepeated(row.cells):
 		row.faults = []error{errors.New("this is the header line again")}
 	default:
 		r.convert(row)
@@ -107,10 +108,12 @@ func (r *rows) split(row *row, first line) error {
 	return nil
 }
 
-// spreadsheet is how a spreadsheet writes a long number.
+// spreadsheet matches a long number as spreadsheets write it, such as 8.98831E+18.
 var spreadsheet = regexp.MustCompile(`^[+-]?\d([.,]\d+)?[eE]\+\d{1,3}$`)
 
-// convert turns the cells of a row into a request. An empty cell is an absent field.
+// convert turns the cells of a row into a request. An empty cell is an absent field. The
+// cells are written as JSON and decoded like any request, so that both kinds of files have
+// the same rules. A cell whose own fault says more than the decoder's gets only that fault.
 func (r *rows) convert(row *row) {
 	object := []byte{'{'}
 	wrong := map[string]error{}
@@ -160,13 +163,13 @@ func (r *rows) convert(row *row) {
 	}
 }
 
-// number is the outTradeNo of a row that has none.
+// number returns the outTradeNo that is made for a row without one.
 func (r *rows) number(row *row) string { return r.prefix + "-" + strconv.Itoa(row.line) }
 
-// decode checks a request by the worker's rules.
+// decode reads the row's request from JSON text, and checks it by the worker's rules.
 func (r *rows) decode(row *row, text []byte) {
 	request, err := client.Decode(text)
-	faults := split(err)
+	faults := unjoin(err)
 	if r.prefix != "" && slices.ContainsFunc(faults, isAbsentNumber) {
 		faults = slices.DeleteFunc(faults, isAbsentNumber)
 		request.OutTradeNo = r.number(row)
@@ -174,14 +177,14 @@ func (r *rows) decode(row *row, text []byte) {
 	if len(faults) == 0 {
 		row.request = request
 		row.payload, err = request.Payload()
-		faults = split(err)
+		faults = unjoin(err)
 	}
 	row.faults = faults
 }
 
-// split returns the errors that err joins.
-func split(err error) []error {
-	if joined, ok := err.(interface{ Unwrap() []error }); ok { //nolint:errorlint // the very value
+// unjoin returns the errors that err joins.
+func unjoin(err error) []error {
+	if joined, ok := err.(interface{ Unwrap() []error }); ok { //nolint:errorlint // only this error itself, not one that it wraps
 		return joined.Unwrap()
 	}
 	if err != nil {
@@ -190,22 +193,23 @@ func split(err error) []error {
 	return nil
 }
 
+// isAbsentNumber reports whether err is that of a request without outTradeNo.
 func isAbsentNumber(err error) bool {
 	invalid, ok := errors.AsType[*worker.InvalidError](err)
 	return ok && invalid.Field == fieldNames[outTradeNo] && invalid.Value == "absent"
 }
 
-// bom is the byte-order mark that spreadsheets begin a file in UTF-8 with.
+// bom is the byte-order mark, with which spreadsheets begin a file in UTF-8.
 var bom = []byte("\xef\xbb\xbf")
 
-// clip shows the beginning of a text, on one line, with control characters as \xNN.
+// clip returns the beginning of a text for a message: quoted, printable ASCII on one line.
 func clip(text []byte) string {
-	const most = 64
+	const most = 64 // bytes
 	if len(text) > most {
 		return strconv.QuoteToASCII(string(text[:most])) + fmt.Sprintf("... (%d bytes)", len(text))
 	}
 	return strconv.QuoteToASCII(string(text))
 }
 
-// oneLine keeps a message on one line.
+// oneLine returns the message of err without line breaks.
 func oneLine(err error) string { return strings.ReplaceAll(err.Error(), "\n", "; ") }

@@ -12,31 +12,32 @@ import (
 	"orderworker/worker/client"
 )
 
-// Options are what the commands are told beside the settings.
+// Options are what the flags of the commands say, beside the settings.
 type Options struct {
-	Path   string // of the file of orders; "-" is standard input
-	Prefix string // for numbers that are missing
-	Out    string // results file
-	Force  bool   // overwrite it
-	Wait   bool
-	DryRun bool
+	Path   string // path of the file of orders; "-" is standard input
+	Prefix string // prefix of the numbers for orders that have none; "": every order must have one
+	Out    string // path of the results file; "": there is none, or stdout for Results
+	Force  bool   // overwrite the results file
+	Wait   bool   // wait until each order is final
+	DryRun bool   // check the file and publish nothing
 
-	InboxPrefix string
-	Timeout     time.Duration // to connect
+	InboxPrefix string        // prefix of the subjects for replies; "": see dial
+	Timeout     time.Duration // time limit for connecting
 }
 
-// Terminal is where a command talks to people.
+// Terminal has a command's standard streams, and its way to ask a person.
 type Terminal struct {
 	Out, Err io.Writer
 	In       io.Reader
-	Confirm  func(question string) error // nil: yes
+	Confirm  func(question string) error // returns an error unless the person says yes; nil: do not ask
 }
 
-// ErrNotAll is returned where not every order has succeeded. It was printed why.
+// ErrNotAll is returned when not every order has succeeded. The command has printed which
+// did not.
 var ErrNotAll = errors.New("not every order has succeeded")
 
-// Submit checks the whole file, shows what it orders, asks, and publishes it. With Wait
-// it then follows the orders until each is final, and writes how they ended.
+// Submit checks the whole file, shows what it orders, asks for confirmation, and publishes
+// it. With Options.Wait it then waits until each order is final, and writes the results.
 func Submit(ctx context.Context, s *config.Settings, o Options, t Terminal) error {
 	if err := checkOut(o.Out, o.Force); err != nil {
 		return err
@@ -56,7 +57,7 @@ func Submit(ctx context.Context, s *config.Settings, o Options, t Terminal) erro
 		return nil
 	}
 	if t.Confirm != nil {
-		if err := t.Confirm(fmt.Sprintf("Publish %s?", count(f.rows-f.repeated, "order"))); err != nil {
+		if err := t.Confirm(fmt.Sprintf("Publish %s?", count(f.rows-f.duplicates, "order"))); err != nil {
 			return fmt.Errorf("submit %s: %w", f.name, err)
 		}
 	}
@@ -81,7 +82,8 @@ func Submit(ctx context.Context, s *config.Settings, o Options, t Terminal) erro
 	return f.await(l, o, t, false)
 }
 
-// Results writes how each order of a file ended so far, or that it is open.
+// Results writes the result of each order of a file, or that the order is open. With
+// Options.Wait it waits until none is open.
 func Results(ctx context.Context, s *config.Settings, o Options, t Terminal) error {
 	if err := checkOut(o.Out, o.Force); err != nil {
 		return err
@@ -102,9 +104,9 @@ func Results(ctx context.Context, s *config.Settings, o Options, t Terminal) err
 	return f.report(l, o, t, true)
 }
 
-// load opens and checks the file, and prints each broken line.
+// load opens and checks the file, and prints each rule that a line breaks.
 func load(o Options, t Terminal) (*file, error) {
-	data, err := open(o.Path, t.In)
+	data, err := openFile(o.Path, t.In)
 	if err != nil {
 		return nil, err
 	}
@@ -117,9 +119,9 @@ func load(o Options, t Terminal) (*file, error) {
 	return f, err
 }
 
-// publish publishes the orders, and says how to go on where it cannot finish.
+// publish publishes the orders. Its error says how to continue.
 func (f *file) publish(l *link, t Terminal) error {
-	orders := f.rows - f.repeated
+	orders := f.rows - f.duplicates
 	p := newProgress(t.Err, "stored", orders)
 	stored, err := l.client.SubmitAll(l.ctx, f.requests(), func(now client.Progress) {
 		note := ""
@@ -136,7 +138,7 @@ func (f *file) publish(l *link, t Terminal) error {
 	return nil
 }
 
-// await follows the orders until each is final, and reports.
+// await waits until each order is final, and reports the results.
 func (f *file) await(l *link, o Options, t Terminal, stdout bool) error {
 	p := newProgress(t.Err, "final", f.rows)
 	if err := f.follow(l.ctx, l.client, p); err != nil {
@@ -146,8 +148,8 @@ func (f *file) await(l *link, o Options, t Terminal, stdout bool) error {
 	return f.report(l, o, t, stdout)
 }
 
-// report writes the results file, and prints how many orders ended how. stdout says that
-// the lines go there where no file is named.
+// report writes the result lines to the results file, and prints how many orders had which
+// result. Without a results file the lines go to stdout if stdout is set, else nowhere.
 func (f *file) report(l *link, o Options, t Terminal, stdout bool) error {
 	var out *output
 	talk := t.Out
@@ -156,7 +158,7 @@ func (f *file) report(l *link, o Options, t Terminal, stdout bool) error {
 		if out, err = newOutput(o.Out, o.Force, t.Out); err != nil {
 			return err
 		}
-		if o.Out == "" { // there the lines alone
+		if o.Out == "" { // keep stdout for the lines alone
 			talk = t.Err
 		}
 	}
@@ -177,6 +179,6 @@ func (f *file) report(l *link, o Options, t Terminal, stdout bool) error {
 	return nil
 }
 
-// IsTerminal reports whether there is somebody to ask: standard input is a terminal, and
+// IsTerminal reports whether a person can be asked: standard input is a terminal, and it is
 // not the file of orders.
 func IsTerminal(o Options, isTerminal func() bool) bool { return o.Path != "-" && isTerminal() }

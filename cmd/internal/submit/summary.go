@@ -10,12 +10,12 @@ import (
 
 // summary is what a person is told of a file before it is published.
 type summary struct {
-	repeated int // rows that are not published, because an earlier one says the same
-	cards    int
-	packages []packageCount // the first maxPackages, and behind them one for all others
-	known    map[string]int // index in packages
-	expired  int            // orders that are past their expiresAt already
-	rounded  int            // cards that look as if a spreadsheet had rounded them
+	duplicates int            // rows that are not published, because an earlier row is the same order
+	cards      int            // different cards
+	packages   []packageCount // the first maxPackages, then one for all others
+	known      map[string]int // index in packages by packageCode
+	expired    int            // orders whose expiresAt has passed already
+	rounded    int            // cards that look as if a spreadsheet had rounded them
 }
 
 type packageCount struct {
@@ -23,6 +23,7 @@ type packageCount struct {
 	orders int
 }
 
+// maxPackages bounds the memory that the summary takes.
 const maxPackages = 1000
 
 // add counts a row, and returns the index of its package.
@@ -52,10 +53,10 @@ func (s *summary) add(r *row, now time.Time) uint16 {
 	return uint16(i)
 }
 
-// describe says what would be published, and how long the account needs for it; rate is
-// in requests a second, 0 for no limit.
+// describe returns a text for the person who submits the file: what would be published,
+// and how long the account takes for it. rate is in requests a second, 0 for no limit.
 func (f *file) describe(rate float64, jitter time.Duration) string {
-	orders := f.rows - f.repeated
+	orders := f.rows - f.duplicates
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s: %s, %s, %s", f.name, count(orders, "order"), count(f.cards, "card"), f.countPackages())
 	if rate > 0 {
@@ -72,8 +73,8 @@ func (f *file) describe(rate float64, jitter time.Duration) string {
 	if len(listed) > 10 {
 		b.WriteString("          and further packages\n")
 	}
-	if f.repeated > 0 {
-		fmt.Fprintf(&b, "  %s the same as an earlier one, and %s sent once; each gets the result\n", plural(f.repeated, "row is", "rows are"), isAre(f.repeated))
+	if f.duplicates > 0 {
+		fmt.Fprintf(&b, "  %s the same as an earlier one, and %s sent once; each gets the result\n", plural(f.duplicates, "row is", "rows are"), isAre(f.duplicates))
 	}
 	if f.header != nil && len(f.header.unused) > 0 {
 		fmt.Fprintf(&b, "  columns that are not used: %s\n", shownNames(f.header.unused))
@@ -81,7 +82,7 @@ func (f *file) describe(rate float64, jitter time.Duration) string {
 	if f.expired > 0 {
 		fmt.Fprintf(&b, "  warning: %s past expiresAt already, and will fail as expired\n", plural(f.expired, "order is", "orders are"))
 	}
-	if f.rounded*10 > f.rows { // one in ten thousand ends so by chance
+	if f.rounded*10 > f.rows { // by chance it is one card in ten thousand
 		fmt.Fprintf(&b, "  warning: %s only zeros after the 15th digit: a spreadsheet that takes a card for a number rounds it so\n", plural(f.rounded, "card has", "cards have"))
 	}
 	return b.String()
@@ -94,6 +95,7 @@ func (f *file) countPackages() string {
 	return count(len(f.packages), "package")
 }
 
+// count returns n with the noun, in the plural unless n is 1.
 func count(n int, noun string) string { return plural(n, noun, noun+"s") }
 
 func plural(n int, one, many string) string {
@@ -103,7 +105,7 @@ func plural(n int, one, many string) string {
 	return fmt.Sprintf("%d %s", n, many)
 }
 
-// roughly rounds a time for people.
+// roughly formats d with the precision that a person needs.
 func roughly(d time.Duration) string {
 	switch {
 	case d < time.Minute:
