@@ -10,28 +10,29 @@ import (
 	"orderworker/worker"
 )
 
-// Config names the streams. The zero value is that of a worker without settings.
+// Config names the streams. An empty name means the default of a worker's settings.
 type Config struct {
-	OrdersStream, OrdersSubject   string // ORDERS, orders.package.request
-	ResultsStream, ResultsSubject string // ORDER_RESULTS, orders.package.result
+	OrdersStream, OrdersSubject   string // defaults: ORDERS, orders.package.request
+	ResultsStream, ResultsSubject string // defaults: ORDER_RESULTS, orders.package.result
 
-	// Window is how many requests SubmitAll has under way at most, 256 where it is 0.
+	// Window is the largest number of requests that SubmitAll has published and that are
+	// not acknowledged yet. 0 means 256.
 	Window int
 }
 
 const (
 	defaultWindow = 256
-	ackTimeout    = 5 * time.Second // until a publish without an acknowledgement is repeated
+	ackTimeout    = 5 * time.Second // how long one publish waits for its acknowledgement
 )
 
-// Client publishes order requests and reads results. It may be used by several goroutines.
+// Client publishes order requests and reads results. It is safe for concurrent use.
 type Client struct {
 	nc     *nats.Conn
 	js     jetstream.JetStream
 	config Config
 
 	mu   sync.Mutex
-	mode readMode // how the results stream is asked; found out at the first read
+	mode readMode // how the results stream is read; nil before the first read
 }
 
 // Event is the content of a message in the results stream: section 3 of the contract.

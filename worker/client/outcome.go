@@ -12,15 +12,16 @@ import (
 
 // Outcome is what the results stream says of one request.
 type Outcome struct {
-	// Event is the event about the request. Without one Status is empty: the order is open,
-	// or unknown. Of a request that is known to be a conflict, but has no event yet, it has
-	// outTradeNo, iccid, packageCode, status, reason and message.
+	// Event is the event about the request. If there is none, Status is empty: the order is
+	// open, or was never published. If the final event of the order shows that the request
+	// is a conflict, but its rejected event is not stored yet, Event has outTradeNo, iccid,
+	// packageCode, status, reason and message alone.
 	Event
-	Final bool // nothing will change any more: Status is succeeded, failed or rejected
+	Final bool // Status is succeeded, failed or rejected, and will not change
 }
 
-// stored is an event as the results stream has it.
-type stored struct {
+// storedEvent is an event as the results stream has it.
+type storedEvent struct {
 	header nats.Header
 	data   []byte
 }
@@ -31,13 +32,13 @@ const (
 	fingerprintHeader = "Order-Fingerprint"
 )
 
-// outcome says what the events of an order mean for one of its requests. The final event
-// of the order counts if it is about the same content; of another content, the request is
-// a conflict. A rejected event counts if it is about this very payload, because others may
-// have used the number, too.
+// outcome returns what the events of an order mean for request r, which has its number. A
+// final event about the same content is the request's. One about other content makes the
+// request a conflict. A rejected event counts only if it is about the same payload, because
+// somebody else may have used the number too.
 //
 // Source: contract, section 3.
-func outcome(r Request, events map[worker.Status]stored) (Outcome, error) {
+func outcome(r Request, events map[worker.Status]storedEvent) (Outcome, error) {
 	payload, err := r.Payload()
 	if err != nil {
 		return Outcome{}, err
@@ -78,8 +79,8 @@ func outcome(r Request, events map[worker.Status]stored) (Outcome, error) {
 	return Outcome{}, nil
 }
 
-// same reports whether an event is about the order that r asks for. Only final events have
-// a fingerprint, and those of early versions have none.
+// same reports whether event e is about the content of r. fingerprint is the event's, or
+// "" if it has none: only final events have one, and those of early versions do not.
 func same(r Request, e Event, fingerprint string) bool {
 	if fingerprint != "" {
 		return fingerprint == r.fingerprint()
@@ -87,10 +88,10 @@ func same(r Request, e Event, fingerprint string) bool {
 	return r.ICCID == e.ICCID && r.PackageCode == e.PackageCode
 }
 
-// state is the status for people: open where there is no event.
+// state returns the status for messages: open if there is no event.
 func (o Outcome) state() string { return cmp.Or(string(o.Status), "open") }
 
-// String says how the order is, in one line.
+// String describes the outcome on one line.
 func (o Outcome) String() string {
 	switch {
 	case o.Status == worker.Succeeded:

@@ -19,13 +19,13 @@ import (
 var asked = Request{OutTradeNo: "A", ICCID: "8988308650100524999", PackageCode: "P"}
 
 // event is an event about a request, as the worker publishes it; id is its Nats-Msg-Id.
-func event(t *testing.T, r Request, status worker.Status, fingerprint, id string) stored {
+func event(t *testing.T, r Request, status worker.Status, fingerprint, id string) storedEvent {
 	t.Helper()
 	data, err := json.Marshal(Event{OutTradeNo: r.OutTradeNo, ICCID: r.ICCID, PackageCode: r.PackageCode, Status: status, Reason: worker.Conflict, Message: "said"})
 	if err != nil {
 		t.Fatal(err)
 	}
-	return stored{nats.Header{fingerprintHeader: {fingerprint}, idHeader: {id}}, data}
+	return storedEvent{nats.Header{fingerprintHeader: {fingerprint}, idHeader: {id}}, data}
 }
 
 func TestOutcome(t *testing.T) {
@@ -39,33 +39,33 @@ func TestOutcome(t *testing.T) {
 		}
 		return worker.RejectedID(r.OutTradeNo, payload)
 	}
-	final := func(r Request) stored { return event(t, r, worker.Succeeded, r.fingerprint(), "A.succeeded") }
-	rejected := func(r Request) stored { return event(t, r, worker.Rejected, "", ours(r)) }
+	final := func(r Request) storedEvent { return event(t, r, worker.Succeeded, r.fingerprint(), "A.succeeded") }
+	rejected := func(r Request) storedEvent { return event(t, r, worker.Rejected, "", ours(r)) }
 	for name, c := range map[string]struct {
-		events map[worker.Status]stored
+		events map[worker.Status]storedEvent
 		want   string // status, final, message
 	}{
 		"nothing":                           {nil, " false "},
-		"succeeded":                         {map[worker.Status]stored{worker.Succeeded: final(asked)}, "succeeded true said"},
-		"failed":                            {map[worker.Status]stored{worker.Failed: event(t, asked, worker.Failed, asked.fingerprint(), "")}, "failed true said"},
-		"in doubt":                          {map[worker.Status]stored{worker.InDoubt: event(t, asked, worker.InDoubt, "", "")}, "in_doubt false said"},
-		"in doubt, then succeeded":          {map[worker.Status]stored{worker.InDoubt: event(t, asked, worker.InDoubt, "", ""), worker.Succeeded: final(asked)}, "succeeded true said"},
-		"another order is in doubt":         {map[worker.Status]stored{worker.InDoubt: event(t, other, worker.InDoubt, "", "")}, " false "},
-		"ours was rejected":                 {map[worker.Status]stored{worker.Rejected: rejected(asked)}, "rejected true said"},
-		"another's was rejected":            {map[worker.Status]stored{worker.Rejected: rejected(other)}, " false "},
-		"another's was rejected, ours sold": {map[worker.Status]stored{worker.Rejected: rejected(other), worker.Succeeded: final(asked)}, "succeeded true said"},
-		"ours is the conflict":              {map[worker.Status]stored{worker.Rejected: rejected(asked), worker.Succeeded: final(other)}, "rejected true said"},
-		"ours will be the conflict":         {map[worker.Status]stored{worker.Succeeded: final(other)}, "rejected true outTradeNo: A breaks the rule: it was already used with another packageCode"},
-		"only renew differs":                {map[worker.Status]stored{worker.Succeeded: final(renewed)}, "rejected true outTradeNo: A breaks the rule: it was already used with another renew"},
-		"an event of an early version":      {map[worker.Status]stored{worker.Succeeded: event(t, asked, worker.Succeeded, "", "")}, "succeeded true said"},
-		"its content is another":            {map[worker.Status]stored{worker.Succeeded: event(t, other, worker.Succeeded, "", "")}, "rejected true outTradeNo: A breaks the rule: it was already used with another iccid, packageCode, renew"},
+		"succeeded":                         {map[worker.Status]storedEvent{worker.Succeeded: final(asked)}, "succeeded true said"},
+		"failed":                            {map[worker.Status]storedEvent{worker.Failed: event(t, asked, worker.Failed, asked.fingerprint(), "")}, "failed true said"},
+		"in doubt":                          {map[worker.Status]storedEvent{worker.InDoubt: event(t, asked, worker.InDoubt, "", "")}, "in_doubt false said"},
+		"in doubt, then succeeded":          {map[worker.Status]storedEvent{worker.InDoubt: event(t, asked, worker.InDoubt, "", ""), worker.Succeeded: final(asked)}, "succeeded true said"},
+		"another order is in doubt":         {map[worker.Status]storedEvent{worker.InDoubt: event(t, other, worker.InDoubt, "", "")}, " false "},
+		"ours was rejected":                 {map[worker.Status]storedEvent{worker.Rejected: rejected(asked)}, "rejected true said"},
+		"another's was rejected":            {map[worker.Status]storedEvent{worker.Rejected: rejected(other)}, " false "},
+		"another's was rejected, ours sold": {map[worker.Status]storedEvent{worker.Rejected: rejected(other), worker.Succeeded: final(asked)}, "succeeded true said"},
+		"ours is the conflict":              {map[worker.Status]storedEvent{worker.Rejected: rejected(asked), worker.Succeeded: final(other)}, "rejected true said"},
+		"ours will be the conflict":         {map[worker.Status]storedEvent{worker.Succeeded: final(other)}, "rejected true outTradeNo: A breaks the rule: it was already used with another packageCode"},
+		"only renew differs":                {map[worker.Status]storedEvent{worker.Succeeded: final(renewed)}, "rejected true outTradeNo: A breaks the rule: it was already used with another renew"},
+		"an event of an early version":      {map[worker.Status]storedEvent{worker.Succeeded: event(t, asked, worker.Succeeded, "", "")}, "succeeded true said"},
+		"its content is another":            {map[worker.Status]storedEvent{worker.Succeeded: event(t, other, worker.Succeeded, "", "")}, "rejected true outTradeNo: A breaks the rule: it was already used with another iccid, packageCode, renew"},
 	} {
 		o, err := outcome(asked, c.events)
 		if got := fmt.Sprint(o.Status, " ", o.Final, " ", o.Message); err != nil || got != c.want {
 			t.Errorf("%s: got %q, %v, want %q", name, got, err, c.want)
 		}
 	}
-	if _, err := outcome(asked, map[worker.Status]stored{worker.Failed: {data: []byte("{")}}); err == nil {
+	if _, err := outcome(asked, map[worker.Status]storedEvent{worker.Failed: {data: []byte("{")}}); err == nil {
 		t.Error("an event that cannot be read is no error")
 	}
 }

@@ -16,32 +16,33 @@ import (
 	"orderworker/worker"
 )
 
-// question is about the events of one order.
+// question asks for the events of one order.
 type question struct {
-	token       string // of the order, in subjects
-	fingerprint string // of the content that is asked for
+	token       string // the order's token in subjects
+	fingerprint string // fingerprint of the request whose outcome is wanted
 }
 
-// readMode is one of three ways to read the last events of some orders by subject. It
-// returns them by token and status.
-type readMode func(ctx context.Context, c *Client, asked []question) (map[string]map[worker.Status]stored, error)
+// readMode is one of three ways to read the last events of orders by subject. It returns
+// them by token and status.
+type readMode func(ctx context.Context, c *Client, asked []question) (map[string]map[worker.Status]storedEvent, error)
 
 // ErrNoResults means that the results stream is missing, or may not be read.
 var ErrNoResults = errors.New("the results stream cannot be read")
 
-// errUnreadable marks an answer that would be the same again.
-var errUnreadable = errors.New("unreadable answer")
+// errUnreadable marks a reply that cannot be decoded. Asking again would not help.
+var errUnreadable = errors.New("unreadable reply")
 
 const (
 	probeTimeout = 2 * time.Second
-	readersAtOne = 64 // questions under way, where each is about one order
+	readersAtOne = 64 // orders that are read at the same time, in a mode that asks for each by itself
 )
 
-// readMode returns the way in which this user may read the results stream, and finds it
-// out at the first call: many orders with one question where that is allowed (the
-// subject DIRECT.GET.STREAM), else one by one (DIRECT.GET.STREAM.SUBJECT), else from the
-// leader, where the stream does not allow Direct Get (STREAM.MSG.GET).
-func (c *Client) readMode(ctx context.Context) (readMode, error) {
+// chooseReadMode returns the first mode in which this user may read the results stream. The
+// modes are: many orders with one request (DIRECT.GET.STREAM), each order by itself
+// (DIRECT.GET.STREAM.SUBJECT), and each from the leader (STREAM.MSG.GET), which works on a
+// stream that does not allow Direct Get. The first call tries them; later ones return the
+// same mode.
+func (c *Client) chooseReadMode(ctx context.Context) (readMode, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.mode != nil {
@@ -63,15 +64,15 @@ func (c *Client) readMode(ctx context.Context) (readMode, error) {
 		ErrNoResults, c.config.ResultsStream, errs[len(errs)-1])
 }
 
-// probe tries one way to read. A refused permission is told to the connection alone, and
-// the question stays without an answer: so the connection's last error is looked at.
+// probe tries one mode. A missing permission shows only as the connection's last error: the
+// request itself gets no reply.
 func (c *Client) probe(ctx context.Context, mode readMode) error {
 	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
 	defer cancel()
 	before := c.nc.LastError()
 	done := make(chan error, 1)
 	go func() {
-		_, err := mode(ctx, c, []question{{token: "_"}}) // any order will do: no answer, or none about it, is what counts
+		_, err := mode(ctx, c, []question{{token: "_"}}) // any token will do: the order need not exist
 		done <- err
 	}()
 	tick := time.NewTicker(10 * time.Millisecond)
@@ -90,18 +91,18 @@ func (c *Client) probe(ctx context.Context, mode readMode) error {
 	}
 }
 
-// subject returns the subject of an order's events of a status.
+// subject returns the subject of an order's events of that status; "*" for every status.
 func (c *Client) subject(status worker.Status, token string) string {
 	return c.config.ResultsSubject + "." + string(status) + "." + token
 }
 
-// readBatch reads all events of all orders with one question.
-func readBatch(ctx context.Context, c *Client, asked []question) (map[string]map[worker.Status]stored, error) {
+// readBatch reads the events of all orders with one request.
+func readBatch(ctx context.Context, c *Client, asked []question) (map[string]map[worker.Status]storedEvent, error) {
 	subjects := make([]string, 0, len(asked))
-	events := make(map[string]map[worker.Status]stored, len(asked))
+	events := make(map[string]map[worker.Status]storedEvent, len(asked))
 	for _, q := range asked {
 		if events[q.token] == nil {
-			events[q.token] = map[worker.Status]stored{}
+			events[q.token] = map[worker.Status]storedEvent{}
 			subjects = append(subjects, c.subject("*", q.token))
 		}
 	}
@@ -118,40 +119,41 @@ func readBatch(ctx context.Context, c *Client, asked []question) (map[string]map
 		}
 		status, token, ok := strings.Cut(strings.TrimPrefix(m.Subject, c.config.ResultsSubject+"."), ".")
 		if ok && events[token] != nil {
-			events[token][worker.Status(status)] = stored{m.Header, m.Data}
+			events[token][worker.Status(status)] = storedEvent{m.Header, m.Data}
 		}
 	}
 	return events, ctx.Err() // the sequence ends early with its context
 }
 
-// readDirect asks for each event by its own subject, many at a time.
-func readDirect(ctx context.Context, c *Client, asked []question) (map[string]map[worker.Status]stored, error) {
-	return c.readEach(ctx, asked, func(ctx context.Context, subject string) (stored, bool, error) {
+// readDirect reads each event by its own subject, from any replica.
+func readDirect(ctx context.Context, c *Client, asked []question) (map[string]map[worker.Status]storedEvent, error) {
+	return c.readEach(ctx, asked, func(ctx context.Context, subject string) (storedEvent, bool, error) {
 		m, err := c.nc.RequestWithContext(ctx, "$JS.API.DIRECT.GET."+c.config.ResultsStream+"."+subject, nil)
 		if err != nil {
-			return stored{}, false, err
+			return storedEvent{}, false, err
 		}
 		switch status := m.Header.Get("Status"); status {
 		case "":
-			return stored{m.Header, m.Data}, true, nil
+			return storedEvent{m.Header, m.Data}, true, nil
 		case "404":
-			return stored{}, false, nil
+			return storedEvent{}, false, nil
 		default:
-			return stored{}, false, fmt.Errorf("%s %s", status, m.Header.Get("Description"))
+			return storedEvent{}, false, fmt.Errorf("%s %s", status, m.Header.Get("Description"))
 		}
 	})
 }
 
-// readLeader asks the stream's leader, which every stream allows.
-func readLeader(ctx context.Context, c *Client, asked []question) (map[string]map[worker.Status]stored, error) {
-	return c.readEach(ctx, asked, func(ctx context.Context, subject string) (stored, bool, error) {
-		question, err := json.Marshal(map[string]string{"last_by_subj": subject})
+// readLeader reads each event by its own subject from the stream's leader, which every
+// stream allows.
+func readLeader(ctx context.Context, c *Client, asked []question) (map[string]map[worker.Status]storedEvent, error) {
+	return c.readEach(ctx, asked, func(ctx context.Context, subject string) (storedEvent, bool, error) {
+		body, err := json.Marshal(map[string]string{"last_by_subj": subject})
 		if err != nil {
-			return stored{}, false, err
+			return storedEvent{}, false, err
 		}
-		m, err := c.nc.RequestWithContext(ctx, "$JS.API.STREAM.MSG.GET."+c.config.ResultsStream, question)
+		m, err := c.nc.RequestWithContext(ctx, "$JS.API.STREAM.MSG.GET."+c.config.ResultsStream, body)
 		if err != nil {
-			return stored{}, false, err
+			return storedEvent{}, false, err
 		}
 		var reply struct {
 			Error   *jetstream.APIError `json:"error"`
@@ -161,30 +163,31 @@ func readLeader(ctx context.Context, c *Client, asked []question) (map[string]ma
 			} `json:"message"`
 		}
 		if err := json.Unmarshal(m.Data, &reply); err != nil {
-			return stored{}, false, fmt.Errorf("%w: %w", errUnreadable, err)
+			return storedEvent{}, false, fmt.Errorf("%w: %w", errUnreadable, err)
 		}
 		switch {
 		case reply.Error != nil && reply.Error.ErrorCode == jetstream.JSErrCodeMessageNotFound:
-			return stored{}, false, nil
+			return storedEvent{}, false, nil
 		case reply.Error != nil:
-			return stored{}, false, reply.Error
+			return storedEvent{}, false, reply.Error
 		}
 		header := nats.Header{}
 		if len(reply.Message.Header) > 0 {
 			if header, err = nats.DecodeHeadersMsg(reply.Message.Header); err != nil {
-				return stored{}, false, fmt.Errorf("%w: %w", errUnreadable, err)
+				return storedEvent{}, false, fmt.Errorf("%w: %w", errUnreadable, err)
 			}
 		}
-		return stored{header, reply.Message.Data}, true, nil
+		return storedEvent{header, reply.Message.Data}, true, nil
 	})
 }
 
-// readEach asks for the events of each order one by one.
-func (c *Client) readEach(ctx context.Context, asked []question, get func(ctx context.Context, subject string) (stored, bool, error)) (map[string]map[worker.Status]stored, error) {
-	events := make(map[string]map[worker.Status]stored, len(asked))
+// readEach reads the events of each order by itself, readersAtOne orders at a time. get
+// reads the last event of a subject.
+func (c *Client) readEach(ctx context.Context, asked []question, get func(ctx context.Context, subject string) (storedEvent, bool, error)) (map[string]map[worker.Status]storedEvent, error) {
+	events := make(map[string]map[worker.Status]storedEvent, len(asked))
 	fingerprints := make(map[string]string, len(asked))
 	for _, q := range asked {
-		events[q.token], fingerprints[q.token] = map[worker.Status]stored{}, q.fingerprint
+		events[q.token], fingerprints[q.token] = map[worker.Status]storedEvent{}, q.fingerprint
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
@@ -210,9 +213,10 @@ func (c *Client) readEach(ctx context.Context, asked []question, get func(ctx co
 	return events, context.Cause(ctx)
 }
 
-// readOrder reads the events of one order, as far as they tell how it ended. Most orders
-// succeed, and then nothing else is asked.
-func (c *Client) readOrder(ctx context.Context, q question, into map[worker.Status]stored, get func(ctx context.Context, subject string) (stored, bool, error)) error {
+// readOrder reads the events of one order into into. It stops at a final event with the
+// fingerprint of the question, because no other event matters then: most orders succeed and
+// take one request.
+func (c *Client) readOrder(ctx context.Context, q question, into map[worker.Status]storedEvent, get func(ctx context.Context, subject string) (storedEvent, bool, error)) error {
 	for _, status := range []worker.Status{worker.Succeeded, worker.Failed, worker.Rejected, worker.InDoubt} {
 		m, found, err := get(ctx, c.subject(status, q.token))
 		if err != nil {

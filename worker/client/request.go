@@ -12,19 +12,19 @@ import (
 	"orderworker/worker"
 )
 
-// Request is one order request: section 2 of the contract. The same OutTradeNo is bought
-// once.
+// Request is one order request: section 2 of the contract. Each OutTradeNo is bought at
+// most once.
 type Request struct {
 	OutTradeNo  string     `json:"outTradeNo"`
-	ICCID       string     `json:"iccid"`       // the card
-	PackageCode string     `json:"packageCode"` // the package
+	ICCID       string     `json:"iccid"`
+	PackageCode string     `json:"packageCode"`
 	Renew       *int64     `json:"renew,omitempty"`
-	ExpiresAt   *time.Time `json:"expiresAt,omitempty"` // the order is not sent after it; nil: never expires
+	ExpiresAt   *time.Time `json:"expiresAt,omitempty"` // the order is not sent after this time; nil: it never expires
 }
 
 // Decode reads a request from the payload of a message, by the worker's own rules. The
-// error joins one *worker.InvalidError for each rule that is broken; the request beside it
-// has the fields that keep theirs.
+// error joins one *worker.InvalidError for each broken rule; the returned request then has
+// the valid fields.
 func Decode(payload []byte) (Request, error) {
 	o, err := worker.DecodeOrder(payload)
 	return Request{OutTradeNo: o.OutTradeNo, ICCID: o.ICCID, PackageCode: o.PackageCode, Renew: o.Renew, ExpiresAt: o.ExpiresAt}, err
@@ -53,7 +53,7 @@ func (r Request) Payload() ([]byte, error) {
 	var b bytes.Buffer
 	enc := json.NewEncoder(&b)
 	enc.SetEscapeHTML(false)
-	if err := enc.Encode(r); err != nil { // a year that RFC 3339 cannot say
+	if err := enc.Encode(r); err != nil { // a year that RFC 3339 cannot express
 		errs = append(errs, &worker.InvalidError{Field: "expiresAt", Value: r.ExpiresAt.String(), Rule: "a time of RFC 3339", Err: err})
 		return nil, errors.Join(errs...)
 	}

@@ -10,20 +10,18 @@ import (
 	"orderworker/worker"
 )
 
-// batchSize is how many orders one question is about: each has four events at most, and
-// the server gives 1,024 messages for one question.
+// batchSize is how many orders are read together. An order has at most four subjects with
+// an event, and the server replies to one request with at most 1,024 messages.
 const batchSize = 200
 
-// readTimeout limits one question to the results stream. A replica that is away is asked
-// again.
 const (
-	readTimeout = 5 * time.Second
-	readTries   = 4
+	readTimeout = 5 * time.Second // limit of one try to read a batch
+	readTries   = 4               // a replica may be unavailable for a moment
 )
 
-// Results returns the outcome of each request, in their order. Whether an order is open or
-// was never published cannot be told. It asks by the orders' subjects; the stream is not
-// searched. A request that breaks a rule is an error.
+// Results returns the outcome of each request, in the order of requests. It cannot tell an
+// open order from one that was never published. It reads by the orders' subjects and does
+// not search the stream. A request that breaks a rule is an error.
 func (c *Client) Results(ctx context.Context, requests []Request) ([]Outcome, error) {
 	outcomes := make([]Outcome, 0, len(requests))
 	for len(requests) > 0 {
@@ -51,8 +49,9 @@ func (c *Client) Results(ctx context.Context, requests []Request) ([]Outcome, er
 	return outcomes, nil
 }
 
-// Wait returns the event that ends the order of a request: succeeded, failed or rejected.
-// It asks at intervals that grow from 50 ms to 1 s, until ctx ends.
+// Wait waits until the outcome of the request is final, and returns its event: succeeded,
+// failed or rejected. It reads at intervals that grow from 50 ms to 1 s. When ctx ends, it
+// returns the newest event so far with an error.
 func (c *Client) Wait(ctx context.Context, r Request) (Event, error) {
 	for pause := 50 * time.Millisecond; ; pause = min(pause*3/2, time.Second) {
 		outcomes, err := c.Results(ctx, []Request{r})
@@ -70,15 +69,15 @@ func (c *Client) Wait(ctx context.Context, r Request) (Event, error) {
 	}
 }
 
-// read returns the last event of each status of each order, by the order's token. A
-// question without an answer is asked again: to read changes nothing.
-func (c *Client) read(ctx context.Context, asked []question) (events map[string]map[worker.Status]stored, err error) {
-	mode, err := c.readMode(ctx)
+// read returns the last event of each status of each order, by the order's token and by
+// status. It repeats a read that fails, since reading changes nothing.
+func (c *Client) read(ctx context.Context, asked []question) (events map[string]map[worker.Status]storedEvent, err error) {
+	mode, err := c.chooseReadMode(ctx)
 	if err != nil {
 		return nil, err
 	}
 	for try := range readTries {
-		events, err = func() (map[string]map[worker.Status]stored, error) {
+		events, err = func() (map[string]map[worker.Status]storedEvent, error) {
 			ctx, cancel := context.WithTimeout(ctx, readTimeout)
 			defer cancel()
 			return mode(ctx, c, asked)

@@ -11,10 +11,10 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// Progress is how far SubmitAll is.
+// Progress is how far SubmitAll has come.
 type Progress struct {
-	Stored  int
-	Waiting error // why nothing can be stored at the moment; nil: it goes on
+	Stored  int   // requests that are certainly stored
+	Waiting error // why nothing can be stored at the moment; nil: SubmitAll does not wait
 }
 
 // Errors of Submit and SubmitAll that a program may want to tell apart.
@@ -28,30 +28,30 @@ var (
 )
 
 const (
-	// After this many tries in a row without an answer the stream is taken to be missing,
-	// or the server to acknowledge nothing.
-	noStreamTries = 3
-	noAckTries    = 4
+	noStreamTries = 3 // after this many replies in a row that there is no stream, Submit gives up
+	noAckTries    = 4 // after this many time-outs in a row, too
 
-	firstPause = 100 * time.Millisecond // after a refusal; it doubles
+	firstPause = 100 * time.Millisecond // before the first try after a failure; it doubles each time
 	lastPause  = 2 * time.Second
 )
 
-// Submit publishes one request and returns when the stream has stored it. It waits while
-// the stream is full or the server away, until ctx ends.
+// Submit publishes one request and returns when the stream has stored it. While the stream
+// is full or the server unavailable it waits, until ctx ends.
 func (c *Client) Submit(ctx context.Context, r Request) error {
 	_, err := c.SubmitAll(ctx, func(yield func(Request, error) bool) { yield(r, nil) }, nil)
 	return err
 }
 
 // SubmitAll publishes requests in their order, at most Config.Window at a time, and waits
-// for every acknowledgement. It returns how many are certainly stored. An error of the
-// sequence ends it, once what is under way was acknowledged; an invalid request is such an
-// error. While the stream is full or the server away it waits, until ctx ends. watch may be
-// nil; it is called with each step.
+// for every acknowledgement. It returns how many are certainly stored. While the stream is
+// full or the server unavailable it waits, until ctx ends. It calls watch with each change
+// of its progress; watch may be nil.
 //
-// A request of which it is unknown whether it was stored is published again, because a
-// second one is a duplicate and changes nothing.
+// An error of the sequence, or an invalid request, ends it: it waits for the
+// acknowledgements of what it has published, and returns that error.
+//
+// If it is unknown whether a request was stored, SubmitAll publishes it again: the second
+// one is a duplicate and changes nothing.
 func (c *Client) SubmitAll(ctx context.Context, requests iter.Seq2[Request, error], watch func(Progress)) (stored int, err error) {
 	next, stop := iter.Pull2(requests)
 	defer stop()
@@ -63,35 +63,36 @@ func (c *Client) SubmitAll(ctx context.Context, requests iter.Seq2[Request, erro
 	return s.stored, err
 }
 
-// submission is one SubmitAll.
+// submission is the state of one SubmitAll.
 type submission struct {
 	c     *Client
 	next  func() (Request, error, bool)
 	watch func(Progress)
 
-	again  [][]byte // refused or unanswered: published before anything new
-	flight []flight // under way, oldest first
-	failed [][]byte // no longer under way, and not stored
-	ended  error    // of the sequence; errEnd: it is over
-	stored int
+	queue    [][]byte  // payloads to publish next, before the sequence is asked for more
+	unacked  []publish // published and not acknowledged yet, oldest first
+	unstored [][]byte  // published, and known to have failed
+	ended    error     // why the sequence gives no more requests; errEnd: it has no more
+	stored   int
 
-	limit int // requests under way at most; one after a refusal, then twice as many each time
-	pause time.Duration
-	lost  int // failures in a row that would mean, if they go on, that there is no stream
+	limit      int           // largest length of unacked; 1 after a failure, then it doubles with each success
+	pause      time.Duration // the last wait after a failure; 0: there was a success since
+	unanswered int           // failures in a row that, if they go on, mean that there is no stream
 }
 
-// flight is a request that was published and not acknowledged yet.
-type flight struct {
+// publish is a request that was published, and the acknowledgement to come.
+type publish struct {
 	payload []byte
 	ack     jetstream.PubAckFuture
 }
 
 var errEnd = errors.New("end of the requests")
 
+// run publishes until the sequence has ended and everything is acknowledged.
 func (s *submission) run(ctx context.Context) error {
 	for {
 		err := s.fill()
-		if err == nil && len(s.flight) == 0 {
+		if err == nil && len(s.unacked) == 0 {
 			break
 		}
 		if err == nil {
@@ -112,27 +113,27 @@ func (s *submission) run(ctx context.Context) error {
 	return nil
 }
 
-// fill publishes until as many requests are under way as may be.
+// fill publishes until s.limit requests are unacknowledged, or there are no more.
 func (s *submission) fill() error {
-	for len(s.flight) < s.limit {
-		if len(s.again) == 0 && s.ended == nil {
-			s.take()
+	for len(s.unacked) < s.limit {
+		if len(s.queue) == 0 && s.ended == nil {
+			s.takeNext()
 		}
-		if len(s.again) == 0 {
+		if len(s.queue) == 0 {
 			return nil
 		}
-		ack, err := s.c.js.PublishMsgAsync(&nats.Msg{Subject: s.c.config.OrdersSubject, Data: s.again[0]}, jetstream.WithExpectStream(s.c.config.OrdersStream))
+		ack, err := s.c.js.PublishMsgAsync(&nats.Msg{Subject: s.c.config.OrdersSubject, Data: s.queue[0]}, jetstream.WithExpectStream(s.c.config.OrdersStream))
 		if err != nil {
 			return err
 		}
-		s.flight = append(s.flight, flight{s.again[0], ack})
-		s.again = s.again[1:]
+		s.unacked = append(s.unacked, publish{s.queue[0], ack})
+		s.queue = s.queue[1:]
 	}
 	return nil
 }
 
-// take takes the next request of the sequence.
-func (s *submission) take() {
+// takeNext queues the next request of the sequence.
+func (s *submission) takeNext() {
 	r, err, ok := s.next()
 	if !ok {
 		s.ended = errEnd
@@ -148,43 +149,44 @@ func (s *submission) take() {
 		s.ended = err
 		return
 	}
-	s.again = append(s.again, payload)
+	s.queue = append(s.queue, payload)
 }
 
-// await waits for the acknowledgement of the oldest request under way.
+// await waits for the acknowledgement of the oldest request that has none.
 func (s *submission) await(ctx context.Context) error {
 	select {
-	case <-s.flight[0].ack.Ok():
-		s.flight = s.flight[1:]
+	case <-s.unacked[0].ack.Ok():
+		s.unacked = s.unacked[1:]
 		s.stored++
-		s.lost, s.pause, s.limit = 0, 0, min(2*s.limit, s.c.config.Window)
+		s.unanswered, s.pause, s.limit = 0, 0, min(2*s.limit, s.c.config.Window)
 		s.watch(Progress{Stored: s.stored})
 		return nil
-	case err := <-s.flight[0].ack.Err():
-		s.failed, s.flight = append(s.failed, s.flight[0].payload), s.flight[1:]
+	case err := <-s.unacked[0].ack.Err():
+		s.unstored, s.unacked = append(s.unstored, s.unacked[0].payload), s.unacked[1:]
 		return err
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}
 }
 
-// recover is called after a failure. It waits for the other acknowledgements, and decides
-// whether to wait or to give up; what was not stored is then published again.
+// recover deals with a failed publish. It waits for the acknowledgements that are still to
+// come, queues whatever was not stored, and waits before the next try. It returns an error
+// if trying again cannot help.
 func (s *submission) recover(ctx context.Context, cause error) error {
-	failed := s.failed
-	for _, f := range s.flight {
+	unstored := s.unstored
+	for _, f := range s.unacked {
 		select {
 		case <-f.ack.Ok():
 			s.stored++
-			s.lost, s.pause = 0, 0
+			s.unanswered, s.pause = 0, 0
 		case <-f.ack.Err():
-			failed = append(failed, f.payload)
+			unstored = append(unstored, f.payload)
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		}
 	}
-	s.again, s.flight, s.failed, s.limit = append(failed, s.again...), nil, nil, 1
-	waiting, err := s.judge(cause)
+	s.queue, s.unacked, s.unstored, s.limit = append(unstored, s.queue...), nil, nil, 1
+	waiting, err := s.classify(cause)
 	if err != nil {
 		return err
 	}
@@ -198,8 +200,8 @@ func (s *submission) recover(ctx context.Context, cause error) error {
 	}
 }
 
-// judge says why nothing can be stored at the moment, or that it never will.
-func (s *submission) judge(err error) (waiting, fatal error) {
+// classify returns err as the reason to wait or, if trying again cannot help, as fatal.
+func (s *submission) classify(err error) (waiting, fatal error) {
 	api, refused := errors.AsType[*jetstream.APIError](err)
 	subject, stream := s.c.config.OrdersSubject, s.c.config.OrdersStream
 	switch {
@@ -214,21 +216,21 @@ func (s *submission) judge(err error) (waiting, fatal error) {
 	case !s.c.nc.IsConnected():
 		return fmt.Errorf("the connection to NATS is lost"), nil
 	}
-	s.lost++
+	s.unanswered++
 	switch {
 	case errors.Is(err, nats.ErrNoResponders), errors.Is(err, jetstream.ErrNoStreamResponse):
-		if s.lost >= noStreamTries {
+		if s.unanswered >= noStreamTries {
 			return nil, fmt.Errorf("publish to %s: %w: stream %s is missing (a worker makes it when it starts)", subject, ErrNoStream, stream)
 		}
 		return ErrNoStream, nil
-	case s.lost >= noAckTries:
-		return nil, fmt.Errorf("publish to %s: %w within %v, %d times: is stream %s there, and may this user publish?", subject, ErrNoStream, ackTimeout, s.lost, stream)
+	case s.unanswered >= noAckTries:
+		return nil, fmt.Errorf("publish to %s: %w within %v, %d times: is stream %s there, and may this user publish?", subject, ErrNoStream, ackTimeout, s.unanswered, stream)
 	}
 	return fmt.Errorf("no acknowledgement: %w", err), nil
 }
 
-// fullCodes are the error codes of limits that are reached, which pass when workers
-// have finished some orders.
+// fullCodes are the error codes of limits that the stream or the account has reached. They
+// pass when workers have finished orders.
 //
 // Source: nats-server, server/errors.json.
 var fullCodes = map[jetstream.ErrorCode]bool{
