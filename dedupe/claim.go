@@ -22,10 +22,10 @@ type Claim struct {
 	ResultSeq uint64        // Final, Done: stream sequence of the order request that the result ends
 	Operator  bool          // Final: an operator settled the order, the vendor did not confirm it
 	ResultBy  string        // Final, Done: the account that the order was sent under; "": not known
-	Published bool          // Done: the results have the event; otherwise the cache said so alone
-	Recorded  bool          // Final: the journal has the result; otherwise only its event will say it
+	Published bool          // Done: the event is stored; false: only the cache has the result, and the event may be missing
+	Recorded  bool          // Final: the journal has the result; false: its event will be its only record
 	First     uint64        // stream sequence of the earliest known order request of the order
-	Replaced  string        // why the cache's entry could not be read; it was deleted. "": it could
+	Replaced  string        // why the cache's entry could not be read and was deleted; "": it could be read
 	Doubt     Doubt         // InDoubt: the open attempt; after Intent: the attempt of that intent
 	UsedWith  string        // Conflict: the fingerprint that the number was used with
 
@@ -35,9 +35,9 @@ type Claim struct {
 	mayHaveIntent  bool                       // Intent was called, so the journal may have an intent of this claim
 	intentAt       time.Time                  // when Intent was called first
 	intentGranted  bool                       // Intent returned nil: the request may have left
-	known          Record                     // the journal's record of rev, as far as c knows it
+	known          Record                     // the journal's record of revision rev; zero: c has not read or written it
 	parkedAt       time.Time                  // when Doubt was called first
-	confirmedFresh bool                       // Fresh: the journal and the results were read, and have nothing
+	confirmedFresh bool                       // Fresh: the journal and the results were read, and have nothing of the order
 }
 
 // setLease notes a lease that was requested at that time.
@@ -261,10 +261,10 @@ func (s *Store) apply(ctx context.Context, c *Claim, k evidence, j judgement, ta
 	return nil
 }
 
-// returnToAccount keeps the open intent of another account for as long as the doubt
-// lasts, since nobody of that account may do so. If the claim took the order because the
-// cache did not know the account, it is parked under that account: later claims of ours
-// do not take it.
+// returnToAccount makes the open intent of another account last as long as the doubt, since
+// there may be no worker of that account left to do it. If the claim took the order, because
+// the cache did not know the account, the order is parked under that account, so that later
+// claims of ours do not take it.
 func (s *Store) returnToAccount(ctx context.Context, c *Claim, k evidence, taken bool) error {
 	open := *k.journal
 	if open.State == "" {

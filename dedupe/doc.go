@@ -15,7 +15,8 @@
 // the writer knows. The [Cache] is fast and may be lost at any moment: it keeps two
 // workers from working on one order and answers duplicates. The [Results] are the
 // published final events: a success that answers the owner's request has no other record,
-// so they are read wherever the journal has no final. Losing the cache costs time, never a second purchase.
+// so they are read wherever the journal has no final. Losing the cache costs time, never a
+// second purchase.
 //
 // Read order.go (the words), judge.go (the rules), claim.go (what a worker gets),
 // store.go (what it does next), write.go (how the journal is written) and look.go

@@ -52,10 +52,10 @@ type Journal interface {
 // Lifetime returns how long a journal keeps r, if it keeps a final for ttl; 0: until r is
 // replaced.
 //
-// A final is forgotten after ttl. An intent is what a success leaves behind, since only
-// its event says how it ended, so it has to expire too. It lives longer: while it is
-// there, nobody takes the order for one that was never sent. An intent that is parked in
-// doubt does not expire, and neither does ready: their orders are unfinished.
+// A final expires after ttl. An intent has to expire too, since it is what a success that was
+// bought at once leaves in the journal. It lives longer than a final: while it exists, nobody
+// takes the order for one that was never sent. An intent that is parked in doubt, and ready,
+// do not expire, because their orders are unfinished.
 func (r Record) Lifetime(ttl time.Duration) time.Duration {
 	switch {
 	case ttl == 0:
@@ -68,8 +68,8 @@ func (r Record) Lifetime(ttl time.Duration) time.Duration {
 	return 0
 }
 
-// intentMargin is by how much an intent outlives a final: by more than a call to the vendor
-// and an outage of a store take, however short the TTL is.
+// intentMargin is how much longer an intent lives than a final. It is more than a request to
+// the vendor and a short outage of a store take, however short the TTL is.
 const intentMargin = time.Hour
 
 // Encode returns r as JSON. Equal records have equal bytes. The Result must be compact

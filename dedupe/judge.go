@@ -17,7 +17,7 @@ type evidence struct {
 	rev         uint64 // revision of journal
 	journalLost *bool  // whether the journal is younger than the order request
 	event       *FinalEvent
-	published   bool // the results have event
+	published   bool // event was found; false: there is none
 }
 
 // source is a piece of evidence that is read only when judge needs it.
@@ -31,8 +31,8 @@ const (
 	journalBeginning        // evidence.journalLost
 )
 
-// judgement is the outcome of judge: a source to read first, a request to claim
-// again, or a verdict.
+// judgement is what judge returns: a source to read first, an order to claim again, or a
+// verdict.
 type judgement struct {
 	needs      source
 	claimAgain bool // after the cache has forgotten a wrong entry, or given the entry to our account
@@ -76,13 +76,13 @@ func (k *evidence) judge() judgement {
 	return k.judgeByJournal()
 }
 
-// judgeByJournal decides by the journal, by the final event where the journal has no
-// final, and by the cache where there is neither record nor event. It ignores the lease
-// and the due time of the cache.
+// judgeByJournal decides by the journal; where that has no final, by the final event; and
+// where there is neither record nor event, by the cache. It ignores the lease and the due
+// time of the cache.
 //
-// A success has no final in the journal: its intent and its event are all that it leaves
-// behind. So the event is read before anybody asks the vendor about an open intent, or
-// sends the order again.
+// A success that was bought at once has no final in the journal: it leaves its intent and its
+// event. So the event is read before the vendor is asked about an open intent, and before
+// the order is sent again.
 func (k *evidence) judgeByJournal() judgement {
 	switch r := k.journal; {
 	case r == nil:
@@ -106,7 +106,8 @@ func (k *evidence) judgeByJournal() judgement {
 	}
 }
 
-// judgeByEvent decides by the final event: the order is finished.
+// judgeByEvent decides by the final event, which says that the order is finished. It asks
+// for the event if that was not read yet.
 func (k *evidence) judgeByEvent() judgement {
 	switch f := k.event; {
 	case f == nil:

@@ -6,17 +6,17 @@ import "context"
 type FinalEvent struct {
 	Result      []byte // JSON
 	Seq         uint64 // stream sequence of the order request; 0: not known
-	Fingerprint string // of the order; "": not known
-	Account     string // that the order was sent under; "": not known
+	Fingerprint string // the order's fingerprint; "": not known
+	Account     string // the account that the order was sent under; "": not known
 }
 
-// Results reads the published final events: a succeeded event is the record of a success.
-// It is asked wherever the journal is read and has no final.
+// Results reads the published final events. A Store reads them wherever the journal has no
+// final, because a succeeded event may be the only record of a success.
 type Results interface {
-	// Final returns the final event of an order; false: there is none. It reads the
-	// subject of each final status from the leader: the last event of all subjects of an
-	// order may be a rejected one, and a replica that is behind would show an order
-	// without its event.
+	// Final returns the final event of an order; false: there is none. It must read the
+	// subject of each final status, since the last event on all subjects of an order may be
+	// a rejected one, and it must read from the leader, since a replica that is behind may
+	// not have the event yet.
 	Final(ctx context.Context, outTradeNo string) (FinalEvent, bool, error)
 	// Used reports whether there is a final event of any order.
 	Used(ctx context.Context) (bool, error)

@@ -24,11 +24,11 @@ type Config struct {
 type Store struct {
 	cache   Cache
 	journal Journal
-	results Results // nil: there are none, and every success is journalled
+	results Results // nil: events are not read, so every success is journalled
 	cfg     Config
 	process string // random part of every owner of this process
 	claims  atomic.Uint64
-	used    atomic.Bool // the journal or the results were written to before; never false again
+	used    atomic.Bool // the journal or the results have been written to; once true, it stays true
 }
 
 // New returns a Store over the three sources; results may be nil.
@@ -158,11 +158,11 @@ func (s *Store) Disprove(ctx context.Context, c *Claim) error {
 	return nil
 }
 
-// Doubt parks the order in doubt for delay. d is c.Doubt with what was learned; the
-// cache keeps it with c.Progress. The journal is written if d.Bought or d.Exists is new,
-// or its record of the attempt would expire, or there is none: what only the cache knows
-// can be lost. A fact is written whoever owns the order, and Doubt still returns ErrLost
-// if the owner is another.
+// Doubt parks the order in doubt for delay. d is c.Doubt with what was learned; the cache
+// keeps it with c.Progress. Doubt writes the journal if d.Bought or d.Exists is new, if the
+// journal's record of the attempt would expire, and if there is no record, since what only
+// the cache knows can be lost. Bought and Exists are facts: they are written even if another
+// owner has the order, and Doubt then returns ErrLost.
 func (s *Store) Doubt(ctx context.Context, c *Claim, d Doubt, delay time.Duration) error {
 	if !c.Verdict.unfinished() {
 		return misuse("doubt", c, "does not own an unfinished order")
@@ -189,20 +189,22 @@ func (s *Store) Doubt(ctx context.Context, c *Claim, d Doubt, delay time.Duratio
 	return wrap("doubt", c, s.cache.Park(ctx, c.storedOrder(), c.Owner, c.entry(StateInDoubt), delay))
 }
 
-// Finish returns the result that the caller publishes: result, which is JSON, in compact
-// form, or the one that the journal has already.
+// Finish returns the result that the caller has to publish: result in compact form, or the
+// one that the journal already has. result is JSON.
 //
-// A success that answers the claim's own request is not journalled: its event is the
-// record of it, and the intent tells whoever comes later to read that. Any other result
-// is journalled first: a success that was looked up, because the record of a doubt does
-// not expire by itself; one after the end of the lease, because another worker may be
-// about to conclude something else; and a failure, because only the compare-and-set over
-// what the owner knows proves that nobody has sent since.
+// A success that answers the claim's own request is not journalled: its event is its record,
+// and the intent makes whoever claims the order later read the event. Every other result is
+// journalled first:
+//   - a success that was looked up, because the record of a doubt does not expire by itself,
+//   - a success after the end of the lease, because another worker may be about to conclude
+//     something else,
+//   - a failure, because only the compare-and-set over what the owner knows proves that
+//     nobody has sent since.
 //
-// A success is a fact: it is written whoever owns the order, unless the journal has a
-// final already. A failure is a conclusion from what the owner knows: Finish returns
-// ErrLost if another owner has written, or the lease is over. A final never changes:
-// Finish then returns the existing result, and sets c.ResultSeq to its order request.
+// A success is a fact: it is written even if another owner has the order, unless the journal
+// has a final. A failure is a conclusion from what the owner knows: Finish returns ErrLost if
+// another owner has written, or the lease is over. A final never changes: if there is one,
+// Finish returns its result, and sets c.ResultSeq to its order request.
 func (s *Store) Finish(ctx context.Context, c *Claim, result []byte, succeeded bool) ([]byte, error) {
 	switch {
 	case c.Verdict == Final:
@@ -241,14 +243,16 @@ func (s *Store) Finish(ctx context.Context, c *Claim, result []byte, succeeded b
 	return nil, wrap("finish", c, err)
 }
 
-// eventSuffices reports whether a success of c need not be journalled.
+// eventSuffices reports whether a success of c need not be journalled: the rules are those
+// of Finish.
 func (s *Store) eventSuffices(c *Claim) bool {
 	return s.results != nil && c.intentGranted && c.Verdict != InDoubt && !c.leaseExpired()
 }
 
-// Remember notes in the cache, for Config.FinalTTL, the final result. It is a fact: it is
-// written whoever owns the order. A final in the cache never changes. The event may be
-// published beside, see Claim.Published.
+// Remember writes the final result to the cache, for Config.FinalTTL, even if another owner
+// has the order. A final in the cache never changes. Remember may run while the event is
+// being published, so a final in the cache does not prove that there is an event: see
+// Claim.Published.
 func (s *Store) Remember(ctx context.Context, c *Claim, result []byte) error {
 	o := c.storedOrder()
 	o.Account = cmp.Or(c.ResultBy, c.Account)

@@ -123,17 +123,18 @@ func (c *Claim) openIntent(d Doubt) Record {
 	return r
 }
 
-// expires reports whether r has to be written again, or would expire while its order is in
-// doubt. A stream may have an age limit too, of at least the journal's TTL.
+// expires reports whether r would expire while its order is in doubt, so that it has to be
+// written again. That holds for a parked record too, since a stream may have an age limit of
+// its own, which is at least the journal's TTL.
 func (s *Store) expires(r Record) bool {
 	ttl := s.journalTTL()
 	return r.State != StateIntent || r.Parked.IsZero() || ttl > 0 && time.Since(r.Parked) > ttl/2
 }
 
 // parkIntent writes the record of the open attempt so that it does not expire before the
-// doubt ends. It stays the record of its owner, whose answer may still come. Where the
-// journal has none, one is written: an order of which only the cache knows that it is in
-// doubt would be new once that is lost.
+// doubt ends. The record keeps its owner, who may still get an answer. If the journal has no
+// record, parkIntent writes one: otherwise an order that only the cache knows to be in doubt
+// would look new once the cache is lost.
 func (s *Store) parkIntent(ctx context.Context, c *Claim, d Doubt) error {
 	if c.leaseExpired() { // the next owner does it, and must not lose a compare-and-set to this claim
 		s.giveUpLease(ctx, c, errLeaseExpired)

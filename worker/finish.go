@@ -22,8 +22,8 @@ func (t *task) fail(hard context.Context, reason Reason, refusals int) outcome {
 	return t.finish(hard, r)
 }
 
-// finish publishes a final result. One that the event alone does not prove is written
-// into the journal before.
+// finish ends the order with result r. It journals the result where the event alone would
+// not be a sufficient record (Store.Finish), and publishes it.
 func (t *task) finish(hard context.Context, r Result) outcome {
 	payload := r.encode()
 	recorded, err := t.claims.Finish(hard, t.claim, payload, r.Status == Succeeded)
@@ -37,9 +37,8 @@ func (t *task) finish(hard context.Context, r Result) outcome {
 	return t.publishFinal(hard, r.event(payload), &r)
 }
 
-// reportOtherResult reports that result ours is not the order's, which names another
-// purchase or another end. A result is final, so the money of a purchase that it does not
-// name was spent for nothing.
+// reportOtherResult logs an error if final, the order's result, differs from ours in status
+// or order number. A result never changes, so if ours is a purchase, it is one too many.
 func (t *task) reportOtherResult(ours Result, final []byte) {
 	var other Result
 	if json.Unmarshal(final, &other) != nil || other.Status == ours.Status && other.OrderNumber == ours.OrderNumber {
@@ -56,7 +55,7 @@ func (t *task) reportOtherResult(ours Result, final []byte) {
 }
 
 // publishRecorded publishes a result that an earlier delivery or another worker has
-// written down.
+// journalled.
 func (t *task) publishRecorded(hard context.Context, payload []byte) outcome {
 	e, err := event(payload)
 	if err != nil { // this program did not write it
@@ -65,30 +64,31 @@ func (t *task) publishRecorded(hard context.Context, payload []byte) outcome {
 	return t.publishFinal(hard, e, nil)
 }
 
-// publishFinal publishes a final result and remembers it, and only then acknowledges the
-// request. ours is the result, where this delivery came to it, also where it is the
-// delivery of a duplicate. Where the order has another final event, that one counts.
+// publishFinal publishes a final event and stores its result in the cache; only then the
+// request may be acknowledged. ours is the result if this delivery found it out, even if
+// the delivery is one of a duplicate; otherwise nil. If the order has another final event
+// already, that one counts.
 func (t *task) publishFinal(hard context.Context, e Event, ours *Result) outcome {
 	e = t.describe(e)
 	remembered := make(chan error, 1)
-	beside := !t.claim.Recorded
-	if beside { // one wait less for each order that is bought at once
+	concurrently := !t.claim.Recorded
+	if concurrently { // saves each order that is bought at once the wait for Redis
 		go func() { remembered <- t.claims.Remember(hard, t.claim, e.Payload) }()
 	}
 	final, existed, err := t.publishOnce(hard, e)
 	if ours != nil && err == nil {
 		t.reportOtherResult(*ours, final.Payload)
 	}
-	if !beside && err == nil {
+	if !concurrently && err == nil {
 		remembered <- t.claims.Remember(hard, t.claim, final.Payload)
 	}
-	if beside || err == nil {
+	if concurrently || err == nil {
 		err = errors.Join(err, <-remembered)
 	}
 	if err != nil {
 		return failure(StepInterrupted, err)
 	}
-	if e.Seq != t.delivery.Seq { // this request is not the one that the result belongs to
+	if e.Seq != t.delivery.Seq { // the result belongs to another request of the order
 		t.metrics.duplicates.Inc()
 		if ours == nil {
 			return acknowledge(StepDuplicate, nil)
@@ -101,11 +101,11 @@ func (t *task) publishFinal(hard context.Context, e Event, ours *Result) outcome
 	return acknowledge(Step(final.Status), nil)
 }
 
-// publishRemembered ends a delivery whose order is finished, as the cache or the results
-// say. The cache is told of a success while its event is being published. So the request
-// that the result belongs to stays in its stream until the event is known to be stored:
-// where only the cache knows the result, the event is published again before the
-// acknowledgement, which stores nothing where there is one.
+// publishRemembered ends a delivery whose order is finished according to the cache or the
+// results. The cache gets a success while its event is being published, so its entry does
+// not prove that the event is stored. The request that the result belongs to is therefore
+// acknowledged only after the event is published again; that stores nothing if the event
+// exists.
 func (t *task) publishRemembered(hard context.Context) outcome {
 	c := t.claim
 	if c.ResultSeq != t.delivery.Seq {
@@ -134,18 +134,19 @@ func (t *task) publishRemembered(hard context.Context) outcome {
 	return acknowledge(Step(final.Status), nil)
 }
 
-// describe returns e with what its headers say of the order.
+// describe returns e with the fields that become the headers about its order.
 func (t *task) describe(e Event) Event {
 	e.Seq, e.Fingerprint = cmp.Or(t.claim.ResultSeq, t.delivery.Seq), t.claim.Fingerprint
-	// The account is that of the worker that bought, which may have been another.
-	// Its purchase as our control number would make our lookups look blind.
+	// The account is that of the worker that bought, which may be another than ours. A
+	// purchase of another account must not become our control number: our lookups could
+	// not show it, and would seem to be broken.
 	e.Account = cmp.Or(t.claim.ResultBy, t.claim.Account)
 	e.Operator = t.claim.Operator
 	return e
 }
 
-// publishOnce publishes a final event. It returns the final event that the order has then,
-// and whether it had one before.
+// publishOnce publishes a final event unless the order has one. It returns the final event
+// that the order then has, and whether it existed before.
 func (t *task) publishOnce(hard context.Context, e Event) (final Event, existed bool, err error) {
 	existing, err := t.publish(hard, e)
 	if err != nil || existing == nil {

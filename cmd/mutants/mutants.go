@@ -204,7 +204,7 @@ redis.call('DEL'`, `redis.call('DEL'`, known},
 	case r.State == "":`, `	case r.State != "" && (k.event == nil || k.published):
 		return k.judgeByEvent()
 	case r.State == "":`, ended},
-	{"final events are read by their exact subjects", "worker/natsio/ended.go",
+	{"final events are read by their exact subjects", "worker/natsio/final.go",
 		`names.ResultSubject(string(status), outTradeNo))`, `names.ResultSubject("*", outTradeNo))
 		found = found && m.Header.Get(seqHeader) != "" && status != ""`, adapter},
 	{"a final event is a compare-and-set", "worker/natsio/results.go",

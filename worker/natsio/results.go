@@ -24,10 +24,10 @@ const (
 )
 
 const (
-	// A compare-and-set that fails, because of a newer message or one that is under way in
-	// the cluster (10164), is tried this often, comparePause apart.
-	compareTries = 10
-	comparePause = 25 * time.Millisecond
+	// A compare-and-set fails because of a newer message, or because of a write that is
+	// under way in the cluster (10164).
+	compareTries = 10                    // how often it is tried
+	comparePause = 25 * time.Millisecond // between two tries
 )
 
 // ResultSubject returns the subject of an order's event of that status; "*" for all.
@@ -37,11 +37,10 @@ func (s *Streams) ResultSubject(status, outTradeNo string) string {
 	return s.ResultsSubject + "." + status + "." + dedupe.SubjectToken(outTradeNo)
 }
 
-// Publish stores an event. No error means that the stream has the event or does not need
-// it: a final event is stored once, and an in_doubt event only before it. existing is the
-// content of the final event that the order has already; nil: e was stored now, or is not
-// final. After an error the stream may have the event too. worker.ErrRefused means that
-// trying again cannot help.
+// Publish stores an event, unless it must not be stored: an order gets each final event
+// once, and no in_doubt event after a final one. existing is the content of the final event
+// that the order already had; nil: e was stored, or e is not final. After an error the
+// event may have been stored. worker.ErrRefused means that trying again cannot help.
 func (j *JetStream) Publish(ctx context.Context, e worker.Event) (existing []byte, err error) {
 	msg := eventMessage(e)
 	msg.Subject = j.names.ResultSubject(string(e.Status), e.Subject)
@@ -102,11 +101,11 @@ func ceValue(s string) string {
 	return b.String()
 }
 
-// publishFinal stores a final event, unless its subject has one, whose content it returns:
-// so the stream has at most one event of each final status of an order. The compare-and-set
-// is over that subject alone, or an in_doubt or rejected event would keep the final one
-// away. A failed event is not stored beside a succeeded one: that is read before, which
-// costs nothing where orders succeed.
+// publishFinal stores a final event, unless its subject has one already. Then it returns the
+// content of that one. So the stream has at most one event of each final status of an
+// order. The compare-and-set covers that subject alone, because an in_doubt or rejected
+// event must not keep the final one out. A failed event is not stored beside a succeeded
+// one, which is read first; orders that succeed do not pay for that read.
 func (j *JetStream) publishFinal(ctx context.Context, msg *nats.Msg, e worker.Event) (existing []byte, err error) {
 	if e.Status == worker.Failed {
 		sold, found, err := j.lastResult(ctx, j.names.ResultSubject(string(worker.Succeeded), e.Subject))

@@ -11,14 +11,14 @@ import (
 	"orderworker/worker"
 )
 
-// results reads the final events, and creates nothing.
+// results reads the final events. Unlike JetStream, it never creates the stream.
 type results struct {
 	js    jetstream.JetStream
 	names Streams
 }
 
-// NewResults returns the final events of the results stream, for a program that only reads.
-// A missing stream counts as empty, since a worker creates it again.
+// NewResults returns a reader of the final events, for a program that only reads. A missing
+// stream counts as empty, since a worker would create it again.
 func NewResults(js jetstream.JetStream, names Streams) dedupe.Results { return &results{js, names} }
 
 func (r *results) Final(ctx context.Context, outTradeNo string) (dedupe.FinalEvent, bool, error) {
@@ -35,16 +35,16 @@ func (r *results) last(ctx context.Context, subject string) (storedMsg, bool, er
 	return m, found, err
 }
 
-// lastOf reads the last event of a subject from the leader.
-type lastOf func(ctx context.Context, subject string) (storedMsg, bool, error)
+// readLast reads the last event of a subject from the leader.
+type readLast func(ctx context.Context, subject string) (storedMsg, bool, error)
 
-// ended are the statuses of the events that end an order.
-var ended = [...]worker.Status{worker.Succeeded, worker.Failed}
+// finalStatuses are the statuses of the events that end an order.
+var finalStatuses = [...]worker.Status{worker.Succeeded, worker.Failed}
 
-// finalEvent reads the final event of an order. It asks for each final status by its own
-// subject, since the last event of an order may be a rejected one.
-func finalEvent(ctx context.Context, names *Streams, outTradeNo string, last lastOf) (dedupe.FinalEvent, bool, error) {
-	for _, status := range ended {
+// finalEvent reads the final event of an order. It reads the subject of each final status,
+// since the last event on all subjects of an order may be a rejected one.
+func finalEvent(ctx context.Context, names *Streams, outTradeNo string, last readLast) (dedupe.FinalEvent, bool, error) {
+	for _, status := range finalStatuses {
 		m, found, err := last(ctx, names.ResultSubject(string(status), outTradeNo))
 		if err != nil {
 			return dedupe.FinalEvent{}, false, err
@@ -58,8 +58,8 @@ func finalEvent(ctx context.Context, names *Streams, outTradeNo string, last las
 }
 
 // used reports whether there is a final event of any order.
-func used(ctx context.Context, names *Streams, last lastOf) (bool, error) {
-	for _, status := range ended {
+func used(ctx context.Context, names *Streams, last readLast) (bool, error) {
+	for _, status := range finalStatuses {
 		if _, found, err := last(ctx, names.ResultsSubject+"."+string(status)+".*"); found || err != nil {
 			return found, err
 		}
