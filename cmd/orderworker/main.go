@@ -44,6 +44,7 @@ type commands struct {
 	Pause   pauseCmd   `cmd:"" help:"Stop the buying in the whole fleet."`
 	Resume  resumeCmd  `cmd:"" help:"Restart it."`
 	Dead    deadCmd    `cmd:"" help:"List, show and replay dead letters."`
+	Console consoleCmd `cmd:"" help:"Serve the operator's desk as web pages."`
 	Doctor  doctorCmd  `cmd:"" help:"Check everything that a deployment stands on, and say what to fix."`
 	Schema  schemaCmd  `cmd:"" help:"Print the JSON Schema of a message, or the AsyncAPI document of all."`
 	Version versionCmd `cmd:"" help:"Print the version."`

@@ -96,7 +96,7 @@ func Run(soft context.Context, s *config.Settings, log zerolog.Logger, auditPeri
 	}
 	streamGate.Open(stream.Ready)
 	running.Store(w)
-	watching.Go(func() { publishVitals(soft, rdb, s.OrdersStream, w) })
+	watching.Go(func() { PublishVitals(soft, rdb, s.OrdersStream, w) })
 
 	if s.UpstreamSecretFile != "" {
 		watching.Go(func() {

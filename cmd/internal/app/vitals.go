@@ -13,8 +13,8 @@ import (
 	"orderworker/worker"
 )
 
-// publishVitals tells Redis every few seconds how the worker fares, until ctx ends.
-func publishVitals(ctx context.Context, rdb redis.UniversalClient, deployment string, w *worker.Worker) {
+// PublishVitals tells Redis every few seconds how the worker fares, until ctx ends.
+func PublishVitals(ctx context.Context, rdb redis.UniversalClient, deployment string, w *worker.Worker) {
 	host, err := os.Hostname()
 	if err != nil {
 		host = "unknown"

@@ -38,6 +38,22 @@ func (s *Settings) readSecret(f *Faults) {
 	}
 }
 
+// SecretIn returns the secret that is either value, the setting name, or in the file that
+// the setting name_FILE names; empty if neither is set.
+func SecretIn(name, value, file string) (string, error) {
+	switch {
+	case file == "":
+		return value, nil
+	case value != "":
+		return "", fmt.Errorf("(%q) and %s are both set: one of them must go", file, name)
+	}
+	text, err := readSecretFile(file)
+	if err != nil {
+		return "", fmt.Errorf("cannot be used: %w", err)
+	}
+	return text, nil
+}
+
 // readSecretFile returns the file's text, without newlines at its end.
 func readSecretFile(name string) (string, error) {
 	file, err := os.Open(name)

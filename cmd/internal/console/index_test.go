@@ -1,0 +1,143 @@
+package console
+
+import (
+	"fmt"
+	"slices"
+	"testing"
+	"time"
+
+	"orderworker/cmd/internal/operator"
+	"orderworker/worker"
+)
+
+func finishedRow(i int, at time.Time) operator.Row {
+	r := operator.Row{
+		OutTradeNo: fmt.Sprintf("NO-%06d", i), ICCID: fmt.Sprintf("89883086501%08d", i), PackageCode: "CN-5M-7D-C-US-20230103AC4BF927", State: operator.Succeeded,
+		OrderNumber: fmt.Sprintf("1611558040873b105b2678de%08d", i), Seq: uint64(i), Attempt: 1,
+		Received: worker.Time{Time: at}, Since: worker.Time{Time: at}, Last: &operator.Answer{Code: "200", Message: "success"},
+	}
+	if i%10 == 0 {
+		r.State, r.Reason, r.OrderNumber = operator.Failed, "permanent_code", ""
+	}
+	return r
+}
+
+func numbers(rows []operator.Row) (found []string) {
+	for _, r := range rows {
+		found = append(found, r.OutTradeNo)
+	}
+	return found
+}
+
+// The index forgets the oldest finished orders, and gives back what it was given.
+func TestIndexKeepsTheNewest(t *testing.T) {
+	x := NewIndex(5)
+	now := time.Now().Truncate(time.Millisecond).UTC()
+	for i := range 13 {
+		x.finish(finishedRow(i, now))
+	}
+	rows, more := x.Search(Query{Limit: 10})
+	if want := []string{"NO-000012", "NO-000011", "NO-000010", "NO-000009", "NO-000008"}; !slices.Equal(numbers(rows), want) || more {
+		t.Errorf("%v, %v, want %v", numbers(rows), more, want)
+	}
+	want := finishedRow(12, now)
+	want.Refusals = 1
+	if got := rows[0]; got.OrderNumber != want.OrderNumber || got.ICCID != want.ICCID || *got.Last != *want.Last || !got.Since.Equal(want.Since.Time) || got.State != want.State {
+		t.Errorf("%+v, want %+v", got, want)
+	}
+	for _, c := range []struct {
+		q    Query
+		want []string
+		more bool
+	}{
+		{Query{Text: "NO-00001", Limit: 2}, []string{"NO-000012", "NO-000011"}, true},
+		{Query{Text: "NO-00001", Limit: 2, Skip: 2}, []string{"NO-000010"}, false},
+		{Query{Text: "no-000009", Limit: 9}, []string{"NO-000009"}, false},
+		{Query{Text: "00000008", Limit: 9}, []string{"NO-000008"}, false},
+		{Query{State: operator.Failed, Limit: 9}, []string{"NO-000010"}, false},
+		{Query{Text: "78de00000011", Limit: 9}, []string{"NO-000011"}, false},
+		{Query{Text: "12\x008988", Limit: 9}, []string{"NO-000012"}, false},
+		{Query{Text: "gone", Limit: 9}, nil, false},
+		{Query{State: unfinished, Limit: 9}, nil, false},
+	} {
+		if rows, more := x.Search(c.q); !slices.Equal(numbers(rows), c.want) || more != c.more {
+			t.Errorf("%+v: %v, %v, want %v, %v", c.q, numbers(rows), more, c.want, c.more)
+		}
+	}
+	if o := x.Overview(); o.PerMinute[len(o.PerMinute)-1].Succeeded+o.PerMinute[len(o.PerMinute)-2].Succeeded != 11 {
+		t.Errorf("the chart has %+v", o.PerMinute[len(o.PerMinute)-2:])
+	}
+}
+
+// An order that has ended is not unfinished any more, though it was when it was read; its
+// number in another request is.
+func TestEndedOrdersAreNotUnfinished(t *testing.T) {
+	x := NewIndex(5)
+	now := time.Now()
+	row := func(i, seq int, s operator.State) operator.Row {
+		r := finishedRow(i, now)
+		r.State, r.Seq = s, uint64(seq)
+		return r
+	}
+	o := &operator.Overview{At: worker.Time{Time: now}}
+	x.scan(o, []operator.Row{row(1, 1, operator.InDoubt), row(2, 2, operator.Waiting), row(3, 3, operator.Queued), row(4, 4, operator.Succeeded)}, nil)
+	x.finish(finishedRow(1, now))
+	other := finishedRow(3, now)
+	other.Seq = 99
+	x.finish(other)
+	rows, _ := x.Search(Query{State: unfinished, Limit: 9})
+	if want := []string{"NO-000002", "NO-000003"}; !slices.Equal(numbers(rows), want) {
+		t.Errorf("unfinished: %v, want %v", numbers(rows), want)
+	}
+	if found := x.InDoubt(); len(found) != 0 {
+		t.Errorf("in doubt: %v", numbers(found))
+	}
+	before := x.endedSoFar()
+	x.scan(o, []operator.Row{row(2, 2, operator.Waiting)}, before)
+	if len(x.ended) != 0 {
+		t.Errorf("%v is kept for ever", x.ended)
+	}
+	away := &operator.Overview{Stores: []operator.Store{{Name: "nats"}}, Errors: []string{"nats: away"}}
+	x.scan(away, nil, nil)
+	if rows, _ := x.Search(Query{State: unfinished, Limit: 9}); len(rows) != 1 {
+		t.Error("while NATS is away, the orders are forgotten")
+	}
+}
+
+func TestChart(t *testing.T) {
+	for n, want := range map[int]int{0: 1, 1: 1, 3: 4, 5: 6, 43: 60, 99: 100, 101: 200} {
+		if got := roundUp(n); got != want {
+			t.Errorf("roundUp(%d) = %d, want %d", n, got, want)
+		}
+	}
+	minutes := make([]Minute, chartLength)
+	for i := range minutes {
+		minutes[i].At.Time = time.Date(2026, 11, 26, 3, i, 0, 0, time.UTC)
+	}
+	if c := newChart(minutes); !c.Empty || len(c.Bars) != chartLength || len(c.Labels) != 4 {
+		t.Errorf("an empty chart: %+v", c)
+	}
+	minutes[7].Succeeded, minutes[7].Failed = 30, 10
+	c := newChart(minutes)
+	b := c.Bars[7]
+	if b.OKHeight != 3*b.BadHeight || b.BadY != chartTop || b.OKY+b.OKHeight != chartFloor || b.Title != "03:07: 30 succeeded, 10 failed" {
+		t.Errorf("%+v", b)
+	}
+	if c.Words != "Results in the last 60 minutes: 30 succeeded, 10 failed; 40 in the busiest minute." {
+		t.Error(c.Words)
+	}
+}
+
+// BenchmarkSearch looks for what no order has, in a full index.
+func BenchmarkSearch(b *testing.B) {
+	x := NewIndex(maxFinished)
+	now := time.Now()
+	for i := range maxFinished {
+		x.finish(finishedRow(i, now))
+	}
+	for b.Loop() {
+		if rows, _ := x.Search(Query{Text: "nothing-like-it", Limit: pageLength}); len(rows) != 0 {
+			b.Fatal(rows)
+		}
+	}
+}

@@ -1,0 +1,258 @@
+package console
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+	"unicode"
+
+	"orderworker/cmd/internal/operator"
+	"orderworker/worker"
+)
+
+// wrong is the error of a form that is not filled in right.
+func wrong(format string, args ...any) error {
+	return &problem{http.StatusUnprocessableEntity, fmt.Sprintf(format, args...)}
+}
+
+// planControl plans a pause or a resume.
+func (c *Console) planControl(ctx context.Context, r *http.Request, who string) (*change, error) {
+	was, seen, err := c.desk.Word(ctx)
+	if err != nil {
+		return nil, err
+	}
+	by := who + " (console)"
+	switch do := r.PostFormValue("do"); do {
+	case "pause":
+		return c.planPause(r, operator.PauseRequest{By: by, Seen: seen}, func() string {
+			if was.Lasts(time.Now()) {
+				return "\nIt is paused already: " + operator.Said(was) + ". Yours replaces that."
+			}
+			return ""
+		}())
+	case "resume":
+		if !was.Paused {
+			return nil, &problem{http.StatusConflict, "not paused by an operator: " + operator.Said(was)}
+		}
+		return &change{
+			action: "resume", object: c.desk.OrdersStream, count: c.held(), unit: "orders that wait", danger: true,
+			question: operator.Said(was) + ".\nOrders are bought again.",
+			do: func(ctx context.Context) (string, error) {
+				_, err := c.desk.Resume(ctx, by, "", seen)
+				return "Resumed: orders are bought again within a few seconds. Before: " + operator.Said(was) + ".", err
+			},
+		}, nil
+	default:
+		return nil, wrong("do (%q) must be pause or resume", cut(do, 40))
+	}
+}
+
+// planPause plans a pause.
+func (c *Console) planPause(r *http.Request, p operator.PauseRequest, before string) (*change, error) {
+	p.Reason = strings.TrimSpace(r.PostFormValue("reason"))
+	if p.Reason == "" || len(p.Reason) > 1000 {
+		return nil, wrong("a reason must be given, of 1000 bytes at most: it is shown to everybody who looks")
+	}
+	until := "until somebody resumes"
+	if text := strings.TrimSpace(r.PostFormValue("for")); text != "" {
+		d, err := time.ParseDuration(text)
+		if err != nil || d <= 0 {
+			return nil, wrong("for (%q) must be a duration above 0, such as 30m or 2h, or empty", cut(text, 40))
+		}
+		p.For, until = d, fmt.Sprintf("for %v", d)
+	}
+	return &change{
+		action: "pause", object: c.desk.OrdersStream, count: c.held(), unit: "orders that will wait",
+		question: fmt.Sprintf("No order is bought any more, by any worker, %s. Reason: %s%s", until, operator.Shown(p.Reason, 0), before),
+		note:     "Requests that are under way finish; no attempt is spent; lookups, settling and cancelling go on.",
+		do: func(ctx context.Context) (string, error) {
+			now, err := c.desk.Pause(ctx, p)
+			return "Paused: " + operator.Said(now) + ". Within a second nothing is sent any more.", err
+		},
+	}, nil
+}
+
+// held is how many orders a pause concerns now.
+func (c *Console) held() int {
+	n := c.index.Overview().Counts
+	return int(n.Queued + n.InProgress + n.Waiting + n.Paused)
+}
+
+// planOrder plans to settle or to cancel an order.
+func (c *Console) planOrder(ctx context.Context, r *http.Request, _ string) (*change, error) {
+	no := numberOf(r)
+	if !validNumber(no) {
+		return nil, &problem{http.StatusNotFound, "no order has such a number"}
+	}
+	switch do := r.PostFormValue("do"); do {
+	case "settle":
+		return c.planSettle(ctx, r, no)
+	case "cancel":
+		return c.planCancel(ctx, no)
+	default:
+		return nil, wrong("do (%q) must be settle or cancel", cut(do, 40))
+	}
+}
+
+// planSettle plans to settle an order in doubt.
+func (c *Console) planSettle(ctx context.Context, r *http.Request, no string) (*change, error) {
+	v, err := verdictOf(r)
+	if err != nil {
+		return nil, err
+	}
+	found, err := c.desk.Examine(ctx, no, patience, v)
+	if err != nil {
+		return nil, err
+	}
+	return &change{
+		action: "settle", object: no, count: 1, unit: "order", danger: true, question: found.Question(), note: found.Warning(),
+		do: found.Settle, close: found.Close,
+	}, nil
+}
+
+// verdictOf reads an operator's verdict from a form, by the rules of orderworker settle.
+func verdictOf(r *http.Request) (v operator.Verdict, err error) {
+	v.OrderNumber = strings.TrimSpace(r.PostFormValue("orderNumber"))
+	id := strings.TrimSpace(r.PostFormValue("orderId"))
+	switch verdict := r.PostFormValue("verdict"); {
+	case verdict == "bought":
+		v.Bought = true
+	case verdict != "not_bought":
+		return v, wrong("verdict (%q) must be bought or not_bought", cut(verdict, 40))
+	case v.OrderNumber != "" || id != "":
+		return v, wrong("an order number is not allowed with not bought")
+	default:
+		return v, nil
+	}
+	switch {
+	case v.OrderNumber == "":
+		return v, wrong("the vendor's order number must be given for an order that was bought")
+	case len(v.OrderNumber) > 128 || strings.ContainsFunc(v.OrderNumber, func(r rune) bool { return unicode.IsSpace(r) || !unicode.IsPrint(r) }):
+		return v, wrong("the order number must be 1 to 128 printable characters without space")
+	}
+	if id != "" {
+		n, err := strconv.Atoi(id)
+		if err != nil || n <= 0 {
+			return v, wrong("the order id (%q) must be a whole number above 0", cut(id, 40))
+		}
+		v.OrderID = &n
+	}
+	return v, nil
+}
+
+// planCancel plans to cancel an order.
+func (c *Console) planCancel(ctx context.Context, no string) (*change, error) {
+	p, err := c.desk.PlanCancel(ctx, no)
+	if err != nil {
+		return nil, err
+	}
+	return &change{action: "cancel", object: no, count: 1, unit: "order", danger: true, question: p.Question(), do: p.Run}, nil
+}
+
+// planLetter plans to replay one dead letter, corrected where the form says so.
+func (c *Console) planLetter(ctx context.Context, r *http.Request, _ string) (*change, error) {
+	if do := r.PostFormValue("do"); do != "replay" {
+		return nil, wrong("do (%q) must be replay", cut(do, 40))
+	}
+	data, err := c.letterData(r.WithContext(ctx))
+	if err != nil {
+		return nil, err
+	}
+	l := data.(*Letter)
+	set := map[string]string{}
+	for _, f := range l.Fields {
+		values, given := r.PostForm[f.Name]
+		if !given {
+			continue
+		}
+		value := strings.TrimSpace(values[0])
+		switch {
+		case value == f.Value || value == "" && f.Value == "":
+		case value == "" && f.Required:
+			return nil, wrong("%s must not be empty", f.Name)
+		case value == "":
+			set[f.Name] = "null"
+		default:
+			set[f.Name] = value
+		}
+	}
+	if len(set) > 0 {
+		var pairs []string
+		for name, value := range set {
+			pairs = append(pairs, name+"="+value)
+		}
+		slices.Sort(pairs)
+		if set, err = operator.ParseSet(pairs); err != nil {
+			return nil, wrong("%v", err)
+		}
+	}
+	return c.planReplay(ctx, operator.ReplaySelection{Seqs: []uint64{l.Seq}, Set: set})
+}
+
+// planDead plans to replay several dead letters.
+func (c *Console) planDead(ctx context.Context, r *http.Request, _ string) (*change, error) {
+	var s operator.ReplaySelection
+	switch do := r.PostFormValue("do"); do {
+	case "replay":
+		for _, text := range r.PostForm["seq"] {
+			seq, err := strconv.ParseUint(text, 10, 64)
+			if err != nil || seq == 0 {
+				return nil, wrong("seq (%q) must be a whole number above 0", cut(text, 40))
+			}
+			if !slices.Contains(s.Seqs, seq) {
+				s.Seqs = append(s.Seqs, seq)
+			}
+		}
+		if len(s.Seqs) == 0 {
+			return nil, wrong("no dead letter is chosen")
+		}
+	case "replay_all":
+		s.All, s.Reason = true, r.PostFormValue("reason")
+		if s.Reason != "" && s.Reason != string(worker.Invalid) && s.Reason != string(worker.Conflict) {
+			return nil, wrong("reason must be invalid or conflict, or empty")
+		}
+		if text := r.PostFormValue("limit"); text != "" {
+			n, err := strconv.Atoi(text)
+			if err != nil || n < 1 || n > 10*operator.DefaultReplay {
+				return nil, wrong("limit (%q) must be 1 to %d", cut(text, 40), 10*operator.DefaultReplay)
+			}
+			s.Limit = n
+		}
+	default:
+		return nil, wrong("do (%q) must be replay or replay_all", cut(do, 40))
+	}
+	return c.planReplay(ctx, s)
+}
+
+// planReplay plans a replay.
+func (c *Console) planReplay(ctx context.Context, s operator.ReplaySelection) (*change, error) {
+	p, err := c.desk.PlanReplay(ctx, s)
+	if err != nil {
+		return nil, err
+	}
+	if len(p.Letters) == 0 {
+		return nil, &problem{http.StatusConflict, "there is no such dead letter: somebody may have replayed it"}
+	}
+	seqs := make([]string, 0, 20)
+	for i, l := range p.Letters {
+		if i == cap(seqs) {
+			seqs = append(seqs, "...")
+			break
+		}
+		seqs = append(seqs, strconv.FormatUint(l.Seq, 10))
+	}
+	return &change{
+		action: "replay", object: strings.Join(seqs, " "), count: len(p.Letters), unit: "dead letters", danger: true, question: p.Question(),
+		do: func(ctx context.Context) (string, error) {
+			done, err := p.Run(ctx, func(int, int) {})
+			c.index.dropLetters(ctx, c.desk)
+			b := new(strings.Builder)
+			done.Print(b)
+			return b.String(), err
+		},
+	}, nil
+}

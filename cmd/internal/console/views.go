@@ -1,0 +1,212 @@
+package console
+
+import (
+	"encoding/json"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"orderworker/cmd/internal/operator"
+	"orderworker/worker"
+	"orderworker/worker/halt"
+	"orderworker/worker/natsio"
+)
+
+// pageLength is how many rows a page has, unless it is asked for more.
+const pageLength = 100
+
+// overviewData is what the overview shows.
+func (c *Console) overviewData(*http.Request) (any, error) { return c.index.Overview(), nil }
+
+// Orders is a list of orders that were searched for.
+type Orders struct {
+	*operator.Overview
+	Query  string         `json:"query"`
+	State  operator.State `json:"state"`
+	Orders []operator.Row `json:"orders"`
+	More   bool           `json:"more"`
+	Page   int            `json:"page"`
+	Known  int            `json:"indexed"` // finished orders that were searched
+
+	Valid bool `json:"-"` // the text could be an order's number
+}
+
+// ordersData is what the list of orders shows.
+func (c *Console) ordersData(r *http.Request) (any, error) {
+	q := r.URL.Query()
+	text := strings.TrimSpace(q.Get("q"))
+	state := operator.State(q.Get("state"))
+	if state == "all" {
+		state = ""
+	}
+	known := state == "" || state == unfinished
+	for _, s := range operator.States {
+		known = known || s == state
+	}
+	if !known {
+		return nil, &problem{http.StatusBadRequest, "state must be one of unfinished, queued, claimed, waiting, in_doubt, paused, succeeded, failed, or not given"}
+	}
+	limit, page := pageOf(r)
+	rows, more := c.index.Search(Query{Text: text, State: state, Skip: (page - 1) * limit, Limit: limit})
+	o := c.index.Overview()
+	return &Orders{Overview: o.Overview, Query: text, State: state, Orders: rows, More: more, Page: page, Known: o.Indexed, Valid: validNumber(text)}, nil
+}
+
+// pageOf returns how many rows a page has, and which page it is, from 1.
+func pageOf(r *http.Request) (limit, page int) {
+	limit, page = pageLength, 1
+	if n, err := strconv.Atoi(r.URL.Query().Get("limit")); err == nil && n > 0 {
+		limit = min(n, 1000)
+	}
+	if n, err := strconv.Atoi(r.URL.Query().Get("page")); err == nil && n > 0 {
+		page = min(n, 1_000_000)
+	}
+	return limit, page
+}
+
+// validNumber reports whether an order can have this number.
+func validNumber(text string) bool {
+	return len(text) >= 1 && len(text) <= 32 && !strings.ContainsFunc(text, func(r rune) bool { return r <= ' ' || r > '~' || r == ',' })
+}
+
+// numberOf is the order that a request is about.
+func numberOf(r *http.Request) string {
+	if no := r.PathValue("outTradeNo"); no != "" {
+		return no
+	}
+	return r.URL.Query().Get("no")
+}
+
+// orderData is what the page of one order shows.
+func (c *Console) orderData(r *http.Request) (any, error) {
+	no := numberOf(r)
+	if !validNumber(no) {
+		return nil, &problem{http.StatusNotFound, "no order has such a number: 1 to 32 printable ASCII characters without space or comma"}
+	}
+	found := c.desk.Order(r.Context(), no, false)
+	if !found.Known && len(found.Errors) == 0 {
+		return found, &problem{http.StatusNotFound, "nothing is known of it"}
+	}
+	return found, nil
+}
+
+// Doubts are the orders in doubt.
+type Doubts struct {
+	*operator.Overview
+	Orders []operator.Row `json:"orders"` // oldest doubt first
+	Count  int            `json:"count"`
+	More   bool           `json:"more"`
+}
+
+// doubtData is what the page of the orders in doubt shows.
+func (c *Console) doubtData(r *http.Request) (any, error) {
+	rows := c.index.InDoubt()
+	limit, page := pageOf(r)
+	d := &Doubts{Overview: c.index.Overview().Overview, Count: len(rows)}
+	rows = rows[min((page-1)*limit, len(rows)):]
+	d.Orders, d.More = rows[:min(limit, len(rows))], len(rows) > limit
+	return d, nil
+}
+
+// Dead are dead letters that were searched for.
+type Dead struct {
+	*operator.DeadLetters
+	Query  string `json:"query"`
+	Reason string `json:"reason"`
+	Page   int    `json:"page"`
+}
+
+// deadData is what the list of dead letters shows.
+func (c *Console) deadData(r *http.Request) (any, error) {
+	q := r.URL.Query()
+	text, reason := strings.TrimSpace(q.Get("q")), q.Get("reason")
+	if reason != "" && reason != string(worker.Invalid) && reason != string(worker.Conflict) {
+		return nil, &problem{http.StatusBadRequest, "reason must be invalid or conflict, or not given"}
+	}
+	limit, page := pageOf(r)
+	return &Dead{c.index.Letters(reason, text, (page-1)*limit, limit), text, reason, page}, nil
+}
+
+// Letter is a dead letter with what of its request can be read.
+type Letter struct {
+	*operator.DeadLetter
+	Fields []Field `json:"-"` // that can be corrected
+}
+
+// Field is a field of an order request.
+type Field struct {
+	Name, Value, Hint string
+	Required          bool
+}
+
+// hints say what a field may be.
+var hints = map[string]string{
+	"outTradeNo":  "1 to 32 printable ASCII characters, no space, no comma",
+	"iccid":       "15 to 22 of 0-9 A-Z a-z",
+	"packageCode": "1 to 128 printable characters, no space",
+	"renew":       "a whole number; may be left out",
+	"expiresAt":   "RFC 3339, such as 2026-11-23T10:00:00Z; may be left out",
+}
+
+// letterData is what the page of a dead letter shows.
+func (c *Console) letterData(r *http.Request) (any, error) {
+	seq, err := strconv.ParseUint(r.PathValue("seq"), 10, 64)
+	if err != nil || seq == 0 {
+		return nil, &problem{http.StatusNotFound, "a dead letter's number is a whole number above 0"}
+	}
+	l, err := c.desk.Letter(r.Context(), seq)
+	if err != nil {
+		return nil, err
+	}
+	return &Letter{l, fieldsOf(l)}, nil
+}
+
+// fieldsOf returns the fields of a letter's request as they were sent, with escapes in place
+// of what cannot be printed.
+func fieldsOf(l *operator.DeadLetter) []Field {
+	sent := map[string]json.RawMessage{}
+	if l.Payload != nil {
+		_ = json.Unmarshal([]byte(*l.Payload), &sent) // what can be read of it
+	}
+	var fields []Field
+	for i, name := range operator.RequestFields {
+		fields = append(fields, Field{name, fieldText(sent[name]), hints[name], i < 3})
+	}
+	return fields
+}
+
+// fieldText is a value of JSON for a form.
+func fieldText(value json.RawMessage) string {
+	text := string(value)
+	if err := json.Unmarshal(value, &text); err != nil || string(value) == "null" {
+		text = strings.TrimPrefix(string(value), "null")
+	}
+	return operator.Shown(text, 300)
+}
+
+// Control is the operator's word and those before it.
+type Control struct {
+	Word     halt.State    `json:"word"`
+	Lasts    bool          `json:"paused"`
+	Revision uint64        `json:"revision"`
+	History  []natsio.Word `json:"history"` // newest first
+	Buying   operator.Buying
+}
+
+// controlData is what the page of the operator's word shows.
+func (c *Console) controlData(r *http.Request) (any, error) {
+	word, revision, err := c.desk.Word(r.Context())
+	if err != nil {
+		return nil, err
+	}
+	words, err := c.desk.Words(r.Context())
+	if err != nil {
+		return nil, err
+	}
+	found := &Control{Word: word, Lasts: word.Lasts(time.Now()), Revision: revision, History: []natsio.Word{}, Buying: c.index.Overview().Buying}
+	for i := len(words) - 1; i >= 0; i-- {
+		found.History = append(found.History, words[i])
+	}
+	return found, nil
+}
