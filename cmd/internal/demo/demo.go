@@ -39,11 +39,21 @@ var errPromise = errors.New("a promise was not kept")
 
 // Run starts everything in this process, publishes as many order requests, waits until
 // each has ended, and checks the promises. It writes its progress and the report to out.
-func Run(soft context.Context, out io.Writer, orders int) error {
-	d, err := start(soft, "")
+// If console is not empty, it serves the console there, until soft ends.
+func Run(soft context.Context, out io.Writer, orders int, console string) error {
+	natsAddr := ""
+	if console != "" {
+		natsAddr = "127.0.0.1:0" // the console connects as a process of its own does
+	}
+	d, err := start(soft, natsAddr)
 	defer d.stop()
 	if err != nil {
 		return err
+	}
+	if console != "" {
+		if err := d.serveConsole(soft, out, console); err != nil {
+			return err
+		}
 	}
 	plan := newPlan(orders)
 	fmt.Fprintf(out, "NATS JetStream, a Redis-compatible store, the simulated vendor (%d requests/s) and %d workers run in this process.\n", rate, workerCount)
@@ -55,8 +65,10 @@ func Run(soft context.Context, out io.Writer, orders int) error {
 		return err
 	}
 	took := time.Since(began)
-	if err := d.stopWorkers(); err != nil {
-		return err
+	if console == "" { // an operator may go on: replayed dead letters are bought
+		if err := d.stopWorkers(); err != nil {
+			return err
+		}
 	}
 	seen, err := d.read(soft)
 	if err != nil {
@@ -67,18 +79,28 @@ func Run(soft context.Context, out io.Writer, orders int) error {
 	if !report.kept() {
 		return errPromise
 	}
-	return nil
+	if console == "" {
+		return nil
+	}
+	fmt.Fprintln(out, "The console keeps running until Ctrl-C.")
+	<-soft.Done()
+	return d.stopWorkers()
 }
 
 // Serve starts everything, with NATS at addr, and keeps it running until soft ends: servers
-// to try the other commands on.
-func Serve(soft context.Context, out io.Writer, addr string) error {
+// to try the other commands on. If console is not empty, it serves the console there.
+func Serve(soft context.Context, out io.Writer, addr, console string) error {
 	d, err := start(soft, addr)
 	defer d.stop()
 	if err != nil {
 		return err
 	}
 	fmt.Fprintf(out, "NATS at nats://%s, a Redis-compatible store, the simulated vendor (%d requests/s) and %d workers run in this process until Ctrl-C.\n", addr, rate, workerCount)
+	if console != "" {
+		if err := d.serveConsole(soft, out, console); err != nil {
+			return err
+		}
+	}
 	<-soft.Done()
 	return d.stopWorkers()
 }
@@ -107,6 +129,7 @@ type demo struct {
 	vendor   *sandbox.Vendor
 	conn     *nats.Conn
 	js       jetstream.JetStream
+	settings *config.Settings // of the workers
 	registry []*prometheus.Registry
 	emptied  int // how many requests were done when Redis was emptied; 0: it was not yet
 
@@ -166,6 +189,7 @@ func start(soft context.Context, addr string) (*demo, error) {
 	if err != nil {
 		return d, err
 	}
+	d.settings = settings
 	for range workerCount {
 		if err := d.startWorker(workers, settings); err != nil {
 			return d, err
@@ -193,6 +217,7 @@ func (d *demo) startWorker(soft context.Context, s *config.Settings) error {
 		return err
 	}
 	d.working.Go(func() { d.failed(w.Run(soft)); _ = conn.FlushTimeout(time.Second) })
+	d.working.Go(func() { app.PublishVitals(soft, rdb, s.OrdersStream, w) })
 	return nil
 }
 
