@@ -81,8 +81,8 @@ simulation:
 simulate = cd worker; sim() { ../bin/worker.test -test.v -test.timeout 0 -test.run '^TestSim$(1)$$' "$$@"; }; \
 	sim $(2) & first=$$!; sim $(3); second=$$?; wait $$first && exit $$second
 
-# redis-server and promtool for the tests, a C compiler for the race detector, node and
-# python for the examples in deploy/examples.
+# redis-server and promtool for the tests, a browser for those of the console, a C compiler
+# for the race detector, node and python for the examples in deploy/examples.
 tools:
 	@missing=""; \
 	command -v redis-server >/dev/null || missing="$$missing redis-server"; \
@@ -90,6 +90,7 @@ tools:
 	command -v node >/dev/null || missing="$$missing nodejs"; \
 	command -v npm >/dev/null || missing="$$missing npm"; \
 	command -v python3 >/dev/null || missing="$$missing python3"; \
+	command -v chromium >/dev/null || missing="$$missing chromium fonts-dejavu-core"; \
 	command -v gcc >/dev/null || missing="$$missing gcc libc6-dev"; \
 	if [ -n "$$missing" ]; then \
 		sudo=""; [ "$$(id -u)" = 0 ] || sudo=sudo; \

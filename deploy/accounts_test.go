@@ -324,15 +324,18 @@ func TestOperatorReadsAndPauses(t *testing.T) {
 	}
 
 	// All results, as a list of orders needs them, and how the workers stand.
-	search, err := operator.CreateConsumer(t.Context(), "ORDER_RESULTS", jetstream.ConsumerConfig{FilterSubject: "orders.package.result.failed.*"})
-	if err != nil {
-		t.Fatalf("operator searches the results: %v", err)
-	}
-	if m, err := search.Next(); err != nil || m.Subject() != "orders.package.result.failed.X" {
-		t.Errorf("operator finds %+v, %v", m, err)
-	}
-	if _, err := search.Info(t.Context()); err != nil {
-		t.Error(err)
+	// The console follows the dead letters in the same way.
+	for stream, subject := range map[string]string{"ORDER_RESULTS": "orders.package.result.failed.X", "ORDERS_DEAD": "orders.package.dead"} {
+		search, err := operator.CreateConsumer(t.Context(), stream, jetstream.ConsumerConfig{FilterSubject: subject})
+		if err != nil {
+			t.Fatalf("operator searches %s: %v", stream, err)
+		}
+		if m, err := search.Next(); err != nil || m.Subject() != subject {
+			t.Errorf("operator finds %+v, %v", m, err)
+		}
+		if _, err := search.Info(t.Context()); err != nil {
+			t.Error(err)
+		}
 	}
 	if _, err := operator.Consumer(t.Context(), "ORDERS", "order-worker"); err != nil {
 		t.Errorf("operator looks at the workers' consumer: %v", err)

@@ -89,7 +89,7 @@ func expand(s string) string {
 // and the binary.
 func TestCompose(t *testing.T) {
 	c := readCompose(t)
-	for _, name := range []string{"nats", "streams", "redis", "sandbox", "worker", "prometheus", "grafana"} {
+	for _, name := range []string{"nats", "streams", "redis", "sandbox", "worker", "console", "prometheus", "grafana"} {
 		if _, ok := c.Services[name]; !ok {
 			t.Errorf("there is no service %s", name)
 		}
@@ -144,7 +144,7 @@ func TestCompose(t *testing.T) {
 	if w.Deploy == nil || w.Deploy.Replicas != 2 {
 		t.Error("there are not two workers")
 	}
-	for name, s := range map[string]composeService{"worker": w, "sandbox": c.Services["sandbox"]} {
+	for name, s := range map[string]composeService{"worker": w, "sandbox": c.Services["sandbox"], "console": c.Services["console"]} {
 		if !s.ReadOnly || !slices.Equal(s.CapDrop, []string{"ALL"}) || !slices.Contains(s.SecurityOpt, "no-new-privileges:true") {
 			t.Errorf("%s is not hardened", name)
 		}
@@ -166,7 +166,7 @@ func TestCompose(t *testing.T) {
 		password, _ = u.User.Password()
 		return u.Hostname(), port, u.User.Username(), password
 	}
-	for who, raw := range map[string]string{"worker": w.Environment["NATS_URL"], "admin": c.Services["streams"].Environment["NATS_URL"]} {
+	for who, raw := range map[string]string{"worker": w.Environment["NATS_URL"], "admin": c.Services["streams"].Environment["NATS_URL"], "operator": c.Services["console"].Environment["NATS_URL"]} {
 		host, port, user, password := at(raw)
 		server := c.Services["nats"].Environment["NATS_"+strings.ToUpper(user)+"_PASSWORD"]
 		if host != "nats" || port != conf.Port || user != who || password != expand(server) {

@@ -36,6 +36,7 @@ type cluster struct {
 	jobs        []batchv1.Job
 	budgets     []policyv1.PodDisruptionBudget
 	networks    []networkingv1.NetworkPolicy
+	services    []corev1.Service
 	scaled      []scaledObject
 	monitors    []podMonitor
 	rules       []prometheusRule
@@ -106,6 +107,8 @@ func (c *cluster) read(t *testing.T, path string) {
 		c.namespaces = decode(t, path, text, c.namespaces)
 	case "v1 ServiceAccount":
 		c.accounts = decode(t, path, text, c.accounts)
+	case "v1 Service":
+		c.services = decode(t, path, text, c.services)
 	case "apps/v1 Deployment":
 		c.deployments = decode(t, path, text, c.deployments)
 	case "batch/v1 Job":
@@ -202,7 +205,7 @@ func (c *cluster) env(t *testing.T) map[string]string {
 // and so nothing checks.
 func TestEveryManifestIsRead(t *testing.T) {
 	var seen []string
-	for _, dir := range []string{"base", "production", "streams"} {
+	for _, dir := range []string{"base", "production", "streams", "console"} {
 		c := build(t, dir)
 		seen = append(seen, c.files...)
 		if c.namespace != "orderworker" {
@@ -239,6 +242,7 @@ func TestRestricted(t *testing.T) {
 	pods := map[string]corev1.PodSpec{
 		"Deployment": production.deployments[0].Spec.Template.Spec,
 		"Job":        streams.jobs[0].Spec.Template.Spec,
+		"console":    build(t, "console").deployments[0].Spec.Template.Spec,
 	}
 	for name, p := range pods {
 		bad := func(is bool, what string) {
