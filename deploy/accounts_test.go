@@ -312,8 +312,11 @@ func TestOperatorReadsAndPauses(t *testing.T) {
 	if _, err := control.PutString(t.Context(), "ORDERS", "paused again"); err != nil {
 		t.Fatalf("operator pauses again: %v", err)
 	}
-	if history, err := control.History(t.Context(), "ORDERS"); err != nil || len(history) != 3 {
-		t.Errorf("history: %d entries, %v", len(history), err)
+	// Nothing watches the bucket: its words are read one by one.
+	if bucket, err := operator.Stream(t.Context(), "KV_ORDER_CONTROL"); err != nil {
+		t.Error(err)
+	} else if m, err := bucket.GetMsg(t.Context(), 3); err != nil || string(m.Data) != "paused again" {
+		t.Errorf("the third word: %v, %v", m, err)
 	}
 	seen, err := worker.KeyValue(t.Context(), "ORDER_CONTROL")
 	if err != nil {
@@ -336,6 +339,10 @@ func TestOperatorReadsAndPauses(t *testing.T) {
 		if _, err := search.Info(t.Context()); err != nil {
 			t.Error(err)
 		}
+	}
+	// A dead letter that was replayed is removed.
+	if m, err := operator.nc.Request("$JS.API.STREAM.MSG.DELETE.ORDERS_DEAD", []byte(`{"seq":1,"no_erase":true}`), 5*time.Second); err != nil || !bytes.Contains(m.Data, []byte(`"success":true`)) {
+		t.Errorf("operator removes a dead letter: %v, %v", m, err)
 	}
 	if _, err := operator.Consumer(t.Context(), "ORDERS", "order-worker"); err != nil {
 		t.Errorf("operator looks at the workers' consumer: %v", err)
