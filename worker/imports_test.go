@@ -51,14 +51,15 @@ var packages = map[string]struct{ project, libraries string }{
 	},
 	"cmd/internal/vitals":   {project: "dedupe", libraries: "redis"},
 	"cmd/internal/operator": {project: "cmd/internal/config cmd/internal/connect cmd/internal/vitals worker worker/halt worker/natsio upstream dedupe dedupe/redisstore upstream/quota", libraries: "nats redis"},
+	"cmd/internal/console":  {project: "cmd/internal/config cmd/internal/operator worker worker/halt worker/natsio", libraries: "log"},
 	"cmd/internal/doctor":   {project: "cmd/internal/config cmd/internal/connect worker worker/natsio upstream upstream/quota", libraries: "nats redis"},
 	"cmd/internal/submit":   {project: "cmd/internal/config cmd/internal/connect worker worker/client dedupe", libraries: "nats"},
 	"cmd/internal/demo": {
-		project:   "cmd/internal/app cmd/internal/config cmd/internal/connect worker worker/client upstream/sandbox",
+		project:   "cmd/internal/app cmd/internal/config cmd/internal/connect cmd/internal/console cmd/internal/operator worker worker/client upstream/sandbox",
 		libraries: "nats redis log prometheus",
 	},
 	"cmd/orderworker": {
-		project: "cmd/internal/app cmd/internal/config cmd/internal/connect cmd/internal/demo cmd/internal/doctor cmd/internal/operator cmd/internal/submit cmd/internal/telemetry " +
+		project: "cmd/internal/app cmd/internal/config cmd/internal/connect cmd/internal/console cmd/internal/demo cmd/internal/doctor cmd/internal/operator cmd/internal/submit cmd/internal/telemetry " +
 			"worker upstream upstream/sandbox deploy/schemas",
 		libraries: "kong redis", // redis: to switch off its log
 	},

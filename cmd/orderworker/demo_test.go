@@ -1,11 +1,15 @@
 package main
 
 import (
+	"io"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"orderworker/dedupe/storetest"
 )
 
 func TestDemoKeepsItsPromisesAndLeavesNothingBehind(t *testing.T) {
@@ -31,5 +35,37 @@ func TestDemoKeepsItsPromisesAndLeavesNothingBehind(t *testing.T) {
 	left, err := filepath.Glob(filepath.Join(temp, "*"))
 	if err != nil || len(left) > 0 {
 		t.Errorf("left behind: %v %v", left, err)
+	}
+}
+
+// With --console the demo serves the console, until it is told to stop.
+func TestDemoServesTheConsole(t *testing.T) {
+	if testing.Short() {
+		t.Skip("NOT TESTED: it starts a nats-server, and -short is set")
+	}
+	t.Parallel()
+	addr := storetest.FreeAddr(t)
+	out := new(strings.Builder)
+	demo := exec.Command(os.Args[0], "demo", "--orders", "20", "--console", addr)
+	demo.Env = append(os.Environ(), asProgram+"=1", "TMPDIR="+t.TempDir())
+	demo.Stdout, demo.Stderr = out, out
+	if err := demo.Start(); err != nil {
+		t.Fatal(err)
+	}
+	storetest.Eventually(t, "the console shows finished orders", func() bool {
+		res, err := http.Get("http://" + addr + "/api/orders?state=succeeded")
+		if err != nil {
+			return false
+		}
+		defer res.Body.Close()
+		body, err := io.ReadAll(res.Body)
+		return err == nil && strings.Contains(string(body), `"state":"succeeded"`)
+	})
+	if err := demo.Process.Signal(os.Interrupt); err != nil {
+		t.Fatal(err)
+	}
+	_ = demo.Wait() // 1 where it was interrupted before the table
+	if !strings.Contains(out.String(), "Console: http://"+addr) {
+		t.Errorf("it does not say where the console is:\n%s", out.String())
 	}
 }
