@@ -13,6 +13,7 @@ var (
 	halting = []string{"./worker/halt"}
 	server  = []string{"./cmd/internal/connect", "-run", "Redis"}
 	files   = []string{"./cmd/internal/submit"}
+	pages   = []string{"-run", "TestChangesNeed|TestPauseAndResume|TestReplay|TestSession|TestHostile|TestEnded", "./cmd/internal/console"}
 	ended   = []string{"./worker", "-run", "TestCrashTable$|TestAnotherResult|TestRememberedResult"}
 	event   = []string{"./dedupe", "-run", "TestStore(Success|Event|Settle|Doubt|Expired|Parked|Foreign|CleanOrder)|TestRecordLifetime|TestJudge|Cache"}
 	shell   = []string{"./cmd/orderworker", "-run", "Redis|Settings|NATS|Ready|Reconcile|Clock|Status"}
@@ -557,4 +558,22 @@ redis.call('DEL'`, `redis.call('DEL'`, known},
 		`		if same(r, e, fingerprint) {`, `		if true || same(r, e, fingerprint) {`, []string{"./worker/client"}},
 	{"a rejected event counts for its own payload only", "worker/client/outcome.go",
 		` && m.header.Get(idHeader) == worker.RejectedID(r.OutTradeNo, payload)`, ` && len(payload) > 0`, []string{"./worker/client"}},
+	{"the console changes nothing without the token", "cmd/internal/console/change.go",
+		`	if ok {
+		return who, nil`, `	if ok || who == "" {
+		return who, nil`, pages},
+	{"the console changes nothing for another site's page", "cmd/internal/console/console.go",
+		`		if err := origin.Check(r); err != nil {`, `		if err := origin.Check(r); err != nil && r.Method == http.MethodGet {`, pages},
+	{"the console asks first", "cmd/internal/console/change.go",
+		`		if !agreed {`, `		if !agreed && api {`, pages},
+	{"an operator agrees to what was shown and nothing else", "cmd/internal/console/change.go",
+		`agreed := subtle.ConstantTimeCompare([]byte(confirm), []byte(ch.digest())) == 1 ||`, `agreed := subtle.ConstantTimeCompare([]byte(confirm), []byte(ch.digest())) == 1 || len(confirm) == 32 ||`, pages},
+	{"a session is over after its time", "cmd/internal/console/guard.go",
+		`return s, now.Unix() < s.Until`, `return s, true`, pages},
+	{"an order that has ended is not shown as in doubt", "cmd/internal/console/search.go",
+		`return !r.State.Finished() && (!ended`, `return !r.State.Finished() && (true || !ended`, pages},
+	{"a payload is shown, control characters too", "cmd/internal/console/render.go",
+		`	return operator.Shown(text, maxShown)
+}`, `	return text
+}`, pages},
 }
