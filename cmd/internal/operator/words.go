@@ -44,6 +44,3 @@ func (r *Report) Facts() []Fact {
 	}
 	return facts
 }
-
-// Counted is "1 refusal" or "2 refusals".
-func Counted(n int, what string) string { return counted(n, what) }
