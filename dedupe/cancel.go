@@ -24,25 +24,25 @@ type Cancellation struct {
 // to send the order, and whose intent comes later, loses its compare-and-set instead.
 // After any other error it may have been written.
 func (s *Store) Cancel(ctx context.Context, c Cancellation) error {
-	no := c.Request.OutTradeNo
-	k, err := s.Look(ctx, no)
+	number := c.Request.OutTradeNo
+	k, err := s.Look(ctx, number)
 	if err != nil {
 		return err
 	}
 	if err := k.Cancellable(c.Request, s.journalTTL(), time.Now()); err != nil {
-		return fmt.Errorf("cancel %s: %w", no, err)
+		return fmt.Errorf("cancel %s: %w", number, err)
 	}
 	if k.Journal == nil { // a journal that was made anew does not know what was sent before
 		lost, err := s.journalLost(ctx, c.Request)
 		if err != nil {
-			return fmt.Errorf("cancel %s: %w", no, err)
+			return fmt.Errorf("cancel %s: %w", number, err)
 		}
 		if lost {
-			return fmt.Errorf("cancel %s: %w: its request is older than the journal, which was made anew, so it may have been bought", no, ErrNotCancellable)
+			return fmt.Errorf("cancel %s: %w: its request is older than the journal, which was made anew, so it may have been bought", number, ErrNotCancellable)
 		}
 	}
 	if k.JournalRev != c.Seen {
-		return fmt.Errorf("cancel %s: %w", no, ErrLost)
+		return fmt.Errorf("cancel %s: %w", number, ErrLost)
 	}
 	final := Record{
 		State:       StateFinal,
@@ -55,10 +55,10 @@ func (s *Store) Cancel(ctx context.Context, c Cancellation) error {
 		final.Account, final.Seq, final.Expires, final.Progress = j.Account, j.Seq, j.Expires, j.Progress
 	}
 	if final.Result, err = compact(c.Result); err != nil {
-		return fmt.Errorf("cancel %s: %w", no, err)
+		return fmt.Errorf("cancel %s: %w", number, err)
 	}
-	if _, err := s.journal.Write(ctx, no, final, k.JournalRev); err != nil {
-		return fmt.Errorf("cancel %s: %w", no, err)
+	if _, err := s.journal.Write(ctx, number, final, k.JournalRev); err != nil {
+		return fmt.Errorf("cancel %s: %w", number, err)
 	}
 	return nil
 }
@@ -67,26 +67,26 @@ func (s *Store) Cancel(ctx context.Context, c Cancellation) error {
 // certainly not bought, and nothing is being sent. Otherwise the error wraps
 // ErrNotCancellable and says why. journalTTL is how long the journal keeps a final.
 func (k Known) Cancellable(o Order, journalTTL time.Duration, now time.Time) error {
-	no := func(format string, args ...any) error {
+	refuse := func(format string, args ...any) error {
 		return fmt.Errorf("%w: %s", ErrNotCancellable, fmt.Sprintf(format, args...))
 	}
 	if err := errors.Join(k.CacheErr, k.JournalErr, k.EventErr); err != nil { // what cannot be read may say that it was bought
-		return no("not everything can be read: %v", err)
+		return refuse("not everything can be read: %v", err)
 	}
 	switch {
 	case k.Journal != nil && k.Journal.Fingerprint != o.Fingerprint, k.Journal == nil && k.Cache != nil && k.Cache.Fingerprint != o.Fingerprint:
-		return no("the number belongs to a request with other content")
+		return refuse("the number belongs to a request with other content")
 	case k.Journal == nil && olderThanJournal(o, journalTTL, now):
-		return no("its request is older than the journal remembers, so it may have been bought")
+		return refuse("its request is older than the journal remembers, so it may have been bought")
 	}
 	switch v := k.Verdict(now); v {
 	case Fresh, Ready, Waiting:
 		return nil
 	case Final, Done:
-		return no("it has its final result")
+		return refuse("it has its final result")
 	case InDoubt, Foreign:
-		return no("a request may be under way or have bought it: only the vendor knows, see orderworker settle")
+		return refuse("a request may be under way or have bought it: only the vendor knows, see orderworker settle")
 	default:
-		return no("it is %s", v)
+		return refuse("it is %s", v)
 	}
 }

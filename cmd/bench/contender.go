@@ -20,8 +20,8 @@ type contender struct {
 // usage is the memory that a contender took, from its start to its end.
 type usage struct {
 	peakMiB float64
-	allocs  float64 // objects on the heap
-	bytes   float64 // of them
+	allocs  float64 // objects allocated on the heap
+	bytes   float64 // bytes of those objects
 }
 
 // The account at the vendor.

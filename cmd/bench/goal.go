@@ -27,7 +27,7 @@ const (
 	under   sense = "<"
 )
 
-// got is what the goal is about, over the runs of both sides.
+// got returns the value that the goal limits, over the runs of both sides.
 func (g goal) got(left, right []float64) spread {
 	switch g.of {
 	case ratio:
@@ -39,7 +39,7 @@ func (g goal) got(left, right []float64) spread {
 	}
 }
 
-// met says whether the median of the runs is what it should be.
+// met reports whether the median of the runs keeps the limit.
 func (g goal) met(got spread) bool {
 	switch g.sense {
 	case atLeast:

@@ -11,21 +11,21 @@ type measurement struct {
 	*runner
 	site    *site
 	side    side
-	started time.Time // just before the first contender was
-	team    []*contender
-	sent    []time.Time // when each request left, of a paced load
+	started time.Time    // just before the first contender was started
+	running []*contender // started, in this order
+	sent    []time.Time  // when each request was published; paced loads only
 	got     sample
 }
 
 func (m *measurement) close() {
-	for _, c := range m.team {
+	for _, c := range m.running {
 		c.close()
 	}
 }
 
-// work starts the contenders, waits until they have worked off the load, and notes the
-// CPU time that it took everybody. With a paced load it counts from when all are ready:
-// against a few hundred orders the start would weigh.
+// work starts the contenders, waits until they have finished all orders, and records the CPU
+// time of contenders and servers. With a paced load that time begins when all contenders are
+// ready: the load has only a few hundred orders, so the start would dominate.
 func (m *measurement) work(ctx context.Context, name string) error {
 	before, err := cpuTimes(m.site.servers)
 	if err != nil {
@@ -34,7 +34,7 @@ func (m *measurement) work(ctx context.Context, name string) error {
 	if err := m.start(ctx); err != nil {
 		return err
 	}
-	profiled := m.startProfile(ctx, m.team[0], name)
+	profiled := m.startProfile(ctx, m.running[0], name)
 	if m.side.perSecond > 0 {
 		if before, err = cpuTimes(m.processes()); err != nil {
 			return err
@@ -43,7 +43,7 @@ func (m *measurement) work(ctx context.Context, name string) error {
 			return err
 		}
 	}
-	if err := m.site.finished(ctx, m.side.orders, m.team); err != nil {
+	if err := m.site.finished(ctx, m.side.orders, m.running); err != nil {
 		return err
 	}
 	after, err := cpuTimes(m.processes())
@@ -56,7 +56,7 @@ func (m *measurement) work(ctx context.Context, name string) error {
 	for _, p := range m.site.servers {
 		m.got.servers[p.name] = took(p)
 	}
-	for _, c := range m.team {
+	for _, c := range m.running {
 		m.got.cpu += took(c.process)
 	}
 	return profiled()
@@ -69,9 +69,9 @@ func (m *measurement) start(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		m.team = append(m.team, c)
+		m.running = append(m.running, c)
 	}
-	for _, c := range m.team {
+	for _, c := range m.running {
 		if err := c.ready(ctx); err != nil {
 			return err
 		}
@@ -79,22 +79,22 @@ func (m *measurement) start(ctx context.Context) error {
 	return nil
 }
 
-// processes are all that the load keeps busy.
+// processes returns the servers and the contenders.
 func (m *measurement) processes() []*process {
 	all := slices.Clone(m.site.servers)
-	for _, c := range m.team {
+	for _, c := range m.running {
 		all = append(all, c.process)
 	}
 	return all
 }
 
-// rest gives the first contender nothing to do, where the load asks for that, and notes
-// what it takes all the same.
-func (m *measurement) rest(ctx context.Context) error {
+// measureIdle leaves the first contender without orders for load.idle, and records the CPU time and
+// the memory that it takes meanwhile.
+func (m *measurement) measureIdle(ctx context.Context) error {
 	if m.side.idle == 0 {
 		return nil
 	}
-	idler := m.team[0]
+	idler := m.running[0]
 	before, err := idler.cpuTime()
 	if err != nil {
 		return err
@@ -114,10 +114,10 @@ func (m *measurement) rest(ctx context.Context) error {
 	return err
 }
 
-// memory ends the contenders, and notes the memory that they took.
-func (m *measurement) memory(ctx context.Context) error {
+// stopAll ends the contenders, and records the memory that they took.
+func (m *measurement) stopAll(ctx context.Context) error {
 	orders := float64(m.side.orders)
-	for _, c := range m.team {
+	for _, c := range m.running {
 		u, err := c.finish(ctx)
 		if err != nil {
 			return err
@@ -129,8 +129,8 @@ func (m *measurement) memory(ctx context.Context) error {
 	return nil
 }
 
-// times reads from the results when they were stored.
-func (m *measurement) times(ctx context.Context) error {
+// readTimes computes latencies and rates from the times at which the results were stored.
+func (m *measurement) readTimes(ctx context.Context) error {
 	n := m.side.orders
 	first := n / warmUp
 	switch {

@@ -23,7 +23,7 @@ type load struct {
 	concurrency int           // orders in progress at once, in each process
 	processes   int
 	perSecond   int           // 0: all orders are queued before the contender starts
-	idle        time.Duration // how long the contender has nothing to do afterwards
+	idle        time.Duration // how long the contender has no orders afterwards; 0: that is not measured
 }
 
 // side is a contender under a load.
@@ -73,7 +73,7 @@ func (m measure) should(of subject, s sense, limit float64) measure {
 	return m
 }
 
-// The goals. Source: the issue that asked for this command.
+// The goals.
 const (
 	backlogRatio = 0.8  // of the bare loop's throughput
 	cpuRatio     = 1.5  // of the bare loop's CPU time

@@ -81,7 +81,7 @@ func (p *process) alive() error {
 // stopTimeout is how long a process has to end after SIGTERM.
 const stopTimeout = 60 * time.Second
 
-// stop asks the process to end, and returns what it still had to say.
+// stop asks the process to end, and returns the rest of its output.
 func (p *process) stop(ctx context.Context) (said string, err error) {
 	ctx, cancel := context.WithTimeout(ctx, stopTimeout)
 	defer cancel()
@@ -106,8 +106,8 @@ func (p *process) close() {
 	_ = p.pipe.Close()
 }
 
-// What residentMiB may be asked for. The peak is not rusage's maxrss: there a child
-// begins with what its parent had when it forked.
+// The values that residentMiB reads. The peak is not rusage's maxrss, because that begins
+// with what the parent had when it forked.
 //
 // Source: proc_pid_status(5).
 const (
@@ -115,7 +115,7 @@ const (
 	nowResident  = "VmRSS"
 )
 
-// residentMiB is how much memory of the process is or was resident.
+// residentMiB returns how much memory of the process is or was resident.
 func (p *process) residentMiB(which string) (float64, error) {
 	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.cmd.Process.Pid))
 	if err != nil {
@@ -130,8 +130,8 @@ func (p *process) residentMiB(which string) (float64, error) {
 	return 0, fmt.Errorf("%s has no %s", p.name, which)
 }
 
-// cpuTime is what the process has taken so far, to the nanosecond: /proc counts in
-// ticks of 10 ms, which is too coarse for a process that does next to nothing.
+// cpuTime returns the CPU time of the process so far, to the nanosecond: /proc counts in
+// ticks of 10 ms, which is too coarse for an idle process.
 //
 // Source: clock_getcpuclockid(3); MAKE_PROCESS_CPUCLOCK in Linux, posix-timers.h.
 func (p *process) cpuTime() (time.Duration, error) {
@@ -143,7 +143,7 @@ func (p *process) cpuTime() (time.Duration, error) {
 	return time.Duration(took.Nano()), nil
 }
 
-// cpuTimes is what each process has taken so far, by its name.
+// cpuTimes returns the CPU time of each process so far, by its name.
 func cpuTimes(of []*process) (map[string]time.Duration, error) {
 	took := make(map[string]time.Duration)
 	for _, p := range of {

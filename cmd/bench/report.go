@@ -8,7 +8,7 @@ import (
 )
 
 // report writes the table of a comparison: of each measure the median of the
-// runs and their spread, the ratio of the sides, and the goal with what it is about.
+// runs and their spread, the ratio of the sides, and the goal with whether it is met.
 // It returns a line for each goal.
 func (c comparison) report(left, right []sample, out io.Writer) (verdicts []string, err error) {
 	fmt.Fprintf(out, "\n%s\n", c.heading())

@@ -92,16 +92,16 @@ func (r *runner) measure(ctx context.Context, side side, name string) (sample, e
 	if err := m.work(ctx, name); err != nil {
 		return sample{}, err
 	}
-	if err := m.rest(ctx); err != nil {
+	if err := m.measureIdle(ctx); err != nil {
 		return sample{}, err
 	}
-	if err := m.memory(ctx); err != nil {
+	if err := m.stopAll(ctx); err != nil {
 		return sample{}, err
 	}
 	if err := s.verify(ctx, side.orders, side.who != bareLoop && !slices.Contains(r.env, "JOURNAL_TTL=0")); err != nil {
 		return sample{}, err
 	}
-	err = m.times(ctx)
+	err = m.readTimes(ctx)
 	return m.got, err
 }
 

@@ -26,7 +26,7 @@ func pairs(a, b []float64, compare func(a, b float64) float64) spread {
 	return spreadOf(compared)
 }
 
-// quotient of 0 and 0 is not a number.
+// quotient returns a/b; of 0 and 0 that is NaN.
 func quotient(a, b float64) float64 { return a / b }
 
 func difference(a, b float64) float64 { return a - b }
