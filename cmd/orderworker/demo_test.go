@@ -25,7 +25,7 @@ func TestDemoKeepsItsPromisesAndLeavesNothingBehind(t *testing.T) {
 		t.Errorf("%v\n%s", err, out)
 	}
 	for _, want := range []string{
-		"published", "bought", "succeeded", "failed", "rejected", "duplicates", "dead letters", "calls", "retries", "in doubt", "Redis emptied      after ", "p50", "p99",
+		"published", "bought", "succeeded", "failed", "rejected", "duplicates", "dead letters", "calls", "retries", "in doubt", "worker killed      once (SIGKILL), after ", " in its hands, taken over by others", "Redis emptied      after ", "p50", "p99",
 		"held  never buy twice", "held  never lose an order", "held  one true final result per order", "held  never exceed the account's quota",
 	} {
 		if !strings.Contains(string(out), want) {

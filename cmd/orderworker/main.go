@@ -33,7 +33,7 @@ const (
 // commands are the commands of orderworker.
 type commands struct {
 	Run     runCmd     `cmd:"" help:"Run the worker."`
-	Demo    demoCmd    `cmd:"" help:"Show it all at work in one process: no server needed, nothing left behind."`
+	Demo    demoCmd    `cmd:"" help:"Show it all at work: no server needed, nothing left behind."`
 	Sandbox sandboxCmd `cmd:"" help:"Run the simulated vendor alone, for tests and trials."`
 	Submit  submitCmd  `cmd:"" help:"Publish a file of orders, CSV or JSON Lines."`
 	Results resultsCmd `cmd:"" help:"Write how each order of a file ended."`

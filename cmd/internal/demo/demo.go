@@ -30,22 +30,19 @@ const (
 	appkey      = "demo"
 	secret      = "demo-secret"
 	rate        = 40 // requests per second
-	workerCount = 2
+	workerCount = 2  // one in this process, one in a process of its own
 	longest     = 55 * time.Second
 )
 
 // errPromise is the error of a demo that has found a broken promise.
 var errPromise = errors.New("a promise was not kept")
 
-// Run starts everything in this process, publishes as many order requests, waits until
-// each has ended, and checks the promises. It writes its progress and the report to out.
-// If console is not empty, it serves the console there, until soft ends.
+// Run starts everything, publishes as many order requests, kills a worker and empties
+// Redis in the middle, waits until each request has ended, and checks the promises. It
+// writes its progress and the report to out. If console is not empty, it serves the
+// console there, until soft ends.
 func Run(soft context.Context, out io.Writer, orders int, console string) error {
-	natsAddr := ""
-	if console != "" {
-		natsAddr = "127.0.0.1:0" // the console connects as a process of its own does
-	}
-	d, err := start(soft, natsAddr)
+	d, err := start(soft, "")
 	defer d.stop()
 	if err != nil {
 		return err
@@ -56,7 +53,7 @@ func Run(soft context.Context, out io.Writer, orders int, console string) error 
 		}
 	}
 	plan := newPlan(orders)
-	fmt.Fprintf(out, "NATS JetStream, a Redis-compatible store, the simulated vendor (%d requests/s) and %d workers run in this process.\n", rate, workerCount)
+	fmt.Fprintf(out, "NATS JetStream, a Redis-compatible store, the simulated vendor (%d requests/s) and a worker run in this process, a second worker in another.\n", rate)
 	began := time.Now()
 	if err := d.publish(soft, plan); err != nil {
 		return err
@@ -95,7 +92,7 @@ func Serve(soft context.Context, out io.Writer, addr, console string) error {
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(out, "NATS at nats://%s, a Redis-compatible store, the simulated vendor (%d requests/s) and %d workers run in this process until Ctrl-C.\n", addr, rate, workerCount)
+	fmt.Fprintf(out, "NATS at nats://%s, a Redis-compatible store, the simulated vendor (%d requests/s) and a worker run in this process until Ctrl-C, a second worker in another.\n", addr, rate)
 	if console != "" {
 		if err := d.serveConsole(soft, out, console); err != nil {
 			return err
@@ -130,7 +127,8 @@ type demo struct {
 	conn     *nats.Conn
 	js       jetstream.JetStream
 	settings *config.Settings // of the workers
-	registry []*prometheus.Registry
+	process  *process         // the worker that is not in this process
+	crash    crash
 	emptied  int // how many requests were done when Redis was emptied; 0: it was not yet
 
 	stopVendor, stopSoft context.CancelFunc
@@ -141,15 +139,15 @@ type demo struct {
 	closers              []func()
 }
 
-// start starts everything; NATS listens at addr, unless that is empty. The caller must stop
-// what it returns, after an error too.
+// start starts everything; NATS listens at addr, or at any port of loopback if that is
+// empty. The caller must stop what it returns, after an error too.
 func start(soft context.Context, addr string) (*demo, error) {
 	d := &demo{stopVendor: func() {}, stopSoft: func() {}}
 	var err error
 	if d.dir, err = os.MkdirTemp("", "orderworker-demo-"); err != nil {
 		return d, err
 	}
-	options := &server.Options{ServerName: "demo", DontListen: addr == "", JetStream: true, StoreDir: d.dir, NoLog: true, NoSigs: true}
+	options := &server.Options{ServerName: "demo", Host: "127.0.0.1", Port: server.RANDOM_PORT, JetStream: true, StoreDir: d.dir, NoLog: true, NoSigs: true}
 	if addr != "" {
 		if err := listenAt(options, addr); err != nil {
 			return d, err
@@ -183,22 +181,10 @@ func start(soft context.Context, addr string) (*demo, error) {
 	if d.js, err = jetstream.New(d.conn); err != nil {
 		return d, err
 	}
-	workers, stopSoft := context.WithCancel(soft)
-	d.stopSoft = stopSoft
-	settings, err := settingsFor("http://" + listener.Addr().String())
-	if err != nil {
-		return d, err
-	}
-	d.settings = settings
-	for range workerCount {
-		if err := d.startWorker(workers, settings); err != nil {
-			return d, err
-		}
-	}
-	return d, nil
+	return d, d.startWorkers(soft, "http://"+listener.Addr().String())
 }
 
-// startWorker starts a worker that has its own connections, as a process has.
+// startWorker starts a worker in this process. It has its own connections, as a process has.
 func (d *demo) startWorker(soft context.Context, s *config.Settings) error {
 	conn, err := nats.Connect("", nats.InProcessServer(d.nats))
 	if err != nil {
@@ -206,13 +192,11 @@ func (d *demo) startWorker(soft context.Context, s *config.Settings) error {
 	}
 	rdb := redis.NewClient(&redis.Options{Addr: d.redis.Addr(), MaxRetries: -1, ContextTimeoutEnabled: true})
 	d.closers = append(d.closers, conn.Close, func() { _ = rdb.Close() })
-	registry := prometheus.NewRegistry()
-	d.registry = append(d.registry, registry)
 	vendor, err := connect.Vendor(s)
 	if err != nil {
 		return err
 	}
-	w, _, err := app.New(soft, s, app.Parts{NATS: conn, Redis: rdb, Vendor: vendor, Log: zerolog.Nop(), Registry: registry})
+	w, _, err := app.New(soft, s, app.Parts{NATS: conn, Redis: rdb, Vendor: vendor, Log: zerolog.Nop(), Registry: prometheus.NewRegistry()})
 	if err != nil {
 		return err
 	}
@@ -230,6 +214,9 @@ func (d *demo) failed(err error) {
 // stopWorkers stops the workers as SIGTERM does, and returns their errors.
 func (d *demo) stopWorkers() error {
 	d.stopSoft()
+	if d.process != nil {
+		d.process.stop()
+	}
 	d.working.Wait()
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -299,8 +286,8 @@ func listenAt(options *server.Options, addr string) error {
 	return l.Close()
 }
 
-// follow shows the progress until no request is left in the stream. In the middle it
-// empties Redis.
+// follow shows the progress until no request is left in the stream, and disturbs the
+// workers in the middle.
 func (d *demo) follow(soft context.Context, plan *orderPlan, p *progress) error {
 	ctx, cancel := context.WithTimeout(soft, longest)
 	defer cancel()
@@ -311,9 +298,11 @@ func (d *demo) follow(soft context.Context, plan *orderPlan, p *progress) error 
 		if err == nil {
 			p.show(len(plan.requests), left, ended, d.vendor.Totals().Bought)
 		}
-		if done := len(plan.requests) - int(left); err == nil && d.emptied == 0 && 2*done >= len(plan.requests) {
-			d.redis.FlushAll() // it may be lost at any moment
-			d.emptied = max(done, 1)
+		if err == nil {
+			if err := d.disturb(soft, len(plan.requests)-int(left), len(plan.requests)); err != nil {
+				p.end()
+				return err
+			}
 		}
 		if err == nil && left == 0 {
 			p.end()
@@ -343,10 +332,9 @@ func (d *demo) counts(ctx context.Context) (requests, results uint64, err error)
 	return requests, results, nil
 }
 
-// read returns the messages of the results and the dead-letter stream, and the
-// workers' counters for the table.
+// read returns the messages of the results and the dead-letter stream.
 func (d *demo) read(ctx context.Context) (observed, error) {
-	seen := observed{emptied: d.emptied}
+	seen := observed{crash: d.crash, emptied: d.emptied}
 	var err error
 	if seen.requestsLeft, _, err = d.counts(ctx); err != nil {
 		return seen, err
@@ -356,17 +344,6 @@ func (d *demo) read(ctx context.Context) (observed, error) {
 	}
 	if seen.dead, err = d.readAll(ctx, "ORDERS_DEAD"); err != nil {
 		return seen, err
-	}
-	for _, r := range d.registry {
-		families, err := r.Gather()
-		if err != nil {
-			return seen, err
-		}
-		for _, f := range families {
-			if f.GetName() == "orderworker_duplicates_total" {
-				seen.duplicates += int(f.GetMetric()[0].GetCounter().GetValue())
-			}
-		}
 	}
 	return seen, nil
 }

@@ -29,3 +29,25 @@ func TestReportSeesBrokenPromises(t *testing.T) {
 		}
 	}
 }
+
+func TestCrashCountsTheOrdersOfTheSilentWorker(t *testing.T) {
+	before := claims{"dead": {"dead-1", "dead-2"}, "live": {"live-7"}}
+	for name, c := range map[string]struct {
+		now    claims
+		late   bool
+		known  bool
+		inHand int
+	}{
+		"nothing changed":           {before, false, false, 0},
+		"the other claimed":         {claims{"dead": {"dead-1", "dead-2"}, "live": {"live-7", "live-8"}}, false, true, 2},
+		"the other ended all":       {claims{"dead": {"dead-1", "dead-2"}}, false, true, 2},
+		"both changed":              {claims{"dead": {"dead-1"}, "live": {"live-8"}}, false, false, 0},
+		"leases may have ended too": {claims{"dead": {"dead-1", "dead-2"}, "live": {"live-8"}}, true, true, 0},
+	} {
+		got := crash{before: before}
+		got.count(c.now, c.late)
+		if got.known != c.known || got.inHand != c.inHand {
+			t.Errorf("%s: known %v, %d orders, want %v, %d", name, got.known, got.inHand, c.known, c.inHand)
+		}
+	}
+}

@@ -57,9 +57,9 @@ func (p *progress) end() {
 // observed is what is in the streams at the end.
 type observed struct {
 	requestsLeft uint64
+	crash        crash
 	emptied      int // requests that were done when Redis was emptied
 	events, dead []jetstream.Msg
-	duplicates   int // by the workers' counters: an acknowledged duplicate leaves no trace
 }
 
 // promise is a promise of the contract, and what broke it.
@@ -155,11 +155,12 @@ func newReport(plan *orderPlan, seen observed, book sandbox.Book, took time.Dura
 	r.row("succeeded", "%d", counts[worker.Succeeded])
 	r.row("failed", "%d", counts[worker.Failed])
 	r.row("rejected", "%d", counts[worker.Rejected])
-	r.row("duplicates", "%d answered without a call", seen.duplicates)
+	r.row("duplicates", "%d acknowledged without a result of their own", len(plan.requests)-int(seen.requestsLeft)-len(times)-len(seen.dead))
 	r.row("dead letters", "%d", len(seen.dead))
 	r.row("calls", "%d to buy, %d lookups; at most %d of %d in any second", calls, book.Calls[sandbox.EndpointLookup], book.PeakPerSecond, rate)
 	r.row("retries", "%d", calls-countCalled(plan))
 	r.row("in doubt", "%d: %d found by the lookup, %d proved not bought and sent again", found+again, found, again)
+	r.row("worker killed", "%s", seen.crash.text(len(plan.requests)))
 	r.row("Redis emptied", "after %d of %d requests: nothing that was in it was needed", seen.emptied, len(plan.requests))
 	r.row("request to result", "p50 %v, p99 %v", quantile(times, .5), quantile(times, .99))
 	return &r
