@@ -22,7 +22,6 @@ type Claim struct {
 	ResultSeq uint64        // Final, Done: stream sequence of the order request that the result ends
 	Operator  bool          // Final: an operator settled the order, the vendor did not confirm it
 	ResultBy  string        // Final, Done: the account that the order was sent under; "": not known
-	Published bool          // Done: the event is stored; false: only the cache has the result, and the event may be missing
 	Recorded  bool          // Final: the journal has the result; false: its event will be its only record
 	First     uint64        // stream sequence of the earliest known order request of the order
 	Replaced  string        // why the cache's entry could not be read and was deleted; "": it could be read
@@ -242,7 +241,7 @@ func (s *Store) apply(ctx context.Context, c *Claim, k evidence, j judgement, ta
 		return s.cache.Adopt(ctx, c.Order, k.cache.Account)
 	case j.verdict == Done && k.published:
 		c.setFirst(k.event.Seq, nil)
-		c.Result, c.ResultSeq, c.ResultBy, c.Published = k.event.Result, cmp.Or(k.event.Seq, c.First), k.event.Account, true
+		c.Result, c.ResultSeq, c.ResultBy = k.event.Result, cmp.Or(k.event.Seq, c.First), k.event.Account
 		return s.Remember(ctx, c, c.Result)
 	case j.verdict == Done:
 		c.Result, c.ResultSeq, c.ResultBy = k.cache.Result, k.cache.Seq, k.cache.Account

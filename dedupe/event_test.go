@@ -94,11 +94,11 @@ func TestStoreEventEndsTheIntent(t *testing.T) {
 					life(b, c)
 					events[o.OutTradeNo] = &dedupe.FinalEvent{Result: won, Seq: c.First, Fingerprint: c.Fingerprint, Account: "a"}
 					got := b.must(o, true, dedupe.Done)
-					if !got.Published || string(got.Result) != string(won) || got.ResultSeq != c.First || got.ResultBy != "a" {
+					if string(got.Result) != string(won) || got.ResultSeq != c.First || got.ResultBy != "a" {
 						t.Errorf("claim %+v", got)
 					}
 					got = b.must(o, true, dedupe.Done) // by the cache
-					if got.Published || got.ResultSeq != c.First || got.ResultBy != "a" {
+					if got.ResultSeq != c.First || got.ResultBy != "a" {
 						t.Errorf("remembered: %+v", got)
 					}
 					if k, err := b.Look(b.ctx(), o.OutTradeNo); err != nil || k.Event == nil || k.Verdict(time.Now()) != dedupe.Done {
@@ -111,6 +111,31 @@ func TestStoreEventEndsTheIntent(t *testing.T) {
 			})
 		}
 	}
+}
+
+// A success whose event cannot be stored is journalled after all, unless there is another
+// final.
+func TestStoreRecordsASuccessWithoutAnEvent(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b, _, _ := eventEnv(t)
+		c := b.sent()
+		if err := b.Record(b.ctx(), c); err == nil {
+			t.Error("a claim without a result was journalled")
+		}
+		_, err := b.Finish(b.ctx(), c, won, true)
+		b.ok(err)
+		for range 2 {
+			b.ok(b.Record(b.ctx(), c))
+			if r := b.record(); r.State != dedupe.StateFinal || string(r.Result) != string(won) || !c.Recorded {
+				t.Errorf("journal %+v, recorded %v", r, c.Recorded)
+			}
+		}
+		b.wipe()
+		time.Sleep(time.Minute)
+		if got := b.must(testOrder, true, dedupe.Final); string(got.Result) != string(won) {
+			t.Errorf("claim %+v", got)
+		}
+	})
 }
 
 // An operator is refused where the event is all that says how the order ended.

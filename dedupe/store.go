@@ -243,6 +243,25 @@ func (s *Store) Finish(ctx context.Context, c *Claim, result []byte, succeeded b
 	return nil, wrap("finish", c, err)
 }
 
+// Record journals the success of which Finish said that its event would be the record, for
+// a caller that cannot store the event. It changes nothing if the journal has a final.
+func (s *Store) Record(ctx context.Context, c *Claim) error {
+	if c.Verdict != Final {
+		return misuse("record", c, "has no result")
+	}
+	if c.Recorded {
+		return nil
+	}
+	r := c.record(StateFinal)
+	r.Result = c.Result
+	err := s.writeSuccess(ctx, c, r)
+	if _, final := errors.AsType[*finalError](err); err == nil || final {
+		c.Recorded = true
+		return nil
+	}
+	return wrap("record", c, err)
+}
+
 // eventSuffices reports whether a success of c need not be journalled: the rules are those
 // of Finish.
 func (s *Store) eventSuffices(c *Claim) bool {
@@ -250,9 +269,7 @@ func (s *Store) eventSuffices(c *Claim) bool {
 }
 
 // Remember writes the final result to the cache, for Config.FinalTTL, even if another owner
-// has the order. A final in the cache never changes. Remember may run while the event is
-// being published, so a final in the cache does not prove that there is an event: see
-// Claim.Published.
+// has the order, once its event is stored. A final in the cache never changes.
 func (s *Store) Remember(ctx context.Context, c *Claim, result []byte) error {
 	o := c.storedOrder()
 	o.Account = cmp.Or(c.ResultBy, c.Account)

@@ -6,7 +6,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"time"
 )
 
@@ -64,28 +63,26 @@ func (t *task) publishRecorded(hard context.Context, payload []byte) outcome {
 	return t.publishFinal(hard, e, nil)
 }
 
-// publishFinal publishes a final event and stores its result in the cache; only then the
+// publishFinal publishes a final event, then stores its result in the cache; only then the
 // request may be acknowledged. ours is the result if this delivery found it out, even if
 // the delivery is one of a duplicate; otherwise nil. If the order has another final event
 // already, that one counts.
+//
+// The cache comes second, although it could be told at the same time: a result in the cache
+// lets every worker acknowledge the request, so its event has to be stored by then.
 func (t *task) publishFinal(hard context.Context, e Event, ours *Result) outcome {
 	e = t.describe(e)
-	remembered := make(chan error, 1)
-	concurrently := !t.claim.Recorded
-	if concurrently { // saves each order that is bought at once the wait for Redis
-		go func() { remembered <- t.claims.Remember(hard, t.claim, e.Payload) }()
-	}
 	final, existed, err := t.publishOnce(hard, e)
-	if ours != nil && err == nil {
-		t.reportOtherResult(*ours, final.Payload)
-	}
-	if !concurrently && err == nil {
-		remembered <- t.claims.Remember(hard, t.claim, final.Payload)
-	}
-	if concurrently || err == nil {
-		err = errors.Join(err, <-remembered)
+	if errors.Is(err, ErrRefused) && !t.claim.Recorded { // the event cannot be the record of the success for now
+		return failure(StepInterrupted, errors.Join(err, t.claims.Record(hard, t.claim)))
 	}
 	if err != nil {
+		return failure(StepInterrupted, err)
+	}
+	if ours != nil {
+		t.reportOtherResult(*ours, final.Payload)
+	}
+	if err := t.claims.Remember(hard, t.claim, final.Payload); err != nil {
 		return failure(StepInterrupted, err)
 	}
 	if e.Seq != t.delivery.Seq { // the result belongs to another request of the order
@@ -98,39 +95,6 @@ func (t *task) publishFinal(hard context.Context, e Event, ours *Result) outcome
 		t.metrics.results.WithLabelValues(string(final.Status)).Inc()
 		t.metrics.orderDuration.Observe(time.Since(t.delivery.Stored).Seconds())
 	}
-	return acknowledge(Step(final.Status), nil)
-}
-
-// publishRemembered ends a delivery whose order is finished according to the cache or the
-// results. The cache gets a success while its event is being published, so its entry does
-// not prove that the event is stored. The request that the result belongs to is therefore
-// acknowledged only after the event is published again; that stores nothing if the event
-// exists.
-func (t *task) publishRemembered(hard context.Context) outcome {
-	c := t.claim
-	if c.ResultSeq != t.delivery.Seq {
-		t.metrics.duplicates.Inc()
-		return acknowledge(StepDuplicate, nil)
-	}
-	if c.Published {
-		return acknowledge(StepDuplicate, nil)
-	}
-	e, err := event(c.Result)
-	if err == nil && (e.Subject != t.order.OutTradeNo || !e.Status.final()) {
-		err = fmt.Errorf("the remembered result is no final result of %s: %s", t.order.OutTradeNo, shown(c.Result))
-	}
-	if err != nil { // this program did not write it
-		return handBack(StepInterrupted, repairDelay, err)
-	}
-	final, existed, err := t.publishOnce(hard, t.describe(e))
-	switch {
-	case err != nil:
-		return failure(StepInterrupted, err)
-	case existed:
-		return acknowledge(StepDuplicate, nil)
-	}
-	t.metrics.results.WithLabelValues(string(final.Status)).Inc()
-	t.metrics.orderDuration.Observe(time.Since(t.delivery.Stored).Seconds())
 	return acknowledge(Step(final.Status), nil)
 }
 

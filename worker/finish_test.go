@@ -3,6 +3,7 @@ package worker
 import (
 	"bytes"
 	"context"
+	"errors"
 	"strings"
 	"testing"
 	"time"
@@ -25,18 +26,24 @@ func (f *eventClaims) Finish(_ context.Context, c *dedupe.Claim, result []byte, 
 	return result, nil
 }
 
+func (f *eventClaims) Record(_ context.Context, c *dedupe.Claim) error {
+	c.Recorded = true
+	return nil
+}
+
 func (f *eventClaims) Remember(_ context.Context, _ *dedupe.Claim, result []byte) error {
 	f.remembered = result
 	return nil
 }
 
-// takenResults is a results stream that has a final event already, or none.
+// takenResults is a results stream that has a final event already, or none, or an error.
 type takenResults struct {
 	publisher
 	has []byte
+	err error
 }
 
-func (f takenResults) Publish(context.Context, Event) ([]byte, error) { return f.has, nil }
+func (f takenResults) Publish(context.Context, Event) ([]byte, error) { return f.has, f.err }
 
 // doublePurchases reads the counter of that name.
 func doublePurchases(t *testing.T, r *prometheus.Registry) float64 {
@@ -95,36 +102,23 @@ func TestAnotherResultIsFinal(t *testing.T) {
 			if got := log.String(); (got == "") != (c.line == "") || !strings.Contains(got, c.line) {
 				t.Errorf("%s: log %q, want %q", name, got, c.line)
 			}
-			if want := results.has; recorded && want != nil && !bytes.Equal(store.remembered, want) {
+			if want := results.has; want != nil && !bytes.Equal(store.remembered, want) {
 				t.Errorf("%s: remembered %s, but the event is %s", name, store.remembered, want)
 			}
 		}
 	}
 }
 
-// What only the cache calls finished is published before the acknowledgement of its own
-// request. A duplicate is acknowledged: the request that the result belongs to publishes it.
-func TestRememberedResultIsPublished(t *testing.T) {
-	bought := Result{OutTradeNo: "A", Status: Succeeded, Code: "200", OrderNumber: "N1", Attempts: 1}.encode()
-	for name, c := range map[string]struct {
-		claim dedupe.Claim
-		has   []byte
-		want  Step
-		ack   bool
-	}{
-		"no event":          {dedupe.Claim{ResultSeq: 7, Result: bought}, nil, StepSucceeded, true},
-		"an event":          {dedupe.Claim{ResultSeq: 7, Result: bought}, bought, StepDuplicate, true},
-		"of the event":      {dedupe.Claim{ResultSeq: 7, Result: bought, Published: true}, nil, StepDuplicate, true},
-		"a duplicate":       {dedupe.Claim{ResultSeq: 3, Result: bought}, nil, StepDuplicate, true},
-		"unreadable":        {dedupe.Claim{ResultSeq: 7, Result: []byte("x")}, nil, StepInterrupted, false},
-		"of another number": {dedupe.Claim{ResultSeq: 7, Result: []byte(`{"outTradeNo":"B","status":"succeeded"}`)}, nil, StepInterrupted, false},
-	} {
-		c.claim.Verdict = dedupe.Done
-		task := &task{Worker: &Worker{publisher: takenResults{has: c.has}, metrics: simMetrics(), logger: zerolog.Nop()},
-			delivery: &Delivery{Seq: 7, Stored: time.Now()}, claim: &c.claim}
-		task.order.OutTradeNo = "A"
-		if o := task.proceed(t.Context(), t.Context()); o.step != c.want || o.ack != c.ack {
-			t.Errorf("%s: outcome %+v, want %s, acknowledged %v", name, o, c.want, c.ack)
+// While the results stream refuses events, a success that only its event would record is
+// journalled, and not remembered: its request comes again, and has its event published.
+func TestSuccessOfARefusedEventIsJournalled(t *testing.T) {
+	for _, recorded := range []bool{false, true} {
+		store := &eventClaims{recorded: recorded}
+		task := &task{Worker: &Worker{claims: store, publisher: takenResults{err: ErrRefused}, metrics: simMetrics(), logger: zerolog.Nop()},
+			delivery: &Delivery{Seq: 7, Stored: time.Now()}, claim: &dedupe.Claim{ResultSeq: 7}}
+		o := task.finish(t.Context(), Result{OutTradeNo: "A", Status: Succeeded, Code: "200", OrderNumber: "N1"})
+		if o.ack || o.step != StepInterrupted || !errors.Is(o.err, ErrRefused) || store.remembered != nil || !task.claim.Recorded {
+			t.Errorf("journalled before %v: outcome %+v, remembered %q, journalled %v", recorded, o, store.remembered, task.claim.Recorded)
 		}
 	}
 }

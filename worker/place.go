@@ -43,6 +43,7 @@ type claims interface {
 	Doubt(ctx context.Context, c *dedupe.Claim, d dedupe.Doubt, next time.Duration) error
 	Disprove(ctx context.Context, c *dedupe.Claim) error
 	Finish(ctx context.Context, c *dedupe.Claim, result []byte, succeeded bool) ([]byte, error)
+	Record(ctx context.Context, c *dedupe.Claim) error
 	Remember(ctx context.Context, c *dedupe.Claim, result []byte) error
 	Release(ctx context.Context, c *dedupe.Claim) error
 }

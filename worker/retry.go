@@ -96,6 +96,10 @@ func (r retryClaims) Finish(ctx context.Context, c *dedupe.Claim, result []byte,
 	return written, err
 }
 
+func (r retryClaims) Record(ctx context.Context, c *dedupe.Claim) error {
+	return r.retry(ctx, "record", func() error { return r.claims.Record(ctx, c) })
+}
+
 func (r retryClaims) Remember(ctx context.Context, c *dedupe.Claim, result []byte) error {
 	return r.retry(ctx, "remember", func() error { return r.claims.Remember(ctx, c, result) })
 }

@@ -161,18 +161,9 @@ func (w *simWorld) acked(m *simMsg) {
 		w.violate(o, "request %d was acknowledged before its rejection was published", m.seq)
 	case m.kind == broken:
 		w.violate(o, "an invalid request was acknowledged without a dead letter")
-	case len(finals) == 0 && !w.otherRequest(m):
+	case len(finals) == 0:
 		w.violate(o, "request %d was acknowledged before there is an event", m.seq)
 	}
-}
-
-// otherRequest says whether another request that the order may end with is in the stream:
-// a duplicate of it may be acknowledged once Redis knows the result. The caller holds the
-// mutex.
-func (w *simWorld) otherRequest(m *simMsg) bool {
-	return slices.ContainsFunc(w.msgs, func(other *simMsg) bool {
-		return other != m && other.o == m.o && other.kind != broken && string(other.data) == string(m.data) && !other.acked
-	})
 }
 
 // finals lists the final events of an order, and says whether a request for it

@@ -81,7 +81,10 @@ func (t *task) proceed(grace, hard context.Context) outcome {
 	case dedupe.Conflict:
 		return t.reject(hard, Conflict, ConflictError(t.order.OutTradeNo, c.Fingerprint, c.UsedWith))
 	case dedupe.Done:
-		return t.publishRemembered(hard)
+		if c.ResultSeq != t.delivery.Seq { // otherwise it is the result's own request
+			t.metrics.duplicates.Inc()
+		}
+		return acknowledge(StepDuplicate, nil)
 	case dedupe.Final:
 		return t.publishRecorded(hard, c.Result)
 	case dedupe.Busy:

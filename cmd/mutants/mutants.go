@@ -14,8 +14,8 @@ var (
 	server  = []string{"./cmd/internal/connect", "-run", "Redis"}
 	files   = []string{"./cmd/internal/submit"}
 	pages   = []string{"-run", "TestChangesNeed|TestPauseAndResume|TestReplay|TestSession|TestHostile|TestEnded", "./cmd/internal/console"}
-	ended   = []string{"./worker", "-run", "TestCrashTable$|TestAnotherResult|TestRememberedResult"}
-	event   = []string{"./dedupe", "-run", "TestStore(Success|Event|Settle|Doubt|Expired|Parked|Foreign|CleanOrder)|TestRecordLifetime|TestJudge|Cache"}
+	ended   = []string{"./worker", "-run", "TestCrashTable$|TestAnotherResult|TestSuccessOfARefusedEvent"}
+	event   = []string{"./dedupe", "-run", "TestStore(Success|Event|Records|Settle|Doubt|Expired|Parked|Foreign|CleanOrder)|TestRecordLifetime|TestJudge|Cache"}
 	shell   = []string{"./cmd/orderworker", "-run", "Redis|Settings|NATS|Ready|Reconcile|Clock|Status"}
 )
 
@@ -224,8 +224,17 @@ redis.call('DEL'`, `redis.call('DEL'`, known},
 		`t.claims.Remember(hard, t.claim, final.Payload)`, `t.claims.Remember(hard, t.claim, e.Payload)`, ended},
 	{"the event carries the sequence of its request", "worker/natsio/results.go",
 		`strconv.FormatUint(e.Seq, 10)`, `strconv.FormatUint(0, 10)`, adapter},
-	{"what Redis alone calls finished is published before the ack", "worker/finish.go",
-		`	if c.Published {`, `	if true {`, ended},
+	{"Redis is told of a result after its event is stored", "worker/finish.go",
+		`	final, existed, err := t.publishOnce(hard, e)
+	if errors`, `	_ = t.claims.Remember(hard, t.claim, e.Payload)
+	final, existed, err := t.publishOnce(hard, e)
+	if errors`, ended},
+	{"a success whose event is refused is journalled", "worker/finish.go",
+		`	if errors.Is(err, ErrRefused) && !t.claim.Recorded {`, `	if false {`, ended},
+	{"a success without an event is written to the journal", "dedupe/store.go",
+		`	err := s.writeSuccess(ctx, c, r)
+	if _, final`, `	var err error
+	if _, final`, event},
 	{"a remembered result keeps its account", "dedupe/store.go",
 		`	o.Account = cmp.Or(c.ResultBy, c.Account)
 `, ``, event},
