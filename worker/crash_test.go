@@ -109,7 +109,7 @@ func (row crashRow) test(t *testing.T) {
 	if row.answers == nil {
 		c.orders[0].answers = []simAnswer{buys}
 	}
-	struck, crashed := row.op == opWorld, false
+	struck := row.op == opWorld
 	end := row.lasts
 	c.fault = func(pt simPoint) simFault {
 		if pt.op == row.op && !struck {
@@ -122,7 +122,6 @@ func (row crashRow) test(t *testing.T) {
 		return fine
 	}
 	c.crashed = func(w *simWorld, o *simOrder, _ simPoint) {
-		crashed = true
 		if row.wipe {
 			w.memory.ForgetAll()
 		}
