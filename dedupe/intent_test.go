@@ -53,3 +53,33 @@ func TestStoreIntentIsTheSameRecordAgain(t *testing.T) {
 		t.Errorf("revision %d since %v, %v; before %d since %v", now, again.Since, err, rev, first.Since)
 	}
 }
+
+// An intent whose reply was lost is not written again where another worker has parked it in
+// doubt: the record of a doubt must not expire.
+func TestStoreParkedIntentIsNotWrittenAgain(t *testing.T) {
+	m := dedupetest.NewMemory()
+	s := dedupe.New(m, &lostReplies{Journal: m}, nil, dedupe.Config{Lease: time.Minute, JournalTTL: time.Hour})
+	order := dedupe.Order{OutTradeNo: "A", Fingerprint: "f", Seq: 1, Stored: time.Now()}
+	slow, err := s.Claim(t.Context(), order, s.NewOwner(), false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	sendBy := time.Now().Add(time.Second)
+	if err := s.Intent(t.Context(), slow, sendBy, sendBy); err == nil {
+		t.Fatal("the reply was not lost")
+	}
+	m.ForgetAll()
+	other, err := s.Claim(t.Context(), order, s.NewOwner(), true)
+	if err != nil || other.Verdict != dedupe.InDoubt {
+		t.Fatalf("%+v, %v", other, err)
+	}
+	if err := s.Doubt(t.Context(), other, other.Doubt, time.Second); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Intent(t.Context(), slow, sendBy, sendBy); !errors.Is(err, dedupe.ErrLost) {
+		t.Errorf("the intent was written again: %v", err)
+	}
+	if r, _, err := m.Read(t.Context(), "A"); err != nil || r.Parked.IsZero() {
+		t.Errorf("%+v, %v", r, err)
+	}
+}

@@ -43,7 +43,8 @@ var (
 
 // writeOwned writes r over the revision that c knows, or over a record that c itself
 // has written and whose reply was lost. Over anything else it returns ErrLost, and
-// gives up the lease.
+// gives up the lease. So it does for an intent over another intent of c: somebody has
+// parked that in doubt, since c stood still.
 func (s *Store) writeOwned(ctx context.Context, c *Claim, r Record) error {
 	if s.tooOld(c) {
 		s.giveUpLease(ctx, c, errTooOld)
@@ -52,7 +53,9 @@ func (s *Store) writeOwned(ctx context.Context, c *Claim, r Record) error {
 	if c.revision() == 0 && c.leaseExpired() {
 		return errLeaseExpired
 	}
-	err := s.compareAndSet(ctx, c, r, func(old Record) (Record, bool) { return r, old.Owner == c.Owner })
+	err := s.compareAndSet(ctx, c, r, func(old Record) (Record, bool) {
+		return r, old.Owner == c.Owner && (r.State != StateIntent || old.State != StateIntent)
+	})
 	if existing, ok := errors.AsType[*finalError](err); ok && existing.record.Owner == c.Owner {
 		return err // the final of this claim: Finish returns it
 	}

@@ -178,9 +178,9 @@ var mutants = []mutant{
 redis.call('DEL'`, `redis.call('DEL'`, known},
 	{"no ack before the event is stored", "worker/finish.go",
 		`	final, existed, err := t.publishOnce(hard, e)
-	if ours`, `	_ = t.delivery.Msg.Ack()
+	if errors`, `	_ = t.delivery.Msg.Ack()
 	final, existed, err := t.publishOnce(hard, e)
-	if ours`, life},
+	if errors`, life},
 
 	// The event is the record of a success.
 	{"what the lookup found is journalled", "dedupe/store.go",
@@ -235,6 +235,8 @@ redis.call('DEL'`, `redis.call('DEL'`, known},
 		`	err := s.writeSuccess(ctx, c, r)
 	if _, final`, `	var err error
 	if _, final`, event},
+	{"an intent that was parked in doubt is not written again", "dedupe/write.go",
+		` && (r.State != StateIntent || old.State != StateIntent)`, ``, []string{"./dedupe", "-run", "TestStoreParked"}},
 	{"a remembered result keeps its account", "dedupe/store.go",
 		`	o.Account = cmp.Or(c.ResultBy, c.Account)
 `, ``, event},
