@@ -67,7 +67,9 @@ func randomWorld(seed uint64) simConfig {
 		c.orders = append(c.orders, randomOrder(newChance(seed, 200, uint64(i)), c.rules.Reconcile, calm))
 	}
 	randomVendor(&c, chance)
-	if c.journalTTL = []time.Duration{0, 5 * time.Minute, 15 * time.Minute}[chance(26, 0).of(3)]; c.unsold {
+	// Longer than a pause by an operator and an outage keep an order from being delivered: an
+	// order that nobody looks at for JOURNAL_TTL may be forgotten.
+	if c.journalTTL = []time.Duration{0, 10 * time.Minute, 20 * time.Minute}[chance(26, 0).of(3)]; c.unsold {
 		c.journalTTL = 0 // the first purchase, if it came to be in doubt unsent, would stay so without a control number
 	}
 	c.aged = chance(27, 0).of(2) == 0
