@@ -26,8 +26,14 @@ type question struct {
 // them by token and status.
 type readMode func(ctx context.Context, c *Client, asked []question) (map[string]map[worker.Status]storedEvent, error)
 
-// ErrNoResults means that the results stream is missing, or may not be read.
-var ErrNoResults = errors.New("the results stream cannot be read")
+// Errors of Results and Wait that a program may want to tell apart.
+var (
+	// ErrNoResults means that the results stream is missing, or may not be read.
+	ErrNoResults = errors.New("the results stream cannot be read")
+	// ErrUnavailable means that several tries to read the results stream have failed, as
+	// during the election of a leader. Asking again later may help.
+	ErrUnavailable = errors.New("the results cannot be read at the moment")
+)
 
 // errUnreadable marks a reply that cannot be decoded. Asking again would not help.
 var errUnreadable = errors.New("unreadable reply")

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/nats-io/nats.go"
+
 	"orderworker/dedupe"
 	"orderworker/worker"
 )
@@ -21,7 +23,8 @@ const (
 
 // Results returns the outcome of each request, in the order of requests. It cannot tell an
 // open order from one that was never published. It reads by the orders' subjects and does
-// not search the stream. A request that breaks a rule is an error.
+// not search the stream. A request that breaks a rule is an error. While the connection is
+// lost it waits, until ctx ends. An error that may pass wraps ErrUnavailable.
 func (c *Client) Results(ctx context.Context, requests []Request) ([]Outcome, error) {
 	outcomes := make([]Outcome, 0, len(requests))
 	for len(requests) > 0 {
@@ -70,31 +73,62 @@ func (c *Client) Wait(ctx context.Context, r Request) (Event, error) {
 }
 
 // read returns the last event of each status of each order, by the order's token and by
-// status. It repeats a read that fails, since reading changes nothing.
-func (c *Client) read(ctx context.Context, asked []question) (events map[string]map[worker.Status]storedEvent, err error) {
+// status. It repeats a read that fails, since reading changes nothing. While the connection
+// is lost it waits until ctx ends: nats.go reconnects by itself, and until then each
+// request fails at once.
+func (c *Client) read(ctx context.Context, asked []question) (map[string]map[worker.Status]storedEvent, error) {
+	for try := 1; ; {
+		if err := c.awaitConnection(ctx); err != nil {
+			return nil, err
+		}
+		reconnects := c.nc.Stats().Reconnects
+		events, err := c.readOnce(ctx, asked)
+		lost := !c.nc.IsConnected() || c.nc.Stats().Reconnects != reconnects
+		switch {
+		case ctx.Err() != nil:
+			return nil, context.Cause(ctx)
+		case err == nil:
+			return events, nil
+		case lost: // the failure says nothing about the stream
+		case errors.Is(err, ErrNoResults):
+			return nil, err
+		case errors.Is(err, errUnreadable):
+			return nil, fmt.Errorf("read stream %s: %w", c.config.ResultsStream, err)
+		case try >= readTries:
+			return nil, fmt.Errorf("%w: stream %s: %w", ErrUnavailable, c.config.ResultsStream, err)
+		default:
+			try++
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(time.Duration(try) * 200 * time.Millisecond):
+		}
+	}
+}
+
+// readOnce tries to read a batch, after choosing how to.
+func (c *Client) readOnce(ctx context.Context, asked []question) (map[string]map[worker.Status]storedEvent, error) {
 	mode, err := c.chooseReadMode(ctx)
 	if err != nil {
 		return nil, err
 	}
-	for try := range readTries {
-		events, err = func() (map[string]map[worker.Status]storedEvent, error) {
-			ctx, cancel := context.WithTimeout(ctx, readTimeout)
-			defer cancel()
-			return mode(ctx, c, asked)
-		}()
-		if err == nil || errors.Is(err, errUnreadable) || ctx.Err() != nil {
-			break
+	ctx, cancel := context.WithTimeout(ctx, readTimeout)
+	defer cancel()
+	return mode(ctx, c, asked)
+}
+
+// awaitConnection waits until there is a connection. It returns an error if ctx ends, or if
+// the connection was closed for good.
+func (c *Client) awaitConnection(ctx context.Context) error {
+	for !c.nc.IsConnected() {
+		if c.nc.IsClosed() {
+			return nats.ErrConnectionClosed
 		}
 		select {
 		case <-ctx.Done():
-		case <-time.After(time.Duration(try+1) * 200 * time.Millisecond):
+			return context.Cause(ctx)
+		case <-time.After(100 * time.Millisecond):
 		}
 	}
-	if ctx.Err() != nil {
-		return nil, context.Cause(ctx)
-	}
-	if err != nil {
-		return nil, fmt.Errorf("read stream %s: %w", c.config.ResultsStream, err)
-	}
-	return events, nil
+	return nil
 }

@@ -2,6 +2,7 @@ package submit
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"iter"
 	"strings"
@@ -29,9 +30,14 @@ func (f *file) requests() iter.Seq2[client.Request, error] {
 	}
 }
 
+// reader reads outcomes, as *client.Client does.
+type reader interface {
+	Results(ctx context.Context, requests []client.Request) ([]client.Outcome, error)
+}
+
 // outcomes reads a chunk of the file again, and from the results stream the outcome of each
 // row. Rows that skip reports get the zero Outcome and are not looked up.
-func (f *file) outcomes(ctx context.Context, c *client.Client, chunk int, skip func(row int) bool) ([]*row, []client.Outcome, error) {
+func (f *file) outcomes(ctx context.Context, c reader, chunk int, skip func(row int) bool) ([]*row, []client.Outcome, error) {
 	rows, err := f.read(chunk)
 	if err != nil {
 		return nil, nil, err
@@ -70,8 +76,9 @@ const (
 // follower waits until the orders of a file are final.
 type follower struct {
 	*file
-	client   *client.Client
-	progress *progress
+	client    reader
+	connected func() bool // the connection to NATS is there
+	progress  *progress
 
 	known    int           // orders that are known to be final
 	frontier int           // index of the last chunk in which an order has become final
@@ -79,12 +86,16 @@ type follower struct {
 	fullTook time.Duration // how long it took
 }
 
-// follow waits until every order of the file is final.
-func (f *file) follow(ctx context.Context, c *client.Client, p *progress) error {
-	w := &follower{file: f, client: c, progress: p}
+// follow waits until every order of the file is final. It also waits while the results
+// cannot be read: that may take as long as a server's restart or an election.
+func (f *file) follow(ctx context.Context, c reader, connected func() bool, p *progress) error {
+	w := &follower{file: f, client: c, connected: connected, progress: p}
 	for wait := shortestWait; ; {
 		news, err := w.pass(ctx)
-		if err != nil {
+		switch {
+		case errors.Is(err, client.ErrUnavailable) && ctx.Err() == nil:
+			p.set(w.known, oneLine(err))
+		case err != nil:
 			return err
 		}
 		if w.known == f.rows {
@@ -113,6 +124,9 @@ func (w *follower) pass(ctx context.Context) (news int, err error) {
 		if !full && i > w.frontier && quiet >= quietChunks {
 			break
 		}
+		if !w.connected() { // the client waits for the connection
+			w.progress.set(w.known, "the connection to NATS is lost")
+		}
 		n, err := w.ask(ctx, w.client, i)
 		if err != nil {
 			return news, err
@@ -133,7 +147,7 @@ func (w *follower) pass(ctx context.Context) (news int, err error) {
 
 // ask reads the outcomes of the open rows of chunk i, and returns how many have become
 // final.
-func (f *file) ask(ctx context.Context, c *client.Client, i int) (news int, err error) {
+func (f *file) ask(ctx context.Context, c reader, i int) (news int, err error) {
 	chunk := &f.chunks[i]
 	_, outcomes, err := f.outcomes(ctx, c, i, chunk.final.has)
 	if err != nil {
@@ -192,7 +206,7 @@ func (t *tally) String() string {
 
 // collect reads the outcome of each row, in the order of the file, and writes its line to
 // out. out may be nil.
-func (f *file) collect(ctx context.Context, c *client.Client, out *output, p *progress) (*tally, error) {
+func (f *file) collect(ctx context.Context, c reader, out *output, p *progress) (*tally, error) {
 	t := &tally{statuses: map[worker.Status]int{}}
 	for i := range f.chunks {
 		rows, outcomes, err := f.outcomes(ctx, c, i, func(int) bool { return false })

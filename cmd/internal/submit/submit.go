@@ -141,7 +141,7 @@ func (f *file) publish(l *link, t Terminal) error {
 // await waits until each order is final, and reports the results.
 func (f *file) await(l *link, o Options, t Terminal, stdout bool) error {
 	p := newProgress(t.Err, "final", f.rows)
-	if err := f.follow(l.ctx, l.client, p); err != nil {
+	if err := f.follow(l.ctx, l.client, l.nc.IsConnected, p); err != nil {
 		p.clear()
 		return fmt.Errorf("%w\nEvery order is published, and goes on by itself. To collect the results: orderworker results %s --wait --out results.csv", err, o.Path)
 	}
