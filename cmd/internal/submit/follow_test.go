@@ -77,3 +77,47 @@ func TestFollowWaitsWhileResultsCannotBeRead(t *testing.T) {
 		})
 	}
 }
+
+// A replica that is behind says open of an order that another replica has shown to be
+// final. It is asked again. An order that was never final is not waited for.
+func TestCollectAsksAgainWhatWasFinal(t *testing.T) {
+	for name, lag := range map[string]error{"a replica behind": nil, "an election": client.ErrUnavailable} {
+		t.Run(name, func(t *testing.T) {
+			f, _, err := checked(t, write(t, "o.csv", head+"A,"+card+",P\nB,"+card+",P\n"), "")
+			if err != nil {
+				t.Fatal(err)
+			}
+			synctest.Test(t, func(t *testing.T) {
+				source := &replies{reply: func(call int, r client.Request) (client.Outcome, error) {
+					switch {
+					case r.OutTradeNo == "B":
+						return client.Outcome{}, nil
+					case call == 2 || call == 3:
+						return client.Outcome{}, lag
+					}
+					return sold(r), nil
+				}}
+				if _, err := f.ask(t.Context(), source, 0); err != nil {
+					t.Fatal(err)
+				}
+				var said bytes.Buffer
+				got, err := f.collect(t.Context(), source, nil, newProgress(&said, "read", f.rows))
+				if err != nil || source.calls != 4 || got.statuses[worker.Succeeded] != 1 || got.statuses[statusOpen] != 1 || !strings.Contains(said.String(), "waiting: ") {
+					t.Errorf("%d calls, %v, %v, said %q", source.calls, got, err, said.String())
+				}
+			})
+		})
+	}
+}
+
+// Without --wait nothing was final before: results that cannot be read are an error.
+func TestCollectWithoutWaiting(t *testing.T) {
+	f, _, err := checked(t, write(t, "o.csv", head+"A,"+card+",P\n"), "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	source := &replies{reply: func(int, client.Request) (client.Outcome, error) { return client.Outcome{}, client.ErrUnavailable }}
+	if _, err := f.collect(t.Context(), source, nil, newProgress(&bytes.Buffer{}, "read", 1)); !errors.Is(err, client.ErrUnavailable) || source.calls != 1 {
+		t.Errorf("%d calls, %v", source.calls, err)
+	}
+}
