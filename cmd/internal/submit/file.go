@@ -4,13 +4,13 @@ import (
 	"bufio"
 	"bytes"
 	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"hash/maphash"
 	"io"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"time"
 )
@@ -106,8 +106,8 @@ func isJSON(path string, data io.ReaderAt) bool {
 }
 
 // check reads and checks the whole file. It calls broken for each rule that a row breaks,
-// and returns an error if there was one.
-func check(path string, data *os.File, prefix string, now time.Time, broken func(line int, err error)) (*file, error) {
+// and returns an error if there was one, or if ctx ends.
+func check(ctx context.Context, path string, data *os.File, prefix string, now time.Time, broken func(line int, err error)) (*file, error) {
 	f := &file{name: displayName(path), data: data, buffer: bufio.NewReaderSize(nil, 64<<10), prefix: prefix, seed: maphash.MakeSeed()}
 	r, err := f.begin(isJSON(path, data), broken)
 	if err != nil {
@@ -132,6 +132,9 @@ func check(path string, data *os.File, prefix string, now time.Time, broken func
 			broken(row.line, fault)
 		}
 		if f.rows%chunkRows == 0 {
+			if ctx.Err() != nil {
+				return nil, fmt.Errorf("read %s: %w", f.name, context.Cause(ctx))
+			}
 			f.seal(&sum)
 			f.chunks = append(f.chunks, chunk{offset: row.offset, line: row.line})
 		}
@@ -146,7 +149,7 @@ func check(path string, data *os.File, prefix string, now time.Time, broken func
 	}
 	f.seal(&sum)
 	f.cards = hashes.distinctCards()
-	conflicts, err := f.compareRepeats(hashes, broken)
+	conflicts, err := f.compareRepeats(ctx, hashes, broken)
 	switch faulty += conflicts; {
 	case err != nil:
 		return nil, err
@@ -203,66 +206,6 @@ func (f *file) seal(sum *maphash.Hash) {
 		f.chunks[len(f.chunks)-1].sum = sum.Sum64()
 	}
 	sum.Reset()
-}
-
-// compareRepeats marks the rows that are duplicates of an earlier row. It calls broken for
-// each row that has the number of an earlier row and other content, and counts those.
-func (f *file) compareRepeats(hashes *digests, broken func(line int, err error)) (conflicts int, err error) {
-	var differing []pair
-	hashes.eachRepeat(func(p pair) {
-		if p.same {
-			f.duplicate.set(int(p.row))
-			f.duplicates++
-			f.packages[p.packageIndex].orders--
-		} else {
-			differing = append(differing, p)
-		}
-	})
-	slices.SortFunc(differing, func(a, b pair) int { return cmp.Compare(a.row, b.row) })
-	for _, p := range differing {
-		row, err := f.row(int(p.row))
-		if err != nil {
-			return 0, err
-		}
-		first, err := f.row(int(p.first))
-		if err != nil {
-			return 0, err
-		}
-		if row.request.OutTradeNo != first.request.OutTradeNo { // different numbers with the same hash
-			continue
-		}
-		conflicts++
-		broken(row.line, fmt.Errorf("outTradeNo: %q stands on line %d too, with another %s", row.request.OutTradeNo, first.line, differences(row, first)))
-	}
-	return conflicts, nil
-}
-
-// differences names the fields in which two rows differ.
-func differences(a, b *row) string {
-	var fields []string
-	for _, f := range []struct {
-		name string
-		same bool
-	}{
-		{"iccid", a.request.ICCID == b.request.ICCID},
-		{"packageCode", a.request.PackageCode == b.request.PackageCode},
-		{"renew", (a.request.Renew == nil) == (b.request.Renew == nil) && (a.request.Renew == nil || *a.request.Renew == *b.request.Renew)},
-		{"expiresAt", (a.request.ExpiresAt == nil) == (b.request.ExpiresAt == nil) && (a.request.ExpiresAt == nil || a.request.ExpiresAt.Equal(*b.request.ExpiresAt))},
-	} {
-		if !f.same {
-			fields = append(fields, f.name)
-		}
-	}
-	return strings.Join(fields, ", ")
-}
-
-// row reads the row of index i again.
-func (f *file) row(i int) (*row, error) {
-	all, err := f.read(i / chunkRows)
-	if err != nil {
-		return nil, err
-	}
-	return all[i%chunkRows], nil
 }
 
 // read reads chunk i again. If it differs from what was checked, the error wraps

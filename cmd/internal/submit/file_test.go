@@ -2,6 +2,7 @@ package submit
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -31,7 +32,7 @@ func checked(t *testing.T, path, prefix string) (*file, []string, error) {
 	}
 	t.Cleanup(func() { data.Close() })
 	var said []string
-	f, err := check(path, data, prefix, time.Now(), func(line int, fault error) {
+	f, err := check(t.Context(), path, data, prefix, time.Now(), func(line int, fault error) {
 		said = append(said, fmt.Sprintf("%d: %s", line, oneLine(fault)))
 	})
 	return f, said, err
@@ -162,6 +163,48 @@ func TestManyChunks(t *testing.T) {
 	}
 }
 
+// A file to which its corrected version was appended takes no longer than another: the rows
+// that differ are compared in their order, and a chunk is not decoded for each. What is
+// counted is allocations: 200 rows have some 2,000.
+func TestManyConflicts(t *testing.T) {
+	const n = 5 * chunkRows
+	text := head
+	for i := range 2 * n {
+		text += fmt.Sprintf("A-%d,%s,P%d\n", i%n, card, i/n)
+	}
+	path, refused := write(t, "o.csv", text), 0
+	allocations := testing.AllocsPerRun(1, func() {
+		_, said, err := checked(t, path, "")
+		if refused = len(said); err == nil {
+			t.Fatal("it is not refused")
+		}
+	})
+	if refused != n || allocations/n > 500 {
+		t.Errorf("%d rows are refused, want %d; %.0f allocations for each", refused, n, allocations/n)
+	}
+}
+
+// Ctrl-C ends the check.
+func TestCheckIsInterrupted(t *testing.T) {
+	conflicts := head + "A," + card + ",P\nA," + card + ",Q\n"
+	for name, when := range map[string]int{"while it is read": 0, "while repeated numbers are compared": 1} {
+		data, err := openFile(write(t, "o.csv", conflicts+strings.Repeat("B,"+card+",P\n", 10)+"B,1,P\n"), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithCancelCause(t.Context())
+		because := errors.New("interrupted")
+		if when == 0 {
+			cancel(because)
+		}
+		// The broken row stops it when the whole file has been read.
+		_, err = check(ctx, "o.csv", data, "", time.Now(), func(int, error) { cancel(because) })
+		if data.Close(); !errors.Is(err, because) {
+			t.Errorf("%s: %v, want %v", name, err, because)
+		}
+	}
+}
+
 // What was not checked is not published: a file that changes between the check and the
 // publishing ends it.
 func TestFileThatChanges(t *testing.T) {
@@ -246,7 +289,7 @@ func TestStandardInputIsReadOnce(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer data.Close()
-	f, err := check("-", data, "", time.Now(), func(line int, err error) { t.Error(line, err) })
+	f, err := check(t.Context(), "-", data, "", time.Now(), func(line int, err error) { t.Error(line, err) })
 	if err != nil {
 		t.Fatal(err)
 	}

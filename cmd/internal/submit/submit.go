@@ -42,7 +42,7 @@ func Submit(ctx context.Context, s *config.Settings, o Options, t Terminal) erro
 	if err := checkOut(o.Out, o.Force); err != nil {
 		return err
 	}
-	f, err := load(o, t)
+	f, err := load(ctx, o, t)
 	if err != nil {
 		return err
 	}
@@ -88,7 +88,7 @@ func Results(ctx context.Context, s *config.Settings, o Options, t Terminal) err
 	if err := checkOut(o.Out, o.Force); err != nil {
 		return err
 	}
-	f, err := load(o, t)
+	f, err := load(ctx, o, t)
 	if err != nil {
 		return err
 	}
@@ -105,12 +105,12 @@ func Results(ctx context.Context, s *config.Settings, o Options, t Terminal) err
 }
 
 // load opens and checks the file, and prints each rule that a line breaks.
-func load(o Options, t Terminal) (*file, error) {
+func load(ctx context.Context, o Options, t Terminal) (*file, error) {
 	data, err := openFile(o.Path, t.In)
 	if err != nil {
 		return nil, err
 	}
-	f, err := check(o.Path, data, o.Prefix, time.Now(), func(line int, fault error) {
+	f, err := check(ctx, o.Path, data, o.Prefix, time.Now(), func(line int, fault error) {
 		fmt.Fprintf(t.Err, "%s: line %d: %s\n", displayName(o.Path), line, oneLine(fault))
 	})
 	if err != nil {
