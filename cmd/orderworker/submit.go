@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"time"
 
 	"orderworker/cmd/internal/config"
 	"orderworker/cmd/internal/submit"
@@ -10,10 +11,11 @@ import (
 
 type submitCmd struct {
 	fileCmd
-	Prefix string `name:"prefix" placeholder:"P" help:"Number orders without outTradeNo P-LINE. The completed file is written beside FILE first."`
-	Wait   bool   `name:"wait" help:"Follow the orders until each is final, then write --out."`
-	Yes    bool   `name:"yes" help:"Do not ask; needed where there is no terminal."`
-	DryRun bool   `name:"dry-run" help:"Check the file and show what would be published."`
+	Prefix        string        `name:"prefix" placeholder:"P" help:"Number orders without outTradeNo P-LINE. The completed file is written beside FILE first."`
+	Wait          bool          `name:"wait" help:"Follow the orders until each is final, then write --out."`
+	Yes           bool          `name:"yes" help:"Do not ask; needed where there is no terminal."`
+	StreamTimeout time.Duration `name:"stream-timeout" default:"30s" help:"How long to wait while no stream answers, as during an election."`
+	DryRun        bool          `name:"dry-run" help:"Check the file and show what would be published."`
 }
 
 // Help is what the command's help says first.
@@ -34,6 +36,7 @@ Exit status 0: all is stored, with --wait: and has succeeded; 1: not all, or a b
 // Check reports what is wrong with what the command uses.
 func (c *submitCmd) Check(f *config.Faults) {
 	c.fileCmd.Check(f)
+	config.Positive(f, "--stream-timeout", c.StreamTimeout)
 	switch {
 	case c.Prefix != "" && c.File == "-":
 		f.Add("--prefix", "(%q) needs a file: the completed one is written beside it", c.Prefix)
@@ -48,7 +51,7 @@ func (c *submitCmd) Check(f *config.Faults) {
 // Run publishes the file.
 func (c *submitCmd) Run(soft context.Context, std *std) error {
 	o := c.options()
-	o.Prefix, o.Wait, o.DryRun = c.Prefix, c.Wait, c.DryRun
+	o.Prefix, o.Wait, o.DryRun, o.StreamTimeout = c.Prefix, c.Wait, c.DryRun, c.StreamTimeout
 	t := std.terminal()
 	if !c.Yes {
 		t.Confirm = mustConfirm(func(question string) error {

@@ -152,7 +152,7 @@ func TestSubmitWaitsWhileTheStreamIsFull(t *testing.T) {
 		fmt.Fprintf(&text, "A-%d,8988308650100524999,P\n", i)
 	}
 	path := ordersFile(t, "orders.csv", text.String())
-	status, _, errs := orderworker(t, env, "submit", path, "--yes")
+	status, _, errs := orderworker(t, env, "submit", path, "--yes", "--stream-timeout", "1s")
 	if status != statusFailed || !strings.Contains(errs, "stream ORDERS is missing") || !strings.Contains(errs, "0 of 500 orders are certainly stored. Run the same command again") {
 		t.Errorf("without a stream: %d %s", status, errs)
 	}

@@ -18,11 +18,16 @@ type Config struct {
 	// Window is the largest number of requests that SubmitAll has published and that are
 	// not acknowledged yet. 0 means 256.
 	Window int
+
+	// StreamTimeout is how long SubmitAll tries again while no stream answers at all. It
+	// should be longer than an election. 0 means 30 s.
+	StreamTimeout time.Duration
 }
 
 const (
-	defaultWindow = 256
-	ackTimeout    = 5 * time.Second // how long one publish waits for its acknowledgement
+	defaultWindow        = 256
+	defaultStreamTimeout = 30 * time.Second
+	ackTimeout           = 5 * time.Second // how long one publish waits for its acknowledgement
 )
 
 // Client publishes order requests and reads results. It is safe for concurrent use.
@@ -51,6 +56,9 @@ func New(nc *nats.Conn, config Config) (*Client, error) {
 	}
 	if config.Window <= 0 {
 		config.Window = defaultWindow
+	}
+	if config.StreamTimeout <= 0 {
+		config.StreamTimeout = defaultStreamTimeout
 	}
 	js, err := jetstream.New(nc, jetstream.WithPublishAsyncTimeout(ackTimeout), jetstream.WithPublishAsyncMaxPending(config.Window+1))
 	if err != nil {

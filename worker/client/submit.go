@@ -19,8 +19,8 @@ type Progress struct {
 
 // Errors of Submit and SubmitAll that a program may want to tell apart.
 var (
-	// ErrNoStream means that no stream takes requests: there is none for the subject, or it
-	// cannot be reached from this account.
+	// ErrNoStream means that no stream takes requests: there is none for the subject, it
+	// cannot be reached from this account, or it has no leader.
 	ErrNoStream = errors.New("no stream answers")
 	// ErrFull is Progress.Waiting while the stream is at one of its limits, and refuses
 	// instead of dropping old requests.
@@ -28,9 +28,6 @@ var (
 )
 
 const (
-	noStreamTries = 3 // after this many replies in a row that there is no stream, Submit gives up
-	noAckTries    = 4 // after this many time-outs in a row, too
-
 	firstPause = 100 * time.Millisecond // before the first try after a failure; it doubles each time
 	lastPause  = 2 * time.Second
 )
@@ -75,9 +72,9 @@ type submission struct {
 	ended    error     // why the sequence gives no more requests; errEnd: it has no more
 	stored   int
 
-	limit      int           // largest length of unacked; 1 after a failure, then it doubles with each success
-	pause      time.Duration // the last wait after a failure; 0: there was a success since
-	unanswered int           // failures in a row that, if they go on, mean that there is no stream
+	limit  int           // largest length of unacked; 1 after a failure, then it doubles with each success
+	pause  time.Duration // the last wait after a failure; 0: there was a success since
+	silent time.Time     // when the stream first failed to answer; zero: it has answered since
 }
 
 // publish is a request that was published, and the acknowledgement to come.
@@ -158,7 +155,7 @@ func (s *submission) await(ctx context.Context) error {
 	case <-s.unacked[0].ack.Ok():
 		s.unacked = s.unacked[1:]
 		s.stored++
-		s.unanswered, s.pause, s.limit = 0, 0, min(2*s.limit, s.c.config.Window)
+		s.silent, s.pause, s.limit = time.Time{}, 0, min(2*s.limit, s.c.config.Window)
 		s.watch(Progress{Stored: s.stored})
 		return nil
 	case err := <-s.unacked[0].ack.Err():
@@ -178,7 +175,7 @@ func (s *submission) recover(ctx context.Context, cause error) error {
 		select {
 		case <-f.ack.Ok():
 			s.stored++
-			s.unanswered, s.pause = 0, 0
+			s.silent, s.pause = time.Time{}, 0
 		case <-f.ack.Err():
 			unstored = append(unstored, f.payload)
 		case <-ctx.Done():
@@ -204,6 +201,8 @@ func (s *submission) recover(ctx context.Context, cause error) error {
 func (s *submission) classify(err error) (waiting, fatal error) {
 	api, refused := errors.AsType[*jetstream.APIError](err)
 	subject, stream := s.c.config.OrdersSubject, s.c.config.OrdersStream
+	silent := s.silent
+	s.silent = time.Time{}
 	switch {
 	case refused && fullCodes[api.ErrorCode]:
 		return fmt.Errorf("%w: %s: %s", ErrFull, stream, api.Description), nil
@@ -216,17 +215,31 @@ func (s *submission) classify(err error) (waiting, fatal error) {
 	case !s.c.nc.IsConnected():
 		return fmt.Errorf("the connection to NATS is lost"), nil
 	}
-	s.unanswered++
-	switch {
-	case errors.Is(err, nats.ErrNoResponders), errors.Is(err, jetstream.ErrNoStreamResponse):
-		if s.unanswered >= noStreamTries {
-			return nil, fmt.Errorf("publish to %s: %w: stream %s is missing (a worker makes it when it starts)", subject, ErrNoStream, stream)
-		}
-		return ErrNoStream, nil
-	case s.unanswered >= noAckTries:
-		return nil, fmt.Errorf("publish to %s: %w within %v, %d times: is stream %s there, and may this user publish?", subject, ErrNoStream, ackTimeout, s.unanswered, stream)
+	if s.silent = silent; silent.IsZero() {
+		s.silent = time.Now()
 	}
-	return fmt.Errorf("no acknowledgement: %w", err), nil
+	return s.unanswered(err)
+}
+
+// unanswered deals with a publish that no stream has answered. It gives up by time, not by
+// tries: without a leader a stream is as silent as one that is missing, and an election may
+// take many seconds.
+func (s *submission) unanswered(err error) (waiting, fatal error) {
+	absent := errors.Is(err, nats.ErrNoResponders) || errors.Is(err, jetstream.ErrNoStreamResponse)
+	if time.Since(s.silent) < s.c.config.StreamTimeout {
+		if absent {
+			return ErrNoStream, nil
+		}
+		return fmt.Errorf("no acknowledgement: %w", err), nil
+	}
+	text := "is stream %s there, and may this user publish?"
+	switch {
+	case s.stored > 0:
+		text = "stream %s has stored requests before; it may have no leader"
+	case absent:
+		text = "stream %s is missing (a worker makes it when it starts), or has no leader"
+	}
+	return nil, fmt.Errorf("publish to %s: %w for %v: "+text, s.c.config.OrdersSubject, ErrNoStream, s.c.config.StreamTimeout, s.c.config.OrdersStream)
 }
 
 // fullCodes are the error codes of limits that the stream or the account has reached. They

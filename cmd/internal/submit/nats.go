@@ -25,12 +25,11 @@ type link struct {
 	stop context.CancelCauseFunc
 }
 
-// dial connects within timeout. inbox is the prefix of the subjects for replies. If it is
-// empty, dial uses _INBOX, or _INBOX_USER (as in deploy/nats/permissions.conf) where the
+// dial connects within Options.Timeout. If Options.InboxPrefix is empty, dial uses _INBOX, or _INBOX_USER (as in deploy/nats/permissions.conf) where the
 // server does not let this user subscribe to _INBOX.
-func dial(ctx context.Context, s *config.Settings, inbox string, timeout time.Duration) (*link, error) {
-	l, err := dialWith(ctx, s, inbox, timeout)
-	if err != nil || inbox != "" || l.mayReceive() {
+func dial(ctx context.Context, s *config.Settings, o Options) (*link, error) {
+	l, err := dialWith(ctx, s, o)
+	if err != nil || o.InboxPrefix != "" || l.mayReceive() {
 		return l, err
 	}
 	l.close()
@@ -38,16 +37,16 @@ func dial(ctx context.Context, s *config.Settings, inbox string, timeout time.Du
 	if user == "" {
 		return nil, errors.New("nats: this user may not subscribe to _INBOX.>: --inbox-prefix names where it may")
 	}
-	inbox = "_INBOX_" + user
-	if l, err = dialWith(ctx, s, inbox, timeout); err == nil && !l.mayReceive() {
+	o.InboxPrefix = "_INBOX_" + user
+	if l, err = dialWith(ctx, s, o); err == nil && !l.mayReceive() {
 		l.close()
-		err = fmt.Errorf("nats: this user may subscribe neither to _INBOX.> nor to %s.>: --inbox-prefix names where it may", inbox)
+		err = fmt.Errorf("nats: this user may subscribe neither to _INBOX.> nor to %s.>: --inbox-prefix names where it may", o.InboxPrefix)
 	}
 	return l, err
 }
 
-// dialWith connects with that inbox prefix; "" is the default of nats.go.
-func dialWith(ctx context.Context, s *config.Settings, inbox string, timeout time.Duration) (*link, error) {
+// dialWith connects with Options.InboxPrefix; "" is the default of nats.go.
+func dialWith(ctx context.Context, s *config.Settings, o Options) (*link, error) {
 	l := &link{}
 	l.ctx, l.stop = context.WithCancelCause(ctx)
 	var last atomic.Pointer[error]
@@ -60,10 +59,10 @@ func dialWith(ctx context.Context, s *config.Settings, inbox string, timeout tim
 	// Each read of the results stream makes a subscription, and nats.go would allocate a
 	// queue of 512 KiB for each.
 	options := []nats.Option{nats.SyncQueueLen(4096)}
-	if inbox != "" {
-		options = append(options, nats.CustomInboxPrefix(inbox))
+	if o.InboxPrefix != "" {
+		options = append(options, nats.CustomInboxPrefix(o.InboxPrefix))
 	}
-	dialing, cancel := context.WithTimeout(ctx, timeout)
+	dialing, cancel := context.WithTimeout(ctx, o.Timeout)
 	defer cancel()
 	nc, err := connect.TryNATS(dialing, s, failed, denied, options...)
 	if err != nil {
@@ -76,6 +75,7 @@ func dialWith(ctx context.Context, s *config.Settings, inbox string, timeout tim
 	l.nc = nc
 	if l.client, err = client.New(nc, client.Config{
 		OrdersStream: s.OrdersStream, OrdersSubject: s.OrdersSubject, ResultsStream: s.ResultsStream, ResultsSubject: s.ResultsSubject,
+		StreamTimeout: o.StreamTimeout,
 	}); err != nil {
 		l.close()
 		return nil, err

@@ -23,6 +23,8 @@ type Options struct {
 
 	InboxPrefix string        // prefix of the subjects for replies; "": see dial
 	Timeout     time.Duration // time limit for connecting
+
+	StreamTimeout time.Duration // how long Submit waits while no stream answers
 }
 
 // Terminal has a command's standard streams, and its way to ask a person.
@@ -67,7 +69,7 @@ func Submit(ctx context.Context, s *config.Settings, o Options, t Terminal) erro
 		}
 		o.Path = completed
 	}
-	l, err := dial(ctx, s, o.InboxPrefix, o.Timeout)
+	l, err := dial(ctx, s, o)
 	if err != nil {
 		return fmt.Errorf("nothing was published: %w", err)
 	}
@@ -93,7 +95,7 @@ func Results(ctx context.Context, s *config.Settings, o Options, t Terminal) err
 		return err
 	}
 	defer f.data.Close()
-	l, err := dial(ctx, s, o.InboxPrefix, o.Timeout)
+	l, err := dial(ctx, s, o)
 	if err != nil {
 		return err
 	}
