@@ -38,10 +38,7 @@ func (f *file) complete(path string) error {
 	if err = errors.Join(err, temp.Close()); err != nil {
 		return fmt.Errorf("write %s: %w", path, err)
 	}
-	if err := os.Chmod(temp.Name(), 0o644); err != nil {
-		return err
-	}
-	err = os.Link(temp.Name(), path)
+	err = place(temp.Name(), path, false, os.Link)
 	if !errors.Is(err, fs.ErrExist) {
 		return err
 	}

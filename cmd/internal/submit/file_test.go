@@ -363,13 +363,13 @@ func TestResultsFile(t *testing.T) {
 	if err != nil || !bytes.Contains(was, []byte("A,,,open")) {
 		t.Fatalf("%s %v", was, err)
 	}
-	if err := checkOut(path, false); err == nil {
+	if err := (Options{Out: path}).checkOut(); err == nil {
 		t.Error("a file that exists may be overwritten")
 	}
 	if err := late.close(nil); err == nil || !strings.Contains(err.Error(), "exists") {
 		t.Errorf("a file that appeared meanwhile is overwritten: %v", err)
 	}
-	if err := checkOut(path, true); err != nil {
+	if err := (Options{Out: path, Force: true}).checkOut(); err != nil {
 		t.Error(err)
 	}
 	if err := begin(true).close(nil); err != nil {

@@ -7,9 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"os"
-	"path/filepath"
 	"strconv"
 
 	"orderworker/worker"
@@ -73,25 +71,6 @@ type output struct {
 	json  *json.Encoder // nil: CSV
 }
 
-// checkOut returns an error if path exists and force does not allow to overwrite it.
-func checkOut(path string, force bool) error {
-	if path == "" || force {
-		return nil
-	}
-	if _, err := os.Lstat(path); err == nil {
-		return fmt.Errorf("--out: %s exists; --force overwrites it", path)
-	} else if !errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("--out: %w", err)
-	}
-	return nil
-}
-
-// createBeside creates a temporary file in the directory of path, so that it can get the
-// name path without being copied.
-func createBeside(path string) (*os.File, error) {
-	return os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".*")
-}
-
 // newOutput creates the temporary file that close renames to path. A path of "" means
 // stdout.
 func newOutput(path string, force bool, stdout io.Writer) (*output, error) {
@@ -141,32 +120,10 @@ func (o *output) close(err error) error {
 		err = closeErr
 	}
 	if err == nil {
-		err = o.rename()
+		err = place(o.temp.Name(), o.path, o.force, os.Link)
 	}
 	if err != nil {
 		_ = os.Remove(o.temp.Name())
 	}
 	return err
-}
-
-// rename gives the temporary file its final name. Without force it makes a hard link, since
-// a rename would overwrite a file that was created in the meantime.
-func (o *output) rename() error {
-	if err := os.Chmod(o.temp.Name(), 0o644); err != nil {
-		return err
-	}
-	if !o.force {
-		err := os.Link(o.temp.Name(), o.path)
-		switch {
-		case err == nil:
-			return os.Remove(o.temp.Name())
-		case errors.Is(err, fs.ErrExist):
-			return fmt.Errorf("%s exists; --force overwrites it", o.path)
-		}
-		// The file system has no hard links.
-		if err := checkOut(o.path, false); err != nil {
-			return err
-		}
-	}
-	return os.Rename(o.temp.Name(), o.path)
 }

@@ -41,7 +41,7 @@ var ErrNotAll = errors.New("not every order has succeeded")
 // Submit checks the whole file, shows what it orders, asks for confirmation, and publishes
 // it. With Options.Wait it then waits until each order is final, and writes the results.
 func Submit(ctx context.Context, s *config.Settings, o Options, t Terminal) error {
-	if err := checkOut(o.Out, o.Force); err != nil {
+	if err := o.checkOut(); err != nil {
 		return err
 	}
 	f, err := load(ctx, o, t)
@@ -87,7 +87,7 @@ func Submit(ctx context.Context, s *config.Settings, o Options, t Terminal) erro
 // Results writes the result of each order of a file, or that the order is open. With
 // Options.Wait it waits until none is open.
 func Results(ctx context.Context, s *config.Settings, o Options, t Terminal) error {
-	if err := checkOut(o.Out, o.Force); err != nil {
+	if err := o.checkOut(); err != nil {
 		return err
 	}
 	f, err := load(ctx, o, t)
