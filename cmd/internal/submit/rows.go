@@ -131,10 +131,6 @@ func (r *rows) convert(row *row) {
 		case !utf8.ValidString(value):
 			wrong[name] = &worker.InvalidError{Field: name, Value: string(clip([]byte(value))), Rule: "valid UTF-8"}
 			continue
-		case field <= iccid && spreadsheet.MatchString(value):
-			wrong[name] = &worker.InvalidError{Field: name, Value: value,
-				Rule: "this is a spreadsheet's notation of a long number, which has lost its last digits: give the column the format text, and export it again"}
-			continue
 		}
 		if len(object) > 1 {
 			object = append(object, ',')
@@ -174,12 +170,43 @@ func (r *rows) decode(row *row, text []byte) {
 		faults = slices.DeleteFunc(faults, isAbsentNumber)
 		request.OutTradeNo = r.number(row)
 	}
+	faults = nameNotation(request, faults)
 	if len(faults) == 0 {
 		row.request = request
 		row.payload, err = request.Payload()
 		faults = unjoin(err)
 	}
 	row.faults = faults
+}
+
+// nameNotation returns the faults of a request, and among them those of a number in a
+// spreadsheet's notation instead of what else is said of it. It may be a valid outTradeNo,
+// or stand in a fault as it stands in the file: a string or a number, with spaces.
+func nameNotation(r client.Request, faults []error) []error {
+	valid := [...]string{outTradeNo: r.OutTradeNo, iccid: r.ICCID}
+	for field, value := range valid {
+		name := fieldNames[field]
+		isOfField := func(err error) bool {
+			invalid, ok := errors.AsType[*worker.InvalidError](err)
+			return ok && invalid.Field == name
+		}
+		i := slices.IndexFunc(faults, isOfField)
+		if i >= 0 {
+			invalid, _ := errors.AsType[*worker.InvalidError](faults[i])
+			value = invalid.Value
+		}
+		if value = strings.Trim(value, "\" \t"); !spreadsheet.MatchString(value) {
+			continue
+		}
+		fault := &worker.InvalidError{Field: name, Value: value,
+			Rule: "this is a spreadsheet's notation of a long number, which has lost its last digits: give the column the format text, and export it again"}
+		if i >= 0 {
+			faults[i] = fault
+		} else {
+			faults = append(faults, fault)
+		}
+	}
+	return faults
 }
 
 // unjoin returns the errors that err joins.
