@@ -78,9 +78,6 @@ func (c *Client) Wait(ctx context.Context, r Request) (Event, error) {
 // request fails at once.
 func (c *Client) read(ctx context.Context, asked []question) (map[string]map[worker.Status]storedEvent, error) {
 	for try := 1; ; {
-		if err := c.awaitConnection(ctx); err != nil {
-			return nil, err
-		}
 		reconnects := c.nc.Stats().Reconnects
 		events, err := c.readOnce(ctx, asked)
 		lost := !c.nc.IsConnected() || c.nc.Stats().Reconnects != reconnects
@@ -89,6 +86,8 @@ func (c *Client) read(ctx context.Context, asked []question) (map[string]map[wor
 			return nil, context.Cause(ctx)
 		case err == nil:
 			return events, nil
+		case c.nc.IsClosed():
+			return nil, nats.ErrConnectionClosed
 		case lost: // the failure says nothing about the stream
 		case errors.Is(err, ErrNoResults):
 			return nil, err
@@ -115,20 +114,4 @@ func (c *Client) readOnce(ctx context.Context, asked []question) (map[string]map
 	ctx, cancel := context.WithTimeout(ctx, readTimeout)
 	defer cancel()
 	return mode(ctx, c, asked)
-}
-
-// awaitConnection waits until there is a connection. It returns an error if ctx ends, or if
-// the connection was closed for good.
-func (c *Client) awaitConnection(ctx context.Context) error {
-	for !c.nc.IsConnected() {
-		if c.nc.IsClosed() {
-			return nats.ErrConnectionClosed
-		}
-		select {
-		case <-ctx.Done():
-			return context.Cause(ctx)
-		case <-time.After(100 * time.Millisecond):
-		}
-	}
-	return nil
 }
