@@ -14,7 +14,7 @@ type submitCmd struct {
 	Prefix        string        `name:"prefix" placeholder:"P" help:"Number orders without outTradeNo P-LINE. The completed file is written beside FILE first."`
 	Wait          bool          `name:"wait" help:"Follow the orders until each is final, then write --out."`
 	Yes           bool          `name:"yes" help:"Do not ask; needed where there is no terminal."`
-	StreamTimeout time.Duration `name:"stream-timeout" default:"30s" help:"How long to wait while no stream answers, as during an election."`
+	StreamTimeout time.Duration `name:"stream-timeout" default:"10s" help:"How long to wait while no stream answers, as during an election."`
 	DryRun        bool          `name:"dry-run" help:"Check the file and show what would be published."`
 }
 

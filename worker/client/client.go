@@ -26,7 +26,7 @@ type Config struct {
 
 const (
 	defaultWindow        = 256
-	defaultStreamTimeout = 30 * time.Second
+	defaultStreamTimeout = 10 * time.Second
 	ackTimeout           = 5 * time.Second // how long one publish waits for its acknowledgement
 )
 
