@@ -20,7 +20,7 @@ type Config struct {
 	Window int
 
 	// StreamTimeout is how long SubmitAll tries again while no stream answers at all. It
-	// should be longer than an election. 0 means 30 s.
+	// should be longer than an election. 0 means 10 s.
 	StreamTimeout time.Duration
 }
 
