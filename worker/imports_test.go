@@ -55,7 +55,7 @@ var packages = map[string]struct{ project, libraries string }{
 	"cmd/internal/doctor":   {project: "cmd/internal/config cmd/internal/connect worker worker/natsio upstream upstream/quota", libraries: "nats redis"},
 	"cmd/internal/submit":   {project: "cmd/internal/config cmd/internal/connect worker worker/client dedupe", libraries: "nats"},
 	"cmd/internal/demo": {
-		project:   "cmd/internal/app cmd/internal/config cmd/internal/connect cmd/internal/console cmd/internal/operator worker worker/client upstream/sandbox",
+		project:   "cmd/internal/app cmd/internal/config cmd/internal/connect cmd/internal/console cmd/internal/operator worker worker/client dedupe/redisstore upstream/sandbox",
 		libraries: "nats redis log prometheus",
 	},
 	"cmd/orderworker": {

@@ -11,6 +11,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"orderworker/upstream/pause"
+	"orderworker/worker/halt"
 )
 
 // scrape is every counter and gauge of a registry, by name and labels.
@@ -47,13 +48,18 @@ type noSlots struct{ slots }
 
 func (noSlots) Spacing() time.Duration { return 0 }
 
+// noHalts has no pause of an operator.
+type noHalts struct{ halts }
+
+func (noHalts) Status() halt.Status { return halt.Status{} }
+
 // The backlog metrics show the last inspection that succeeded; the age of the oldest
 // request grows between two inspections.
 func TestBacklogMetrics(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		registry := prometheus.NewRegistry()
 		s := &backlogs{Backlog: Backlog{Pending: 3, AckPending: 2, Oldest: time.Now().Add(-time.Minute)}}
-		w := &Worker{source: s, slots: noSlots{}, ackWait: time.Minute, metrics: NewMetrics(registry), logger: zerolog.Nop(), pause: pause.New(func(pause.Status) {}), doubts: &doubts{}}
+		w := &Worker{source: s, slots: noSlots{}, halts: noHalts{}, ackWait: time.Minute, metrics: NewMetrics(registry), logger: zerolog.Nop(), pause: pause.New(func(pause.Status) {}), doubts: &doubts{}}
 		w.metrics.registerGauges(w)
 		want := func(when string, pending, ackPending, oldest float64) {
 			t.Helper()

@@ -64,7 +64,12 @@ func (w *world) openAttempts(account string) map[string]string {
 			w.t.Errorf("journal %s: %v", msg.Subject, err)
 		}
 		if r.State == dedupe.StateIntent && r.Account == account {
-			open[no] = string(msg.Data)
+			r.Parked = time.Time{} // a worker of any account may keep it from expiring
+			text, err := r.Encode()
+			if err != nil {
+				w.t.Error(err)
+			}
+			open[no] = string(text)
 		}
 	})
 	return open

@@ -248,7 +248,7 @@ func TestDeskReplaysMany(t *testing.T) {
 		msg.Data = fmt.Appendf(nil, `{"outTradeNo":"M-%d","iccid":"8988308650100524999","packageCode":"P"}`, i)
 		msg.Header.Set("Dead-Reason", "invalid")
 		msg.Header.Set("Dead-Nats-Msg-Id", "same")
-		if _, err := d.js.PublishMsgAsync(msg); err != nil {
+		if _, err := d.js.PublishMsgAsync(msg, jetstream.WithStallWait(time.Minute)); err != nil {
 			t.Fatal(err)
 		}
 	}
