@@ -52,6 +52,7 @@ func (noSlots) Spacing() time.Duration { return 0 }
 type noHalts struct{ halts }
 
 func (noHalts) Status() halt.Status { return halt.Status{} }
+func (noHalts) Allows() error       { return nil }
 
 // The backlog metrics show the last inspection that succeeded; the age of the oldest
 // request grows between two inspections.

@@ -33,7 +33,7 @@ func TestNoPullAfterTheStop(t *testing.T) {
 	for range 50 {
 		soft, stop := context.WithCancel(t.Context())
 		s := &stopping{stop: stop}
-		w := &Worker{concurrency: 4, source: s, logger: zerolog.Nop(), pause: pause.New(func(pause.Status) {})}
+		w := &Worker{concurrency: 4, source: s, halts: noHalts{}, logger: zerolog.Nop(), pause: pause.New(func(pause.Status) {})}
 		var orders sync.WaitGroup
 		w.pull(soft, &orders, nil)
 		orders.Wait()
