@@ -69,7 +69,6 @@ func TestRedisThatIsAlteredIsReported(t *testing.T) {
 
 // If a stream is changed while a worker runs, /readyz says so until it is corrected.
 func TestStreamsThatAreAlteredAreNotReady(t *testing.T) {
-	t.Parallel()
 	d := newDesk(t, map[string]string{"ORDERS_ACK_WAIT": "1s"})
 	admin, log := running(d)
 	whenReadyz(t, admin, 200, "ok")

@@ -19,7 +19,7 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-const startTimeout = 20 * time.Second
+const startTimeout = time.Minute
 
 // notShort skips the test if -short is set.
 func notShort(t testing.TB) {
