@@ -25,9 +25,8 @@ func (p *Progress) Note(e Ending) {
 	p.Endings = append(slices.Clone(kept), e) // the old slice may be part of a record
 }
 
-// newerEndings returns the endings that go further. The cache and the journal may each
-// have some that the other has not: the journal is not written for each of them, and the
-// cache forgets.
+// newerEndings returns the list whose last ending is the newer one. The lists may differ:
+// the journal is not written at every ending, and the cache may be lost.
 func newerEndings(a, b []Ending) []Ending {
 	if len(a) == 0 || len(b) > 0 && b[len(b)-1].At.After(a[len(a)-1].At) {
 		return b

@@ -17,7 +17,7 @@ type contender struct {
 	admin string // address of /readyz and /metrics; empty for the bare loop
 }
 
-// usage is the memory that a contender took, from its start to its end.
+// usage is how much memory a contender needed in one run.
 type usage struct {
 	peakMiB float64
 	allocs  float64 // objects allocated on the heap

@@ -25,8 +25,8 @@ var words = []nats.Header{
 
 // hostilePublisher publishes messages that are made to do harm: with headers of the
 // server, with as many bytes of headers as JetStream takes, and with headers that pretend
-// to be the worker's. Those that are orders must be bought; all others must become dead
-// letters.
+// to be the worker's. The valid order requests among them must be bought; all others
+// must become dead letters.
 func hostilePublisher(w *world, n int) {
 	w.pass(300*time.Millisecond, time.Second)
 	for i := range 20 + w.random.IntN(40) {

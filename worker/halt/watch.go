@@ -18,7 +18,7 @@ const (
 	// that follow the look at the answer.
 	validFor = 800 * time.Millisecond
 
-	// readTimeout limits one read: an answer that comes later allows nothing anyway.
+	// readTimeout bounds one read. A later answer would be too old to allow anything.
 	readTimeout = validFor
 
 	// patience is how long Enter waits for an answer before the order is handed back.

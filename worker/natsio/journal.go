@@ -57,7 +57,7 @@ func (j *jetStreamJournal) Read(ctx context.Context, outTradeNo string) (dedupe.
 // sequence without data is a delete marker, whose sequence the next write has to name.
 func (j *jetStreamJournal) last(ctx context.Context, outTradeNo string) ([]byte, uint64, error) {
 	m, _, err := readLeader(ctx, j.js, j.stream, get{LastFor: j.subjectOf(outTradeNo)})
-	if err != nil && !errors.Is(err, ErrHeader) { // a record has no headers of ours
+	if err != nil && !errors.Is(err, ErrHeader) { // headers do not matter: a record is all data
 		return nil, 0, fmt.Errorf("journal read: %w", err)
 	}
 	return m.Data, m.Seq, nil

@@ -46,7 +46,7 @@ type Index struct {
 // entry is a finished order. A million orders differ in few messages and reasons, so these
 // are kept once.
 type entry struct {
-	key                   string    // number, card, package and the vendor's order number, each with a NUL behind it
+	key                   string    // number, card, package and the vendor's order number, each followed by a NUL
 	ends                  [3]uint16 // where the first three end
 	succeeded             bool
 	attempts              int32

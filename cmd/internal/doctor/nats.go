@@ -30,7 +30,7 @@ type Stream struct {
 	Audit     func(jetstream.StreamConfig) []string
 }
 
-// natsVisit makes the checks of NATS, and has what they found out for each other.
+// natsVisit runs the checks of NATS, and keeps what later checks need of earlier ones.
 type natsVisit struct {
 	*NATS
 	nc   *nats.Conn

@@ -1,11 +1,9 @@
 package operator
 
 import (
+	"cmp"
 	"context"
 	"errors"
-	"net/url"
-	"strings"
-	"time"
 
 	"github.com/nats-io/nats.go"
 
@@ -21,7 +19,7 @@ const operatorInbox = "_INBOX_operator"
 // it: so that no operator can read what a worker is sent.
 func dialInbox(ctx context.Context, s *config.Settings, failed, denied func(error)) (*nats.Conn, error) {
 	nc, err := connect.TryNATS(ctx, s, failed, func(error) {})
-	if err == nil && mayReceive(ctx, nc) {
+	if err == nil && connect.MayReceive(ctx, nc) {
 		nc.SetErrorHandler(deniedOnly(denied))
 		return nc, nil
 	}
@@ -29,10 +27,7 @@ func dialInbox(ctx context.Context, s *config.Settings, failed, denied func(erro
 		return nil, err
 	}
 	nc.Close()
-	inbox := operatorInbox
-	if user := natsUser(s.NATSURL); user != "" {
-		inbox = "_INBOX_" + user
-	}
+	inbox := cmp.Or(connect.InboxPrefix(s.NATSURL), operatorInbox)
 	return connect.TryNATS(ctx, s, failed, denied, nats.CustomInboxPrefix(inbox))
 }
 
@@ -43,31 +38,4 @@ func deniedOnly(denied func(error)) nats.ErrHandler {
 			denied(err)
 		}
 	}
-}
-
-// mayReceive reports whether the server lets this user subscribe to its inboxes. A refusal
-// comes before the reply to the flush.
-func mayReceive(ctx context.Context, nc *nats.Conn) bool {
-	sub, err := nc.SubscribeSync(nc.NewInbox())
-	if err != nil {
-		return true // the connection is lost: another error will say so
-	}
-	defer func() { _ = sub.Unsubscribe() }() // it may have been refused
-	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
-	defer cancel()
-	_ = nc.FlushWithContext(ctx)
-	return !errors.Is(nc.LastError(), nats.ErrPermissionViolation)
-}
-
-// natsUser is the user that the first server of NATS_URL names; "": none, or a token.
-func natsUser(servers string) string {
-	first, _, _ := strings.Cut(servers, ",")
-	u, err := url.Parse(strings.TrimSpace(first))
-	if err != nil || u.User == nil {
-		return ""
-	}
-	if _, password := u.User.Password(); !password {
-		return ""
-	}
-	return u.User.Username()
 }

@@ -140,9 +140,9 @@ func (d *Desk) scan(ctx context.Context, wanted func(State) bool, limit int) (*O
 	return o, rows
 }
 
-// taken reads the requests that workers have taken and that are not finished, and what is
-// known of their orders; the newest MaxScan of them. It counts them in o, and calls take
-// with the row of each. It returns how many there were.
+// taken reads the newest MaxScan requests that workers have taken and not finished, and what
+// is known of their orders. It counts the orders in o and calls take with the row of each.
+// It returns the number of requests.
 func (d *Desk) taken(ctx context.Context, first, last uint64, redisErr error, o *Overview, take func(Row)) (uint64, error) {
 	var requests []Request
 	_, err := d.newest(ctx, d.OrdersStream, d.OrdersSubject, first, last, MaxScan, func(m natsio.Stored) {

@@ -4,10 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/url"
 	"strings"
 	"sync/atomic"
-	"time"
 
 	"github.com/nats-io/nats.go"
 
@@ -25,20 +23,18 @@ type link struct {
 	stop context.CancelCauseFunc
 }
 
-// dial connects within Options.Timeout. If Options.InboxPrefix is empty, dial uses _INBOX, or _INBOX_USER (as in deploy/nats/permissions.conf) where the
-// server does not let this user subscribe to _INBOX.
+// dial connects within Options.Timeout. If Options.InboxPrefix is empty, dial uses _INBOX,
+// or connect.InboxPrefix if the server does not let this user subscribe to _INBOX.
 func dial(ctx context.Context, s *config.Settings, o Options) (*link, error) {
 	l, err := dialWith(ctx, s, o)
-	if err != nil || o.InboxPrefix != "" || l.mayReceive() {
+	if err != nil || o.InboxPrefix != "" || connect.MayReceive(ctx, l.nc) {
 		return l, err
 	}
 	l.close()
-	user := natsUser(s.NATSURL)
-	if user == "" {
+	if o.InboxPrefix = connect.InboxPrefix(s.NATSURL); o.InboxPrefix == "" {
 		return nil, errors.New("nats: this user may not subscribe to _INBOX.>: --inbox-prefix names where it may")
 	}
-	o.InboxPrefix = "_INBOX_" + user
-	if l, err = dialWith(ctx, s, o); err == nil && !l.mayReceive() {
+	if l, err = dialWith(ctx, s, o); err == nil && !connect.MayReceive(ctx, l.nc) {
 		l.close()
 		err = fmt.Errorf("nats: this user may subscribe neither to _INBOX.> nor to %s.>: --inbox-prefix names where it may", o.InboxPrefix)
 	}
@@ -83,32 +79,7 @@ func dialWith(ctx context.Context, s *config.Settings, o Options) (*link, error)
 	return l, nil
 }
 
-// mayReceive reports whether the server lets this user subscribe to its inboxes. The server
-// sends a refusal before its reply to the flush.
-func (l *link) mayReceive() bool {
-	sub, err := l.nc.SubscribeSync(l.nc.NewInbox())
-	if err != nil {
-		return true // the connection is lost: another error will say so
-	}
-	defer sub.Unsubscribe() //nolint:errcheck // it may have been refused
-	_ = l.nc.FlushTimeout(5 * time.Second)
-	return !errors.Is(l.nc.LastError(), nats.ErrPermissionViolation)
-}
-
 func (l *link) close() {
 	l.nc.Close()
 	l.stop(nil)
-}
-
-// natsUser returns the user in the first URL of NATS_URL, or "" if there is none.
-func natsUser(servers string) string {
-	first, _, _ := strings.Cut(servers, ",")
-	u, err := url.Parse(strings.TrimSpace(first))
-	if err != nil || u.User == nil {
-		return ""
-	}
-	if _, password := u.User.Password(); !password { // a token
-		return ""
-	}
-	return u.User.Username()
 }
