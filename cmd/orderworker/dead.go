@@ -144,7 +144,11 @@ func (c *deadReplayCmd) Run(soft context.Context, std *std) error {
 		return err
 	}
 	defer done()
-	plan, err := d.PlanReplay(ctx, operator.ReplaySelection{Seqs: c.Seqs, All: c.All, Reason: c.Reason, Set: c.set, Limit: c.Limit})
+	selection := operator.ReplaySelection{Seqs: c.Seqs, All: c.All, Reason: c.Reason, Set: c.set, Limit: c.Limit, Patience: c.Timeout}
+	if c.All {
+		ctx = soft // many letters take a while to read: each part of them has the time
+	}
+	plan, err := d.PlanReplay(ctx, selection)
 	if err != nil {
 		return err
 	}

@@ -264,8 +264,8 @@ func TestDeskReplaysMany(t *testing.T) {
 	if dead, orders := d.count("ORDERS_DEAD"), d.count("ORDERS"); dead != all-1000 || orders != 1000 {
 		t.Errorf("%d letters and %d orders are left", dead, orders)
 	}
-	if _, out, _ := d.do("dead", "replay", "--all", "--reason", "conflict", "--yes"); !strings.Contains(out, "0 dead letters replayed") {
-		t.Errorf("conflicts: %s", out)
+	if _, out, errs := d.do("dead", "replay", "--all", "--reason", "conflict", "--yes"); !strings.Contains(out, "0 dead letters replayed") {
+		t.Errorf("conflicts: %s%s", out, errs)
 	}
 	if _, out, _ := d.do("dead", "replay", "--all", "--reason", "invalid", "--limit", "5", "--yes"); !strings.Contains(out, "5 dead letters replayed\n8995 are left") {
 		t.Errorf("five more: %s", out)

@@ -122,6 +122,10 @@ type ReplaySelection struct {
 	Reason string            // with All: of this reason; "": of any
 	Set    map[string]string // fields to set, by name, as worker.Correct takes them
 	Limit  int               // with All: how many at most; 0: DefaultReplay
+
+	// Patience is how long the servers have for each part of a long stream; 0: as long as
+	// the context.
+	Patience time.Duration
 }
 
 // DefaultReplay is how many dead letters one replay of all of them takes.
@@ -165,16 +169,10 @@ func (d *Desk) PlanReplay(ctx context.Context, s ReplaySelection) (*ReplayPlan, 
 	low, last := max(info.State.FirstSeq, 1), info.State.LastSeq
 	var matching uint64
 	for step := uint64(firstWindow); low <= last && last > 0; low += step {
-		var window []DeadLetter
-		err := d.walk(ctx, d.DeadStream, d.DeadSubject, low, min(low+step-1, last), func(m natsio.Stored) {
-			if l := letterIn(m); s.Reason == "" || l.Reason == s.Reason {
-				window = append(window, l)
-			}
-		})
+		window, err := d.lettersOf(ctx, s, low, min(low+step-1, last))
 		if err != nil {
 			return nil, fmt.Errorf("dead letters: %w", err)
 		}
-		slices.SortFunc(window, func(a, b DeadLetter) int { return cmp.Compare(a.Seq, b.Seq) })
 		for _, l := range window {
 			if matching++; len(p.Letters) < limit {
 				p.add(l)
@@ -187,6 +185,22 @@ func (d *Desk) PlanReplay(ctx context.Context, s ReplaySelection) (*ReplayPlan, 
 	}
 	p.Left = matching - min(matching, uint64(len(p.Letters)))
 	return p, nil
+}
+
+// lettersOf returns the letters of a selection in the sequences first to last, oldest first.
+func (d *Desk) lettersOf(ctx context.Context, s ReplaySelection, first, last uint64) (letters []DeadLetter, err error) {
+	if s.Patience > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeoutCause(ctx, s.Patience, fmt.Errorf("gave up after %v", s.Patience))
+		defer cancel()
+	}
+	err = d.walk(ctx, d.DeadStream, d.DeadSubject, first, last, func(m natsio.Stored) {
+		if l := letterIn(m); s.Reason == "" || l.Reason == s.Reason {
+			letters = append(letters, l)
+		}
+	})
+	slices.SortFunc(letters, func(a, b DeadLetter) int { return cmp.Compare(a.Seq, b.Seq) })
+	return letters, err
 }
 
 // add adds a letter, without what need not be kept.
