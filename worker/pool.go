@@ -78,7 +78,8 @@ func New(c Config) *Worker {
 		doubts:   &doubts{until: make(map[string]time.Time)},
 	}
 	if w.halts == nil {
-		w.halts = halt.NewWatch(c.Stream.Halt, (&haltLog{Worker: w}).log)
+		busy := func() bool { return w.inFlight.count() > 0 }
+		w.halts = halt.NewWatch(c.Stream.Halt, busy, (&haltLog{Worker: w}).log)
 	}
 	w.claims = retryClaims{c.Claims, u, w.halts}
 	w.pause = pause.New(w.logPause)

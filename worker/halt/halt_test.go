@@ -16,6 +16,8 @@ type bucket struct {
 	state State
 	err   error
 	slow  time.Duration
+	idle  bool // no orders are in flight
+	reads int
 }
 
 func (b *bucket) set(s State, err error) {
@@ -27,6 +29,7 @@ func (b *bucket) set(s State, err error) {
 func (b *bucket) read(ctx context.Context) (State, error) {
 	b.mu.Lock()
 	s, err, slow := b.state, b.err, b.slow
+	b.reads++
 	b.mu.Unlock()
 	select {
 	case <-time.After(slow):
@@ -39,7 +42,8 @@ func (b *bucket) read(ctx context.Context) (State, error) {
 // watching runs a Watch of b in a bubble; notes has a word for each notification.
 func watching(t *testing.T, b *bucket) (w *Watch, notes *[]string) {
 	notes = new([]string)
-	w = NewWatch(b.read, func(s Status) {
+	busy := func() bool { b.mu.Lock(); defer b.mu.Unlock(); return !b.idle }
+	w = NewWatch(b.read, busy, func(s Status) {
 		switch {
 		case s.Lasts:
 			*notes = append(*notes, "paused")
@@ -136,6 +140,43 @@ func TestNothingIsSentWhileTheBucketCannotBeRead(t *testing.T) {
 		want := "unread unread not paused unread"
 		if got := strings.Join(*notes, " "); got != want {
 			t.Errorf("told %q, want %q", got, want)
+		}
+	})
+}
+
+// While no orders are in flight the bucket is read once a second, nobody is told that it
+// cannot be read, and the first order waits for no more than an answer.
+func TestIdleReadsLittle(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := &bucket{idle: true, slow: time.Millisecond}
+		w, notes := watching(t, b)
+		time.Sleep(time.Minute)
+		for range 20 {
+			time.Sleep(97 * time.Millisecond)
+			if s := w.Status(); s.Err != nil || s.Lasts {
+				t.Errorf("%+v", s)
+			}
+		}
+		b.mu.Lock()
+		reads := b.reads
+		b.mu.Unlock()
+		if reads < 50 || reads > 66 {
+			t.Errorf("%d reads in a minute, want one a second", reads)
+		}
+		for range 50 {
+			time.Sleep(1031 * time.Millisecond)
+			begun := time.Now()
+			if err := w.Enter(t.Context()); err != nil || time.Since(begun) > 2*time.Millisecond {
+				t.Errorf("an order waits for %v: %v", time.Since(begun), err)
+			}
+		}
+		b.set(State{Paused: true, By: "alice", At: time.Now()}, nil)
+		time.Sleep(time.Second + 2*time.Millisecond)
+		if s := w.Status(); !s.Lasts || w.Enter(t.Context()) == nil {
+			t.Errorf("a second after a pause: %+v", s)
+		}
+		if len(*notes) != 1 { // of the pause; that nobody pauses is no news
+			t.Errorf("told %v", *notes)
 		}
 	})
 }

@@ -10,8 +10,11 @@ import (
 )
 
 const (
-	// readEvery is the time between two reads of the bucket.
+	// readEvery is the time between two reads of the bucket while orders are in flight.
 	readEvery = 200 * time.Millisecond
+
+	// readIdle is the same while there are none: then the word is only shown.
+	readIdle = time.Second
 
 	// validFor is for how long after its question an answer allows sending. A pause must
 	// be kept a second after it was stored; what is left is for the intent and the request
@@ -68,9 +71,11 @@ func fresh(monotonic, wall time.Duration) bool {
 // It is safe for concurrent use.
 type Watch struct {
 	read   func(context.Context) (State, error)
+	busy   func() bool
 	notify func(Status)
 
 	latest atomic.Pointer[reading] // nil: there was no answer yet
+	wanted chan struct{}           // has an element after an order found no fresh answer
 
 	mu      sync.Mutex
 	err     error         // of the last read
@@ -86,11 +91,11 @@ type told struct {
 	at    time.Time
 }
 
-// NewWatch returns a Watch of the bucket that read reads. It calls notify when a pause
-// begins, changes, lasts for another minute, or ends, and when the bucket cannot be read
-// any more or can be read again.
-func NewWatch(read func(context.Context) (State, error), notify func(Status)) *Watch {
-	return &Watch{read: read, notify: notify, changed: make(chan struct{})}
+// NewWatch returns a Watch of the bucket that read reads, more often while busy reports
+// that orders are in flight. It calls notify when a pause begins, changes, lasts for
+// another minute, or ends, and when the bucket cannot be read any more or can be read again.
+func NewWatch(read func(context.Context) (State, error), busy func() bool, notify func(Status)) *Watch {
+	return &Watch{read: read, busy: busy, notify: notify, wanted: make(chan struct{}, 1), changed: make(chan struct{})}
 }
 
 // Run reads the bucket until ctx ends.
@@ -98,11 +103,17 @@ func (w *Watch) Run(ctx context.Context) {
 	tick := time.NewTicker(readEvery)
 	defer tick.Stop()
 	for {
+		asked := time.Now()
 		w.readOnce(ctx)
-		select {
-		case <-tick.C:
-		case <-ctx.Done():
-			return
+		for due := false; !due; {
+			select {
+			case <-tick.C:
+				due = w.busy() || time.Since(asked) >= readIdle
+			case <-w.wanted: // the first order after a quiet time does not wait for the tick
+				due = time.Since(asked) >= readEvery
+			case <-ctx.Done():
+				return
+			}
 		}
 	}
 }
@@ -155,11 +166,11 @@ func (w *Watch) status(now time.Time) Status {
 	if r != nil {
 		s.State, s.Lasts = r.State, r.Lasts(now)
 	}
-	if r == nil || !r.fresh(now) {
-		s.Err = w.err
-		if s.Err == nil {
-			s.Err = errors.New("it has not answered yet")
-		}
+	switch {
+	case r == nil && w.err == nil:
+		s.Err = errors.New("it has not answered yet")
+	case r == nil || !r.fresh(now):
+		s.Err = w.err // nil: nobody has wanted to know lately
 	}
 	return s
 }
@@ -184,6 +195,10 @@ func (w *Watch) Enter(ctx context.Context) error {
 	err := w.Allows()
 	if err == nil {
 		return nil
+	}
+	select {
+	case w.wanted <- struct{}{}:
+	default:
 	}
 	give := time.NewTimer(patience)
 	defer give.Stop()
