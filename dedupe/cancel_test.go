@@ -4,6 +4,7 @@ import (
 	"errors"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"orderworker/dedupe"
@@ -91,6 +92,49 @@ func TestCancelAgainstAWorker(t *testing.T) {
 	ok(t, s.Cancel(t.Context(), dedupe.Cancellation{Request: order, Result: []byte(`{}`)}))
 	if err := s.Intent(t.Context(), c, time.Now().Add(time.Second), time.Now().Add(time.Second)); !errors.Is(err, dedupe.ErrLost) {
 		t.Errorf("an intent over a cancelled order: %v", err)
+	}
+}
+
+// TestRulingsWaitForAWorker: an order that was cancelled or settled while it waited is not
+// sent, however long no worker runs after that.
+func TestRulingsWaitForAWorker(t *testing.T) {
+	for name, rule := range map[string]func(*testing.T, *dedupe.Store, dedupe.Order){
+		"cancelled": func(t *testing.T, s *dedupe.Store, o dedupe.Order) {
+			known, err := s.Look(t.Context(), "A")
+			ok(t, err)
+			ok(t, s.Cancel(t.Context(), dedupe.Cancellation{Request: o, Seen: known.JournalRev, Result: []byte(`{"status":"failed"}`)}))
+		},
+		"settled": func(t *testing.T, s *dedupe.Store, o dedupe.Order) {
+			c := claimOf(t, s, o)
+			now := time.Now()
+			ok(t, s.Intent(t.Context(), c, now, now))
+			ok(t, s.Doubt(t.Context(), c, c.Doubt, time.Second))
+			time.Sleep(time.Minute)
+			known, err := s.Look(t.Context(), "A")
+			ok(t, err)
+			ok(t, s.Settle(t.Context(), "A", dedupe.Ruling{Seen: known.JournalRev, Result: []byte(`{"status":"succeeded"}`)}))
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				const ttl = time.Hour
+				m := dedupetest.NewMemory()
+				m.SetLifetime(func(r dedupe.Record) time.Duration { return r.Lifetime(ttl) })
+				s := dedupe.New(m, m, nil, dedupe.Config{Lease: time.Minute, FinalTTL: 720 * time.Hour, JournalTTL: ttl})
+				o := dedupe.Order{OutTradeNo: "A", Fingerprint: "f", Seq: 7, Stored: time.Now()}
+				ok(t, s.Wait(t.Context(), claimOf(t, s, o), 1, time.Second))
+				time.Sleep(2 * time.Second)
+				rule(t, s, o)
+				time.Sleep(10 * ttl)
+				c := claimOf(t, s, o)
+				if c.Verdict == dedupe.Final {
+					return
+				}
+				if err := s.Intent(t.Context(), c, time.Now(), time.Now()); !errors.Is(err, dedupe.ErrLost) {
+					t.Errorf("a worker finds it %s, and may send it: %v", c.Verdict, err)
+				}
+			})
+		})
 	}
 }
 

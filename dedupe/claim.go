@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 	"sync/atomic"
 	"time"
 )
@@ -112,7 +111,7 @@ func (c *Claim) setFirst(seq uint64, expires *time.Time) {
 // setFinal makes c a claim on an order that has the result of record r.
 func (c *Claim) setFinal(r Record, rev uint64) {
 	c.Verdict, c.Result, c.ResultSeq, c.ResultBy, c.Recorded = Final, r.Result, r.Seq, r.Account, true
-	c.Operator = strings.HasPrefix(r.Owner, operatorPrefix)
+	c.Operator = r.byOperator()
 	c.rev.Store(rev)
 }
 

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"strings"
 	"time"
 )
 
@@ -52,13 +53,14 @@ type Journal interface {
 // Lifetime returns how long a journal keeps r, if it keeps a final for ttl; 0: until r is
 // replaced.
 //
-// A final expires after ttl. An intent has to expire too, since it is what a success that was
+// A final expires after ttl, except an operator's: until a worker publishes it, nothing else
+// keeps the order from being sent, and no worker may run for longer than that. An intent has to expire too, since it is what a success that was
 // bought at once leaves in the journal. It lives longer than a final: while it exists, nobody
 // takes the order for one that was never sent. An intent that is parked in doubt, and ready,
 // do not expire, because their orders are unfinished.
 func (r Record) Lifetime(ttl time.Duration) time.Duration {
 	switch {
-	case ttl == 0:
+	case ttl == 0, r.byOperator():
 		return 0
 	case r.State == StateFinal:
 		return ttl
@@ -67,6 +69,9 @@ func (r Record) Lifetime(ttl time.Duration) time.Duration {
 	}
 	return 0
 }
+
+// byOperator reports whether an operator's ruling wrote r.
+func (r Record) byOperator() bool { return strings.HasPrefix(r.Owner, operatorPrefix) }
 
 // intentMargin is how much longer an intent lives than a final. It is more than a request to
 // the vendor and a short outage of a store take, however short the TTL is.

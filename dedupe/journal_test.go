@@ -147,6 +147,7 @@ func TestRecordLifetime(t *testing.T) {
 		"intent":                {dedupe.Record{State: dedupe.StateIntent}, 24 * time.Hour, 25 * time.Hour},
 		"intent, the least TTL": {dedupe.Record{State: dedupe.StateIntent}, time.Second, time.Hour + time.Second},
 		"intent in doubt":       {dedupe.Record{State: dedupe.StateIntent, Parked: now}, 24 * time.Hour, 0},
+		"final of an operator":  {dedupe.Record{State: dedupe.StateFinal, Owner: "operator-1"}, 24 * time.Hour, 0},
 		"ready":                 {dedupe.Record{State: dedupe.StateReady}, 24 * time.Hour, 0},
 		"final, for ever":       {dedupe.Record{State: dedupe.StateFinal}, 0, 0},
 		"intent, for ever":      {dedupe.Record{State: dedupe.StateIntent}, 0, 0},

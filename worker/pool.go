@@ -223,7 +223,7 @@ func (w *Worker) pull(soft context.Context, orders *sync.WaitGroup, handle func(
 			free <- struct{}{}
 		}
 		wait := retry.delay(soft, err)
-		if w.pause.Status().Paused || w.halts.Allows() != nil {
+		if w.pause.Status().Paused || w.halts.Status().Stops() {
 			wait = max(wait, pausePull*time.Duration(pulled)/time.Duration(w.concurrency)-time.Since(begun))
 		}
 		if wait > 0 {

@@ -51,8 +51,13 @@ func (s simHalts) Allows() error {
 }
 
 func (s simHalts) Status() halt.Status {
-	h := s.p.w.halted()
-	return halt.Status{Lasts: h != nil && !h.unread}
+	switch h := s.p.w.halted(); {
+	case h == nil:
+		return halt.Status{}
+	case h.unread:
+		return halt.Status{Err: s.Allows()}
+	}
+	return halt.Status{Lasts: true}
 }
 
 // checkHalt is called where a process begins to write an intent, or to send.

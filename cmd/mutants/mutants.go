@@ -90,6 +90,8 @@ var mutants = []mutant{
 		`, jetstream.WithExpectLastSequencePerSubject(rev))`, `)`, adapter},
 	{"what may have been bought is not cancelled", "dedupe/cancel.go",
 		`	switch v := k.Verdict(now); v {`, `	switch v := k.Verdict(now); map[bool]Verdict{true: Ready, false: v}[v == InDoubt] {`, known},
+	{"an operator's final does not expire", "dedupe/journal.go",
+		`	case ttl == 0, r.byOperator():`, `	case ttl == 0:`, event},
 	{"a request older than the journal is not cancelled", "dedupe/cancel.go",
 		`	case k.Journal == nil && olderThanJournal(o, journalTTL, now):`, `	case false:`, known},
 	{"nothing is cancelled that a journal made anew has forgotten", "dedupe/cancel.go",

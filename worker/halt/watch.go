@@ -50,6 +50,9 @@ type Status struct {
 	Err   error // why the bucket could not be read; nil: it was, lately
 }
 
+// Stops reports whether orders are handed back, for as long as it is known.
+func (s Status) Stops() bool { return s.Lasts || s.Err != nil }
+
 // reading is an answer of the bucket.
 type reading struct {
 	State
