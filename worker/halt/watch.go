@@ -78,7 +78,7 @@ type Watch struct {
 	notify func(Status)
 
 	latest atomic.Pointer[reading] // nil: there was no answer yet
-	wanted chan struct{}           // has an element after an order found no fresh answer
+	wanted chan struct{}           // has an element after an order has asked
 
 	mu      sync.Mutex
 	err     error         // of the last read
@@ -103,21 +103,28 @@ func NewWatch(read func(context.Context) (State, error), busy func() bool, notif
 
 // Run reads the bucket until ctx ends.
 func (w *Watch) Run(ctx context.Context) {
-	tick := time.NewTicker(readEvery)
-	defer tick.Stop()
 	for {
 		asked := time.Now()
 		w.readOnce(ctx)
-		for due := false; !due; {
-			select {
-			case <-tick.C:
-				due = w.busy() || time.Since(asked) >= readIdle
-			case <-w.wanted: // the first order after a quiet time does not wait for the tick
-				due = time.Since(asked) >= readEvery
-			case <-ctx.Done():
-				return
-			}
+		wait := readIdle
+		if w.busy() {
+			wait = readEvery - time.Since(asked)
 		}
+		select {
+		case <-time.After(wait):
+		case <-w.wanted:
+			sleep(ctx, readEvery-time.Since(asked))
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// sleep waits for d, or until ctx ends.
+func sleep(ctx context.Context, d time.Duration) {
+	select {
+	case <-time.After(d):
+	case <-ctx.Done():
 	}
 }
 
@@ -195,13 +202,13 @@ func (w *Watch) Allows() error {
 // Enter is Allows for an order that can wait: while the bucket has not answered lately,
 // it waits for an answer for up to two seconds.
 func (w *Watch) Enter(ctx context.Context) error {
+	select {
+	case w.wanted <- struct{}{}: // the next answer comes soon
+	default:
+	}
 	err := w.Allows()
 	if err == nil {
 		return nil
-	}
-	select {
-	case w.wanted <- struct{}{}:
-	default:
 	}
 	give := time.NewTimer(patience)
 	defer give.Stop()
