@@ -27,21 +27,8 @@ import (
 func Run(soft context.Context, s *config.Settings, log zerolog.Logger, auditPeriod time.Duration) error {
 	s.Warn(log)
 	registry := telemetry.NewRegistry()
-	var natsGate, redisGate, streamGate telemetry.Gate
-	var running atomic.Pointer[worker.Worker]
-	halted := telemetry.Check{Name: "control", Ask: func(ctx context.Context) error {
-		if w := running.Load(); w != nil {
-			return w.HaltUnread(ctx)
-		}
-		return nil // streamGate says what it waits for
-	}, Note: func() string {
-		if w := running.Load(); w != nil {
-			return w.HaltNote()
-		}
-		return ""
-	}}
-	admin, err := telemetry.StartAdmin(s.AdminAddr, s.AdminPprof, registry,
-		telemetry.Check{Name: "nats", Ask: natsGate.Check}, telemetry.Check{Name: "redis", Ask: redisGate.Check}, telemetry.Check{Name: "jetstream", Ask: streamGate.Check}, halted)
+	var ready readiness
+	admin, err := telemetry.StartAdmin(s.AdminAddr, s.AdminPprof, registry, ready.checks()...)
 	if err != nil {
 		return err
 	}
@@ -56,12 +43,12 @@ func Run(soft context.Context, s *config.Settings, log zerolog.Logger, auditPeri
 	// A permission that is missing shows when it is used, and ends the program.
 	soft, denied := context.WithCancelCause(soft)
 	defer denied(nil)
-	nc, err := connect.NATS(soft, s, log, natsGate.Fail, denied)
+	nc, err := connect.NATS(soft, s, log, ready.nats.Fail, denied)
 	if err != nil {
 		return unlessStopped(soft, err)
 	}
 	defer nc.Close()
-	natsGate.Open(connect.NATSAnswers(nc))
+	ready.nats.Open(connect.NATSAnswers(nc))
 	rdb, err := connect.Redis(s, func(ctx context.Context, conn *redis.Conn) error {
 		return redisstore.NoteServer(ctx, conn, s.OrdersStream)
 	})
@@ -71,33 +58,31 @@ func Run(soft context.Context, s *config.Settings, log zerolog.Logger, auditPeri
 	defer connect.CloseRedis(rdb)
 	memory := connect.NewRedisAudit(rdb, log)
 	check := func(ctx context.Context) error { return memory.Check(ctx, s.OrdersStream) }
-	if err := connect.WaitFor(soft, "redis", log, redisGate.Fail, check); err != nil {
+	if err := connect.WaitFor(soft, "redis", log, ready.redis.Fail, check); err != nil {
 		return unlessStopped(soft, err)
 	}
-	redisGate.Open(memory.Ready)
+	ready.redis.Open(memory.Ready)
 	var watching sync.WaitGroup
 	defer watching.Wait()
 	soft, end := context.WithCancel(soft)
 	defer end()
 	watching.Go(func() { memory.Watch(soft, auditPeriod) })
-
 	vendor, err := connect.Vendor(s)
 	if err != nil {
 		return err
 	}
 	var w *worker.Worker
 	var stream *natsio.JetStream
-	err = connect.WaitFor(soft, "jetstream", log, streamGate.Fail, func(ctx context.Context) (err error) {
+	err = connect.WaitFor(soft, "jetstream", log, ready.streams.Fail, func(ctx context.Context) (err error) {
 		w, stream, err = New(ctx, s, Parts{NATS: nc, Redis: rdb, Vendor: vendor, Log: log, Registry: registry, Tracer: tracer})
 		return err
 	})
 	if err != nil {
 		return unlessStopped(soft, err)
 	}
-	streamGate.Open(stream.Ready)
-	running.Store(w)
+	ready.streams.Open(stream.Ready)
+	ready.worker.Store(w)
 	watching.Go(func() { PublishVitals(soft, rdb, s.OrdersStream, w) })
-
 	if s.UpstreamSecretFile != "" {
 		watching.Go(func() {
 			s.WatchSecret(soft, log, func(secret upstream.Secret) {
@@ -107,6 +92,30 @@ func Run(soft context.Context, s *config.Settings, log zerolog.Logger, auditPeri
 		})
 	}
 	return takeOrders(soft, w, nc, log)
+}
+
+// readiness is what /readyz asks. The gates say what the program waits for until they are
+// opened.
+type readiness struct {
+	nats, redis, streams telemetry.Gate
+	worker               atomic.Pointer[worker.Worker] // nil: there is none yet
+}
+
+func (r *readiness) checks() []telemetry.Check {
+	halted := telemetry.Check{Name: "control", Ask: func(ctx context.Context) error {
+		if w := r.worker.Load(); w != nil {
+			return w.HaltUnread(ctx)
+		}
+		return nil // streams says what the program waits for
+	}, Note: func() string {
+		if w := r.worker.Load(); w != nil {
+			return w.HaltNote()
+		}
+		return ""
+	}}
+	return []telemetry.Check{
+		{Name: "nats", Ask: r.nats.Check}, {Name: "redis", Ask: r.redis.Check}, {Name: "jetstream", Ask: r.streams.Check}, halted,
+	}
 }
 
 // stopAdmin stops the admin server, which has a second for the answers under way.

@@ -38,7 +38,32 @@ const (
 // callback, so the first connection is tried here. A permission that is missing
 // shows only when it is used: then the connection calls denied.
 func NATS(ctx context.Context, s *config.Settings, log zerolog.Logger, failed, denied func(error), more ...nats.Option) (*nats.Conn, error) {
-	options := []nats.Option{
+	credentials, err := natsCredentials(s)
+	if err != nil {
+		return nil, err
+	}
+	options := slices.Concat(natsOptions(log, denied), credentials, more)
+	var nc *nats.Conn
+	err = WaitFor(ctx, "nats", log, failed, func(context.Context) (err error) {
+		nc, err = nats.Connect(s.NATSURL, options...)
+		if err == nil {
+			return nil
+		}
+		if settings := natsRefused(err); settings != "" {
+			return fmt.Errorf("nats: connect: %w: %w: look at %s", ErrRefused, err, settings)
+		}
+		return fmt.Errorf("nats: connect: %w", err)
+	})
+	if err != nil {
+		return nil, err
+	}
+	log.Info().Str("server", nc.ConnectedAddr()).Msg("nats connected")
+	return nc, nil
+}
+
+// natsOptions returns the options of every connection.
+func natsOptions(log zerolog.Logger, denied func(error)) []nats.Option {
+	return []nats.Option{
 		nats.Name("orderworker"),
 		nats.Timeout(natsDialTimeout),
 		nats.SetCustomDialer(&gather.Dialer{Dialer: net.Dialer{Timeout: natsDialTimeout}}),
@@ -68,6 +93,10 @@ func NATS(ctx context.Context, s *config.Settings, log zerolog.Logger, failed, d
 			}
 		}),
 	}
+}
+
+// natsCredentials returns the options of NATS_CREDS and of the TLS settings.
+func natsCredentials(s *config.Settings) (options []nats.Option, err error) {
 	if s.NATSCreds != "" {
 		option := nats.UserCredentials(s.NATSCreds)
 		nkey, err := s.NKey()
@@ -85,23 +114,7 @@ func NATS(ctx context.Context, s *config.Settings, log zerolog.Logger, failed, d
 	if s.NATSCert != "" {
 		options = append(options, nats.ClientCert(s.NATSCert, s.NATSKey))
 	}
-	options = append(options, more...)
-	var nc *nats.Conn
-	err := WaitFor(ctx, "nats", log, failed, func(context.Context) (err error) {
-		nc, err = nats.Connect(s.NATSURL, options...)
-		if err == nil {
-			return nil
-		}
-		if settings := natsRefused(err); settings != "" {
-			return fmt.Errorf("nats: connect: %w: %w: look at %s", ErrRefused, err, settings)
-		}
-		return fmt.Errorf("nats: connect: %w", err)
-	})
-	if err != nil {
-		return nil, err
-	}
-	log.Info().Str("server", nc.ConnectedAddr()).Msg("nats connected")
-	return nc, nil
+	return options, nil
 }
 
 // TryNATS connects as NATS does, with more options, but returns when ctx ends, with its cause, even while

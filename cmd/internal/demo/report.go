@@ -78,92 +78,107 @@ func (p *promise) fault(bad bool, format string, args ...any) {
 type report struct {
 	rows     [][2]string
 	promises []*promise
+
+	twice, lost, truth, quota *promise // those promises
+
+	final  map[string][]worker.Result // the final results, by order
+	counts map[worker.Status]int      // of events
+	times  []time.Duration            // from a request to its final result
+	found  int                        // orders in doubt that the lookup found
+	again  int                        // orders in doubt that were proved not bought and sent again
 }
 
 func newReport(plan *orderPlan, seen observed, book sandbox.Book, took time.Duration) *report {
-	var (
-		r      report
-		twice  = r.promise("never buy twice")
-		lost   = r.promise("never lose an order")
-		truth  = r.promise("one true final result per order")
-		quota  = r.promise("never exceed the account's quota")
-		final  = map[string][]worker.Result{}
-		counts = map[worker.Status]int{}
-		found  int // settled by the lookup
-		times  []time.Duration
-	)
+	r := &report{final: map[string][]worker.Result{}, counts: map[worker.Status]int{}}
+	r.twice = r.promise("never buy twice")
+	r.lost = r.promise("never lose an order")
+	r.truth = r.promise("one true final result per order")
+	r.quota = r.promise("never exceed the account's quota")
+	r.read(seen.events)
+	r.checkOrders(plan, book)
+	r.checkCounts(plan, seen, book)
+	r.fill(plan, seen, book, took)
+	return r
+}
+
+// read reads the events.
+func (r *report) read(events []jetstream.Msg) {
 	ids := map[string]bool{}
-	for _, msg := range seen.events {
+	for _, msg := range events {
 		var e worker.Result
 		if err := json.Unmarshal(msg.Data(), &e); err != nil {
-			truth.fault(true, "a result cannot be read: %v", err)
+			r.truth.fault(true, "a result cannot be read: %v", err)
 			continue
 		}
-		counts[e.Status]++
+		r.counts[e.Status]++
 		id := msg.Headers().Get("Nats-Msg-Id")
-		truth.fault(ids[id], "the event %s came twice", id)
+		r.truth.fault(ids[id], "the event %s came twice", id)
 		ids[id] = true
 		if e.Status != worker.Succeeded && e.Status != worker.Failed {
 			continue
 		}
-		final[e.OutTradeNo] = append(final[e.OutTradeNo], e)
-		times = append(times, e.CompletedAt.Sub(e.ReceivedAt.Time))
+		r.final[e.OutTradeNo] = append(r.final[e.OutTradeNo], e)
+		r.times = append(r.times, e.CompletedAt.Sub(e.ReceivedAt.Time))
 		if e.Reconciled {
-			found++
+			r.found++
 		}
 	}
+}
+
+// checkOrders compares each order's results with what was bought.
+func (r *report) checkOrders(plan *orderPlan, book sandbox.Book) {
 	purchase := map[string]sandbox.Purchase{}
 	for _, p := range book.Purchases {
 		purchase[p.OutTradeNo] = p
+		_, asked := plan.orders[p.OutTradeNo]
+		r.truth.fault(!asked, "%s was bought, and nobody asked for it", p.OutTradeNo)
 	}
-
 	for _, no := range book.Doubles {
-		twice.fault(true, "%s was bought %d times", no, book.PerOutTradeNo[no])
+		r.twice.fault(true, "%s was bought %d times", no, book.PerOutTradeNo[no])
 	}
-	twice.fault(len(book.Purchases) == 0, "nothing was bought at all")
-
-	again := 0 // in doubt, proved not bought and sent again
+	r.twice.fault(len(book.Purchases) == 0, "nothing was bought at all")
 	for no, kind := range plan.orders {
-		ends := final[no]
+		ends := r.final[no]
 		if kind.doubt && len(ends) > 0 && !ends[0].Reconciled {
-			again++
+			r.again++
 		}
-		lost.fault(len(ends) == 0, "%s has no result", no)
-		truth.fault(len(ends) > 1, "%s has %d results", no, len(ends))
+		r.lost.fault(len(ends) == 0, "%s has no result", no)
+		r.truth.fault(len(ends) > 1, "%s has %d results", no, len(ends))
 		p, bought := purchase[no]
 		for _, e := range ends {
-			truth.fault((e.Status == worker.Succeeded) != bought, "%s is %s, and bought: %v", no, e.Status, bought)
-			truth.fault(bought && e.OrderNumber != p.OrderNumber, "%s has the orderNumber %s, the vendor says %s", no, e.OrderNumber, p.OrderNumber)
-			truth.fault(e.Status != kind.want, "%s is %s (%s), and should be %s", no, e.Status, e.Reason, kind.want)
+			r.truth.fault((e.Status == worker.Succeeded) != bought, "%s is %s, and bought: %v", no, e.Status, bought)
+			r.truth.fault(bought && e.OrderNumber != p.OrderNumber, "%s has the orderNumber %s, the vendor says %s", no, e.OrderNumber, p.OrderNumber)
+			r.truth.fault(e.Status != kind.want, "%s is %s (%s), and should be %s", no, e.Status, e.Reason, kind.want)
 		}
 	}
-	for no := range purchase {
-		_, asked := plan.orders[no]
-		truth.fault(!asked, "%s was bought, and nobody asked for it", no)
-	}
-	lost.fault(seen.requestsLeft > 0, "%d requests are left in the stream", seen.requestsLeft)
-	lost.fault(len(seen.dead) != plan.invalid+plan.conflicts, "%d dead letters for %d invalid and %d conflicting requests", len(seen.dead), plan.invalid, plan.conflicts)
-	lost.fault(counts[worker.Rejected] != plan.rejected, "%d rejected results, and there should be %d", counts[worker.Rejected], plan.rejected)
+}
 
-	quota.fault(book.PeakPerSecond > rate, "%d requests in one second, %d are allowed", book.PeakPerSecond, rate)
-	quota.fault(book.Throttled > 0, "%d requests were over the limit", book.Throttled)
-	quota.fault(book.RefusedSignatures > 0, "%d signatures were refused", book.RefusedSignatures)
+// checkCounts compares the counts with the plan and with the quota.
+func (r *report) checkCounts(plan *orderPlan, seen observed, book sandbox.Book) {
+	r.lost.fault(seen.requestsLeft > 0, "%d requests are left in the stream", seen.requestsLeft)
+	r.lost.fault(len(seen.dead) != plan.invalid+plan.conflicts, "%d dead letters for %d invalid and %d conflicting requests", len(seen.dead), plan.invalid, plan.conflicts)
+	r.lost.fault(r.counts[worker.Rejected] != plan.rejected, "%d rejected results, and there should be %d", r.counts[worker.Rejected], plan.rejected)
+	r.quota.fault(book.PeakPerSecond > rate, "%d requests in one second, %d are allowed", book.PeakPerSecond, rate)
+	r.quota.fault(book.Throttled > 0, "%d requests were over the limit", book.Throttled)
+	r.quota.fault(book.RefusedSignatures > 0, "%d signatures were refused", book.RefusedSignatures)
+}
 
+// fill fills the table.
+func (r *report) fill(plan *orderPlan, seen observed, book sandbox.Book, took time.Duration) {
 	calls := book.Calls[sandbox.EndpointOrder]
 	r.row("published", "%d requests in %.1f s: %d orders, %d duplicates, %d conflicts, %d invalid", len(plan.requests), took.Seconds(), len(plan.orders), plan.duplicates, plan.conflicts, plan.invalid)
 	r.row("bought", "%d", len(book.Purchases))
-	r.row("succeeded", "%d", counts[worker.Succeeded])
-	r.row("failed", "%d", counts[worker.Failed])
-	r.row("rejected", "%d", counts[worker.Rejected])
-	r.row("duplicates", "%d acknowledged without a result of their own", len(plan.requests)-int(seen.requestsLeft)-len(times)-len(seen.dead))
+	r.row("succeeded", "%d", r.counts[worker.Succeeded])
+	r.row("failed", "%d", r.counts[worker.Failed])
+	r.row("rejected", "%d", r.counts[worker.Rejected])
+	r.row("duplicates", "%d acknowledged without a result of their own", len(plan.requests)-int(seen.requestsLeft)-len(r.times)-len(seen.dead))
 	r.row("dead letters", "%d", len(seen.dead))
 	r.row("calls", "%d to buy, %d lookups; at most %d of %d in any second", calls, book.Calls[sandbox.EndpointLookup], book.PeakPerSecond, rate)
 	r.row("retries", "%d", calls-countCalled(plan))
-	r.row("in doubt", "%d: %d found by the lookup, %d proved not bought and sent again", found+again, found, again)
+	r.row("in doubt", "%d: %d found by the lookup, %d proved not bought and sent again", r.found+r.again, r.found, r.again)
 	r.row("worker killed", "%s", seen.crash.text(len(plan.requests)))
 	r.row("Redis emptied", "after %d of %d requests: nothing that was in it was needed", seen.emptied, len(plan.requests))
-	r.row("request to result", "p50 %v, p99 %v", quantile(times, .5), quantile(times, .99))
-	return &r
+	r.row("request to result", "p50 %v, p99 %v", quantile(r.times, .5), quantile(r.times, .99))
 }
 
 // countCalled counts the orders that are sent to the vendor.
