@@ -45,7 +45,7 @@ func BenchmarkOrder(b *testing.B) {
 				o := dedupe.Order{OutTradeNo: fmt.Sprint(i), Fingerprint: "f1", Seq: uint64(i)}
 				c, err := st.Claim(b.Context(), o, st.NewOwner(), false)
 				if err == nil {
-					err = st.Intent(b.Context(), c, time.Now().Add(time.Second), time.Now().Add(time.Second))
+					_, err = st.Intent(b.Context(), c, time.Now().Add(time.Second), time.Now().Add(time.Second))
 				}
 				if err == nil {
 					_, err = st.Finish(b.Context(), c, won, true)

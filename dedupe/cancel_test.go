@@ -25,21 +25,19 @@ func TestCancel(t *testing.T) {
 		"claimed, unsent":  {make: func(t *testing.T, s *dedupe.Store, _ *dedupetest.Memory) { claimOf(t, s, order) }},
 		"ready": {make: func(t *testing.T, s *dedupe.Store, _ *dedupetest.Memory) {
 			c := claimOf(t, s, order)
-			ok(t, s.Intent(t.Context(), c, now.Add(time.Hour), now.Add(time.Hour)))
+			intend(t, s, c, now.Add(time.Hour))
 			ok(t, s.Wait(t.Context(), c, 3, time.Hour))
 		}},
 		"an intent": {make: func(t *testing.T, s *dedupe.Store, _ *dedupetest.Memory) {
-			ok(t, s.Intent(t.Context(), claimOf(t, s, order), now.Add(time.Hour), now.Add(time.Hour)))
+			intend(t, s, claimOf(t, s, order), now.Add(time.Hour))
 		}, want: "may be under way"},
 		"in doubt": {make: func(t *testing.T, s *dedupe.Store, _ *dedupetest.Memory) {
 			c := claimOf(t, s, order)
-			ok(t, s.Intent(t.Context(), c, now, now))
-			ok(t, s.Doubt(t.Context(), c, c.Doubt, time.Hour))
+			ok(t, s.Doubt(t.Context(), c, intend(t, s, c, now).Doubt, time.Hour))
 		}, want: "may be under way"},
 		"in doubt, and only Redis knows": {make: func(t *testing.T, s *dedupe.Store, m *dedupetest.Memory) {
 			c := claimOf(t, s, order)
-			ok(t, s.Intent(t.Context(), c, now, now))
-			ok(t, s.Doubt(t.Context(), c, c.Doubt, time.Hour))
+			ok(t, s.Doubt(t.Context(), c, intend(t, s, c, now).Doubt, time.Hour))
 			m.ForgetJournal()
 		}, want: "may be under way"},
 		"final": {make: func(t *testing.T, s *dedupe.Store, _ *dedupetest.Memory) {
@@ -90,7 +88,7 @@ func TestCancelAgainstAWorker(t *testing.T) {
 	s := dedupe.New(m, m, nil, dedupe.Config{Lease: time.Minute, FinalTTL: time.Hour, JournalTTL: time.Hour})
 	c := claimOf(t, s, order)
 	ok(t, s.Cancel(t.Context(), dedupe.Cancellation{Request: order, Result: []byte(`{}`)}))
-	if err := s.Intent(t.Context(), c, time.Now().Add(time.Second), time.Now().Add(time.Second)); !errors.Is(err, dedupe.ErrLost) {
+	if _, err := s.Intent(t.Context(), c, time.Now().Add(time.Second), time.Now().Add(time.Second)); !errors.Is(err, dedupe.ErrLost) {
 		t.Errorf("an intent over a cancelled order: %v", err)
 	}
 }
@@ -106,9 +104,7 @@ func TestRulingsWaitForAWorker(t *testing.T) {
 		},
 		"settled": func(t *testing.T, s *dedupe.Store, o dedupe.Order) {
 			c := claimOf(t, s, o)
-			now := time.Now()
-			ok(t, s.Intent(t.Context(), c, now, now))
-			ok(t, s.Doubt(t.Context(), c, c.Doubt, time.Second))
+			ok(t, s.Doubt(t.Context(), c, intend(t, s, c, time.Now()).Doubt, time.Second))
 			time.Sleep(time.Minute)
 			known, err := s.Look(t.Context(), "A")
 			ok(t, err)
@@ -130,7 +126,7 @@ func TestRulingsWaitForAWorker(t *testing.T) {
 				if c.Verdict == dedupe.Final {
 					return
 				}
-				if err := s.Intent(t.Context(), c, time.Now(), time.Now()); !errors.Is(err, dedupe.ErrLost) {
+				if _, err := s.Intent(t.Context(), c, time.Now(), time.Now()); !errors.Is(err, dedupe.ErrLost) {
 					t.Errorf("a worker finds it %s, and may send it: %v", c.Verdict, err)
 				}
 			})
@@ -143,6 +139,14 @@ func claimOf(t *testing.T, s *dedupe.Store, o dedupe.Order) *dedupe.Claim {
 	c, err := s.Claim(t.Context(), o, s.NewOwner(), false)
 	ok(t, err)
 	return c
+}
+
+// intend writes an intent, whose request may leave until at.
+func intend(t *testing.T, s *dedupe.Store, c *dedupe.Claim, at time.Time) *dedupe.Sent {
+	t.Helper()
+	sent, err := s.Intent(t.Context(), c, at, at)
+	ok(t, err)
+	return sent
 }
 
 func ok(t *testing.T, err error) {

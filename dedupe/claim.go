@@ -21,18 +21,15 @@ type Claim struct {
 	ResultSeq uint64        // Final, Done: stream sequence of the order request that the result ends
 	Operator  bool          // Final: an operator settled the order, the vendor did not confirm it
 	ResultBy  string        // Final, Done: the account that the order was sent under; "": not known
-	Recorded  bool          // Final: the journal has the result; false: its event will be its only record
 	First     uint64        // stream sequence of the earliest known order request of the order
 	Replaced  string        // why the cache's entry could not be read and was deleted; "": it could be read
-	Doubt     Doubt         // InDoubt: the open attempt; after Intent: the attempt of that intent
+	Doubt     Doubt         // InDoubt: the open attempt
 	UsedWith  string        // Conflict: the fingerprint that the number was used with
 
 	rev            *atomic.Uint64             // journal revision that the next write replaces; Renew reads it
 	leaseEnd       *atomic.Pointer[time.Time] // end of the lease by the local clock; Renew moves it; nil: not checked
 	ownedAtClaim   bool                       // Verdict.Owned when the claim was made
-	mayHaveIntent  bool                       // Intent was called, so the journal may have an intent of this claim
-	intentAt       time.Time                  // when Intent was called first
-	intentGranted  bool                       // Intent returned nil: the request may have left
+	intentAt       time.Time                  // when Intent was called first; zero: it was not
 	known          Record                     // the journal's record of revision rev; zero: c has not read or written it
 	parkedAt       time.Time                  // when Doubt was called first
 	confirmedFresh bool                       // Fresh: the journal and the results were read, and have nothing of the order
@@ -110,7 +107,7 @@ func (c *Claim) setFirst(seq uint64, expires *time.Time) {
 
 // setFinal makes c a claim on an order that has the result of record r.
 func (c *Claim) setFinal(r Record, rev uint64) {
-	c.Verdict, c.Result, c.ResultSeq, c.ResultBy, c.Recorded = Final, r.Result, r.Seq, r.Account, true
+	c.Verdict, c.Result, c.ResultSeq, c.ResultBy = Final, r.Result, r.Seq, r.Account
 	c.Operator = r.byOperator()
 	c.rev.Store(rev)
 }

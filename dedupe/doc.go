@@ -19,9 +19,10 @@
 // second purchase.
 //
 // Read order.go (the words), judge.go (the rules), claim.go (what a worker gets),
-// store.go (what it does next), write.go (how the journal is written) and look.go
-// (what an operator sees and settles). The sources are declared in cache.go,
-// journal.go and results.go; history.go asks them what may have been forgotten.
+// intent.go (how one request is allowed), store.go (what else the worker may do),
+// write.go (how the journal is written) and look.go (what an operator sees and
+// settles). The sources are declared in cache.go, journal.go and results.go;
+// history.go asks them what may have been forgotten.
 // Package redisstore implements the cache, package natsio the journal and the
 // results, package dedupetest all of it in memory for tests.
 package dedupe

@@ -25,30 +25,83 @@ func stored(seq uint64) dedupe.Order {
 	return o
 }
 
-// A success that answers the claim's own request leaves its intent in the journal, and
-// nothing else. Every other result is journalled.
-func TestStoreSuccessIsNotJournalled(t *testing.T) {
+// send writes the intent of c's request.
+func (b testEnv) send(c *dedupe.Claim) *dedupe.Sent {
+	b.t.Helper()
+	sent, err := b.Store.Intent(b.ctx(), c, time.Now(), time.Now())
+	b.ok(err)
+	return sent
+}
+
+// A success that answers the claim's own request needs no final, unless its event may come
+// too late or nobody would read it. A final that is written all the same stays.
+func TestStoreSuccessOfItsOwnRequest(t *testing.T) {
+	for name, c := range map[string]struct {
+		life func(b testEnv) (*dedupe.Claim, *dedupe.Sent)
+		want bool
+	}{
+		"answered": {func(b testEnv) (*dedupe.Claim, *dedupe.Sent) {
+			c := b.must(testOrder, false, dedupe.Fresh)
+			return c, b.send(c)
+		}, true},
+		"answered after waits": {func(b testEnv) (*dedupe.Claim, *dedupe.Sent) {
+			b.ok(b.Wait(b.ctx(), b.sent(), 1, soon))
+			c := b.must(testOrder, true, dedupe.Ready)
+			return c, b.send(c)
+		}, true},
+		"after a disproof": {func(b testEnv) (*dedupe.Claim, *dedupe.Sent) {
+			c := b.inDoubt()
+			b.ok(b.Disprove(b.ctx(), c))
+			return c, b.send(c)
+		}, true},
+		"beside an earlier attempt that is open": {func(b testEnv) (*dedupe.Claim, *dedupe.Sent) {
+			c := b.inDoubt()
+			return c, b.send(c)
+		}, false},
+		"after the lease": {func(b testEnv) (*dedupe.Claim, *dedupe.Sent) {
+			c := b.must(testOrder, false, dedupe.Fresh)
+			sent := b.send(c)
+			time.Sleep(time.Hour)
+			return c, sent
+		}, false},
+		"no events are read": {func(b testEnv) (*dedupe.Claim, *dedupe.Sent) {
+			b.Store = dedupe.New(b.cache, b.journal, nil, b.cfg)
+			c := b.must(testOrder, false, dedupe.Fresh)
+			return c, b.send(c)
+		}, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				b, _, _ := eventEnv(t)
+				claim, sent := c.life(b)
+				if got := sent.EventSuffices(); got != c.want || b.record().State != dedupe.StateIntent {
+					t.Errorf("the event suffices: %v, want %v; journal %+v", got, c.want, b.record())
+				}
+				for range 2 {
+					got, err := b.Finish(b.ctx(), claim, won, true)
+					if r := b.record(); err != nil || string(got) != string(won) || claim.Verdict != dedupe.Final || r.State != dedupe.StateFinal || string(r.Result) != string(won) {
+						t.Errorf("finish = %s, %v; journal %+v", got, err, r)
+					}
+				}
+				b.wipe()
+				time.Sleep(time.Minute)
+				if got := b.must(testOrder, true, dedupe.Final); string(got.Result) != string(won) {
+					t.Errorf("claim %+v", got)
+				}
+			})
+		})
+	}
+}
+
+// Every other result is journalled.
+func TestStoreResultIsJournalled(t *testing.T) {
 	for name, c := range map[string]struct {
 		life      func(b testEnv) *dedupe.Claim
 		succeeded bool
-		recorded  bool
 	}{
-		"answered":            {(testEnv).sent, true, false},
-		"failed":              {(testEnv).sent, false, true},
-		"found by the lookup": {(testEnv).inDoubt, true, true},
-		"settled by a resend": {func(b testEnv) *dedupe.Claim {
-			c := b.inDoubt()
-			b.ok(b.Intent(b.ctx(), c, time.Now(), time.Now()))
-			return c
-		}, true, true},
-		"after the lease":    {func(b testEnv) *dedupe.Claim { c := b.sent(); time.Sleep(time.Hour); return c }, true, true},
-		"failed, never sent": {func(b testEnv) *dedupe.Claim { return b.must(testOrder, false, dedupe.Fresh) }, false, true},
-		"answered after waits": {func(b testEnv) *dedupe.Claim {
-			b.ok(b.Wait(b.ctx(), b.sent(), 1, soon))
-			c := b.must(testOrder, true, dedupe.Ready)
-			b.ok(b.Intent(b.ctx(), c, time.Now(), time.Now()))
-			return c
-		}, true, false},
+		"failed":              {(testEnv).sent, false},
+		"found by the lookup": {(testEnv).inDoubt, true},
+		"failed, never sent":  {func(b testEnv) *dedupe.Claim { return b.must(testOrder, false, dedupe.Fresh) }, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -59,13 +112,8 @@ func TestStoreSuccessIsNotJournalled(t *testing.T) {
 					result = won
 				}
 				got, err := b.Finish(b.ctx(), claim, result, c.succeeded)
-				b.ok(err)
-				want := dedupe.StateIntent
-				if c.recorded {
-					want = dedupe.StateFinal
-				}
-				if r := b.record(); string(got) != string(result) || claim.Verdict != dedupe.Final || claim.Recorded != c.recorded || r.State != want {
-					t.Errorf("finish = %s, recorded %v, journal %q; want recorded %v", got, claim.Recorded, r.State, c.recorded)
+				if r := b.record(); err != nil || string(got) != string(result) || claim.Verdict != dedupe.Final || r.State != dedupe.StateFinal {
+					t.Errorf("finish = %s, %v; journal %q", got, err, r.State)
 				}
 			})
 		})
@@ -89,8 +137,6 @@ func TestStoreEventEndsTheIntent(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
 					b, _, events := eventEnv(t)
 					c := b.sentBy(ofA)
-					_, err := b.Finish(b.ctx(), c, won, true)
-					b.ok(err)
 					life(b, c)
 					events[o.OutTradeNo] = &dedupe.FinalEvent{Result: won, Seq: c.First, Fingerprint: c.Fingerprint, Account: "a"}
 					got := b.must(o, true, dedupe.Done)
@@ -111,31 +157,6 @@ func TestStoreEventEndsTheIntent(t *testing.T) {
 			})
 		}
 	}
-}
-
-// A success whose event cannot be stored is journalled after all, unless there is another
-// final.
-func TestStoreRecordsASuccessWithoutAnEvent(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		b, _, _ := eventEnv(t)
-		c := b.sent()
-		if err := b.Record(b.ctx(), c); err == nil {
-			t.Error("a claim without a result was journalled")
-		}
-		_, err := b.Finish(b.ctx(), c, won, true)
-		b.ok(err)
-		for range 2 {
-			b.ok(b.Record(b.ctx(), c))
-			if r := b.record(); r.State != dedupe.StateFinal || string(r.Result) != string(won) || !c.Recorded {
-				t.Errorf("journal %+v, recorded %v", r, c.Recorded)
-			}
-		}
-		b.wipe()
-		time.Sleep(time.Minute)
-		if got := b.must(testOrder, true, dedupe.Final); string(got.Result) != string(won) {
-			t.Errorf("claim %+v", got)
-		}
-	})
 }
 
 // An operator is refused where the event is all that says how the order ended.
@@ -160,7 +181,7 @@ func TestStoreDoubtDoesNotExpire(t *testing.T) {
 	for name, doubt := range map[string]func(b testEnv, m *dedupetest.Memory, c *dedupe.Claim){
 		"after the request": func(b testEnv, _ *dedupetest.Memory, c *dedupe.Claim) { b.ok(b.Doubt(b.ctx(), c, c.Doubt, soon)) },
 		"bought": func(b testEnv, _ *dedupetest.Memory, c *dedupe.Claim) {
-			b.ok(b.Doubt(b.ctx(), c, dedupe.Doubt{Bought: true}, soon))
+			b.ok(b.parkBought(c))
 		},
 		"found by another": func(b testEnv, _ *dedupetest.Memory, c *dedupe.Claim) {
 			time.Sleep(time.Minute)
@@ -253,7 +274,7 @@ func TestStoreDoubtIsNotParkedOverAFact(t *testing.T) {
 		slow := b.sent()
 		time.Sleep(time.Minute)
 		c := b.must(testOrder, true, dedupe.InDoubt)
-		b.lost(b.Doubt(b.ctx(), slow, dedupe.Doubt{Bought: true}, soon)) // it no longer owns the order
+		b.lost(b.parkBought(slow)) // it no longer owns the order
 		b.lost(b.Doubt(b.ctx(), c, c.Doubt, soon))
 		if r := b.record(); !r.Bought || r.Parked.IsZero() {
 			t.Errorf("journal %+v, want that it was bought", r)

@@ -73,7 +73,7 @@ func TestStoreOverOfTheOpenAttempts(t *testing.T) {
 		c := b.must(testOrder, false, dedupe.Fresh)
 		b.ok(b.Intent(b.ctx(), c, at, at.Add(time.Hour)))
 		want(0, time.Hour)
-		b.ok(b.Doubt(b.ctx(), c, dedupe.Doubt{}, soon)) // remembers it
+		b.park(c) // remembers it
 		if k, err := b.Look(b.ctx(), testOrder.OutTradeNo); err != nil || !k.Cache.Doubt.Over.Equal(at.Add(time.Hour)) {
 			t.Errorf("redis %+v, %v", k.Cache.Doubt, err)
 		}

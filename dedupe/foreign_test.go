@@ -29,7 +29,7 @@ func TestStoreForeignAttempt(t *testing.T) {
 		"parked, wiped": func(b testEnv, c *dedupe.Claim) { b.ok(b.Doubt(b.ctx(), c, c.Doubt, soon)); b.wipe() },
 		"died":          func(b testEnv, c *dedupe.Claim) { b.die(c) },
 		"died, wiped":   func(b testEnv, _ *dedupe.Claim) { b.wipe() },
-		"bought":        func(b testEnv, c *dedupe.Claim) { b.ok(b.Doubt(b.ctx(), c, dedupe.Doubt{Bought: true}, soon)) },
+		"bought":        func(b testEnv, c *dedupe.Claim) { b.ok(b.parkBought(c)) },
 		"A looks at it": func(b testEnv, c *dedupe.Claim) {
 			b.ok(b.Doubt(b.ctx(), c, c.Doubt, soon))
 			b.die(b.must(ofA, true, dedupe.InDoubt))
@@ -104,14 +104,14 @@ func TestStoreForeignNothingOpen(t *testing.T) {
 		},
 		"died": func(b testEnv) dedupe.Verdict { b.die(b.must(ofA, false, dedupe.Fresh)); return dedupe.Fresh },
 		"disproved": func(b testEnv) dedupe.Verdict {
-			b.ok(b.Doubt(b.ctx(), b.sentBy(ofA), dedupe.Doubt{}, soon))
+			b.park(b.sentBy(ofA))
 			c := b.must(ofA, true, dedupe.InDoubt)
 			b.ok(b.Disprove(b.ctx(), c))
 			b.die(c)
 			return dedupe.Ready
 		},
 		"settled": func(b testEnv) dedupe.Verdict {
-			b.ok(b.Doubt(b.ctx(), b.sentBy(ofA), dedupe.Doubt{}, soon))
+			b.park(b.sentBy(ofA))
 			b.ok(b.settle(ofA.OutTradeNo, nil))
 			if r := b.record(); r.State != dedupe.StateReady || r.Account != "a" {
 				b.t.Errorf("settled as %+v", r)
@@ -119,7 +119,7 @@ func TestStoreForeignNothingOpen(t *testing.T) {
 			return dedupe.Ready
 		},
 		"no account": func(b testEnv) dedupe.Verdict {
-			b.ok(b.Doubt(b.ctx(), b.sentBy(testOrder), dedupe.Doubt{}, soon))
+			b.park(b.sentBy(testOrder))
 			return dedupe.InDoubt
 		},
 	} {
@@ -161,7 +161,7 @@ func TestStoreForeignFinalAndConflict(t *testing.T) {
 func TestStoreForeignJournalLost(t *testing.T) {
 	m := dedupetest.NewMemory()
 	b := newEnv(t, m, m, nil, dedupe.Config{Lease: long}, m.LoseEntries)
-	b.ok(b.Doubt(b.ctx(), b.sentBy(ofA), dedupe.Doubt{}, soon))
+	b.park(b.sentBy(ofA))
 	m.ForgetJournal()
 	b.must(ofB, true, dedupe.Foreign)
 	b.must(ofA, true, dedupe.InDoubt)

@@ -56,7 +56,7 @@ func (s *Store) cacheLost(ctx context.Context, born time.Time) (bool, error) {
 // are read, since the journal may have dropped a final later.
 func (s *Store) neverSent(ctx context.Context, c *Claim) (bool, error) {
 	switch {
-	case c.mayHaveIntent:
+	case c.mayHaveIntent():
 		return false, nil
 	case c.confirmedFresh:
 		return true, nil

@@ -74,7 +74,7 @@ func TestStoreFinalEventBeforeDoubt(t *testing.T) {
 		m := dedupetest.NewMemory()
 		events := published{}
 		b := newEnv(t, m, m, events, dedupe.Config{Lease: long}, m.LoseEntries)
-		b.ok(b.Doubt(b.ctx(), b.sentBy(ofA), dedupe.Doubt{}, soon))
+		b.park(b.sentBy(ofA))
 		m.ForgetJournal()
 		if c := b.must(o, true, without); without == dedupe.InDoubt {
 			b.ok(b.Doubt(b.ctx(), c, c.Doubt, soon))

@@ -37,7 +37,7 @@ func TestStoreIntentIsTheSameRecordAgain(t *testing.T) {
 		t.Fatal(err)
 	}
 	sendBy := time.Now().Add(time.Second)
-	if err := s.Intent(t.Context(), c, sendBy, sendBy); err == nil {
+	if _, err := s.Intent(t.Context(), c, sendBy, sendBy); err == nil {
 		t.Fatal("the reply was not lost")
 	}
 	first, rev, err := m.Read(t.Context(), "A")
@@ -46,7 +46,7 @@ func TestStoreIntentIsTheSameRecordAgain(t *testing.T) {
 	}
 	for !dedupe.FloorMillis(time.Now()).After(first.Since) { // the clock goes on
 	}
-	if err := s.Intent(t.Context(), c, sendBy, sendBy); err != nil {
+	if _, err := s.Intent(t.Context(), c, sendBy, sendBy); err != nil {
 		t.Fatal(err)
 	}
 	if again, now, err := m.Read(t.Context(), "A"); err != nil || now != rev || !again.Since.Equal(first.Since) {
@@ -65,7 +65,7 @@ func TestStoreParkedIntentIsNotWrittenAgain(t *testing.T) {
 		t.Fatal(err)
 	}
 	sendBy := time.Now().Add(time.Second)
-	if err := s.Intent(t.Context(), slow, sendBy, sendBy); err == nil {
+	if _, err := s.Intent(t.Context(), slow, sendBy, sendBy); err == nil {
 		t.Fatal("the reply was not lost")
 	}
 	m.ForgetAll()
@@ -76,7 +76,7 @@ func TestStoreParkedIntentIsNotWrittenAgain(t *testing.T) {
 	if err := s.Doubt(t.Context(), other, other.Doubt, time.Second); err != nil {
 		t.Fatal(err)
 	}
-	if err := s.Intent(t.Context(), slow, sendBy, sendBy); !errors.Is(err, dedupe.ErrLost) {
+	if _, err := s.Intent(t.Context(), slow, sendBy, sendBy); !errors.Is(err, dedupe.ErrLost) {
 		t.Errorf("the intent was written again: %v", err)
 	}
 	if r, _, err := m.Read(t.Context(), "A"); err != nil || r.Parked.IsZero() {

@@ -189,7 +189,7 @@ func TestFinalThatExpiredUnpublishedLeavesDoubt(t *testing.T) {
 		if err != nil || c.Verdict != dedupe.Fresh {
 			t.Fatalf("claim: %+v, %v", c, err)
 		}
-		if err := s.Intent(t.Context(), c, time.Now().Add(time.Second), time.Now().Add(time.Second)); err != nil {
+		if _, err := s.Intent(t.Context(), c, time.Now().Add(time.Second), time.Now().Add(time.Second)); err != nil {
 			t.Fatal(err)
 		}
 		if _, err := s.Finish(t.Context(), c, []byte(`{}`), true); err != nil {

@@ -186,21 +186,22 @@ func (p *player) run() {
 		_ = p.twice(func() error { return p.store.Renew(ctx, c) })
 	}
 	sendBy := time.Now().Add(modelSendFor)
-	err := p.twice(func() error { return p.store.Intent(ctx, c, sendBy, sendBy) })
+	var sent *dedupe.Sent
+	err := p.twice(func() (err error) { sent, err = p.store.Intent(ctx, c, sendBy, sendBy); return err })
 	if err != nil || !time.Now().Before(sendBy) { // woke up too late
 		if p.roll(2) == 1 {
 			_ = p.twice(func() error { return p.store.Release(ctx, c) })
 		}
 		return
 	}
-	p.send(c)
+	p.send(c, sent)
 }
 
 // send is the granted attempt. It is live until it is known to have failed.
-func (p *player) send(c *dedupe.Claim) {
+func (p *player) send(c *dedupe.Claim, sent *dedupe.Sent) {
 	ctx := context.Background()
 	if open := p.resend && c.Verdict == dedupe.InDoubt; !open && (p.live > 0 || p.bought) {
-		p.breaks("attempt %d (%s) may be sent while %d are live, bought: %v", c.Doubt.Attempt, c.Verdict, p.live, p.bought)
+		p.breaks("attempt %d (%s) may be sent while %d are live, bought: %v", sent.Doubt.Attempt, c.Verdict, p.live, p.bought)
 	}
 	p.live++
 	err := p.pass("send") // others go on meanwhile
@@ -214,14 +215,14 @@ func (p *player) send(c *dedupe.Claim) {
 		p.finish(c, won, true)
 	case 1: // bought, number unknown
 		p.bought = true
-		d := c.Doubt
+		d := sent.Doubt
 		d.Bought = true
 		_ = p.twice(func() error { return p.store.Doubt(ctx, c, d, 0) })
 	case 2: // refused
 		p.live--
 		switch {
 		case c.Verdict == dedupe.InDoubt:
-			_ = p.twice(func() error { return p.store.Doubt(ctx, c, c.Doubt, 0) })
+			_ = p.twice(func() error { return p.store.Doubt(ctx, c, sent.Doubt, 0) })
 		case c.Refusals == 1:
 			p.finish(c, failed, false)
 		default:
@@ -231,7 +232,7 @@ func (p *player) send(c *dedupe.Claim) {
 		if p.roll(2) == 1 {
 			p.bought = true
 		}
-		_ = p.twice(func() error { return p.store.Doubt(ctx, c, c.Doubt, 0) })
+		_ = p.twice(func() error { return p.store.Doubt(ctx, c, sent.Doubt, 0) })
 	}
 }
 

@@ -30,7 +30,7 @@ func TestStoreConflictByAStaleLeader(t *testing.T) {
 		b = newEnv(b.t, b.cache, staleJournal{b.journal, &stale}, nil, b.cfg, b.wipe)
 		sent, wrong := testOrder, otherF
 		wrong.Seq = sent.Seq - 1
-		b.ok(b.Doubt(b.ctx(), b.sentBy(sent), dedupe.Doubt{}, soon))
+		b.park(b.sentBy(sent))
 		b.wipe()
 		stale = true
 		c := b.must(wrong, false, dedupe.Fresh)

@@ -61,64 +61,6 @@ func (s *Store) Renew(ctx context.Context, c *Claim) error {
 	return wrap("renew", c, err)
 }
 
-// Intent journals that the next attempt may be sent, and describes it in c.Doubt. No
-// byte of the request may leave after sendBy. The request has ended by over; the
-// journal keeps that time, so that other processes need not know this one's settings.
-//
-// Bytes may leave only after Intent has returned nil, and a claim gets one intent:
-// after the vendor's answer call Wait, Doubt or Finish. ErrLost means that another
-// owner has written, or that the lease is over: claim again. The lease is checked
-// before and after the write, since a machine may be suspended in between. After any
-// other error the intent may have been written: call Intent again, or Release.
-//
-// Intent leaves c.Verdict as it is: the new attempt says nothing about an earlier one
-// that is open.
-func (s *Store) Intent(ctx context.Context, c *Claim, sendBy, over time.Time) error {
-	switch {
-	case !c.Verdict.unfinished():
-		return misuse("intent", c, "does not own an unfinished order")
-	case c.Doubt.Bought:
-		return misuse("intent", c, "was already bought")
-	case c.Doubt.Exists:
-		return misuse("intent", c, "exists at the vendor")
-	case c.intentGranted:
-		return misuse("intent", c, "already has an intent")
-	case c.leaseExpired():
-		return wrap("intent", c, errLeaseExpired)
-	}
-	if !c.mayHaveIntent { // a repeated intent is the same record, which the journal recognizes
-		c.intentAt = floorMillis(time.Now())
-	}
-	r := c.intent(sendBy, over)
-	c.mayHaveIntent = true
-	if err := s.writeOwned(ctx, c, r); err != nil {
-		return wrap("intent", c, err)
-	}
-	if c.leaseExpired() { // the intent stays: whoever claims the order next finds it in doubt
-		return wrap("intent", c, errLeaseExpired)
-	}
-	c.intentGranted = true
-	c.Attempt = r.Attempt
-	c.Doubt = Doubt{Attempt: r.Attempt, SendBy: r.SendBy, Over: r.Over, Since: r.Since, Noticed: c.Doubt.Noticed}
-	return nil
-}
-
-// intent returns the record of c's next attempt. Where an earlier attempt is open,
-// Since is that attempt's, and Over the later of the two.
-func (c *Claim) intent(sendBy, over time.Time) Record {
-	r := c.record(StateIntent)
-	r.Attempt++
-	r.SendBy, r.Over, r.Since = ceilMillis(sendBy), ceilMillis(over), c.intentAt
-	r.EarlierOpen = c.Verdict == InDoubt
-	if r.EarlierOpen && !c.Doubt.Since.IsZero() {
-		r.Since = c.Doubt.Since
-	}
-	if r.EarlierOpen && c.Doubt.Over.After(r.Over) {
-		r.Over = c.Doubt.Over
-	}
-	return r
-}
-
 // Wait parks the order for delay. It follows an attempt that is known not to have
 // bought (refused, throttled, not sent), or none. refusals is the new number of
 // refusals. An order in doubt cannot Wait, since a refusal says nothing about the
@@ -144,11 +86,9 @@ func (s *Store) Disprove(ctx context.Context, c *Claim) error {
 	switch {
 	case c.Verdict != InDoubt:
 		return misuse("disprove", c, "is not in doubt")
-	case c.Doubt.Bought:
-		return misuse("disprove", c, "was bought")
-	case c.Doubt.Exists:
-		return misuse("disprove", c, "exists at the vendor")
-	case c.intentGranted:
+	case c.Doubt.Sold():
+		return misuse("disprove", c, "was bought, or exists at the vendor")
+	case c.hasIntent():
 		return misuse("disprove", c, "has sent since")
 	}
 	if err := s.writeOwned(ctx, c, c.record(StateReady)); err != nil {
@@ -158,20 +98,18 @@ func (s *Store) Disprove(ctx context.Context, c *Claim) error {
 	return nil
 }
 
-// Doubt parks the order in doubt for delay. d is c.Doubt with what was learned; the cache
-// keeps it with c.Progress. Doubt writes the journal if d.Bought or d.Exists is new, if the
+// Doubt parks the order in doubt for delay. d is Sent.Doubt after a request, otherwise
+// c.Doubt, with what was learned; the cache keeps it with c.Progress. Doubt writes the journal if d.Bought or d.Exists is new, if the
 // journal's record of the attempt would expire, and if there is no record, since what only
 // the cache knows can be lost. Bought and Exists are facts: they are written even if another
 // owner has the order, and Doubt then returns ErrLost.
 func (s *Store) Doubt(ctx context.Context, c *Claim, d Doubt, delay time.Duration) error {
-	if !c.Verdict.unfinished() {
+	switch {
+	case !c.Verdict.unfinished():
 		return misuse("doubt", c, "does not own an unfinished order")
+	case d.SendBy.IsZero():
+		return misuse("doubt", c, "names no attempt")
 	}
-	d.Attempt = cmp.Or(d.Attempt, c.Attempt)
-	if d.SendBy.IsZero() {
-		d.SendBy, d.Over = c.Doubt.SendBy, c.Doubt.Over
-	}
-	d.Since = cmp.Or(d.Since, c.Doubt.Since)
 	if c.parkedAt.IsZero() { // a repeated write is the same record
 		c.parkedAt = floorMillis(time.Now())
 	}
@@ -189,22 +127,15 @@ func (s *Store) Doubt(ctx context.Context, c *Claim, d Doubt, delay time.Duratio
 	return wrap("doubt", c, s.cache.Park(ctx, c.storedOrder(), c.Owner, c.entry(StateInDoubt), delay))
 }
 
-// Finish returns the result that the caller has to publish: result in compact form, or the
-// one that the journal already has. result is JSON.
-//
-// A success that answers the claim's own request is not journalled: its event is its record,
-// and the intent makes whoever claims the order later read the event. Every other result is
-// journalled first:
-//   - a success that was looked up, because the record of a doubt does not expire by itself,
-//   - a success after the end of the lease, because another worker may be about to conclude
-//     something else,
-//   - a failure, because only the compare-and-set over what the owner knows proves that
-//     nobody has sent since.
+// Finish journals result, which is JSON, and returns what the caller has to publish: result
+// in compact form, or the result that the journal already has. A success of which
+// Sent.EventSuffices need not be journalled, unless its event is refused.
 //
 // A success is a fact: it is written even if another owner has the order, unless the journal
-// has a final. A failure is a conclusion from what the owner knows: Finish returns ErrLost if
-// another owner has written, or the lease is over. A final never changes: if there is one,
-// Finish returns its result, and sets c.ResultSeq to its order request.
+// has a final. A failure is a conclusion from what the owner knows: only the compare-and-set
+// over that proves that nobody has sent since, so Finish returns ErrLost if another owner has
+// written, or the lease is over. A final never changes: if there is one, Finish returns its
+// result, and sets c.ResultSeq to its order request.
 func (s *Store) Finish(ctx context.Context, c *Claim, result []byte, succeeded bool) ([]byte, error) {
 	switch {
 	case c.Verdict == Final:
@@ -222,11 +153,6 @@ func (s *Store) Finish(ctx context.Context, c *Claim, result []byte, succeeded b
 	}
 	r := c.record(StateFinal)
 	r.Result = result
-	if succeeded && s.eventSuffices(c) {
-		c.setFinal(r, c.revision())
-		c.Recorded = false
-		return c.Result, nil
-	}
 	write := s.writeOwned
 	if succeeded {
 		write = s.writeSuccess
@@ -241,31 +167,6 @@ func (s *Store) Finish(ctx context.Context, c *Claim, result []byte, succeeded b
 		return c.Result, nil
 	}
 	return nil, wrap("finish", c, err)
-}
-
-// Record journals the success of which Finish said that its event would be the record, for
-// a caller that cannot store the event. It changes nothing if the journal has a final.
-func (s *Store) Record(ctx context.Context, c *Claim) error {
-	if c.Verdict != Final {
-		return misuse("record", c, "has no result")
-	}
-	if c.Recorded {
-		return nil
-	}
-	r := c.record(StateFinal)
-	r.Result = c.Result
-	err := s.writeSuccess(ctx, c, r)
-	if _, final := errors.AsType[*finalError](err); err == nil || final {
-		c.Recorded = true
-		return nil
-	}
-	return wrap("record", c, err)
-}
-
-// eventSuffices reports whether a success of c need not be journalled: the rules are those
-// of Finish.
-func (s *Store) eventSuffices(c *Claim) bool {
-	return s.results != nil && c.intentGranted && c.Verdict != InDoubt && !c.leaseExpired()
 }
 
 // Remember writes the final result to the cache, for Config.FinalTTL, even if another owner
@@ -301,7 +202,7 @@ func (s *Store) Release(ctx context.Context, c *Claim) error {
 			state = StateReady // the cache keeps that, even when the order request is older than the journal's TTL
 		}
 	}
-	if c.mayHaveIntent && (c.Verdict == Fresh || c.Verdict == Ready) {
+	if c.mayHaveIntent() && (c.Verdict == Fresh || c.Verdict == Ready) {
 		if err := s.writeOwned(ctx, c, c.record(StateReady)); err != nil {
 			return wrap("release", c, err)
 		}

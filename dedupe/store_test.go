@@ -68,6 +68,29 @@ func (b testEnv) lost(err error) {
 	}
 }
 
+// Intent is the store's, and notes in c what would be in doubt, so that a test needs no more
+// than the claim.
+func (b testEnv) Intent(ctx context.Context, c *dedupe.Claim, sendBy, over time.Time) error {
+	sent, err := b.Store.Intent(ctx, c, sendBy, over)
+	if err == nil {
+		c.Doubt = sent.Doubt
+	}
+	return err
+}
+
+// park parks the order of c in doubt, of which nothing was learned.
+func (b testEnv) park(c *dedupe.Claim) {
+	b.t.Helper()
+	b.ok(b.Doubt(b.ctx(), c, c.Doubt, soon))
+}
+
+// parkBought parks the order of c, of which the vendor has said that it was bought.
+func (b testEnv) parkBought(c *dedupe.Claim) error {
+	d := c.Doubt
+	d.Bought = true
+	return b.Doubt(b.ctx(), c, d, soon)
+}
+
 // misused fails the test unless err is a misuse, which is not ErrLost.
 func (b testEnv) misused(err error) {
 	b.t.Helper()
@@ -258,7 +281,7 @@ func TestStoreBoughtSurvives(t *testing.T) {
 		if r.State != dedupe.StateIntent || !r.Bought || r.Attempt != 2 || r.SendBy.Before(time.Now()) {
 			t.Errorf("journal %+v", r)
 		}
-		b.ok(b.Doubt(b.ctx(), second, dedupe.Doubt{Bought: true}, soon)) // over the first's fact
+		b.ok(b.parkBought(second)) // over the first's fact
 		b.wipe()
 		c = b.must(testOrder, true, dedupe.InDoubt)
 		if !c.Doubt.Bought {
@@ -273,7 +296,7 @@ func TestStoreBoughtSurvives(t *testing.T) {
 		c2 := b.must(testOrder, true, dedupe.Busy)
 		b.misused(b.Renew(b.ctx(), c2))
 		second.ForgetBought()
-		b.lost(b.Doubt(b.ctx(), second, dedupe.Doubt{Attempt: 2, Bought: true}, soon)) // a final never changes
+		b.lost(b.parkBought(second)) // a final never changes
 		if r := b.record(); r.State != dedupe.StateFinal {
 			t.Errorf("journal %+v", r)
 		}
@@ -473,10 +496,12 @@ func TestStoreRelease(t *testing.T) {
 func TestStoreJournalLost(t *testing.T) {
 	for name, life := range map[string]func(b testEnv, c *dedupe.Claim){
 		"parked in doubt": func(b testEnv, c *dedupe.Claim) {
-			b.ok(b.Doubt(b.ctx(), c, dedupe.Doubt{Asked: 3}, soon))
+			c.Doubt.Asked = 3
+			b.park(c)
 		},
 		"died in doubt": func(b testEnv, c *dedupe.Claim) {
-			b.ok(b.Doubt(b.ctx(), c, dedupe.Doubt{Asked: 3, Missing: true}, soon))
+			c.Doubt.Asked, c.Doubt.Missing = 3, true
+			b.park(c)
 			b.dying(testOrder, true, dedupe.InDoubt)
 		},
 		"died after the heartbeat": func(b testEnv, c *dedupe.Claim) {

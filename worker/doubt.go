@@ -20,11 +20,11 @@ const (
 )
 
 // doubtAfterSend hands an order back whose newest request, which ended with err,
-// may have bought, or an earlier one may. Earlier is what was known of that one.
-func (t *task) doubtAfterSend(hard context.Context, err error, earlier dedupe.Doubt) outcome {
-	d := t.claim.Doubt // of the newest intent: "not found" about an earlier one proves nothing about it
+// may have bought, or an earlier one may.
+func (t *task) doubtAfterSend(hard context.Context, sent *dedupe.Sent, err error) outcome {
+	d := sent.Doubt // "not found" about an earlier request proves nothing about this one
 	if t.claim.Verdict == dedupe.InDoubt {
-		d.Asked = earlier.Asked + 1
+		d.Asked = t.claim.Doubt.Asked + 1
 	}
 	if e := upstreamError(err); e != nil {
 		d.Bought, d.Exists = e.Bought, e.Exists

@@ -7,6 +7,8 @@ import (
 	"encoding/json"
 	"errors"
 	"time"
+
+	"orderworker/dedupe"
 )
 
 func (t *task) result(status Status, attempts int) Result {
@@ -21,8 +23,15 @@ func (t *task) fail(hard context.Context, reason Reason, refusals int) outcome {
 	return t.finish(hard, r)
 }
 
-// finish ends the order with result r. It journals the result where the event alone would
-// not be a sufficient record (Store.Finish), and publishes it.
+// succeed ends the order with r, a success that answers the request of sent.
+func (t *task) succeed(hard context.Context, sent *dedupe.Sent, r Result) outcome {
+	if !sent.EventSuffices() {
+		return t.finish(hard, r)
+	}
+	return t.publishFinal(hard, r.event(r.encode()), &r)
+}
+
+// finish journals result r of the order, and publishes it.
 func (t *task) finish(hard context.Context, r Result) outcome {
 	payload := r.encode()
 	recorded, err := t.claims.Finish(hard, t.claim, payload, r.Status == Succeeded)
@@ -73,8 +82,9 @@ func (t *task) publishRecorded(hard context.Context, payload []byte) outcome {
 func (t *task) publishFinal(hard context.Context, e Event, ours *Result) outcome {
 	e = t.describe(e)
 	final, existed, err := t.publishOnce(hard, e)
-	if errors.Is(err, ErrRefused) && !t.claim.Recorded { // the event cannot be the record of the success for now
-		return failure(StepInterrupted, errors.Join(err, t.claims.Record(hard, t.claim)))
+	if errors.Is(err, ErrRefused) { // for now the event cannot be the record of a success; what is journalled already stays
+		_, unrecorded := t.claims.Finish(hard, t.claim, e.Payload, e.Status == Succeeded)
+		return failure(StepInterrupted, errors.Join(err, unrecorded))
 	}
 	if err != nil {
 		return failure(StepInterrupted, err)
@@ -100,7 +110,7 @@ func (t *task) publishFinal(hard context.Context, e Event, ours *Result) outcome
 
 // describe returns e with the fields that become the headers about its order.
 func (t *task) describe(e Event) Event {
-	e.Seq, e.Fingerprint = cmp.Or(t.claim.ResultSeq, t.delivery.Seq), t.claim.Fingerprint
+	e.Seq, e.Fingerprint = cmp.Or(t.claim.ResultSeq, t.claim.First), t.claim.Fingerprint
 	// The account is that of the worker that bought, which may be another than ours. A
 	// purchase of another account must not become our control number: our lookups could
 	// not show it, and would seem to be broken.

@@ -12,23 +12,18 @@ import (
 	"github.com/rs/zerolog"
 
 	"orderworker/dedupe"
+	"orderworker/dedupe/dedupetest"
 )
 
-// eventClaims takes every result, and says whether it is journalled.
+// eventClaims takes every result.
 type eventClaims struct {
 	claims
-	recorded   bool
 	remembered []byte
 }
 
 func (f *eventClaims) Finish(_ context.Context, c *dedupe.Claim, result []byte, _ bool) ([]byte, error) {
-	c.Verdict, c.Recorded = dedupe.Final, f.recorded
+	c.Verdict = dedupe.Final
 	return result, nil
-}
-
-func (f *eventClaims) Record(_ context.Context, c *dedupe.Claim) error {
-	c.Recorded = true
-	return nil
 }
 
 func (f *eventClaims) Remember(_ context.Context, _ *dedupe.Claim, result []byte) error {
@@ -84,9 +79,9 @@ func TestAnotherResultIsFinal(t *testing.T) {
 		"ours has failed":         {ours: failure, theirs: purchase("N2"), line: "the order was about to fail", step: StepSucceeded},
 		"both have failed":        {ours: failure, theirs: failure, step: StepFailed},
 	} {
-		for _, recorded := range []bool{false, true} {
+		for _, journalled := range []bool{false, true} {
 			var log bytes.Buffer
-			store, results := &eventClaims{recorded: recorded}, takenResults{}
+			store, results := &eventClaims{}, takenResults{}
 			if c.theirs.Status != "" {
 				results.has = c.theirs.encode()
 			}
@@ -95,7 +90,7 @@ func TestAnotherResultIsFinal(t *testing.T) {
 			task := &task{Worker: &Worker{claims: store, publisher: results, metrics: m, logger: zerolog.New(&log)},
 				delivery: &Delivery{Seq: 7, Stored: time.Now()}, claim: &dedupe.Claim{ResultSeq: 7}}
 			task.order.OutTradeNo = "A"
-			o := task.finish(t.Context(), c.ours)
+			o := finishWith(t, task, c.ours, journalled)
 			if !o.ack || o.step != c.step || doublePurchases(t, registry) != c.double {
 				t.Errorf("%s: outcome %+v, %v double purchases", name, o, doublePurchases(t, registry))
 			}
@@ -112,13 +107,49 @@ func TestAnotherResultIsFinal(t *testing.T) {
 // While the results stream refuses events, a success that only its event would record is
 // journalled, and not remembered: its request comes again, and has its event published.
 func TestSuccessOfARefusedEventIsJournalled(t *testing.T) {
-	for _, recorded := range []bool{false, true} {
-		store := &eventClaims{recorded: recorded}
+	for _, journalled := range []bool{false, true} {
+		store := &eventClaims{}
 		task := &task{Worker: &Worker{claims: store, publisher: takenResults{err: ErrRefused}, metrics: simMetrics(), logger: zerolog.Nop()},
 			delivery: &Delivery{Seq: 7, Stored: time.Now()}, claim: &dedupe.Claim{ResultSeq: 7}}
-		o := task.finish(t.Context(), Result{OutTradeNo: "A", Status: Succeeded, Code: "200", OrderNumber: "N1"})
-		if o.ack || o.step != StepInterrupted || !errors.Is(o.err, ErrRefused) || store.remembered != nil || !task.claim.Recorded {
-			t.Errorf("journalled before %v: outcome %+v, remembered %q, journalled %v", recorded, o, store.remembered, task.claim.Recorded)
+		o := finishWith(t, task, Result{OutTradeNo: "A", Status: Succeeded, Code: "200", OrderNumber: "N1"}, journalled)
+		if o.ack || o.step != StepInterrupted || !errors.Is(o.err, ErrRefused) || store.remembered != nil || task.claim.Verdict != dedupe.Final {
+			t.Errorf("journalled before %v: outcome %+v, remembered %q, claim %q", journalled, o, store.remembered, task.claim.Verdict)
+		}
+	}
+}
+
+// finishWith ends the task's order with r, which is journalled before its event is
+// published, or is not.
+func finishWith(t *testing.T, task *task, r Result, journalled bool) outcome {
+	if journalled {
+		return task.finish(t.Context(), r)
+	}
+	return task.publishFinal(t.Context(), r.event(r.encode()), &r)
+}
+
+// noEvents is a results stream without an event.
+type noEvents struct{ dedupe.Results }
+
+func (noEvents) Used(context.Context) (bool, error) { return false, nil }
+
+// A success is journalled before its event is published, where the event does not suffice.
+func TestSuccessIsJournalledWhereItsEventDoesNotSuffice(t *testing.T) {
+	for state, results := range map[dedupe.State]dedupe.Results{dedupe.StateIntent: noEvents{}, dedupe.StateFinal: nil} {
+		m := dedupetest.NewMemory()
+		store := dedupe.New(m, m, results, dedupe.Config{Lease: time.Minute, FinalTTL: time.Hour})
+		c, err := store.Claim(t.Context(), dedupe.Order{OutTradeNo: "A", Fingerprint: "f", Seq: 7}, store.NewOwner(), false)
+		if err != nil {
+			t.Fatal(err)
+		}
+		sent, err := store.Intent(t.Context(), c, time.Now(), time.Now())
+		if err != nil {
+			t.Fatal(err)
+		}
+		task := &task{Worker: &Worker{claims: store, publisher: takenResults{}, metrics: simMetrics(), logger: zerolog.Nop()},
+			delivery: &Delivery{Seq: 7, Stored: time.Now()}, claim: c}
+		o := task.succeed(t.Context(), sent, Result{OutTradeNo: "A", Status: Succeeded, Code: "200", OrderNumber: "N1"})
+		if r, _, err := m.Read(t.Context(), "A"); err != nil || !o.ack || r.State != state {
+			t.Errorf("outcome %+v, journal %+v, %v; want %q", o, r, err, state)
 		}
 	}
 }

@@ -38,12 +38,11 @@ type claims interface {
 	NewOwner() string
 	Claim(ctx context.Context, o dedupe.Order, owner string, redelivered bool) (*dedupe.Claim, error)
 	Renew(ctx context.Context, c *dedupe.Claim) error
-	Intent(ctx context.Context, c *dedupe.Claim, sendBy, over time.Time) error
+	Intent(ctx context.Context, c *dedupe.Claim, sendBy, over time.Time) (*dedupe.Sent, error)
 	Wait(ctx context.Context, c *dedupe.Claim, refusals int, delay time.Duration) error
 	Doubt(ctx context.Context, c *dedupe.Claim, d dedupe.Doubt, next time.Duration) error
 	Disprove(ctx context.Context, c *dedupe.Claim) error
 	Finish(ctx context.Context, c *dedupe.Claim, result []byte, succeeded bool) ([]byte, error)
-	Record(ctx context.Context, c *dedupe.Claim) error
 	Remember(ctx context.Context, c *dedupe.Claim, result []byte) error
 	Release(ctx context.Context, c *dedupe.Claim) error
 }
@@ -73,17 +72,18 @@ func (t *task) place(grace, hard context.Context) outcome {
 		return t.notReserved(grace, hard, err)
 	}
 	defer r.release()
-	inDoubt, earlier := t.claim.Verdict == dedupe.InDoubt, t.claim.Doubt
 	sendBy := r.slot.Add(t.rules.sendWindow())
 	if at := t.expiresAt(); at != nil && at.Before(sendBy) {
 		sendBy = *at
 	}
 	// From here on grace does not count. An interrupted Intent may have been
 	// stored, and the order would be in doubt although nothing was sent.
-	if err := t.claims.Intent(hard, t.claim, sendBy, t.rules.over(sendBy)); err != nil {
+	sent, err := t.claims.Intent(hard, t.claim, sendBy, t.rules.over(sendBy))
+	if err != nil {
 		return t.notIntended(hard, err)
 	}
-	purchase, counts, err := t.send(hard, r, sendBy)
+	inDoubt := t.claim.Verdict == dedupe.InDoubt // by an earlier attempt
+	purchase, counts, err := t.send(hard, r, sent)
 	if halted := haltError(err); halted != nil {
 		if !inDoubt { // release revokes the intent
 			return t.release(hard, StepPaused, halted.For, err)
@@ -94,14 +94,14 @@ func (t *task) place(grace, hard context.Context) outcome {
 	t.refusals = d.refusals
 	switch d.step {
 	case StepSucceeded:
-		return t.finish(hard, t.result(Succeeded, d.refusals).bought(purchase))
+		return t.succeed(hard, sent, t.result(Succeeded, d.refusals).bought(purchase))
 	case StepFailed:
 		return t.fail(hard, d.reason, d.refusals)
 	case StepWaiting:
 		return t.backOff(hard, d.refusals, err)
 	default:
 		t.claim.Refusals = d.refusals
-		return t.doubtAfterSend(hard, err, earlier)
+		return t.doubtAfterSend(hard, sent, err)
 	}
 }
 
@@ -190,11 +190,11 @@ func (t *task) notReserved(grace, hard context.Context, err error) outcome {
 // send sends the one request that the intent allows, and tells the metrics, the
 // pause and the quota how it ended. counts says that a refusal is about this
 // order, and not about the account.
-func (t *task) send(hard context.Context, r *reservation, sendBy time.Time) (p upstream.Purchase, counts bool, err error) {
+func (t *task) send(hard context.Context, r *reservation, sent *dedupe.Sent) (p upstream.Purchase, counts bool, err error) {
 	// Requests that waited for a slow journal write would leave in one burst,
 	// after their slots.
 	if t.slots.Over(r.slot) || !r.line.Ready() {
-		ctx, cancel := context.WithDeadline(hard, sendBy)
+		ctx, cancel := context.WithDeadline(hard, sent.SendBy)
 		defer cancel()
 		if err := t.slots.WaitAgain(ctx, func(ctx context.Context) error { return t.connectFor(ctx, r) }); err != nil {
 			err = &upstream.Error{Class: upstream.Unreachable, Err: fmt.Errorf("not sent: the slot was over before the intent was stored: %w", err)}
@@ -210,12 +210,12 @@ func (t *task) send(hard context.Context, r *reservation, sendBy time.Time) (p u
 	}
 	begun := time.Now()
 	err = t.span.do(hard, "orderPackage", func(ctx context.Context) error {
-		p, err = r.line.Place(ctx, t.order.Order, sendBy)
+		p, err = r.line.Place(ctx, t.order.Order, sent.SendBy)
 		return err
 	})
 	t.metrics.request("orderPackage", begun, err)
 	t.noteAnswer(err)
-	if !begun.After(sendBy) && hard.Err() == nil { // otherwise this process ended the request, not the vendor
+	if !begun.After(sent.SendBy) && hard.Err() == nil { // otherwise this process ended the request, not the vendor
 		counts = r.permit.End(t.order.OutTradeNo, err, func() error { return t.lookups.probe(hard, t.order.OutTradeNo) })
 	}
 	t.throttle(hard, err)

@@ -67,13 +67,15 @@ func (r retryClaims) Claim(ctx context.Context, o dedupe.Order, owner string, re
 
 // Intent asks the operator's word before each try: a pause may have begun while the
 // journal was unavailable.
-func (r retryClaims) Intent(ctx context.Context, c *dedupe.Claim, sendBy, over time.Time) error {
-	return r.retry(ctx, "intent", func() error {
+func (r retryClaims) Intent(ctx context.Context, c *dedupe.Claim, sendBy, over time.Time) (sent *dedupe.Sent, err error) {
+	err = r.retry(ctx, "intent", func() error {
 		if err := r.halts.Allows(); err != nil {
 			return err
 		}
-		return r.claims.Intent(ctx, c, sendBy, over)
+		sent, err = r.claims.Intent(ctx, c, sendBy, over)
+		return err
 	})
+	return sent, err
 }
 
 func (r retryClaims) Wait(ctx context.Context, c *dedupe.Claim, refusals int, delay time.Duration) error {
@@ -94,10 +96,6 @@ func (r retryClaims) Finish(ctx context.Context, c *dedupe.Claim, result []byte,
 		return err
 	})
 	return written, err
-}
-
-func (r retryClaims) Record(ctx context.Context, c *dedupe.Claim) error {
-	return r.retry(ctx, "record", func() error { return r.claims.Record(ctx, c) })
 }
 
 func (r retryClaims) Remember(ctx context.Context, c *dedupe.Claim, result []byte) error {

@@ -14,8 +14,8 @@ var (
 	server  = []string{"./cmd/internal/connect", "-run", "Redis"}
 	files   = []string{"./cmd/internal/submit"}
 	pages   = []string{"-run", "TestChangesNeed|TestPauseAndResume|TestReplay|TestSession|TestHostile|TestEnded", "./cmd/internal/console"}
-	ended   = []string{"./worker", "-run", "TestCrashTable$|TestAnotherResult|TestSuccessOfARefusedEvent"}
-	event   = []string{"./dedupe", "-run", "TestStore(Success|Event|Records|Settle|Doubt|Expired|Parked|Foreign|CleanOrder)|TestRecordLifetime|TestJudge|Cache"}
+	ended   = []string{"./worker", "-run", "TestCrashTable$|TestAnotherResult|TestSuccess"}
+	event   = []string{"./dedupe", "-run", "TestStore(Success|Result|Event|Settle|Doubt|Expired|Parked|Foreign|CleanOrder)|TestRecordLifetime|TestJudge|Cache"}
 	shell   = []string{"./cmd/orderworker", "-run", "Redis|Settings|NATS|Ready|Reconcile|Clock|Status"}
 )
 
@@ -70,9 +70,13 @@ var mutants = []mutant{
 	{"no intent is written while an operator pauses", "worker/retry.go",
 		`		if err := r.halts.Allows(); err != nil {`, `		if err := r.halts.Allows(); false && err != nil {`, halted},
 	{"nothing is sent while the bucket cannot be read", "worker/halt/watch.go",
-		`	case r == nil || !r.fresh(now):`, `	case r == nil:`, halting},
+		`	case r == nil || !r.fresh(now):
+		return`, `	case r == nil:
+		return`, halting},
 	{"nothing is sent before the bucket was read", "worker/halt/watch.go",
-		`	case r == nil || !r.fresh(now):`, `	case r != nil && !r.fresh(now):`, halting},
+		`	case r == nil || !r.fresh(now):
+		return`, `	case r != nil && !r.fresh(now):
+		return`, halting},
 	{"an answer of the bucket allows sending for less than a second", "worker/halt/watch.go",
 		`	validFor = 800 * time.Millisecond`, `	validFor = 1800 * time.Millisecond`, halting},
 	{"an answer of the bucket is as old as its question", "worker/halt/watch.go",
@@ -98,21 +102,20 @@ var mutants = []mutant{
 		`		if lost {`, `		if lost && false {`, known},
 	{"a cancellation is written over what the operator has seen", "dedupe/cancel.go",
 		`	if k.JournalRev != c.Seen {`, `	if false {`, known},
-	{"no send without an intent", "worker/place.go",
-		`	if err := t.claims.Intent(hard, t.claim, sendBy, t.rules.over(sendBy)); err != nil {
-		return t.notIntended(hard, err)
-	}
-`, ``, life},
+	{"no send without an intent", "dedupe/intent.go",
+		`	if err := s.writeOwned(ctx, c, r); err != nil {`, `	if err := error(nil); err != nil {`, life},
 	{"the intent is a compare-and-set", "worker/natsio/journal.go",
 		`		jetstream.WithExpectLastSequencePerSubject(rev),`, `		jetstream.WithMsgID(""),`, known},
-	{"an intent that is tried again is the same record", "dedupe/store.go",
-		`	if !c.mayHaveIntent {`, `	if true {`, known},
-	{"who lost the intent does not send", "worker/place.go",
-		`	if err := t.claims.Intent(hard, t.claim, sendBy, t.rules.over(sendBy)); err != nil {
-		return t.notIntended(hard, err)
-	}
-`, `	_ = t.claims.Intent(hard, t.claim, sendBy, t.rules.over(sendBy))
-`, life},
+	{"an intent that is tried again is the same record", "dedupe/intent.go",
+		`	if !c.mayHaveIntent() {`, `	if true {`, known},
+	{"who lost the intent does not send", "dedupe/intent.go",
+		`	if err := s.writeOwned(ctx, c, r); err != nil {`, `	if err := s.writeOwned(ctx, c, r); err != nil && ctx.Err() != nil {`, life},
+	{"a claim has one intent", "dedupe/intent.go",
+		`	case c.hasIntent():`, `	case false:`, known},
+	{"a lookup about an earlier attempt does not disprove the claim's own", "dedupe/store.go",
+		`	case c.hasIntent():`, `	case false:`, known},
+	{"an intent that was perhaps written is revoked", "dedupe/store.go",
+		`	if c.mayHaveIntent() && `, `	if c.hasIntent() && `, known},
 	{"no byte leaves after sendBy", "upstream/exchange.go",
 		`func (x *exchange) late() bool { return time.Now().Round(0).After(x.sendBy) }`, `func (x *exchange) late() bool { return false }`, vendor},
 	{"a request is written once", "upstream/call.go",
@@ -145,8 +148,8 @@ var mutants = []mutant{
 	{"code 200 without an orderNumber may have been bought", "upstream/client.go",
 		`&Error{Class: Ambiguous, Code: p.Code,`, `&Error{Class: Refused, Code: p.Code,`, vendor},
 	{"what was bought without a number is never sent again", "dedupe/store.go",
-		`	case c.Doubt.Bought:
-		return misuse("disprove"`, `	case false:
+		`	case c.Doubt.Sold():
+		return misuse("disprove"`, `	case c.Doubt.Exists:
 		return misuse("disprove"`, known},
 	{"no failed while an earlier attempt is open", "worker/rules.go",
 		`	case refused && inDoubt:
@@ -185,16 +188,26 @@ redis.call('DEL'`, `redis.call('DEL'`, known},
 	if errors`, life},
 
 	// The event is the record of a success.
-	{"what the lookup found is journalled", "dedupe/store.go",
-		`c.intentGranted && c.Verdict != InDoubt &&`, `(c.intentGranted || c.Verdict == InDoubt) &&`, event},
-	{"a success while an earlier attempt is open is journalled", "dedupe/store.go",
-		`c.intentGranted && c.Verdict != InDoubt &&`, `c.intentGranted &&`, event},
-	{"a success after the lease is journalled", "dedupe/store.go",
-		`c.Verdict != InDoubt && !c.leaseExpired()
-}`, `c.Verdict != InDoubt
+	{"what the lookup found is journalled", "worker/doubt.go",
+		`		return t.finish(hard, r)`, `		return t.publishFinal(hard, r.event(r.encode()), &r)`, ended},
+	{"a success while an earlier attempt is open is journalled", "dedupe/intent.go",
+		` && s.claim.Verdict != InDoubt &&`, ` &&`, event},
+	{"a success after the lease is journalled", "dedupe/intent.go",
+		` && !s.claim.leaseExpired()
+}`, `
 }`, event},
-	{"failed is journalled first", "dedupe/store.go",
-		`	if succeeded && s.eventSuffices(c) {`, `	if s.eventSuffices(c) {`, event},
+	{"a success of which no event is read is journalled", "dedupe/intent.go",
+		`s.store.results != nil && `, ``, event},
+	{"a success whose event does not suffice is journalled", "worker/finish.go",
+		`	if !sent.EventSuffices() {`, `	if false {`, ended},
+	{"failed is journalled first", "worker/finish.go",
+		`	return t.finish(hard, r)
+}
+
+// succeed`, `	return t.publishFinal(hard, r.event(r.encode()), &r)
+}
+
+// succeed`, ended},
 	{"the event is read before the vendor is asked about an open intent", "dedupe/judge.go",
 		`	case k.event == nil || k.published:
 		return k.judgeByEvent()
@@ -232,16 +245,15 @@ redis.call('DEL'`, `redis.call('DEL'`, known},
 	final, existed, err := t.publishOnce(hard, e)
 	if errors`, ended},
 	{"a success whose event is refused is journalled", "worker/finish.go",
-		`	if errors.Is(err, ErrRefused) && !t.claim.Recorded {`, `	if false {`, ended},
+		`	if errors.Is(err, ErrRefused) {`, `	if false {`, ended},
 	{"a success without an event is written to the journal", "dedupe/store.go",
-		`	err := s.writeSuccess(ctx, c, r)
-	if _, final`, `	var err error
-	if _, final`, event},
+		`	err = write(ctx, c, r)`, `	if !succeeded {
+		err = write(ctx, c, r)
+	}`, event},
 	{"an intent that was parked in doubt is not written again", "dedupe/write.go",
 		` && (r.State != StateIntent || old.State != StateIntent)`, ``, []string{"./dedupe", "-run", "TestStoreParked"}},
 	{"a remembered result keeps its account", "dedupe/store.go",
-		`	o.Account = cmp.Or(c.ResultBy, c.Account)
-`, ``, event},
+		`	o.Account = cmp.Or(c.ResultBy, c.Account)`, `	o.Account = cmp.Or(c.Account, c.ResultBy)`, event},
 	{"an intent outlives JOURNAL_TTL and every call", "dedupe/journal.go",
 		`		return ttl + intentMargin`, `		return ttl / 2`, event},
 	{"an intent expires", "dedupe/journal.go",
@@ -407,8 +419,8 @@ redis.call('DEL'`, `redis.call('DEL'`, known},
 		d.Noticed = true
 `, life},
 	{"\"not found\" does not disprove what exists", "dedupe/store.go",
-		`	case c.Doubt.Exists:
-		return misuse("disprove"`, `	case false:
+		`	case c.Doubt.Sold():
+		return misuse("disprove"`, `	case c.Doubt.Bought:
 		return misuse("disprove"`, known},
 	{"a control number is old enough to show", "worker/lookups.go",
 		`l.controls.FindControl(ctx, now.Add(-l.minAge))`, `l.controls.FindControl(ctx, now)`, life},
@@ -485,10 +497,10 @@ redis.call('DEL'`, `redis.call('DEL'`, known},
 		`	if k.Journal != nil && e.cache.State != StateFinal {`, `	if false {`, known},
 	{"an order stays its first request's", "dedupe/claim.go",
 		`Seq:         c.First,`, `Seq:         c.Seq,`, known},
-	{"what exists at the vendor is not sent again", "dedupe/store.go",
-		`	case c.Doubt.Exists:
-		return misuse("intent"`, `	case false:
-		return misuse("intent"`, known},
+	{"what exists at the vendor is not sent again", "dedupe/intent.go",
+		`	case c.Doubt.Sold():`, `	case c.Doubt.Bought:`, known},
+	{"what was bought without a number gets no intent", "dedupe/intent.go",
+		`	case c.Doubt.Sold():`, `	case c.Doubt.Exists:`, known},
 	{"that it exists at the vendor is journalled", "dedupe/store.go",
 		`, d.Exists && !c.known.Exists:`, `:`, known},
 	{"a lapsed claim is in doubt where the journal was lost", "dedupe/judge.go",
@@ -515,7 +527,7 @@ redis.call('DEL'`, `redis.call('DEL'`, known},
 		`if by != owner && (isNew || by != "") {`, `if false {`, known},
 	{"a reply about another order is none", "dedupe/redisstore/cache.go",
 		`v[replyFields-1] != key {`, `false {`, known},
-	{"no intent on a lease that is over", "dedupe/store.go",
+	{"no intent on a lease that is over", "dedupe/intent.go",
 		`	case c.leaseExpired():
 `, `	case false:
 `, known},
@@ -523,7 +535,7 @@ redis.call('DEL'`, `redis.call('DEL'`, known},
 		`if c.revision() == 0 && c.leaseExpired() {`, `if false {`, known},
 	{"no failed on a lease that is over", "dedupe/store.go",
 		`case !succeeded && c.leaseExpired():`, `case false:`, known},
-	{"a lease that ended during the intent grants nothing", "dedupe/store.go",
+	{"a lease that ended during the intent grants nothing", "dedupe/intent.go",
 		`	if c.leaseExpired() { // the intent`, `	if false { // the intent`, known},
 	{"a lease counts from before it was asked for", "dedupe/claim.go",
 		`	c.setLease(time.Now(), s.cfg.Lease)
@@ -547,7 +559,7 @@ redis.call('DEL'`, `redis.call('DEL'`, known},
 		return time.Time{}`, known},
 	{"a settled order is over by its record", "dedupe/look.go",
 		`	if over.IsZero() {`, `	if true {`, known},
-	{"the end of an earlier request counts", "dedupe/store.go",
+	{"the end of an earlier request counts", "dedupe/intent.go",
 		`	if r.EarlierOpen && c.Doubt.Over.After(r.Over) {`, `	if false {`, known},
 	{"the end of another's request counts", "dedupe/write.go",
 		`		if !r.Over.IsZero() && over.After(r.Over) {`, `		if false {`, known},

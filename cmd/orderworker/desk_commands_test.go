@@ -45,9 +45,9 @@ func deskStates(d *desk) {
 	ctx, store := d.t.Context(), d.store()
 	d.claim(store, "CLAIMED", 0)
 	sending := d.claim(store, "SENDING", 0)
-	d.ok(store.Intent(ctx, sending, time.Now().Add(time.Hour), time.Now().Add(time.Hour)))
+	d.intent(store, sending, time.Hour, time.Hour)
 	waiting := d.claim(store, "WAITING", 0)
-	d.ok(store.Intent(ctx, waiting, time.Now().Add(time.Hour), time.Now().Add(time.Hour)))
+	d.intent(store, waiting, time.Hour, time.Hour)
 	waiting.Last.Class, waiting.Last.Code, waiting.Last.Message = "refused", "3009", "balance \x1b[31mtoo low"
 	waiting.Note(dedupe.Ending{At: time.Now(), Attempt: 1, Class: "unreachable", Message: "connection refused"})
 	waiting.Note(dedupe.Ending{At: time.Now().Add(time.Millisecond), Attempt: 1, Class: "refused", Code: "3009", Message: "balance \x1b[31mtoo low"})

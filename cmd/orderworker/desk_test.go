@@ -209,8 +209,16 @@ func (d *desk) claim(store *dedupe.Store, no string, seq uint64) *dedupe.Claim {
 func (d *desk) doubt(store *dedupe.Store, no string, seq uint64) {
 	d.t.Helper()
 	c := d.claim(store, no, seq)
-	d.ok(store.Intent(d.t.Context(), c, time.Now().Add(-time.Minute), time.Now().Add(-time.Minute)))
-	d.ok(store.Doubt(d.t.Context(), c, c.Doubt, time.Hour))
+	d.ok(store.Doubt(d.t.Context(), c, d.intent(store, c, -time.Minute, -time.Minute).Doubt, time.Hour))
+}
+
+// intent writes the intent of a request that may leave until sendBy from now, and is over
+// by over from now.
+func (d *desk) intent(store *dedupe.Store, c *dedupe.Claim, sendBy, over time.Duration) *dedupe.Sent {
+	d.t.Helper()
+	sent, err := store.Intent(d.t.Context(), c, time.Now().Add(sendBy), time.Now().Add(over))
+	d.ok(err)
+	return sent
 }
 
 func (d *desk) ok(err error) {

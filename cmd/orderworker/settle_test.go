@@ -120,12 +120,12 @@ func TestSettledCountsRefusals(t *testing.T) {
 	d := newDesk(t, nil)
 	store := d.store()
 	c := d.claim(store, "A", 0)
-	d.ok(store.Intent(t.Context(), c, time.Now().Add(-time.Minute), time.Now().Add(-time.Minute)))
+	d.intent(store, c, -time.Minute, -time.Minute)
 	d.ok(store.Wait(t.Context(), c, 2, 0))
 	c = d.claim(store, "A", c.Seq)
-	d.ok(store.Intent(t.Context(), c, time.Now().Add(-time.Minute), time.Now().Add(-time.Minute)))
+	sent := d.intent(store, c, -time.Minute, -time.Minute)
 	c.Refusals = 3 // as a resend that was refused
-	d.ok(store.Doubt(t.Context(), c, c.Doubt, time.Hour))
+	d.ok(store.Doubt(t.Context(), c, sent.Doubt, time.Hour))
 	if status, _, errs := d.do("settle", "--yes", "A", "--bought", "--order-number=N"); status != statusDone {
 		t.Fatal(errs)
 	}
@@ -154,7 +154,7 @@ func TestSettleRefuses(t *testing.T) {
 	ctx := t.Context()
 	intent := func(no string, sendBy, over time.Duration) *dedupe.Claim {
 		c := d.claim(store, no, 0)
-		d.ok(store.Intent(ctx, c, time.Now().Add(sendBy), time.Now().Add(over)))
+		c.Doubt = d.intent(store, c, sendBy, over).Doubt
 		return c
 	}
 	park := func(c *dedupe.Claim) { d.ok(store.Doubt(ctx, c, c.Doubt, time.Hour)) }
@@ -363,8 +363,7 @@ func (d *desk) resend(store *dedupe.Store, no string) {
 	d.ok(err)
 	c, err := store.Claim(d.t.Context(), dedupe.Order{OutTradeNo: no, Fingerprint: k.Cache.Fingerprint, Seq: k.Cache.Seq}, store.NewOwner(), true)
 	d.ok(err)
-	d.ok(store.Intent(d.t.Context(), c, time.Now().Add(-time.Minute), time.Now().Add(-time.Minute)))
-	d.ok(store.Doubt(d.t.Context(), c, c.Doubt, time.Hour))
+	d.ok(store.Doubt(d.t.Context(), c, d.intent(store, c, -time.Minute, -time.Minute).Doubt, time.Hour))
 }
 
 func TestSettleNeedsItsServers(t *testing.T) {

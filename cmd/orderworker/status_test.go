@@ -150,7 +150,7 @@ func TestStatusOfStates(t *testing.T) {
 	store := d.store()
 	intent := func(no string) *dedupe.Claim {
 		c := d.claim(store, no, 0)
-		d.ok(store.Intent(t.Context(), c, time.Now().Add(time.Hour), time.Now().Add(time.Hour)))
+		d.intent(store, c, time.Hour, time.Hour)
 		return c
 	}
 	d.claim(store, "CLAIMED", 0)
