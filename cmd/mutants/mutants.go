@@ -14,6 +14,7 @@ var (
 	server  = []string{"./cmd/internal/connect", "-run", "Redis"}
 	files   = []string{"./cmd/internal/submit"}
 	pages   = []string{"-run", "TestChangesNeed|TestPauseAndResume|TestReplay|TestSession|TestHostile|TestEnded", "./cmd/internal/console"}
+	desk    = []string{"./cmd/orderworker", "-run", "TestDesk(Replay(Is|sSkips)|Paus|Cancel.*(Clock|Lost|Delivered)|Settles.*Clock)"}
 	letters = []string{"./cmd/internal/operator"}
 	ended   = []string{"./worker", "-run", "TestCrashTable$|TestAnotherResult|TestSuccessOfARefusedEvent"}
 	event   = []string{"./dedupe", "-run", "TestStore(Success|Event|Records|Settle|Doubt|Expired|Parked|Foreign|CleanOrder)|TestRecordLifetime|TestJudge|Cache"}
@@ -592,6 +593,10 @@ redis.call('DEL'`, `redis.call('DEL'`, known},
 		`		if err := origin.Check(r); err != nil {`, `		if err := origin.Check(r); err != nil && r.Method == http.MethodGet {`, pages},
 	{"the console asks first", "cmd/internal/console/change.go",
 		`		if !agreed {`, `		if !agreed && api {`, pages},
+	{"an operator is told what was published and not removed", "cmd/internal/operator/dead.go",
+		`("%s, but is still a dead letter (%w): never replay it under another number", published, err)`, `("%[2]w", published, err)`, desk},
+	{"a correction is not taken for a repeat of what was published before", "cmd/internal/operator/dead.go",
+		`sha256.Sum256(payload)))`, `sha256.Sum256(nil)))`, desk},
 	{"a dead letter of two orders is not corrected into one", "cmd/internal/operator/correct.go",
 		`; !errors.Is(err, io.EOF) {`, `; false && !errors.Is(err, io.EOF) {`, letters},
 	{"an operator agrees to what was shown and nothing else", "cmd/internal/console/change.go",
