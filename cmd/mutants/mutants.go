@@ -72,9 +72,13 @@ var mutants = []mutant{
 	{"no intent is written while an operator pauses", "worker/retry.go",
 		`		if err := r.halts.Allows(); err != nil {`, `		if err := r.halts.Allows(); false && err != nil {`, halted},
 	{"nothing is sent while the bucket cannot be read", "worker/halt/watch.go",
-		`	case r == nil || !r.fresh(now):`, `	case r == nil:`, halting},
+		`	case r == nil || !r.fresh(now):
+		return`, `	case r == nil:
+		return`, halting},
 	{"nothing is sent before the bucket was read", "worker/halt/watch.go",
-		`	case r == nil || !r.fresh(now):`, `	case r != nil && !r.fresh(now):`, halting},
+		`	case r == nil || !r.fresh(now):
+		return`, `	case r != nil && !r.fresh(now):
+		return`, halting},
 	{"an answer of the bucket allows sending for less than a second", "worker/halt/watch.go",
 		`	validFor = 800 * time.Millisecond`, `	validFor = 1800 * time.Millisecond`, halting},
 	{"an answer of the bucket is as old as its question", "worker/halt/watch.go",
