@@ -44,7 +44,7 @@ func checkReason(f *config.Faults, reason string) {
 
 // Run prints the list.
 func (c *deadListCmd) Run(soft context.Context, std *std) error {
-	ctx, d, done, err := c.open(soft)
+	ctx, d, done, err := c.openNATS(soft)
 	if err != nil {
 		return err
 	}
@@ -74,7 +74,7 @@ func (deadShowCmd) Help() string {
 
 // Run prints the letter.
 func (c *deadShowCmd) Run(soft context.Context, std *std) error {
-	ctx, d, done, err := c.open(soft)
+	ctx, d, done, err := c.openNATS(soft)
 	if err != nil {
 		return err
 	}
@@ -139,7 +139,7 @@ func (c *deadReplayCmd) Check(f *config.Faults) {
 
 // Run replays the letters.
 func (c *deadReplayCmd) Run(soft context.Context, std *std) error {
-	ctx, d, done, err := c.open(soft)
+	ctx, d, done, err := c.openNATS(soft)
 	if err != nil {
 		return err
 	}

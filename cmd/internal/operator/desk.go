@@ -102,7 +102,7 @@ func (d *Desk) dial(ctx context.Context) {
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.link = &link{nc: nc, js: js, journal: connect.Journal(d.Settings, js, d.rdb), results: connect.Results(d.Settings, js), control: natsio.NewControl(js, d.OrdersStream)}
+	d.link = &link{nc: nc, js: js, journal: connect.Journal(d.Settings, js, d.rdb), results: connect.Results(d.Settings, js), control: natsio.NewControl(js, d.names)}
 }
 
 // nats returns the connection to NATS, or why there is none.
