@@ -2,12 +2,17 @@ package main
 
 import (
 	"context"
+	"regexp"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go"
+
 	"orderworker/cmd/internal/operator"
+	"orderworker/dedupe/storetest"
 )
 
 // TestDeskReplayIsNotRemoved: a letter that was published and could not be removed is told
@@ -110,6 +115,152 @@ func TestDeskReplaySkipsWhatIsTooLarge(t *testing.T) {
 	d.bury(`{"outTradeNo":"B","iccid":"8988308650100524999","packageCode":"P"}`, "invalid")
 	status, out, errs := d.do("dead", "replay", "--all", "--yes")
 	if status != statusFailed || !strings.Contains(out, "1 dead letter replayed\nnot replayed: 1: stream ORDERS can never take it") || d.count("ORDERS") != 1 {
+		t.Errorf("%d %s%s", status, out, errs)
+	}
+}
+
+// TestDeskPauseIsNotForgotten: a bucket that was lost during a pause and made anew, by a
+// worker that starts, lets nobody buy until an operator says so.
+func TestDeskPauseIsNotForgotten(t *testing.T) {
+	t.Parallel()
+	d := newDesk(t, nil)
+	d.do("pause", "--reason", "r", "--yes")
+	stop := d.start()
+	storetest.Eventually(t, "the journal has the note", func() bool { return d.count("ORDER_JOURNAL") == 1 })
+	stop()
+	d.ok(d.js.DeleteStream(t.Context(), "KV_ORDER_CONTROL"))
+	d.publish("A")
+	d.publish("B")
+	if status, out, errs := d.do("cancel", "B", "--yes"); status != statusDone {
+		t.Errorf("cancel without the bucket: %d %s%s", status, out, errs)
+	}
+	d.start()
+	storetest.Eventually(t, "B is published", func() bool { return d.know("B").State == "failed" })
+	if n := d.calls(); n != 0 {
+		t.Errorf("%d calls: the pause is forgotten", n)
+	}
+	if status, out, errs := d.do("resume", "--yes"); status != statusDone || !strings.Contains(out, "Before: what was said before is not known") {
+		t.Errorf("%d %s%s", status, out, errs)
+	}
+	storetest.Eventually(t, "A is bought", func() bool { return d.calls() == 1 })
+}
+
+// TestDeskPausesOverAnUnreadableWord: what nobody can read is replaced by both commands.
+func TestDeskPausesOverAnUnreadableWord(t *testing.T) {
+	t.Parallel()
+	d := newDesk(t, nil)
+	for _, args := range []string{"pause --reason=r --yes", "resume --yes"} {
+		_, err := d.js.Publish(t.Context(), "$KV.ORDER_CONTROL.ORDERS", []byte("?"))
+		d.ok(err)
+		if status, out, errs := d.do(strings.Fields(args)...); status != statusDone || !strings.Contains(strings.ToLower(out), "before: what was said before is not known") {
+			t.Errorf("%s: %d %s%s", args, status, out, errs)
+		}
+		if status, _, errs := d.do("list"); status != statusDone {
+			t.Errorf("after %s: %d %s", args, status, errs)
+		}
+	}
+}
+
+// TestDeskPausesNoOtherDeployment: a deployment that does not exist is not paused, and
+// nothing is said that could mean another one.
+func TestDeskPausesNoOtherDeployment(t *testing.T) {
+	t.Parallel()
+	d := newDesk(t, nil)
+	for _, args := range []string{"pause --reason=r --yes", "resume --yes"} {
+		status, out, errs := d.do(append(strings.Fields(args), "--orders-stream=ORDERZ")...)
+		if status != statusFailed || out != "" || !strings.Contains(errs, "there is no deployment ORDERZ") {
+			t.Errorf("%s: %d %s%s", args, status, out, errs)
+		}
+	}
+	if n := d.count("KV_ORDER_CONTROL"); n != 0 {
+		t.Errorf("%d words are stored", n)
+	}
+}
+
+// TestDeskIsRefusedAtOnce: a write that the server refuses is told of at once, as not written.
+func TestDeskIsRefusedAtOnce(t *testing.T) {
+	t.Parallel()
+	d := newDeskWithout(t, "$KV.>", "orders.journal.*")
+	d.doubt(d.store(), "DOUBT", d.publish("DOUBT"))
+	d.publish("A")
+	for _, args := range []string{"pause --reason=r", "cancel A", "settle DOUBT --not-bought"} {
+		began := time.Now()
+		status, out, errs := d.do(append(strings.Fields(args), "--yes", "--timeout=1m")...)
+		if status != statusFailed || out != "" || !strings.Contains(errs, "permission") || !strings.Contains(errs, "nothing was") || time.Since(began) > 40*time.Second {
+			t.Errorf("%s: %d after %v: %s%s", args, status, time.Since(began), out, errs)
+		}
+	}
+}
+
+// TestDeskClock: what depends on the time is not done by a clock that is not the workers':
+// here that of the servers is two hours ahead.
+func TestDeskClock(t *testing.T) {
+	t.Parallel()
+	d := newDesk(t, nil)
+	d.doubt(d.store(), "DOUBT", d.publish("DOUBT"))
+	d.publish("A")
+	d.env["NATS_URL"] = d.ahead(2 * time.Hour)
+	for _, args := range []string{"pause --reason=r --for=1h", "cancel A", "settle DOUBT --not-bought"} {
+		status, out, errs := d.do(append(strings.Fields(args), "--yes")...)
+		if status != statusFailed || out != "" || !strings.Contains(errs, "set both clocks by NTP") {
+			t.Errorf("%s: %d %s%s", args, status, out, errs)
+		}
+	}
+	if status, out, errs := d.do("pause", "--reason=r", "--yes"); status != statusDone {
+		t.Errorf("a pause without an end needs no clock: %d %s%s", status, out, errs)
+	}
+}
+
+// ahead returns the URL of a server that passes all requests on to the desk's, and says
+// that it is by so much later.
+func (d *desk) ahead(by time.Duration) string {
+	d.t.Helper()
+	s := storetest.NATS(d.t, func(o *server.Options) { o.JetStream = false })
+	nc := storetest.Connect(d.t, s)
+	now := regexp.MustCompile(`"ts":"[^"]*"`)
+	_, err := nc.Subscribe(">", func(m *nats.Msg) {
+		if m.Reply == "" {
+			return
+		}
+		real, err := d.js.Conn().RequestMsg(&nats.Msg{Subject: m.Subject, Data: m.Data, Header: m.Header}, 5*time.Second)
+		if err != nil {
+			return
+		}
+		ts := `"ts":"` + time.Now().UTC().Add(by).Format(time.RFC3339Nano) + `"`
+		_ = m.RespondMsg(&nats.Msg{Data: now.ReplaceAll(real.Data, []byte(ts)), Header: real.Header})
+	})
+	d.ok(err)
+	d.ok(nc.Flush())
+	return s.ClientURL()
+}
+
+// TestDeskCancelsWhatWasDelivered: where a worker was given an order of which the journal
+// has nothing, the operator is told what that rests on.
+func TestDeskCancelsWhatWasDelivered(t *testing.T) {
+	t.Parallel()
+	d := newDesk(t, nil)
+	d.publish("TAKEN")
+	d.take(1)
+	d.publish("QUEUED")
+	for no, warned := range map[string]bool{"TAKEN": true, "QUEUED": false} {
+		status, _, errs := d.do("cancel", no, "--yes")
+		if status != statusDone || strings.Contains(errs, "JOURNAL_TTL are the workers' own") != warned {
+			t.Errorf("%s: %d %s", no, status, errs)
+		}
+	}
+}
+
+// TestDeskWaitsForNATS: a command that can do nothing without NATS has all of --timeout to
+// reach it.
+func TestDeskWaitsForNATS(t *testing.T) {
+	t.Parallel()
+	d := newDesk(t, nil)
+	p := newProxy(t, strings.TrimPrefix(d.env["NATS_URL"], "nats://"))
+	d.env["NATS_URL"] = "nats://" + p.addr
+	p.set(linkReset, 0)
+	defer time.AfterFunc(6*time.Second, func() { p.set(linkFine, 0) }).Stop()
+	status, out, errs := d.do("pause", "--reason=r", "--yes", "--timeout=15s")
+	if status != statusDone {
 		t.Errorf("%d %s%s", status, out, errs)
 	}
 }

@@ -153,7 +153,7 @@ func (c *Console) planCancel(ctx context.Context, no string) (*change, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &change{action: "cancel", object: no, count: 1, unit: "order", danger: true, question: p.Question(), do: p.Run}, nil
+	return &change{action: "cancel", object: no, count: 1, unit: "order", danger: true, question: p.Question(), note: p.Warning(), do: p.Run}, nil
 }
 
 // planLetter plans to replay one dead letter, corrected where the form says so.
