@@ -16,6 +16,8 @@ var (
 	pages   = []string{"-run", "TestChangesNeed|TestPauseAndResume|TestReplay|TestSession|TestHostile|TestEnded", "./cmd/internal/console"}
 	ended   = []string{"./worker", "-run", "TestCrashTable$|TestAnotherResult|TestSuccess"}
 	event   = []string{"./dedupe", "-run", "TestStore(Success|Result|Event|Settle|Doubt|Expired|Parked|Foreign|CleanOrder)|TestRecordLifetime|TestJudge|Cache"}
+	desk    = []string{"./cmd/orderworker", "-run", "TestDesk(Replay(Is|sSkips)|Pauses[ON])"}
+	letters = []string{"./cmd/internal/operator"}
 	shell   = []string{"./cmd/orderworker", "-run", "Redis|Settings|NATS|Ready|Reconcile|Clock|Status"}
 )
 
@@ -603,6 +605,22 @@ redis.call('DEL'`, `redis.call('DEL'`, known},
 		`		if err := origin.Check(r); err != nil {`, `		if err := origin.Check(r); err != nil && r.Method == http.MethodGet {`, pages},
 	{"the console asks first", "cmd/internal/console/change.go",
 		`		if !agreed {`, `		if !agreed && api {`, pages},
+	{"a bucket that lost its word is not taken for one without a pause", "worker/natsio/control.go",
+		`	if c.said.Load() {
+		return fmt`, `	if false {
+		return fmt`, adapter},
+	{"the journal knows that an operator has said something", "worker/natsio/jetstream.go",
+		`	_ = j.control.note(ctx)`, ``, adapter},
+	{"who starts later asks the journal whether an operator has said something", "worker/natsio/control.go",
+		`		if found {`, `		if found && false {`, adapter},
+	{"a deployment that does not exist is not paused", "cmd/internal/operator/pausing.go",
+		`	case errors.Is(err, jetstream.ErrStreamNotFound):`, `	case false && errors.Is(err, jetstream.ErrStreamNotFound):`, desk},
+	{"an operator is told what was published and not removed", "cmd/internal/operator/dead.go",
+		`("%s, but is still a dead letter (%w): never replay it under another number", published, err)`, `("%[2]w", published, err)`, desk},
+	{"a correction is not taken for a repeat of what was published before", "cmd/internal/operator/dead.go",
+		`sha256.Sum256(payload)))`, `sha256.Sum256(nil)))`, desk},
+	{"a dead letter of two orders is not corrected into one", "cmd/internal/operator/correct.go",
+		`; !errors.Is(err, io.EOF) {`, `; false && !errors.Is(err, io.EOF) {`, letters},
 	{"an operator agrees to what was shown and nothing else", "cmd/internal/console/change.go",
 		`agreed := subtle.ConstantTimeCompare([]byte(confirm), []byte(ch.digest())) == 1 ||`, `agreed := subtle.ConstantTimeCompare([]byte(confirm), []byte(ch.digest())) == 1 || len(confirm) == 32 ||`, pages},
 	{"a session is over after its time", "cmd/internal/console/guard.go",

@@ -44,7 +44,7 @@ func checkReason(f *config.Faults, reason string) {
 
 // Run prints the list.
 func (c *deadListCmd) Run(soft context.Context, std *std) error {
-	ctx, d, done, err := c.open(soft)
+	ctx, d, done, err := c.openNATS(soft)
 	if err != nil {
 		return err
 	}
@@ -74,7 +74,7 @@ func (deadShowCmd) Help() string {
 
 // Run prints the letter.
 func (c *deadShowCmd) Run(soft context.Context, std *std) error {
-	ctx, d, done, err := c.open(soft)
+	ctx, d, done, err := c.openNATS(soft)
 	if err != nil {
 		return err
 	}
@@ -105,7 +105,7 @@ type deadReplayCmd struct {
 func (deadReplayCmd) Help() string {
 	return `Publishes dead letters again as order requests and removes each once it is stored. The number of an invalid request was not used up. A conflict needs a new number (--set outTradeNo=...). What is neither corrected nor valid becomes a dead letter again, which the question says. A letter whose payload was cut cannot be replayed.
 
-It can be interrupted: the same command goes on, and what was published twice is a duplicate, bought once.
+It can be interrupted: the same command goes on, and what was published twice is a duplicate, bought once. Only what is corrected in another way the second time is another request, and under another number another order: where a letter was published and could not be removed, you are told.
 
     orderworker dead replay 17 --set packageCode=CN-5M --yes
     orderworker dead replay --all --reason invalid --limit 100
@@ -139,7 +139,7 @@ func (c *deadReplayCmd) Check(f *config.Faults) {
 
 // Run replays the letters.
 func (c *deadReplayCmd) Run(soft context.Context, std *std) error {
-	ctx, d, done, err := c.open(soft)
+	ctx, d, done, err := c.openNATS(soft)
 	if err != nil {
 		return err
 	}

@@ -39,12 +39,23 @@ func (c *deskCmd) Check(f *config.Faults) {
 	config.AtLeast(f, "MAX_ATTEMPTS", c.MaxAttempts, 1, "")
 }
 
-// open returns a desk and a context with the command's time. done ends both.
+// open returns a desk and a context with the command's time. done ends both. If NATS is
+// away, there is time left for Redis.
 func (c *deskCmd) open(soft context.Context) (ctx context.Context, d *operator.Desk, done func(), err error) {
+	return c.openWithin(soft, c.Timeout/3)
+}
+
+// openNATS is open for a command that can do nothing without NATS.
+func (c *deskCmd) openNATS(soft context.Context) (ctx context.Context, d *operator.Desk, done func(), err error) {
+	return c.openWithin(soft, c.Timeout)
+}
+
+// openWithin is open, with this much time to reach NATS.
+func (c *deskCmd) openWithin(soft context.Context, reach time.Duration) (ctx context.Context, d *operator.Desk, done func(), err error) {
 	ctx, cancel := context.WithTimeoutCause(soft, c.Timeout, fmt.Errorf("gave up after --timeout %v", c.Timeout))
-	third, stop := context.WithTimeout(ctx, c.Timeout/3) // if NATS is away, there is time left for Redis
+	reaching, stop := context.WithTimeout(ctx, reach)
 	defer stop()
-	d, err = operator.Open(third, &c.Settings)
+	d, err = operator.Open(reaching, &c.Settings)
 	if err != nil {
 		cancel()
 		return nil, nil, nil, err

@@ -175,6 +175,7 @@ func TestDeskPauses(t *testing.T) {
 		"pause":                          "--reason",
 		"pause --reason=x":               "--yes",
 		"pause --reason=x --for=-1s":     "--for",
+		"pause --reason=x --for=0s":      "more than 0",
 		"pause --reason=x --for=1parsec": "--for",
 	} {
 		if status, _, errs := d.do(strings.Fields(args)...); status != statusUsage || !strings.Contains(errs, want) {

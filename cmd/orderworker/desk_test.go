@@ -14,6 +14,8 @@ import (
 	"orderworker/dedupe/redisstore"
 	"orderworker/worker/natsio"
 
+	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/redis/go-redis/v9"
@@ -43,6 +45,28 @@ type desk struct {
 // newDesk starts the servers and makes the streams. rules are the vendor's.
 func newDesk(t *testing.T, env map[string]string, rules ...string) *desk {
 	t.Helper()
+	return newDeskOn(t, storetest.NATS(t), env, rules...)
+}
+
+// newDeskWithout is newDesk of a server whose user op, whom the commands are run as, may
+// not publish to denied.
+func newDeskWithout(t *testing.T, denied ...string) *desk {
+	t.Helper()
+	s := storetest.NATS(t, func(o *server.Options) {
+		o.NoAuthUser = "admin"
+		o.Users = []*server.User{
+			{Username: "admin", Password: "p"},
+			{Username: "op", Password: "p", Permissions: &server.Permissions{Publish: &server.SubjectPermission{Deny: denied}}},
+		}
+	})
+	d := newDeskOn(t, s, nil)
+	d.env["NATS_URL"] = strings.Replace(s.ClientURL(), "nats://", "nats://op:p@", 1)
+	return d
+}
+
+// newDeskOn is newDesk with this NATS server.
+func newDeskOn(t *testing.T, server *server.Server, env map[string]string, rules ...string) *desk {
+	t.Helper()
 	parsed, err := sandbox.ParseRules(strings.Join(rules, "\n"))
 	if err != nil {
 		t.Fatal(err)
@@ -50,7 +74,6 @@ func newDesk(t *testing.T, env map[string]string, rules ...string) *desk {
 	d := &desk{t: t, vendor: sandbox.New(sandbox.Config{AppKey: "000001", Secret: "hunter2", Rules: parsed}), redis: storetest.Redis(t)}
 	http := httptest.NewServer(d.vendor)
 	t.Cleanup(func() { d.vendor.Close(); http.Close() })
-	server := storetest.NATS(t)
 	if d.js, err = jetstream.New(storetest.Connect(t, server)); err != nil {
 		t.Fatal(err)
 	}
@@ -132,6 +155,17 @@ func (d *desk) publish(no string, more ...string) uint64 {
 	if err != nil {
 		d.t.Fatal(err)
 	}
+	return ack.Sequence
+}
+
+// bury stores a dead letter and returns its place in the stream.
+func (d *desk) bury(payload, reason string) uint64 {
+	d.t.Helper()
+	msg := nats.NewMsg("orders.package.dead")
+	msg.Data = []byte(payload)
+	msg.Header.Set("Dead-Reason", reason)
+	ack, err := d.js.PublishMsg(d.t.Context(), msg)
+	d.ok(err)
 	return ack.Sequence
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync/atomic"
 
 	"github.com/nats-io/nats.go/jetstream"
 
@@ -26,16 +27,28 @@ const (
 // that the operator has seen.
 var ErrChanged = errors.New("another operator was faster")
 
+// ErrWordLost is returned for a bucket that has no word although an operator has said one:
+// the bucket was lost and made anew. Nobody knows whether the word was a pause.
+var ErrWordLost = errors.New("an operator has paused or resumed before, and the bucket does not have it any more: run orderworker pause or orderworker resume")
+
 // Control is the operator's word on a deployment: a key of the bucket ORDER_CONTROL,
-// with its history.
+// with its history. It is safe for concurrent use.
+//
+// A word never vanishes from the bucket: even a deleted key leaves a message. So a bucket
+// without a word, though there was one, is another bucket. That there was one is known
+// from what was read before and, after a restart, from a note in the journal, which
+// workers write.
 type Control struct {
-	js  jetstream.JetStream
-	key string
+	js    jetstream.JetStream
+	names Streams
+	said  atomic.Bool // an operator has said something, once
+	asked atomic.Bool // the journal was asked whether
+	noted atomic.Bool // the journal says so
 }
 
-// NewControl returns the word on the deployment whose stream of orders is named so.
-func NewControl(js jetstream.JetStream, orders string) *Control {
-	return &Control{js: js, key: orders}
+// NewControl returns the word on the deployment of these streams.
+func NewControl(js jetstream.JetStream, names Streams) *Control {
+	return &Control{js: js, names: names}
 }
 
 // ControlSubject returns the subject to which the operator's word on a deployment is
@@ -45,17 +58,60 @@ func ControlSubject(orders string) string {
 }
 
 // Read returns the word in force, and its revision; 0: there is none. It asks the
-// bucket's leader. A deleted key counts as no word.
+// bucket's leader. A deleted key counts as "not paused". The revision is good for Write
+// also where the error is ErrWordLost or halt.ErrUnreadable.
 func (c *Control) Read(ctx context.Context) (halt.State, uint64, error) {
-	m, found, err := readLeader(ctx, c.js, ControlStream, get{LastFor: ControlSubject(c.key)})
-	if err != nil || !found {
+	m, found, err := readLeader(ctx, c.js, ControlStream, get{LastFor: ControlSubject(c.names.Orders)})
+	if err != nil {
 		return halt.State{}, 0, err
 	}
+	if !found {
+		return halt.State{}, 0, c.missing(ctx)
+	}
+	c.said.Store(true)
 	s, err := wordIn(m)
 	if err != nil {
-		return halt.State{}, m.Seq, fmt.Errorf("bucket %s, key %s: %w", controlBucket, c.key, err)
+		return halt.State{}, m.Seq, fmt.Errorf("bucket %s, key %s: %w", controlBucket, c.names.Orders, err)
 	}
 	return s, m.Seq, nil
+}
+
+// missing returns nil if nobody has ever said anything, and otherwise ErrWordLost.
+func (c *Control) missing(ctx context.Context) error {
+	if c.names.Journal != "" && !c.said.Load() && !c.asked.Load() {
+		_, found, err := readLeader(ctx, c.js, c.names.Journal, get{LastFor: c.noteSubject()})
+		if err != nil && !errors.Is(err, ErrHeader) && !errors.Is(err, jetstream.ErrStreamNotFound) {
+			return fmt.Errorf("%w (whether it was so cannot be read: %w)", ErrWordLost, err)
+		}
+		if found {
+			c.said.Store(true)
+			c.noted.Store(true)
+		}
+		c.asked.Store(true)
+	}
+	if c.said.Load() {
+		return fmt.Errorf("bucket %s: %w", controlBucket, ErrWordLost)
+	}
+	return nil
+}
+
+// noteSubject is where the journal says that an operator has said something. No order has
+// it: in the token of a number two hexadecimal digits follow a %.
+func (c *Control) noteSubject() string {
+	return c.names.JournalSubject + ".%word-" + dedupe.SubjectToken(c.names.Orders)
+}
+
+// note writes into the journal that an operator has said something, once. With
+// JOURNAL_TTL=0 there is none.
+func (c *Control) note(ctx context.Context) error {
+	if c.names.Journal == "" || !c.said.Load() || c.noted.Load() {
+		return nil
+	}
+	_, err := c.js.Publish(ctx, c.noteSubject(), []byte(`{"said":true}`), jetstream.WithExpectStream(c.names.Journal))
+	if err == nil {
+		c.noted.Store(true)
+	}
+	return err
 }
 
 // wordIn returns the word in a message of the bucket.
@@ -73,7 +129,7 @@ func (c *Control) Write(ctx context.Context, s halt.State, rev uint64) error {
 	if err != nil {
 		return err
 	}
-	_, err = c.js.Publish(ctx, ControlSubject(c.key), data, jetstream.WithExpectStream(ControlStream), jetstream.WithExpectLastSequencePerSubject(rev))
+	_, err = c.js.Publish(ctx, ControlSubject(c.names.Orders), data, jetstream.WithExpectStream(ControlStream), jetstream.WithExpectLastSequencePerSubject(rev))
 	if err != nil && lostCompare(err) {
 		return ErrChanged
 	}
@@ -91,7 +147,7 @@ type Word struct {
 func (c *Control) History(ctx context.Context) ([]Word, error) {
 	var all []Word
 	for seq := uint64(1); ; {
-		m, found, err := readLeader(ctx, c.js, ControlStream, get{Seq: seq, NextFor: ControlSubject(c.key)})
+		m, found, err := readLeader(ctx, c.js, ControlStream, get{Seq: seq, NextFor: ControlSubject(c.names.Orders)})
 		if err != nil || !found {
 			return all, err
 		}

@@ -17,7 +17,7 @@ func TestControl(t *testing.T) {
 	t.Parallel()
 	js := newServer(t)
 	ctx := t.Context()
-	c := NewControl(js, "ORDERS")
+	c := NewControl(js, Streams{Orders: "ORDERS"})
 	if _, _, err := c.Read(ctx); !errors.Is(err, jetstream.ErrStreamNotFound) {
 		t.Errorf("without a bucket: %v", err)
 	}
@@ -41,7 +41,7 @@ func TestControl(t *testing.T) {
 	if err != nil || s != alice {
 		t.Errorf("%+v %v", s, err)
 	}
-	if other, _, err := NewControl(js, "OTHER").Read(ctx); err != nil || other.Paused {
+	if other, _, err := NewControl(js, Streams{Orders: "OTHER"}).Read(ctx); err != nil || other.Paused {
 		t.Errorf("another deployment: %+v %v", other, err)
 	}
 	if err := c.Write(ctx, halt.State{By: "bob", At: at}, rev); err != nil {
@@ -84,4 +84,58 @@ func TestControl(t *testing.T) {
 	if words, err := c.History(ctx); err != nil || len(words) != controlHistory {
 		t.Errorf("%d words are kept, %v", len(words), err)
 	}
+}
+
+// TestLostWordIsToldOf: a bucket that was lost and made anew does not say "not paused",
+// neither to who knew the word nor, by the note in the journal, to who starts later.
+func TestLostWordIsToldOf(t *testing.T) {
+	t.Parallel()
+	js := newServer(t)
+	ctx := t.Context()
+	halted := func(who string, j *JetStream, want error) {
+		t.Helper()
+		if _, err := j.Halt(ctx); !errors.Is(err, want) {
+			t.Errorf("%s: %v, want %v", who, err, want)
+		}
+	}
+	anew := func() {
+		t.Helper()
+		if err := js.DeleteStream(ctx, ControlStream); err != nil {
+			t.Fatal(err)
+		}
+		if err := NewControl(js, names).Ensure(ctx, 1); err != nil {
+			t.Fatal(err)
+		}
+	}
+	before := open(t, js)
+	halted("nobody has paused", before, nil)
+	anew()
+	halted("nobody had paused", before, nil)
+
+	operator := NewControl(js, names)
+	if err := operator.Write(ctx, halt.State{Paused: true, By: "alice"}, 0); err != nil {
+		t.Fatal(err)
+	}
+	halted("paused", before, nil)
+	anew()
+	halted("it knew the word", before, ErrWordLost)
+	halted("it never knew it, and no heartbeat has noted it", open(t, js), nil)
+	if _, err := before.Pending(ctx); err != nil {
+		t.Fatal(err)
+	}
+	after := open(t, js)
+	halted("the journal has the note", after, ErrWordLost)
+	other := names
+	other.Orders = "OTHER"
+	if _, _, err := NewControl(js, other).Read(ctx); err != nil {
+		t.Errorf("another deployment: %v", err)
+	}
+	if _, rev, err := operator.Read(ctx); rev != 0 || !errors.Is(err, ErrWordLost) {
+		t.Errorf("%d, %v", rev, err)
+	}
+	if err := operator.Write(ctx, halt.State{By: "bob"}, 0); err != nil {
+		t.Fatal(err)
+	}
+	halted("resumed", before, nil)
+	halted("resumed", after, nil)
 }

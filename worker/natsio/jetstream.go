@@ -36,7 +36,7 @@ type JetStream struct {
 // unfinished order or break another promise; it wraps ErrUnfit if one cannot be used at
 // all. Every stream that is created is logged.
 func Open(ctx context.Context, js jetstream.JetStream, names Streams, logger zerolog.Logger) (*JetStream, error) {
-	j := &JetStream{js: js, names: names, logger: logger, puller: newPuller(js.Conn()), control: NewControl(js, names.Orders), ackWait: names.AckWait, clock: worker.Clock{Server: "NATS"}}
+	j := &JetStream{js: js, names: names, logger: logger, puller: newPuller(js.Conn()), control: NewControl(js, names), ackWait: names.AckWait, clock: worker.Clock{Server: "NATS"}}
 	for _, config := range j.names.all() {
 		if err := j.ensureStream(ctx, config); err != nil {
 			return nil, err
@@ -125,7 +125,7 @@ func (j *JetStream) audit(ctx context.Context) (found findings, err error) {
 			found.faults = append(found.faults, fmt.Sprintf("stream %s: it is gone, and what was being sent is in doubt; restart a worker, which creates it again", want.Name))
 			continue
 		case errors.Is(err, jetstream.ErrStreamNotFound) && want.Name == ControlStream:
-			found.faults = append(found.faults, fmt.Sprintf("stream %s: it is gone, and nothing is sent, because an operator may have paused; restart a worker, which creates it again, or run deploy/nats/streams/setup.sh", want.Name))
+			found.faults = append(found.faults, fmt.Sprintf("stream %s: it is gone, and nothing is sent, because an operator may have paused; restart a worker, which creates it again, or run deploy/nats/streams/setup.sh; then run orderworker pause or orderworker resume", want.Name))
 			continue
 		case errors.Is(err, jetstream.ErrStreamNotFound): // it is created again when it is used next
 			continue
@@ -170,6 +170,9 @@ func (j *JetStream) tolerate(faults []string) error {
 // changed or recreated so that it could drop an unfinished order, the error is a
 // *worker.LossyError, and the backlog is returned with it.
 func (j *JetStream) Pending(ctx context.Context) (worker.Backlog, error) {
+	// A note that is not written is tried again with the next heartbeat; orders tell that the
+	// journal takes nothing.
+	_ = j.control.note(ctx)
 	found, err := j.audit(ctx)
 	if err != nil {
 		return worker.Backlog{}, err

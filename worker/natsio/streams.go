@@ -131,13 +131,18 @@ func (j *JetStream) logCreated(ctx context.Context, c jetstream.StreamConfig) {
 	j.logger.Info().Str("stream", c.Name).Strs("subjects", c.Subjects).Stringer("retention", c.Retention).Stringer("storage", c.Storage).
 		Stringer("discard", c.Discard).Stringer("max_age", c.MaxAge).Stringer("duplicate_window", c.Duplicates).Int("replicas", c.Replicas).
 		Msg("stream created")
-	if c.Name != j.names.Journal {
+	if c.Name != j.names.Journal && c.Name != ControlStream {
 		return
 	}
 	orders, err := j.js.Stream(ctx, j.names.Orders)
-	if err == nil && orders.CachedInfo().State.Msgs > 0 {
-		j.logger.Warn().Str("stream", c.Name).Uint64("unfinished", orders.CachedInfo().State.Msgs).
-			Msg("journal created, unfinished orders are in doubt")
+	if err != nil {
+		return
+	}
+	switch state := orders.CachedInfo().State; {
+	case c.Name == j.names.Journal && state.Msgs > 0:
+		j.logger.Warn().Str("stream", c.Name).Uint64("unfinished", state.Msgs).Msg("journal created, unfinished orders are in doubt")
+	case c.Name == ControlStream && state.LastSeq > 0: // an older release had no bucket
+		j.logger.Warn().Str("stream", c.Name).Msg("operator's bucket created, what an operator said before is lost")
 	}
 }
 

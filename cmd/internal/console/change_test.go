@@ -29,6 +29,19 @@ func (e *env) paused() bool {
 	return word.Lasts(time.Now())
 }
 
+// A word that nobody can read is shown as such, and replaced.
+func TestPauseAndResumeOverAnUnreadableWord(t *testing.T) {
+	e := newEnv(t, Config{Token: testToken})
+	for do, text := range map[string]string{"pause": "Paused: ", "resume": "Resumed: "} {
+		_, err := e.js.Publish(t.Context(), "$KV.ORDER_CONTROL.ORDERS", []byte("?"))
+		ok(t, err)
+		e.reader().get("/control").want(t, http.StatusOK, "not buying", "what was said before is not known")
+		_, done := e.operator().agree("/control", "do", do, "reason", "r")
+		done.want(t, http.StatusOK, text)
+		e.reader().get("/control").want(t, http.StatusOK, "ann (console)")
+	}
+}
+
 // Nothing can be changed without the token, nor from another site's page.
 func TestChangesNeedTokenAndOrigin(t *testing.T) {
 	e := newEnv(t, Config{Token: testToken})

@@ -21,29 +21,32 @@ func wrong(format string, args ...any) error {
 
 // planControl plans a pause or a resume.
 func (c *Console) planControl(ctx context.Context, r *http.Request, who string) (*change, error) {
-	was, seen, err := c.desk.Word(ctx)
+	do := r.PostFormValue("do")
+	was, err := c.desk.Before(ctx, do == "pause" && strings.TrimSpace(r.PostFormValue("for")) != "")
 	if err != nil {
 		return nil, err
 	}
 	by := who + " (console)"
-	switch do := r.PostFormValue("do"); do {
+	switch do {
 	case "pause":
-		return c.planPause(r, operator.PauseRequest{By: by, Seen: seen}, func() string {
-			if was.Lasts(time.Now()) {
-				return "\nIt is paused already: " + operator.Said(was) + ". Yours replaces that."
-			}
-			return ""
-		}())
+		before := ""
+		switch {
+		case was.Lasts(time.Now()):
+			before = "\nIt is paused already: " + was.String() + ". Yours replaces that."
+		case was.Unread != nil:
+			before = "\nYours replaces what there is: " + was.String() + "."
+		}
+		return c.planPause(r, operator.PauseRequest{By: by, Seen: was.Seen}, before)
 	case "resume":
-		if !was.Paused {
-			return nil, &problem{http.StatusConflict, "not paused by an operator: " + operator.Said(was)}
+		if !was.Paused && was.Unread == nil {
+			return nil, &problem{http.StatusConflict, "not paused by an operator: " + was.String()}
 		}
 		return &change{
 			action: "resume", object: c.desk.OrdersStream, count: c.held(), unit: "orders that wait", danger: true,
-			question: operator.Said(was) + ".\nOrders are bought again.",
+			question: was.String() + ".\nOrders are bought again.",
 			do: func(ctx context.Context) (string, error) {
-				_, err := c.desk.Resume(ctx, by, "", seen)
-				return "Resumed: orders are bought again within a few seconds. Before: " + operator.Said(was) + ".", err
+				_, err := c.desk.Resume(ctx, by, "", was.Seen)
+				return "Resumed: orders are bought again within a few seconds. Before: " + was.String() + ".", err
 			},
 		}, nil
 	default:
@@ -150,7 +153,7 @@ func (c *Console) planCancel(ctx context.Context, no string) (*change, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &change{action: "cancel", object: no, count: 1, unit: "order", danger: true, question: p.Question(), do: p.Run}, nil
+	return &change{action: "cancel", object: no, count: 1, unit: "order", danger: true, question: p.Question(), note: p.Warning(), do: p.Run}, nil
 }
 
 // planLetter plans to replay one dead letter, corrected where the form says so.

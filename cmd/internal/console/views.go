@@ -190,13 +190,14 @@ type Control struct {
 	Word     halt.State    `json:"word"`
 	Lasts    bool          `json:"paused"`
 	Revision uint64        `json:"revision"`
-	History  []natsio.Word `json:"history"` // newest first
+	Unread   string        `json:"unread,omitempty"` // why the word is not known; then nothing is sent
+	History  []natsio.Word `json:"history"`          // newest first
 	Buying   operator.Buying
 }
 
 // controlData is what the page of the operator's word shows.
 func (c *Console) controlData(r *http.Request) (any, error) {
-	word, revision, err := c.desk.Word(r.Context())
+	now, err := c.desk.Before(r.Context(), false)
 	if err != nil {
 		return nil, err
 	}
@@ -204,7 +205,10 @@ func (c *Console) controlData(r *http.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	found := &Control{Word: word, Lasts: word.Lasts(time.Now()), Revision: revision, History: []natsio.Word{}, Buying: c.index.Overview().Buying}
+	found := &Control{Word: now.State, Lasts: now.Lasts(time.Now()), Revision: now.Seen, History: []natsio.Word{}, Buying: c.index.Overview().Buying}
+	if now.Unread != nil {
+		found.Unread = now.String()
+	}
 	for i := len(words) - 1; i >= 0; i-- {
 		found.History = append(found.History, words[i])
 	}

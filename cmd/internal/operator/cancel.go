@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
 	"time"
 
 	"orderworker/dedupe"
@@ -14,11 +16,20 @@ import (
 // Cancel is an order that an operator wants to cancel, as it is shown, and what will be
 // written.
 type Cancel struct {
-	Order   *Row `json:"order"`
-	desk    *Desk
-	request Request
-	known   dedupe.Known
-	seen    uint64
+	Order     *Row `json:"order"`
+	desk      *Desk
+	request   Request
+	delivered bool // a worker was given the request
+	known     dedupe.Known
+	seen      uint64
+}
+
+// Warning says what is suspicious about the order; empty if nothing is.
+func (c *Cancel) Warning() string {
+	if !c.delivered || c.known.Journal != nil {
+		return ""
+	}
+	return fmt.Sprintf("a worker was given %s, and the journal has nothing of it: make sure that JOURNAL_STREAM, JOURNAL_SUBJECT and JOURNAL_TTL are the workers' own", c.request.OutTradeNo)
 }
 
 // PlanCancel looks at an order that is to be cancelled, and changes nothing. The error
@@ -30,9 +41,17 @@ func (d *Desk) PlanCancel(ctx context.Context, outTradeNo string) (*Cancel, erro
 	if d.JournalTTL == 0 {
 		return nil, no(dedupe.ErrNotCancellable, "with JOURNAL_TTL=0 nothing says for certain that it was not sent")
 	}
+	switch fault, err := d.clockFault(ctx); { // by which the journal still remembers the order
+	case err != nil:
+		return nil, no(dedupe.ErrNotCancellable, "not everything can be asked: %v", err)
+	case fault != "":
+		return nil, no(dedupe.ErrNotCancellable, "%s", fault)
+	}
 	detail := d.Order(ctx, outTradeNo, false)
-	if len(detail.Errors) > 0 {
-		return nil, no(dedupe.ErrNotCancellable, "not everything can be asked: %s", detail.Errors[0])
+	for _, failed := range detail.Errors {
+		if !strings.HasPrefix(failed, "control: ") { // the operator's word says nothing of an order
+			return nil, no(dedupe.ErrNotCancellable, "not everything can be asked: %s", failed)
+		}
 	}
 	if status := detail.finalStatus(); status != "" {
 		return nil, no(dedupe.ErrNotCancellable, "it has its final result, %s", status)
@@ -48,6 +67,7 @@ func (d *Desk) PlanCancel(ctx context.Context, outTradeNo string) (*Cancel, erro
 		return nil, no(dedupe.ErrNotCancellable, "its request is not in the stream: it is finished, or was never published")
 	}
 	c.request = *found
+	c.delivered = slices.ContainsFunc(detail.Requests, func(r RequestSeen) bool { return r.Seq == found.Seq && r.Delivered })
 	if err := c.known.Cancellable(c.order(), d.JournalTTL, time.Now()); err != nil {
 		return nil, fmt.Errorf("cancel %s: %w", outTradeNo, err)
 	}
@@ -107,7 +127,7 @@ func (c *Cancel) Run(ctx context.Context) (next string, err error) {
 		last, refusals = j.Last, j.Refusals
 	}
 	result := worker.CancelledResult(c.request.Order, refusals, last.Code, last.Message, c.request.Received, time.Now())
-	err = c.desk.about(ctx, c.desk.JournalStream, func(ctx context.Context, l *link) error {
+	err = c.desk.about(ctx, c.desk.JournalSubject+"."+dedupe.SubjectToken(no), func(ctx context.Context, l *link) error {
 		return c.desk.store(l).Cancel(ctx, dedupe.Cancellation{Request: c.order(), Seen: c.seen, Result: result})
 	})
 	switch {
@@ -116,6 +136,8 @@ func (c *Cancel) Run(ctx context.Context) (next string, err error) {
 		return "", err
 	case errors.Is(err, dedupe.ErrLost):
 		return "", fmt.Errorf("cancel %s: it has changed meanwhile, nothing was written: a worker has begun to send it, or another operator was faster; look with orderworker status", no)
+	case notWritten(err):
+		return "", fmt.Errorf("cancel %s: %w: nothing was written", no, err)
 	default:
 		return "", fmt.Errorf("cancel %s: %w: it may have been written, look with orderworker status", no, err)
 	}

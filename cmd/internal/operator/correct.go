@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"maps"
 	"slices"
 	"strconv"
@@ -26,9 +27,11 @@ func ParseSet(pairs []string) (map[string]string, error) {
 			return nil, fmt.Errorf("(%q) must name one of %s", pair, strings.Join(RequestFields, ", "))
 		}
 		if name == "renew" && value != "null" {
-			if _, err := strconv.ParseInt(value, 10, 64); err != nil {
+			n, err := strconv.ParseInt(value, 10, 64)
+			if err != nil {
 				return nil, fmt.Errorf("(%q) must be a whole number, or null", pair)
 			}
+			value = strconv.FormatInt(n, 10) // +7 and 007 are no numbers of JSON
 		}
 		set[name] = value
 	}
@@ -127,6 +130,9 @@ func fieldsOf(payload []byte, set map[string]string) (fields map[string]json.Raw
 		fields[name] = value
 	}
 	if _, err := dec.Token(); err != nil {
+		return fail()
+	}
+	if _, err := dec.Token(); !errors.Is(err, io.EOF) { // what follows may be another order
 		return fail()
 	}
 	return fields, order, nil

@@ -3,6 +3,7 @@ package operator
 import (
 	"cmp"
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"slices"
@@ -12,6 +13,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 
 	"orderworker/worker"
 	"orderworker/worker/natsio"
@@ -224,7 +226,8 @@ func (p *ReplayPlan) futile(why string) {
 
 // Run replays the letters of the plan, oldest first: each is published to the stream of
 // orders, and removed from the dead letters once it is stored there. It can be interrupted
-// and run again: a letter that was published and not removed is a duplicate the next time.
+// and run again: a letter that was published and not removed is a duplicate the next time,
+// unless it is corrected in another way.
 // It calls progress after each letter. The error is about what ended it early.
 func (p *ReplayPlan) Run(ctx context.Context, progress func(done, of int)) (*Replayed, error) {
 	r := &Replayed{Skipped: []string{}, Left: p.Left}
@@ -255,9 +258,10 @@ type skippedError struct{ why string }
 func (e *skippedError) Error() string { return e.why }
 
 // replay publishes one letter again, and removes it. A letter that is gone was replayed
-// by another operator.
+// by another operator. Once it may have been published, each error says so: under another
+// number it would be a second order. An interruption lets it come to its end.
 func (d *Desk) replay(ctx context.Context, seq uint64, set map[string]string) error {
-	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
 	defer cancel()
 	l, err := d.Letter(ctx, seq)
 	if errors.Is(err, ErrNoLetter) {
@@ -270,25 +274,52 @@ func (d *Desk) replay(ctx context.Context, seq uint64, set map[string]string) er
 	if err != nil {
 		return &skippedError{err.Error()}
 	}
-	msg := &nats.Msg{Subject: d.OrdersSubject, Data: payload, Header: replayHeader(l.header)}
-	// An id of its own: the publisher's may still be in the stream's duplicate window, and
-	// this one keeps a replay that is repeated at once from being stored twice.
-	msg.Header.Set(nats.MsgIdHdr, fmt.Sprintf("replay.%s.%d.%d", d.DeadStream, seq, l.At.UnixNano()))
-	msg.Header.Set("Nats-Expected-Stream", d.OrdersStream)
-	err = d.about(ctx, d.OrdersSubject, func(ctx context.Context, link *link) error {
-		_, err := link.js.PublishMsg(ctx, msg)
+	var ack *jetstream.PubAck
+	err = d.about(ctx, d.OrdersSubject, func(ctx context.Context, link *link) (err error) {
+		ack, err = link.js.PublishMsg(ctx, d.replayMsg(l, payload))
 		return err
 	})
-	if err != nil {
+	switch {
+	case tooLarge(err):
+		return &skippedError{fmt.Sprintf("stream %s can never take it: %v", d.OrdersStream, err)}
+	case err != nil && notWritten(err):
 		return err
+	case err != nil:
+		return fmt.Errorf("%w: it may have been published, so never replay it under another number", err)
 	}
-	return d.about(ctx, d.DeadStream, func(ctx context.Context, link *link) error {
-		removed, err := natsio.DeleteMessage(ctx, link.js, d.DeadStream, seq)
-		if err == nil && !removed {
-			return &skippedError{"another operator has replayed or removed it at the same time; its order is bought once"}
-		}
+	published := fmt.Sprintf("it was published as message %d of %s", ack.Sequence, d.OrdersStream)
+	removed := false
+	err = d.about(ctx, d.DeadStream, func(ctx context.Context, link *link) (err error) {
+		removed, err = natsio.DeleteMessage(ctx, link.js, d.DeadStream, seq)
 		return err
 	})
+	switch {
+	case err != nil:
+		return fmt.Errorf("%s, but is still a dead letter (%w): never replay it under another number", published, err)
+	case !removed:
+		return &skippedError{published + ", while another operator replayed or removed it: if that was under another number, both are bought"}
+	}
+	return nil
+}
+
+// replayMsg returns the order request that a letter becomes. Its id is its own: the
+// publisher's may still be in the stream's duplicate window. It keeps a replay that is
+// repeated at once from being stored twice, but not one that is corrected in another way.
+func (d *Desk) replayMsg(l *DeadLetter, payload []byte) *nats.Msg {
+	msg := &nats.Msg{Subject: d.OrdersSubject, Data: payload, Header: replayHeader(l.header)}
+	msg.Header.Set(nats.MsgIdHdr, fmt.Sprintf("replay.%s.%d.%d.%x", d.DeadStream, l.Seq, l.At.UnixNano(), sha256.Sum256(payload)))
+	msg.Header.Set("Nats-Expected-Stream", d.OrdersStream)
+	return msg
+}
+
+// tooLarge reports whether err says that a message is too large for the server or the
+// stream: that will not change, while others fit.
+//
+// Source: nats-server, server/errors.json.
+func tooLarge(err error) bool {
+	const maxMsgSize, maxHeaderSize = 10054, 10097
+	api, ok := errors.AsType[*jetstream.APIError](err)
+	return errors.Is(err, nats.ErrMaxPayload) || ok && (api.ErrorCode == maxMsgSize || api.ErrorCode == maxHeaderSize)
 }
 
 // replayHeader returns the headers of the request as it came, without what the worker has

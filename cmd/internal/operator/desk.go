@@ -102,7 +102,7 @@ func (d *Desk) dial(ctx context.Context) {
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.link = &link{nc: nc, js: js, journal: connect.Journal(d.Settings, js, d.rdb), results: connect.Results(d.Settings, js), control: natsio.NewControl(js, d.OrdersStream)}
+	d.link = &link{nc: nc, js: js, journal: connect.Journal(d.Settings, js, d.rdb), results: connect.Results(d.Settings, js), control: natsio.NewControl(js, d.names)}
 }
 
 // nats returns the connection to NATS, or why there is none.
@@ -117,33 +117,34 @@ func (d *Desk) nats() (*link, error) {
 
 // ask is a request to NATS under way.
 type ask struct {
-	stream string
+	what   string // it is about: a stream, or the subject that is written to
 	cancel context.CancelCauseFunc
 }
 
-// denied ends the requests about the stream that a refusal of the server names: no reply
-// comes to them.
+// denied ends the requests about the stream or the subject that a refusal of the server
+// names: no reply comes to them.
 func (d *Desk) denied(err error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	text := err.Error()
 	for a := range d.asks {
-		if a.stream == "" || strings.Contains(text, a.stream+`"`) || strings.Contains(text, a.stream+".") {
+		if a.what == "" || strings.Contains(text, a.what+`"`) || strings.Contains(text, a.what+".") {
 			a.cancel(err)
 		}
 	}
 }
 
 // about calls do with a context that also ends when the server refuses a request about
-// stream, and with the connection. The error then says so.
-func (d *Desk) about(ctx context.Context, stream string, do func(context.Context, *link) error) error {
+// what, and with the connection. what is the stream that is read, or the subject that is
+// written to. The error then says so.
+func (d *Desk) about(ctx context.Context, what string, do func(context.Context, *link) error) error {
 	l, err := d.nats()
 	if err != nil {
 		return err
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	a := &ask{stream, cancel}
+	a := &ask{what, cancel}
 	d.mu.Lock()
 	d.asks[a] = struct{}{}
 	d.mu.Unlock()
@@ -157,6 +158,12 @@ func (d *Desk) about(ctx context.Context, stream string, do func(context.Context
 		err = context.Cause(ctx)
 	}
 	return err
+}
+
+// notWritten reports whether err says for certain that a write was not stored.
+func notWritten(err error) bool {
+	_, replied := errors.AsType[*jetstream.APIError](err)
+	return replied || errors.Is(err, nats.ErrPermissionViolation) || errors.Is(err, jetstream.ErrNoStreamResponse)
 }
 
 // order returns an order as status and settle ask about it.

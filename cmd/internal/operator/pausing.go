@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/nats-io/nats.go/jetstream"
+
 	"orderworker/worker"
 	"orderworker/worker/halt"
 	"orderworker/worker/natsio"
@@ -21,6 +23,56 @@ func (d *Desk) Word(ctx context.Context) (word halt.State, revision uint64, err 
 		return err
 	})
 	return word, revision, err
+}
+
+// Before is what an operator finds who wants to pause or to resume.
+type Before struct {
+	halt.State        // the word in force
+	Seen       uint64 // its revision, which Pause and Resume take
+	Unread     error  // why it is not known, although it can be replaced; nil: it is
+}
+
+// String says in words what was said before.
+func (b *Before) String() string {
+	if b.Unread != nil {
+		return fmt.Sprintf("what was said before is not known, and nothing is sent (%v)", b.Unread)
+	}
+	return Said(b.State)
+}
+
+// Before returns what there is before a pause or a resume. The error says why there can
+// be none: the deployment does not exist, or, for a pause that is to end by itself, this
+// host's clock is not the workers'. A word that cannot be read, or was lost, can be replaced.
+func (d *Desk) Before(ctx context.Context, ends bool) (*Before, error) {
+	timed, cancel := context.WithTimeout(ctx, 2*time.Second) // a stream without a leader is no reason not to pause
+	defer cancel()
+	fault, err := d.clockFault(timed)
+	switch {
+	case errors.Is(err, jetstream.ErrStreamNotFound):
+		return nil, fmt.Errorf("there is no deployment %s: ORDERS_STREAM must be the workers' own: %w", d.OrdersStream, err)
+	case fault != "" && ends:
+		return nil, fmt.Errorf("the pause would not end when you say: %s", fault)
+	}
+	word, seen, err := d.Word(ctx)
+	if errors.Is(err, halt.ErrUnreadable) || errors.Is(err, natsio.ErrWordLost) {
+		return &Before{Seen: seen, Unread: err}, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read what was said before: %w", err)
+	}
+	return &Before{State: word, Seen: seen}, nil
+}
+
+// clockFault returns what is wrong between this host's clock and that of NATS, which is
+// the workers'; "": nothing.
+func (d *Desk) clockFault(ctx context.Context) (string, error) {
+	before := time.Now()
+	info, err := d.info(ctx, d.OrdersStream)
+	if err != nil {
+		return "", err
+	}
+	clock := worker.Clock{Server: "NATS"}
+	return clock.Compare(before, info.TimeStamp, time.Now()), nil
 }
 
 // Words returns all words that the bucket has kept, newest last.
@@ -59,12 +111,14 @@ func (d *Desk) Resume(ctx context.Context, by, reason string, seen uint64) (halt
 
 // say writes a word in place of the one that was seen.
 func (d *Desk) say(ctx context.Context, what string, word halt.State, seen uint64) error {
-	err := d.about(ctx, natsio.ControlStream, func(ctx context.Context, l *link) error {
+	err := d.about(ctx, natsio.ControlSubject(d.OrdersStream), func(ctx context.Context, l *link) error {
 		return l.control.Write(ctx, word, seen)
 	})
 	switch {
 	case err == nil:
 		return nil
+	case notWritten(err) && !errors.Is(err, natsio.ErrChanged):
+		return fmt.Errorf("%s: %w: nothing was changed", what, err)
 	case !errors.Is(err, natsio.ErrChanged):
 		return fmt.Errorf("%s: %w: it may have been stored, look with orderworker list", what, err)
 	}

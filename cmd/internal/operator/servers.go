@@ -85,6 +85,22 @@ func dialNATS(ctx context.Context, s *config.Settings) (*nats.Conn, error) {
 	}
 }
 
+// refusable returns a context that ends when the server refuses something on the
+// connection, to which no reply comes. The connection must have no other user.
+func (v *servers) refusable(ctx context.Context) (context.Context, context.CancelCauseFunc) {
+	ctx, refuse := context.WithCancelCause(ctx)
+	v.nc.SetErrorHandler(deniedOnly(func(err error) { refuse(err) }))
+	return ctx, refuse
+}
+
+// refusal returns what the server refused, if that ended ctx, and otherwise err.
+func refusal(ctx context.Context, err error) error {
+	if cause := context.Cause(ctx); err != nil && errors.Is(cause, nats.ErrPermissionViolation) {
+		return cause
+	}
+	return err
+}
+
 func (v *servers) close() {
 	v.nc.Close()
 	if v.rdb != nil {

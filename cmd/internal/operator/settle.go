@@ -38,9 +38,11 @@ func Examine(ctx context.Context, o *Order, verdict Verdict) (*Case, error) {
 		return nil, o.failed(ctx, "settle", err)
 	}
 	c := &Case{Verdict: verdict, servers: v}
+	ctx, refuse := v.refusable(ctx)
+	defer refuse(nil)
 	if err := c.examine(ctx); err != nil {
 		c.Close()
-		return nil, o.failed(ctx, "settle", err)
+		return nil, o.failed(ctx, "settle", refusal(ctx, err))
 	}
 	return c, nil
 }
@@ -62,13 +64,17 @@ func (c *Case) Settle(ctx context.Context) (next string, err error) {
 	o := c.servers.Order
 	ctx, cancel := o.within(ctx)
 	defer cancel()
-	switch err := c.servers.store.Settle(ctx, c.OutTradeNo, c.ruling(time.Now())); {
+	ctx, refuse := c.servers.refusable(ctx)
+	defer refuse(nil)
+	switch err := refusal(ctx, c.servers.store.Settle(ctx, c.OutTradeNo, c.ruling(time.Now()))); {
 	case err == nil:
 		return c.done(time.Now()), nil
 	case errors.Is(err, dedupe.ErrNotInDoubt):
 		return "", err
 	case errors.Is(err, dedupe.ErrLost):
 		return "", o.failed(ctx, "settle", errors.New("it has changed meanwhile, nothing was written: look again with orderworker status"))
+	case notWritten(err):
+		return "", o.failed(ctx, "settle", fmt.Errorf("%w: nothing was written", err))
 	default:
 		return "", o.failed(ctx, "settle", fmt.Errorf("%w: it may have been written, look with orderworker status", err))
 	}
@@ -101,9 +107,14 @@ func (c *Case) examine(ctx context.Context) error {
 // readRequest reads the order's request, from the first of seqs where the stream has it.
 func (c *Case) readRequest(ctx context.Context, seqs []uint64) error {
 	v := c.servers
+	before := time.Now()
 	stream, err := v.js.Stream(ctx, v.OrdersStream)
 	if err != nil {
 		return fmt.Errorf("stream %s: %w", v.OrdersStream, err)
+	}
+	clock := worker.Clock{Server: "NATS"} // by which the request is over
+	if fault := clock.Compare(before, stream.CachedInfo().TimeStamp, time.Now()); fault != "" {
+		return errors.New(fault)
 	}
 	var gone error
 	for _, seq := range seqs {
