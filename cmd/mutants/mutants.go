@@ -324,7 +324,7 @@ redis.call('DEL'`, `redis.call('DEL'`, known},
 		`	j.auditErr.Store(&err)
 `, ``, adapter},
 	{"what the streams say shows at /readyz", "cmd/internal/app/run.go",
-		`	streamGate.Open(stream.Ready)`, `	streamGate.Open(func(context.Context) error { _ = stream; return nil })`, shell},
+		`	ready.streams.Open(stream.Ready)`, `	ready.streams.Open(func(context.Context) error { _ = stream; return nil })`, shell},
 	{"what a store refuses for good holds no slot", "worker/outcome.go",
 		`	return errors.Is(err, dedupe.ErrBroken) || errors.Is(err, ErrRefused)`, `	return errors.Is(err, dedupe.ErrBroken)`, life},
 	{"what a store refuses for good is looked at each minute", "worker/outcome.go",
