@@ -2,11 +2,14 @@ package console
 
 import (
 	"encoding/json"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/rs/zerolog"
 
 	"orderworker/cmd/internal/operator"
 	"orderworker/dedupe/storetest"
@@ -51,6 +54,23 @@ func TestChangesNeedTokenAndOrigin(t *testing.T) {
 			}
 			e.operator().with("Sec-Fetch-Site", "same-site").post(api+path, form...).want(t, http.StatusForbidden)
 			e.operator().with("Origin", "null").post(api+path, form...).want(t, http.StatusForbidden)
+		}
+	}
+	for _, c := range []struct {
+		addr  string
+		hosts []string
+		want  int
+	}{{"127.0.0.1:8081", nil, http.StatusMisdirectedRequest}, {"0.0.0.0:8081", []string{"localhost"}, http.StatusMisdirectedRequest}, {"0.0.0.0:8081", nil, http.StatusOK}} {
+		addr, err := net.ResolveTCPAddr("tcp", c.addr)
+		ok(t, err)
+		console, err := newConsole(t.Context(), Config{Token: testToken, Hosts: c.hosts}, e.desk, addr, zerolog.Nop())
+		ok(t, err)
+		for name, want := range map[string]int{"rebound.evil.example": c.want, "localhost": http.StatusOK, "10.1.2.3": http.StatusOK} {
+			w := httptest.NewRecorder()
+			console.handler.ServeHTTP(w, httptest.NewRequest("GET", "http://"+name+":8081/healthz", nil))
+			if w.Code != want {
+				t.Errorf("%s with --host %v answers to %s with %d, want %d", c.addr, c.hosts, name, w.Code, want)
+			}
 		}
 	}
 	e.operator().post("/orders", "do", "x").want(t, http.StatusMethodNotAllowed)

@@ -22,7 +22,7 @@ type Config struct {
 	Addr   string   // where it listens: HOST:PORT
 	Prefix string   // of its paths behind a proxy: empty, or /p
 	Token  string   // that changes need; empty: nothing can be changed
-	Hosts  []string // names by which browsers may reach a console that listens on loopback
+	Hosts  []string // names by which browsers may reach it, beside localhost; none: any, unless it listens on loopback
 }
 
 // Console serves the pages of one deployment.
@@ -194,10 +194,10 @@ func (c *Console) protect(next http.Handler) http.Handler {
 }
 
 // knows reports whether browsers may reach the console by the name in host. One that
-// listens on loopback takes no foreign names: otherwise any site could have its own name
-// resolve to 127.0.0.1, and read the pages.
+// listens on loopback, or was given names, takes no foreign ones: otherwise any site could
+// have its own name resolve to 127.0.0.1, where a port may be published, and read the pages.
 func (c *Console) knows(host string) bool {
-	if !c.loopback {
+	if !c.loopback && len(c.Hosts) == 0 {
 		return true
 	}
 	if name, _, err := net.SplitHostPort(host); err == nil {
