@@ -9,8 +9,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/rs/zerolog"
-
 	"orderworker/cmd/internal/operator"
 	"orderworker/dedupe/storetest"
 )
@@ -63,12 +61,10 @@ func TestChangesNeedTokenAndOrigin(t *testing.T) {
 	}{{"127.0.0.1:8081", nil, http.StatusMisdirectedRequest}, {"0.0.0.0:8081", []string{"localhost"}, http.StatusMisdirectedRequest}, {"0.0.0.0:8081", nil, http.StatusOK}} {
 		addr, err := net.ResolveTCPAddr("tcp", c.addr)
 		ok(t, err)
-		console, err := newConsole(t.Context(), Config{Token: testToken, Hosts: c.hosts}, e.desk, addr, zerolog.Nop())
+		console, err := newConsole(t.Context(), Config{Token: testToken, Hosts: c.hosts}, e.desk, addr, e.logger())
 		ok(t, err)
 		for name, want := range map[string]int{"rebound.evil.example": c.want, "localhost": http.StatusOK, "10.1.2.3": http.StatusOK} {
-			w := httptest.NewRecorder()
-			console.handler.ServeHTTP(w, httptest.NewRequest("GET", "http://"+name+":8081/healthz", nil))
-			if w.Code != want {
+			if w := serve(console, "GET", "http://"+name+":8081/healthz"); w.Code != want {
 				t.Errorf("%s with --host %v answers to %s with %d, want %d", c.addr, c.hosts, name, w.Code, want)
 			}
 		}

@@ -37,6 +37,7 @@ type Console struct {
 	handler  http.Handler
 	closing  context.Context // ends the live streams
 	lives    chan struct{}   // a place for each live stream
+	renders  turns
 }
 
 const (
@@ -50,8 +51,21 @@ const (
 	// replayed take some seconds.
 	changePatience = 2 * time.Minute
 
-	maxLives = 200 // browsers that are shown live pages at once
+	maxLives = 64 // browsers that are shown live pages at once
+
+	// maxRenders is how many lists are searched or rendered at once, so that readers leave
+	// memory and time to the rest.
+	maxRenders = 4
 )
+
+// turns are places for as many callers as it has room for.
+type turns chan struct{}
+
+// take waits for a place, until release.
+func (t turns) take() (release func()) {
+	t <- struct{}{}
+	return func() { <-t }
+}
 
 // Run serves the console until ctx ends. Servers that cannot be reached are waited for
 // meanwhile: the pages say so. The error says why it could not listen or serve.
@@ -109,13 +123,14 @@ func Serve(ctx context.Context, listener net.Listener, cfg Config, desk *operato
 
 // newConsole returns a console whose live streams end with ctx.
 func newConsole(ctx context.Context, cfg Config, desk *operator.Desk, addr net.Addr, log zerolog.Logger) (*Console, error) {
-	pages, err := parseTemplates()
+	renders := make(turns, maxRenders)
+	pages, err := parseTemplates(renders)
 	if err != nil {
 		return nil, err
 	}
 	c := &Console{
 		Config: cfg, desk: desk, index: NewIndex(maxFinished), guard: newGuard(cfg.Token, cfg.Prefix), log: log, pages: pages,
-		closing: ctx, lives: make(chan struct{}, maxLives),
+		closing: ctx, lives: make(chan struct{}, maxLives), renders: renders,
 	}
 	if tcp, ok := addr.(*net.TCPAddr); ok {
 		c.loopback = tcp.IP.IsLoopback()

@@ -98,6 +98,15 @@ func ok(t testing.TB, err error) {
 	}
 }
 
+func (e *env) logger() zerolog.Logger { return zerolog.New(e.log) }
+
+// serve lets a console that does not listen answer a request.
+func serve(c *Console, method, address string) *httptest.ResponseRecorder {
+	w := httptest.NewRecorder()
+	c.handler.ServeHTTP(w, httptest.NewRequest(method, address, nil))
+	return w
+}
+
 // serve starts a console.
 func (e *env) serve(cfg Config) {
 	e.t.Helper()
@@ -105,7 +114,7 @@ func (e *env) serve(cfg Config) {
 	ok(e.t, err)
 	ctx, cancel := context.WithCancel(context.Background())
 	served := make(chan error, 1)
-	go func() { served <- Serve(ctx, listener, cfg, e.desk, zerolog.New(e.log)) }()
+	go func() { served <- Serve(ctx, listener, cfg, e.desk, e.logger()) }()
 	e.t.Cleanup(func() {
 		cancel()
 		if err := <-served; err != nil {

@@ -113,7 +113,7 @@ func (c *Console) html(s *spec, fragment bool) http.HandlerFunc {
 		if p.Path == "/" {
 			p.API = c.Prefix + "/api/overview"
 		}
-		if s.every > 0 {
+		if limit, _ := pageOf(r); s.every > 0 && limit <= pageLength {
 			p.Live = c.Prefix + "/live?at=" + url.QueryEscape((&url.URL{Path: r.URL.Path, RawPath: r.URL.RawPath, RawQuery: r.URL.RawQuery}).String())
 		}
 		status := http.StatusOK

@@ -48,6 +48,7 @@ func (c *Console) ordersData(r *http.Request) (any, error) {
 		return nil, &problem{http.StatusBadRequest, "state must be one of unfinished, queued, claimed, waiting, in_doubt, paused, succeeded, failed, or not given"}
 	}
 	limit, page := pageOf(r)
+	defer c.renders.take()()
 	rows, more := c.index.Search(Query{Text: text, State: state, Skip: (page - 1) * limit, Limit: limit})
 	o := c.index.Overview()
 	return &Orders{Overview: o.Overview, Query: text, State: state, Orders: rows, More: more, Page: page, Known: o.Indexed, Valid: validNumber(text)}, nil
@@ -125,6 +126,7 @@ func (c *Console) deadData(r *http.Request) (any, error) {
 		return nil, &problem{http.StatusBadRequest, "reason must be invalid or conflict, or not given"}
 	}
 	limit, page := pageOf(r)
+	defer c.renders.take()()
 	return &Dead{c.index.Letters(reason, text, (page-1)*limit, limit), text, reason, page}, nil
 }
 
