@@ -2,6 +2,7 @@ package console
 
 import (
 	"bufio"
+	"context"
 	"encoding/json"
 	"net/http"
 	"net/url"
@@ -73,6 +74,23 @@ func TestLivePagesAreBounded(t *testing.T) {
 		waitEvent(t, e.events("/orders"), "No order is found")
 	}
 	r.get("/live?at=/orders").want(t, http.StatusServiceUnavailable, "too many pages are live")
+}
+
+// HEAD of a live page is answered at once, so that the connection can be used again.
+func TestHeadOfLivePageEnds(t *testing.T) {
+	e := newEnv(t, Config{})
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	for _, r := range [][2]string{{"HEAD", "/live?at=/"}, {"GET", "/healthz"}} {
+		q, err := http.NewRequestWithContext(ctx, r[0], e.base+r[1], nil)
+		ok(t, err)
+		res, err := http.DefaultClient.Do(q)
+		ok(t, err)
+		_ = res.Body.Close()
+		if res.StatusCode != http.StatusOK {
+			t.Errorf("%v: %s", r, res.Status)
+		}
+	}
 }
 
 // Of the lists, only a few are searched or rendered at once.
