@@ -2,6 +2,7 @@ package console
 
 import (
 	"encoding/json"
+	"fmt"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -244,6 +245,45 @@ func TestReplay(t *testing.T) {
 	_, done = ann.agree("/dead", "do", "replay_all", "reason", "invalid", "limit", "5")
 	done.want(t, http.StatusOK, "1 dead letter replayed")
 	storetest.Eventually(t, "no letter is shown", func() bool { return data[Dead](ann, "/api/dead").Total == 0 })
+}
+
+// Who agrees to letters agrees to those, though as many others of the same kind are there,
+// and the log says which; a value that is set is shown to its end.
+func TestReplayOfOtherLettersAsksAgain(t *testing.T) {
+	e := newEnv(t, Config{Token: testToken})
+	for i := range 30 {
+		e.letter([]byte(request(fmt.Sprintf("DEAD-%d", i))), nil)
+	}
+	ann := e.operator()
+	confirm := confirmField.FindStringSubmatch(ann.post("/dead", "do", "replay_all").body)[1]
+	s, err := e.js.Stream(t.Context(), "ORDERS_DEAD")
+	ok(t, err)
+	ok(t, s.DeleteMsg(t.Context(), 25)) // another operator has replayed it
+	e.letter([]byte(request("NEVER-SHOWN")), nil)
+	asked := ann.post("/dead", "do", "replay_all", "confirm", confirm).want(t, http.StatusOK, "It has changed since you were asked")
+	confirm = confirmField.FindStringSubmatch(asked.body)[1]
+	ann.post("/dead", "do", "replay_all", "confirm", confirm).want(t, http.StatusOK, "30 dead letters replayed")
+	if l := e.log.String(); !strings.Contains(l, `"object":"1-24 26-31"`) {
+		t.Errorf("log:\n%s", l)
+	}
+	seq := e.letter([]byte(request("LONG-1")), nil)
+	long := strings.Repeat("A", 121) + "-HIDDEN"
+	ann.post(fmt.Sprintf("/dead/%d", seq), "do", "replay", "packageCode", long).want(t, http.StatusOK, long)
+}
+
+// A pause that was agreed to once is not agreed to after others have spoken, though nothing
+// that it shows is different.
+func TestOldConfirmationOfPauseAsksAgain(t *testing.T) {
+	e := newEnv(t, Config{Token: testToken})
+	ann := e.operator()
+	form := []string{"do", "pause", "reason", "prices"}
+	asked, _ := ann.agree("/control", form...)
+	ann.post("/api/control", "do", "resume", "confirm", "yes").want(t, http.StatusOK)
+	old := append(form, "confirm", confirmField.FindStringSubmatch(asked.body)[1])
+	ann.post("/control", old...).want(t, http.StatusOK, "It has changed since you were asked")
+	if e.paused() {
+		t.Error("paused by an old confirmation")
+	}
 }
 
 // An order in doubt is settled; any other is refused, with the reason.

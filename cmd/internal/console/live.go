@@ -39,7 +39,7 @@ func (c *Console) live(fragments http.Handler) http.HandlerFunc {
 		}
 		w.Header().Set("Content-Type", "text/event-stream")
 		w.Header().Set("X-Accel-Buffering", "no") // a proxy must not collect events
-		if r.Method == http.MethodHead { // no body may follow, so the stream would never end for the client
+		if r.Method == http.MethodHead {          // no body may follow, so the stream would never end for the client
 			return
 		}
 		select {
