@@ -77,6 +77,7 @@ func (c *Console) change(s *spec, api bool) http.HandlerFunc {
 		// A browser that goes away does not leave a change half done.
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), changePatience)
 		defer cancel()
+		defer context.AfterFunc(c.closing, func() { time.AfterFunc(changeGrace, cancel) })()
 		looking, stop := context.WithTimeout(ctx, planPatience)
 		defer stop()
 		ch, err := s.plan(looking, r, who)
@@ -152,6 +153,8 @@ func (c *Console) ask(w http.ResponseWriter, r *http.Request, ch *change, api bo
 
 // carryOut does what was agreed to, and writes the audit line.
 func (c *Console) carryOut(ctx context.Context, r *http.Request, ch *change, who string) (done string, err error) {
+	c.changes.Add(1)
+	defer c.changes.Done()
 	began := time.Now()
 	done, err = ch.do(ctx)
 	line := c.log.Info()

@@ -286,6 +286,41 @@ func TestOldConfirmationOfPauseAsksAgain(t *testing.T) {
 	}
 }
 
+// A console that is stopped amid a replay says in its log how far it came, before it ends.
+func TestStopAmidReplay(t *testing.T) {
+	e := newEnv(t, Config{Token: testToken})
+	const letters = 3000
+	for i := range letters {
+		_, err := e.js.PublishAsync("orders.package.dead", []byte(request(fmt.Sprintf("DEAD-%d", i))))
+		ok(t, err)
+	}
+	<-e.js.PublishAsyncComplete()
+	ann, answered := e.operator(), make(chan reply, 1)
+	go func() {
+		answered <- ann.post("/api/dead", "do", "replay_all", "limit", fmt.Sprint(letters), "confirm", "yes")
+	}()
+	s, err := e.js.Stream(t.Context(), "ORDERS")
+	ok(t, err)
+	published := func() uint64 {
+		info, err := s.Info(t.Context())
+		ok(t, err)
+		return info.State.Msgs
+	}
+	storetest.Eventually(t, "the replay has begun", func() bool { return published() > 0 })
+	e.stop()
+	if l := e.log.String(); strings.Count(l, "operator's change") != 1 || !strings.Contains(l, "the console is stopped; ") {
+		t.Errorf("log:\n%s", l)
+	}
+	n := published()
+	if n == letters {
+		t.Fatal("the replay was over before the console was stopped")
+	}
+	(<-answered).want(t, http.StatusConflict, " replayed, ")
+	if later := published(); later != n {
+		t.Errorf("%d letters when the console had ended, then %d", n, later)
+	}
+}
+
 // An order in doubt is settled; any other is refused, with the reason.
 func TestSettle(t *testing.T) {
 	e := newEnv(t, Config{Token: testToken}, badPackages...)

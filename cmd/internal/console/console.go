@@ -35,7 +35,8 @@ type Console struct {
 	pages    *templates
 	loopback bool
 	handler  http.Handler
-	closing  context.Context // ends the live streams
+	closing  context.Context // ends the live streams, and changes after changeGrace
+	changes  sync.WaitGroup  // that are carried out
 	lives    chan struct{}   // a place for each live stream
 	renders  turns
 }
@@ -50,6 +51,10 @@ const (
 	// changePatience is how long a change may take: a thousand dead letters that are
 	// replayed take some seconds.
 	changePatience = 2 * time.Minute
+
+	// changeGrace is how long changes have that are under way when the console is stopped.
+	// A replay, which is long, ends at once and says how far it came.
+	changeGrace = 4 * time.Second
 
 	maxLives = 64 // browsers that are shown live pages at once
 
@@ -115,6 +120,7 @@ func Serve(ctx context.Context, listener net.Listener, cfg Config, desk *operato
 	if err := server.Shutdown(end); err != nil {
 		_ = server.Close()
 	}
+	c.changes.Wait() // each has its line in the log; the desk is closed next
 	if err := <-ended; !errors.Is(err, http.ErrServerClosed) {
 		return fmt.Errorf("console: %w", err)
 	}

@@ -44,6 +44,7 @@ type env struct {
 	desk     *operator.Desk
 	log      *syncBuffer
 	base     string // the console's address, with its prefix
+	stop     func() // stops the console
 }
 
 // syncBuffer is a log that may be read while it is written.
@@ -115,12 +116,14 @@ func (e *env) serve(cfg Config) {
 	ctx, cancel := context.WithCancel(context.Background())
 	served := make(chan error, 1)
 	go func() { served <- Serve(ctx, listener, cfg, e.desk, e.logger()) }()
-	e.t.Cleanup(func() {
+	stop := sync.OnceFunc(func() {
 		cancel()
 		if err := <-served; err != nil {
 			e.t.Errorf("console: %v", err)
 		}
 	})
+	e.t.Cleanup(stop)
+	e.stop = stop
 	e.base = "http://" + listener.Addr().String() + cfg.Prefix
 }
 

@@ -2,6 +2,7 @@ package console
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"slices"
@@ -244,6 +245,10 @@ func ranges(letters []operator.DeadLetter) string {
 	return strings.TrimPrefix(b.String(), " ")
 }
 
+// errStopped ends a replay. A letter that was published and not removed by then is a
+// duplicate the next time.
+var errStopped = errors.New("the console is stopped")
+
 // planReplay plans a replay.
 func (c *Console) planReplay(ctx context.Context, s operator.ReplaySelection) (*change, error) {
 	p, err := c.desk.PlanReplay(ctx, s)
@@ -260,7 +265,10 @@ func (c *Console) planReplay(ctx context.Context, s operator.ReplaySelection) (*
 	return &change{
 		action: "replay", object: ranges(p.Letters), seen: seen.String(), count: len(p.Letters), unit: "dead letters", danger: true, question: p.Question(),
 		do: func(ctx context.Context) (string, error) {
-			done, err := p.Run(ctx, func(int, int) {})
+			running, stop := context.WithCancelCause(ctx)
+			defer stop(nil)
+			defer context.AfterFunc(c.closing, func() { stop(errStopped) })()
+			done, err := p.Run(running, func(int, int) {})
 			c.index.dropLetters(ctx, c.desk)
 			b := new(strings.Builder)
 			done.Print(b)
