@@ -108,7 +108,7 @@ func (c *Console) stream(ctx context.Context, fragments http.Handler, r *http.Re
 func event(fragments http.Handler, r *http.Request) (text []byte, sum [sha256.Size]byte, err error) {
 	got := &recorder{header: http.Header{}, status: http.StatusOK}
 	fragments.ServeHTTP(got, r)
-	if got.status != http.StatusOK && got.status != http.StatusNotFound {
+	if got.status == http.StatusInternalServerError { // it cannot be rendered
 		return nil, sum, nil
 	}
 	encoded, err := json.Marshal(got.body.String())

@@ -103,7 +103,13 @@ func (c *Console) html(s *spec, fragment bool) http.HandlerFunc {
 		ctx, cancel := context.WithTimeout(r.Context(), patience)
 		defer cancel()
 		data, err := s.data(r.WithContext(ctx))
-		if data == nil && err != nil {
+		switch {
+		case data == nil && err != nil && fragment:
+			p := c.newPage(r, s.title, s.nav)
+			p.Data = failure{statusOf(err), err.Error()}
+			c.pages.fragment(w, "error", p)
+			return
+		case data == nil && err != nil:
 			c.fail(w, r, err)
 			return
 		}
