@@ -17,6 +17,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/prometheus/client_golang/prometheus"
@@ -41,6 +42,7 @@ type env struct {
 	vendor   *sandbox.Vendor
 	settings *config.Settings
 	js       jetstream.JetStream
+	nats     *server.Server
 	desk     *operator.Desk
 	log      *syncBuffer
 	base     string // the console's address, with its prefix
@@ -77,12 +79,12 @@ func newEnv(t *testing.T, cfg Config, rules ...string) *env {
 	e.settings, err = config.Defaults()
 	ok(t, err)
 	s := e.settings
-	server := storetest.NATS(t)
-	s.NATSURL, s.RedisURL = server.ClientURL(), "redis://"+storetest.Redis(t).Addr
+	e.nats = storetest.NATS(t)
+	s.NATSURL, s.RedisURL = e.nats.ClientURL(), "redis://"+storetest.Redis(t).Addr
 	s.UpstreamURL, s.UpstreamAppkey, s.UpstreamSecret, s.UpstreamRate = vendor.URL, "000001", upstream.Secret("hunter2"), 100
 	s.UpstreamTimeout, s.ReconcileDelay, s.UpstreamReconcile, s.InDoubtNotice = time.Second, 3*time.Second, "hold", 0
 	s.OrdersAckWait, s.BackoffInitial, s.BackoffMax = 5*time.Second, 30*time.Second, time.Minute
-	e.js, err = jetstream.New(storetest.Connect(t, server))
+	e.js, err = jetstream.New(storetest.Connect(t, e.nats))
 	ok(t, err)
 	e.worker() // it makes the streams
 	e.desk, err = operator.Open(t.Context(), s)

@@ -29,6 +29,8 @@ type Orders struct {
 	Page   int            `json:"page"`
 	Known  int            `json:"indexed"` // finished orders that were searched
 
+	Unlisted uint64 `json:"unlisted"` // unfinished orders that were not: they are too many
+
 	Valid bool `json:"-"` // the text could be an order's number
 }
 
@@ -51,7 +53,7 @@ func (c *Console) ordersData(r *http.Request) (any, error) {
 	defer c.renders.take()()
 	rows, more := c.index.Search(Query{Text: text, State: state, Skip: (page - 1) * limit, Limit: limit})
 	o := c.index.Overview()
-	return &Orders{Overview: o.Overview, Query: text, State: state, Orders: rows, More: more, Page: page, Known: o.Indexed, Valid: validNumber(text)}, nil
+	return &Orders{Overview: o.Overview, Query: text, State: state, Orders: rows, More: more, Page: page, Known: o.Indexed, Unlisted: o.Unlisted, Valid: validNumber(text)}, nil
 }
 
 // pageOf returns how many rows a page has, and which page it is, from 1.
@@ -86,10 +88,16 @@ func (c *Console) orderData(r *http.Request) (any, error) {
 		return nil, &problem{http.StatusNotFound, "no order has such a number: 1 to 32 printable ASCII characters without space or comma"}
 	}
 	found := c.desk.Order(r.Context(), no, false)
-	if !found.Known && len(found.Errors) == 0 {
-		return found, &problem{http.StatusNotFound, "nothing is known of it"}
+	return found, unknown(found)
+}
+
+// unknown is the error of an order that nothing is known of; nil where it may be one that
+// was not found yet.
+func unknown(d *operator.Detail) error {
+	if d.Known || len(d.Errors) > 0 || !d.Searched {
+		return nil
 	}
-	return found, nil
+	return &problem{http.StatusNotFound, "nothing is known of it"}
 }
 
 // Doubts are the orders in doubt.
@@ -116,6 +124,8 @@ type Dead struct {
 	Query  string `json:"query"`
 	Reason string `json:"reason"`
 	Page   int    `json:"page"`
+
+	Unlisted uint64 `json:"unlisted"` // that were not searched
 }
 
 // deadData is what the list of dead letters shows.
@@ -127,7 +137,8 @@ func (c *Console) deadData(r *http.Request) (any, error) {
 	}
 	limit, page := pageOf(r)
 	defer c.renders.take()()
-	return &Dead{c.index.Letters(reason, text, (page-1)*limit, limit), text, reason, page}, nil
+	found, unlisted := c.index.Letters(reason, text, (page-1)*limit, limit)
+	return &Dead{found, text, reason, page, unlisted}, nil
 }
 
 // Letter is a dead letter with what of its request can be read.
