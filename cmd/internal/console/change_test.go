@@ -12,6 +12,7 @@ import (
 
 	"orderworker/cmd/internal/operator"
 	"orderworker/dedupe/storetest"
+	"orderworker/worker"
 )
 
 // everyChange is one form of each change.
@@ -245,6 +246,47 @@ func TestReplay(t *testing.T) {
 	_, done = ann.agree("/dead", "do", "replay_all", "reason", "invalid", "limit", "5")
 	done.want(t, http.StatusOK, "1 dead letter replayed")
 	storetest.Eventually(t, "no letter is shown", func() bool { return data[Dead](ann, "/api/dead").Total == 0 })
+}
+
+// A field that was not sent as it must be is set, though its text is the same.
+func TestReplayCorrectsTheFormOfAField(t *testing.T) {
+	e := newEnv(t, Config{Token: testToken})
+	ann := e.operator()
+	for payload, want := range map[string]string{
+		`{"outTradeNo":"N-1","iccid":8988308650100524999,"packageCode":"CN-5M"}`:                                                   "iccid=8988308650100524999",
+		`{"outTradeNo":"N-2","iccid":"1","iccid":"8988308650100524999","packageCode":"CN-5M"}`:                                     "iccid=8988308650100524999",
+		`{"outTradeNo":"N-3","iccid":"8988308650100524999","packageCode":"CN-5M","expires_at":"2020-01-01T00:00:00Z"}`:             "expiresAt=2020-01-01T00:00:00Z",
+		`{"outTradeNo":"N-4","iccid":"8988308650100524999","packageCode":"CN-5M","renew":"2"}`:                                     "renew=2",
+		`{"outTradeNo":"N-5","iccid":"8988308650100524999","packageCode":"CN-5M","renew":2,"expiresAt":null}`:                      "",
+		`{"outTradeNo":"N-6","iccid":"8988308650100524999 ","packageCode":"CN-5M"}`:                                                "",
+		`{"outTradeNo":"N-7","iccid":"8988308650100524999","packageCode":"CN-5M","expiresAt":"2026-01-01T00:00:00Z","renew":null}`: "",
+		`no JSON`: "",
+	} {
+		seq := e.letter([]byte(payload), nil)
+		l, err := e.desk.Letter(t.Context(), seq)
+		ok(t, err)
+		form := []string{"do", "replay"}
+		for _, f := range fieldsOf(l) { // as a browser sends the form that nobody has touched
+			form = append(form, f.Name, f.Value)
+		}
+		asked := ann.post(fmt.Sprintf("/dead/%d", seq), form...).want(t, http.StatusOK, want)
+		if _, set, _ := strings.Cut(asked.body, "order request, with "); want == "" && set != "" || want != "" && !strings.HasPrefix(set, want+", and removed") {
+			t.Errorf("%s sets %.100q, want %q", payload, set, want)
+		}
+		if want != "" && want[:3] != "exp" && strings.Contains(asked.body, "will be dead letters again") {
+			t.Errorf("%s: %s", payload, asked.body)
+		}
+	}
+	seq := e.letter([]byte(`{"outTradeNo":"N-8","iccid":"8988308650100524999","packageCode":"CN-5M","expires_at":"2020-01-01T00:00:00Z"}`), nil)
+	_, done := ann.agree(fmt.Sprintf("/dead/%d", seq), "do", "replay", "expiresAt", "")
+	done.want(t, http.StatusOK, "1 dead letter replayed")
+	s, err := e.js.Stream(t.Context(), "ORDERS")
+	ok(t, err)
+	m, err := s.GetMsg(t.Context(), 1)
+	ok(t, err)
+	if o, err := worker.DecodeOrder(m.Data); err != nil || o.ExpiresAt != nil {
+		t.Errorf("published %s: %v", m.Data, err)
+	}
 }
 
 // Who agrees to letters agrees to those, though as many others of the same kind are there,

@@ -172,7 +172,7 @@ func (c *Console) planLetter(ctx context.Context, r *http.Request, _ string) (*c
 		}
 		value := strings.TrimSpace(values[0])
 		switch {
-		case value == f.Value || value == "" && f.Value == "":
+		case f.Valid && (values[0] == f.Value || value == f.Value) || value == "" && f.Value == "" && f.Required:
 		case value == "" && f.Required:
 			return nil, wrong("%s must not be empty", f.Name)
 		case value == "":

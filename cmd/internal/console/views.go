@@ -151,6 +151,7 @@ type Letter struct {
 type Field struct {
 	Name, Value, Hint string
 	Required          bool
+	Valid             bool // it was sent once, under this name, in the form that it must have, or not at all
 }
 
 // hints say what a field may be.
@@ -178,15 +179,59 @@ func (c *Console) letterData(r *http.Request) (any, error) {
 // fieldsOf returns the fields of a letter's request as they were sent, with escapes in place
 // of what cannot be printed.
 func fieldsOf(l *operator.DeadLetter) []Field {
-	sent := map[string]json.RawMessage{}
-	if l.Payload != nil {
-		_ = json.Unmarshal([]byte(*l.Payload), &sent) // what can be read of it
-	}
 	var fields []Field
 	for i, name := range operator.RequestFields {
-		fields = append(fields, Field{name, fieldText(sent[name]), hints[name], i < 3})
+		sent := sentAs(l, name)
+		f := Field{Name: name, Hint: hints[name], Required: i < 3, Valid: len(sent) == 0}
+		if len(sent) > 0 {
+			last := sent[len(sent)-1]
+			text := string(last.value)
+			isNumber := text != "" && strings.ContainsAny(text[:1], "-0123456789")
+			given := fieldText(last.value)
+			f.Value = operator.Shown(given, 300)
+			f.Valid = len(sent) == 1 && last.name == name && (text == "null" || isNumber == (name == "renew") && (isNumber || text[0] == '"'))
+			if !f.Valid && f.Value != given { // it would be set to the escapes
+				f.Value = ""
+			}
+		}
+		fields = append(fields, f)
 	}
 	return fields
+}
+
+// sentField is a field of a letter's request.
+type sentField struct {
+	name  string
+	value json.RawMessage
+}
+
+// sentAs returns the fields of a letter's request that have a name, or differ from it only
+// in case, _ or -; the last is the one that counts.
+func sentAs(l *operator.DeadLetter, name string) []sentField {
+	var alike, exact []sentField
+	if l.Payload == nil || !json.Valid([]byte(*l.Payload)) {
+		return nil
+	}
+	dec := json.NewDecoder(strings.NewReader(*l.Payload))
+	if t, err := dec.Token(); err != nil || t != json.Delim('{') {
+		return nil
+	}
+	plain := strings.NewReplacer("_", "", "-", "")
+	for dec.More() {
+		f := sentField{}
+		t, err := dec.Token()
+		f.name, _ = t.(string)
+		if err != nil || dec.Decode(&f.value) != nil {
+			break
+		}
+		switch {
+		case f.name == name:
+			exact = append(exact, f)
+		case strings.EqualFold(plain.Replace(f.name), name):
+			alike = append(alike, f)
+		}
+	}
+	return append(alike, exact...)
 }
 
 // fieldText is a value of JSON for a form.
@@ -195,16 +240,16 @@ func fieldText(value json.RawMessage) string {
 	if err := json.Unmarshal(value, &text); err != nil || string(value) == "null" {
 		text = strings.TrimPrefix(string(value), "null")
 	}
-	return operator.Shown(text, 300)
+	return text
 }
 
 // Control is the operator's word and those before it.
 type Control struct {
-	Word     halt.State    `json:"word"`
-	Lasts    bool          `json:"paused"`
-	Revision uint64        `json:"revision"`
-	History  []natsio.Word `json:"history"` // newest first
-	Buying   operator.Buying
+	Word     halt.State      `json:"word"`
+	Lasts    bool            `json:"paused"`
+	Revision uint64          `json:"revision"`
+	History  []natsio.Word   `json:"history"` // newest first
+	Buying   operator.Buying `json:"buying"`
 }
 
 // controlData is what the page of the operator's word shows.
