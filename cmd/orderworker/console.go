@@ -58,6 +58,9 @@ func (c *consoleCmd) Check(f *config.Faults) {
 	})) {
 		f.Add("--prefix", "(%q) must be a path such as /orderworker, of letters, digits and - _ . ~", c.Prefix)
 	}
+	if err := console.CheckPrefix(c.Prefix); err != nil {
+		f.Add("--prefix", "(%q) %w", c.Prefix, err)
+	}
 	for i := range c.Host {
 		c.Host[i] = strings.ToLower(c.Host[i])
 	}

@@ -129,6 +129,17 @@ func TestUnlistedIsSaid(t *testing.T) {
 			t.Errorf("%s:\n%s", path, body)
 		}
 	}
+	doubts := make([]operator.Row, 150)
+	for i := range doubts {
+		doubts[i] = finishedRow(i, time.Now())
+		doubts[i].State = operator.InDoubt
+	}
+	c.index.scan(&operator.Overview{}, doubts, nil)
+	for path, want := range map[string]string{"/in-doubt": `rel="next" href="/in-doubt?page=2"`, "/in-doubt?page=2": `rel="prev" href="/in-doubt?page=1"`} {
+		if body := serve(c, "GET", path).Body.String(); !strings.Contains(body, want) || strings.Count(body, "rel=") != strings.Count(body, `rel="icon"`)+strings.Count(body, `rel="stylesheet"`)+1 {
+			t.Errorf("%s:\n%s", path, body)
+		}
+	}
 	c.index.lettersLost = 3
 	if body := serve(c, "GET", "/dead?q=x").Body.String(); !strings.Contains(body, "No such dead letter is listed.") || !strings.Contains(body, "3 dead letters, mostly the oldest, are not listed") {
 		t.Errorf("dead letters:\n%s", body)

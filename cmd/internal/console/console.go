@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"path"
 	"slices"
 	"strings"
 	"sync"
@@ -201,8 +202,13 @@ func (c *Console) protect(next http.Handler) http.Handler {
 			http.Error(w, "refused: the request comes from another site's page", http.StatusForbidden)
 			return
 		}
+		// The mux would lead to the clean address without the prefix.
+		if to := c.cleaned(r); to != "" {
+			http.Redirect(w, r, to, http.StatusPermanentRedirect)
+			return
+		}
 		// A proxy may pass the prefix on or take it off: both are served.
-		if c.Prefix != "" && (r.URL.Path == c.Prefix || strings.HasPrefix(r.URL.Path, c.Prefix+"/")) {
+		if c.prefixed(r.URL.Path) {
 			if r.URL.Path == c.Prefix {
 				http.Redirect(w, r, c.Prefix+"/", http.StatusMovedPermanently)
 				return
@@ -212,6 +218,40 @@ func (c *Console) protect(next http.Handler) http.Handler {
 		}
 		next.ServeHTTP(w, r)
 	})
+}
+
+// cleaned is the address of a request whose path has //, . or .. in it; empty: it has not.
+func (c *Console) cleaned(r *http.Request) string {
+	escaped := r.URL.EscapedPath()
+	clean := path.Clean("/" + escaped)
+	if strings.HasSuffix(escaped, "/") && clean != "/" {
+		clean += "/"
+	}
+	if clean == escaped {
+		return ""
+	}
+	if !c.prefixed(clean) {
+		clean = c.Prefix + clean
+	}
+	if r.URL.RawQuery != "" {
+		clean += "?" + r.URL.RawQuery
+	}
+	return clean
+}
+
+// prefixed reports whether the prefix is on a path.
+func (c *Console) prefixed(path string) bool {
+	return c.Prefix != "" && (path == c.Prefix || strings.HasPrefix(path, c.Prefix+"/"))
+}
+
+// CheckPrefix says why a prefix cannot be used: behind a proxy that takes it off, the page
+// of that name could not be told from it.
+func CheckPrefix(prefix string) error {
+	first, _, _ := strings.Cut(strings.TrimPrefix(prefix, "/"), "/")
+	if slices.Contains([]string{"orders", "order", "in-doubt", "dead", "control", "api", "live", "login", "logout", "static", "healthz", "readyz"}, first) {
+		return fmt.Errorf("must not begin with /%s, which is a page of the console", first)
+	}
+	return nil
 }
 
 // knows reports whether browsers may reach the console by the name in host. One that

@@ -266,8 +266,13 @@ func staticPath(base, name string) (string, error) {
 	if err != nil {
 		return "", err
 	}
+	return base + "/static/" + name + "?v=" + versionOf(data), nil
+}
+
+// versionOf tells one content of a static file from another.
+func versionOf(data []byte) string {
 	sum := sha256.Sum256(data)
-	return base + "/static/" + name + "?v=" + hex.EncodeToString(sum[:6]), nil
+	return hex.EncodeToString(sum[:6])
 }
 
 // serveStatic serves the stylesheet, the script and the icon.
@@ -280,7 +285,7 @@ func serveStatic(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	w.Header().Set("Content-Type", types[path.Ext(name)])
-	if r.URL.Query().Get("v") != "" {
+	if r.URL.Query().Get("v") == versionOf(data) { // while another version is rolled out, it may be the other's
 		w.Header().Set("Cache-Control", "public, max-age=31536000, immutable")
 	}
 	_, _ = w.Write(data)

@@ -106,13 +106,14 @@ type Doubts struct {
 	Orders []operator.Row `json:"orders"` // oldest doubt first
 	Count  int            `json:"count"`
 	More   bool           `json:"more"`
+	Page   int            `json:"page"`
 }
 
 // doubtData is what the page of the orders in doubt shows.
 func (c *Console) doubtData(r *http.Request) (any, error) {
 	rows := c.index.InDoubt()
 	limit, page := pageOf(r)
-	d := &Doubts{Overview: c.index.Overview().Overview, Count: len(rows)}
+	d := &Doubts{Overview: c.index.Overview().Overview, Count: len(rows), Page: page}
 	rows = rows[min((page-1)*limit, len(rows)):]
 	d.Orders, d.More = rows[:min(limit, len(rows))], len(rows) > limit
 	return d, nil
