@@ -22,6 +22,13 @@ func TestNATSGoesAway(t *testing.T) {
 	storetest.Eventually(t, "the console is ready", func() bool { return r.get("/readyz").status == http.StatusOK })
 	control := e.events("/control")
 	waitEvent(t, control, "nobody has ever paused")
+	for _, reason := range []string{"first", "second"} { // the history is read when there is another word
+		_, seen, err := e.desk.Word(t.Context())
+		ok(t, err)
+		_, err = e.desk.Pause(t.Context(), operator.PauseRequest{By: "ann", Reason: reason, Seen: seen})
+		ok(t, err)
+		waitEvent(t, control, `: `+reason+`</span></li>`)
+	}
 	e.nats.Shutdown()
 	waitEvent(t, control, `role="alert"`)
 	storetest.Eventually(t, "the store nats is away", func() bool {

@@ -40,6 +40,7 @@ type Console struct {
 	changes  sync.WaitGroup  // that are carried out
 	lives    chan struct{}   // a place for each live stream
 	renders  turns
+	said     said
 }
 
 const (

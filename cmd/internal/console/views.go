@@ -1,10 +1,13 @@
 package console
 
 import (
+	"context"
 	"encoding/json"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"orderworker/cmd/internal/operator"
@@ -253,19 +256,45 @@ type Control struct {
 	Buying   operator.Buying `json:"buying"`
 }
 
+// said are the operators' words up to one of them. They are read again when there is
+// another: the page of them is looked at each second.
+type said struct {
+	mu       sync.Mutex
+	last     halt.State
+	revision uint64
+	words    []natsio.Word // newest first
+}
+
+// history returns the words up to the last one, newest first.
+func (c *Console) history(ctx context.Context, last halt.State, revision uint64) ([]natsio.Word, error) {
+	s := &c.said
+	s.mu.Lock()
+	before, known := s.words, s.words != nil && s.last == last && s.revision == revision
+	s.mu.Unlock()
+	if known {
+		return before, nil
+	}
+	words, err := c.desk.Words(ctx)
+	if err != nil {
+		return nil, err
+	}
+	slices.Reverse(words)
+	words = append([]natsio.Word{}, words...)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.last, s.revision, s.words = last, revision, words
+	return words, nil
+}
+
 // controlData is what the page of the operator's word shows.
 func (c *Console) controlData(r *http.Request) (any, error) {
 	word, revision, err := c.desk.Word(r.Context())
 	if err != nil {
 		return nil, err
 	}
-	words, err := c.desk.Words(r.Context())
+	words, err := c.history(r.Context(), word, revision)
 	if err != nil {
 		return nil, err
 	}
-	found := &Control{Word: word, Lasts: word.Lasts(time.Now()), Revision: revision, History: []natsio.Word{}, Buying: c.index.Overview().Buying}
-	for i := len(words) - 1; i >= 0; i-- {
-		found.History = append(found.History, words[i])
-	}
-	return found, nil
+	return &Control{Word: word, Lasts: word.Lasts(time.Now()), Revision: revision, History: words, Buying: c.index.Overview().Buying}, nil
 }
