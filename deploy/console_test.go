@@ -122,6 +122,10 @@ func TestConsoleIsDeployed(t *testing.T) {
 	if port := composed.Ports[0]; !strings.HasSuffix(composed.Command[2], port[strings.LastIndex(port, ":"):]) || composed.Environment["CONSOLE_TOKEN"] == "" {
 		t.Errorf("compose: %v with port %s", composed.Command, port)
 	}
+	// Otherwise a site could have its own name lead to the published port.
+	if host := flags(composed.Command)["--host"]; host != "localhost" {
+		t.Errorf("compose: %v publishes its port on loopback, and answers to any name", composed.Command)
+	}
 	c := build(t, "console")
 	d, service, network := c.deployments[0], c.services[0], c.networks[0]
 	pod := d.Spec.Template
@@ -147,6 +151,9 @@ func TestConsoleIsDeployed(t *testing.T) {
 	}
 	if got := flags(one.Args)["--addr"]; one.Args[0] != "console" || got != ":"+strconv.Itoa(int(port.ContainerPort)) {
 		t.Errorf("it runs %v, its port is %d", one.Args, port.ContainerPort)
+	}
+	if host := flags(one.Args)["--host"]; host != "localhost" {
+		t.Errorf("it runs %v: where its port is forwarded, it answers to any name", one.Args)
 	}
 	for _, rule := range network.Spec.Egress {
 		if len(rule.To) == 0 || rule.To[0].IPBlock != nil {

@@ -15,7 +15,7 @@ import (
 type consoleCmd struct {
 	Addr      string          `name:"addr" default:"127.0.0.1:8081" placeholder:"HOST:PORT" help:"Where it listens."`
 	Prefix    string          `name:"prefix" placeholder:"/PATH" help:"What stands before its paths behind a proxy, such as /orderworker."`
-	Host      []string        `name:"host" placeholder:"NAME" help:"A name by which browsers reach it through a proxy, where it listens on loopback; may be given several times."`
+	Host      []string        `name:"host" placeholder:"NAME" help:"A name by which browsers reach it; may be given several times. It then answers to no other, except localhost and addresses; without, to any name, unless it listens on loopback."`
 	Token     upstream.Secret `name:"console-token" env:"CONSOLE_TOKEN" placeholder:"TOKEN" help:"What operators give to change something; without it the console is read-only. A flag can be seen in the process list."`
 	TokenFile string          `name:"console-token-file" env:"CONSOLE_TOKEN_FILE" placeholder:"FILE" help:"File that holds the token; a newline at its end is not part of it."`
 	config.Settings
@@ -57,6 +57,9 @@ func (c *consoleCmd) Check(f *config.Faults) {
 		return !strings.ContainsRune("/-_.~", r) && (r < '0' || r > '9') && (r < 'A' || r > 'Z') && (r < 'a' || r > 'z')
 	})) {
 		f.Add("--prefix", "(%q) must be a path such as /orderworker, of letters, digits and - _ . ~", c.Prefix)
+	}
+	if err := console.CheckPrefix(c.Prefix); err != nil {
+		f.Add("--prefix", "(%q) %w", c.Prefix, err)
 	}
 	for i := range c.Host {
 		c.Host[i] = strings.ToLower(c.Host[i])

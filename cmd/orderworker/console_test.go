@@ -22,6 +22,7 @@ func TestConsoleRefusesWrongUsage(t *testing.T) {
 		{args: []string{"--prefix", "p"}, want: "--prefix"},
 		{args: []string{"--prefix", "/a b"}, want: "--prefix"},
 		{args: []string{"--prefix", "//evil.example"}, want: "--prefix"},
+		{args: []string{"--prefix", "/orders"}, want: "a page of the console"},
 		{env: map[string]string{"CONSOLE_TOKEN": "hunter2", "CONSOLE_TOKEN_FILE": file}, want: "both set"},
 		{env: map[string]string{"CONSOLE_TOKEN_FILE": file + "x"}, want: "CONSOLE_TOKEN_FILE cannot be used"},
 		{env: map[string]string{"NATS_URL": "http://x", "LOG_LEVEL": "loud"}, want: "LOG_LEVEL"},

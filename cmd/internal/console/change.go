@@ -25,6 +25,7 @@ type change struct {
 	count    int    // of what is changed
 	unit     string // of the count
 	question string // what do is going to do, to the letter
+	seen     string // what else it follows from, and is not shown: an operator agreed to no other
 	note     string // what may have changed by the next moment without making it another change
 	danger   bool   // it buys, or cannot be taken back
 	do       func(ctx context.Context) (done string, err error)
@@ -34,7 +35,7 @@ type change struct {
 // digest names exactly this change: an operator agrees to what was shown, and to nothing
 // that has become different meanwhile.
 func (ch *change) digest() string {
-	sum := sha256.Sum256([]byte(ch.action + "\x00" + ch.object + "\x00" + ch.question))
+	sum := sha256.Sum256([]byte(ch.action + "\x00" + ch.object + "\x00" + ch.seen + "\x00" + ch.question))
 	return hex.EncodeToString(sum[:16])
 }
 
@@ -76,6 +77,7 @@ func (c *Console) change(s *spec, api bool) http.HandlerFunc {
 		// A browser that goes away does not leave a change half done.
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), changePatience)
 		defer cancel()
+		defer context.AfterFunc(c.closing, func() { time.AfterFunc(changeGrace, cancel) })()
 		looking, stop := context.WithTimeout(ctx, planPatience)
 		defer stop()
 		ch, err := s.plan(looking, r, who)
@@ -151,6 +153,8 @@ func (c *Console) ask(w http.ResponseWriter, r *http.Request, ch *change, api bo
 
 // carryOut does what was agreed to, and writes the audit line.
 func (c *Console) carryOut(ctx context.Context, r *http.Request, ch *change, who string) (done string, err error) {
+	c.changes.Add(1)
+	defer c.changes.Done()
 	began := time.Now()
 	done, err = ch.do(ctx)
 	line := c.log.Info()

@@ -2,6 +2,8 @@ package console
 
 import (
 	"encoding/json"
+	"fmt"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -10,6 +12,7 @@ import (
 
 	"orderworker/cmd/internal/operator"
 	"orderworker/dedupe/storetest"
+	"orderworker/worker"
 )
 
 // everyChange is one form of each change.
@@ -64,6 +67,21 @@ func TestChangesNeedTokenAndOrigin(t *testing.T) {
 			}
 			e.operator().with("Sec-Fetch-Site", "same-site").post(api+path, form...).want(t, http.StatusForbidden)
 			e.operator().with("Origin", "null").post(api+path, form...).want(t, http.StatusForbidden)
+		}
+	}
+	for _, c := range []struct {
+		addr  string
+		hosts []string
+		want  int
+	}{{"127.0.0.1:8081", nil, http.StatusMisdirectedRequest}, {"0.0.0.0:8081", []string{"localhost"}, http.StatusMisdirectedRequest}, {"0.0.0.0:8081", nil, http.StatusOK}} {
+		addr, err := net.ResolveTCPAddr("tcp", c.addr)
+		ok(t, err)
+		console, err := newConsole(t.Context(), Config{Token: testToken, Hosts: c.hosts}, e.desk, addr, e.logger())
+		ok(t, err)
+		for name, want := range map[string]int{"rebound.evil.example": c.want, "localhost": http.StatusOK, "10.1.2.3": http.StatusOK} {
+			if w := serve(console, "GET", "http://"+name+":8081/healthz"); w.Code != want {
+				t.Errorf("%s with --host %v answers to %s with %d, want %d", c.addr, c.hosts, name, w.Code, want)
+			}
 		}
 	}
 	e.operator().post("/orders", "do", "x").want(t, http.StatusMethodNotAllowed)
@@ -241,6 +259,121 @@ func TestReplay(t *testing.T) {
 	_, done = ann.agree("/dead", "do", "replay_all", "reason", "invalid", "limit", "5")
 	done.want(t, http.StatusOK, "1 dead letter replayed")
 	storetest.Eventually(t, "no letter is shown", func() bool { return data[Dead](ann, "/api/dead").Total == 0 })
+}
+
+// A field that was not sent as it must be is set, though its text is the same.
+func TestReplayCorrectsTheFormOfAField(t *testing.T) {
+	e := newEnv(t, Config{Token: testToken})
+	ann := e.operator()
+	for payload, want := range map[string]string{
+		`{"outTradeNo":"N-1","iccid":8988308650100524999,"packageCode":"CN-5M"}`:                                                   "iccid=8988308650100524999",
+		`{"outTradeNo":"N-2","iccid":"1","iccid":"8988308650100524999","packageCode":"CN-5M"}`:                                     "iccid=8988308650100524999",
+		`{"outTradeNo":"N-3","iccid":"8988308650100524999","packageCode":"CN-5M","expires_at":"2020-01-01T00:00:00Z"}`:             "expiresAt=2020-01-01T00:00:00Z",
+		`{"outTradeNo":"N-4","iccid":"8988308650100524999","packageCode":"CN-5M","renew":"2"}`:                                     "renew=2",
+		`{"outTradeNo":"N-5","iccid":"8988308650100524999","packageCode":"CN-5M","renew":2,"expiresAt":null}`:                      "",
+		`{"outTradeNo":"N-6","iccid":"8988308650100524999 ","packageCode":"CN-5M"}`:                                                "",
+		`{"outTradeNo":"N-7","iccid":"8988308650100524999","packageCode":"CN-5M","expiresAt":"2026-01-01T00:00:00Z","renew":null}`: "",
+		`no JSON`: "",
+	} {
+		seq := e.letter([]byte(payload), nil)
+		l, err := e.desk.Letter(t.Context(), seq)
+		ok(t, err)
+		form := []string{"do", "replay"}
+		for _, f := range fieldsOf(l) { // as a browser sends the form that nobody has touched
+			form = append(form, f.Name, f.Value)
+		}
+		asked := ann.post(fmt.Sprintf("/dead/%d", seq), form...).want(t, http.StatusOK, want)
+		if _, set, _ := strings.Cut(asked.body, "order request, with "); want == "" && set != "" || want != "" && !strings.HasPrefix(set, want+", and removed") {
+			t.Errorf("%s sets %.100q, want %q", payload, set, want)
+		}
+		if want != "" && want[:3] != "exp" && strings.Contains(asked.body, "will be dead letters again") {
+			t.Errorf("%s: %s", payload, asked.body)
+		}
+	}
+	seq := e.letter([]byte(`{"outTradeNo":"N-8","iccid":"8988308650100524999","packageCode":"CN-5M","expires_at":"2020-01-01T00:00:00Z"}`), nil)
+	_, done := ann.agree(fmt.Sprintf("/dead/%d", seq), "do", "replay", "expiresAt", "")
+	done.want(t, http.StatusOK, "1 dead letter replayed")
+	s, err := e.js.Stream(t.Context(), "ORDERS")
+	ok(t, err)
+	m, err := s.GetMsg(t.Context(), 1)
+	ok(t, err)
+	if o, err := worker.DecodeOrder(m.Data); err != nil || o.ExpiresAt != nil {
+		t.Errorf("published %s: %v", m.Data, err)
+	}
+}
+
+// Who agrees to letters agrees to those, though as many others of the same kind are there,
+// and the log says which; a value that is set is shown to its end.
+func TestReplayOfOtherLettersAsksAgain(t *testing.T) {
+	e := newEnv(t, Config{Token: testToken})
+	for i := range 30 {
+		e.letter([]byte(request(fmt.Sprintf("DEAD-%d", i))), nil)
+	}
+	ann := e.operator()
+	confirm := confirmField.FindStringSubmatch(ann.post("/dead", "do", "replay_all").body)[1]
+	s, err := e.js.Stream(t.Context(), "ORDERS_DEAD")
+	ok(t, err)
+	ok(t, s.DeleteMsg(t.Context(), 25)) // another operator has replayed it
+	e.letter([]byte(request("NEVER-SHOWN")), nil)
+	asked := ann.post("/dead", "do", "replay_all", "confirm", confirm).want(t, http.StatusOK, "It has changed since you were asked")
+	confirm = confirmField.FindStringSubmatch(asked.body)[1]
+	ann.post("/dead", "do", "replay_all", "confirm", confirm).want(t, http.StatusOK, "30 dead letters replayed")
+	if l := e.log.String(); !strings.Contains(l, `"object":"1-24 26-31"`) {
+		t.Errorf("log:\n%s", l)
+	}
+	seq := e.letter([]byte(request("LONG-1")), nil)
+	long := strings.Repeat("A", 121) + "-HIDDEN"
+	ann.post(fmt.Sprintf("/dead/%d", seq), "do", "replay", "packageCode", long).want(t, http.StatusOK, long)
+}
+
+// A pause that was agreed to once is not agreed to after others have spoken, though nothing
+// that it shows is different.
+func TestOldConfirmationOfPauseAsksAgain(t *testing.T) {
+	e := newEnv(t, Config{Token: testToken})
+	ann := e.operator()
+	form := []string{"do", "pause", "reason", "prices"}
+	asked, _ := ann.agree("/control", form...)
+	ann.post("/api/control", "do", "resume", "confirm", "yes").want(t, http.StatusOK)
+	old := append(form, "confirm", confirmField.FindStringSubmatch(asked.body)[1])
+	ann.post("/control", old...).want(t, http.StatusOK, "It has changed since you were asked")
+	if e.paused() {
+		t.Error("paused by an old confirmation")
+	}
+}
+
+// A console that is stopped amid a replay says in its log how far it came, before it ends.
+func TestStopAmidReplay(t *testing.T) {
+	e := newEnv(t, Config{Token: testToken})
+	const letters = 3000
+	for i := range letters {
+		_, err := e.js.PublishAsync("orders.package.dead", []byte(request(fmt.Sprintf("DEAD-%d", i))))
+		ok(t, err)
+	}
+	<-e.js.PublishAsyncComplete()
+	ann, answered := e.operator(), make(chan reply, 1)
+	go func() {
+		answered <- ann.post("/api/dead", "do", "replay_all", "limit", fmt.Sprint(letters), "confirm", "yes")
+	}()
+	s, err := e.js.Stream(t.Context(), "ORDERS")
+	ok(t, err)
+	published := func() uint64 {
+		info, err := s.Info(t.Context())
+		ok(t, err)
+		return info.State.Msgs
+	}
+	storetest.Eventually(t, "the replay has begun", func() bool { return published() > 0 })
+	e.stop()
+	if l := e.log.String(); strings.Count(l, "operator's change") != 1 || !strings.Contains(l, "the console is stopped; ") {
+		t.Errorf("log:\n%s", l)
+	}
+	n := published()
+	if n == letters {
+		t.Fatal("the replay was over before the console was stopped")
+	}
+	(<-answered).want(t, http.StatusConflict, " replayed, ")
+	if later := published(); later != n {
+		t.Errorf("%d letters when the console had ended, then %d", n, later)
+	}
 }
 
 // An order in doubt is settled; any other is refused, with the reason.

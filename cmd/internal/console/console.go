@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"path"
 	"slices"
 	"strings"
 	"sync"
@@ -22,7 +23,7 @@ type Config struct {
 	Addr   string   // where it listens: HOST:PORT
 	Prefix string   // of its paths behind a proxy: empty, or /p
 	Token  string   // that changes need; empty: nothing can be changed
-	Hosts  []string // names by which browsers may reach a console that listens on loopback
+	Hosts  []string // names by which browsers may reach it, beside localhost; none: any, unless it listens on loopback
 }
 
 // Console serves the pages of one deployment.
@@ -35,8 +36,11 @@ type Console struct {
 	pages    *templates
 	loopback bool
 	handler  http.Handler
-	closing  context.Context // ends the live streams
+	closing  context.Context // ends the live streams, and changes after changeGrace
+	changes  sync.WaitGroup  // that are carried out
 	lives    chan struct{}   // a place for each live stream
+	renders  turns
+	said     said
 }
 
 const (
@@ -50,8 +54,25 @@ const (
 	// replayed take some seconds.
 	changePatience = 2 * time.Minute
 
-	maxLives = 200 // browsers that are shown live pages at once
+	// changeGrace is how long changes have that are under way when the console is stopped.
+	// A replay, which is long, ends at once and says how far it came.
+	changeGrace = 4 * time.Second
+
+	maxLives = 64 // browsers that are shown live pages at once
+
+	// maxRenders is how many lists are searched or rendered at once, so that readers leave
+	// memory and time to the rest.
+	maxRenders = 4
 )
+
+// turns are places for as many callers as it has room for.
+type turns chan struct{}
+
+// take waits for a place, until release.
+func (t turns) take() (release func()) {
+	t <- struct{}{}
+	return func() { <-t }
+}
 
 // Run serves the console until ctx ends. Servers that cannot be reached are waited for
 // meanwhile: the pages say so. The error says why it could not listen or serve.
@@ -101,6 +122,7 @@ func Serve(ctx context.Context, listener net.Listener, cfg Config, desk *operato
 	if err := server.Shutdown(end); err != nil {
 		_ = server.Close()
 	}
+	c.changes.Wait() // each has its line in the log; the desk is closed next
 	if err := <-ended; !errors.Is(err, http.ErrServerClosed) {
 		return fmt.Errorf("console: %w", err)
 	}
@@ -109,13 +131,14 @@ func Serve(ctx context.Context, listener net.Listener, cfg Config, desk *operato
 
 // newConsole returns a console whose live streams end with ctx.
 func newConsole(ctx context.Context, cfg Config, desk *operator.Desk, addr net.Addr, log zerolog.Logger) (*Console, error) {
-	pages, err := parseTemplates()
+	renders := make(turns, maxRenders)
+	pages, err := parseTemplates(renders)
 	if err != nil {
 		return nil, err
 	}
 	c := &Console{
 		Config: cfg, desk: desk, index: NewIndex(maxFinished), guard: newGuard(cfg.Token, cfg.Prefix), log: log, pages: pages,
-		closing: ctx, lives: make(chan struct{}, maxLives),
+		closing: ctx, lives: make(chan struct{}, maxLives), renders: renders,
 	}
 	if tcp, ok := addr.(*net.TCPAddr); ok {
 		c.loopback = tcp.IP.IsLoopback()
@@ -180,8 +203,13 @@ func (c *Console) protect(next http.Handler) http.Handler {
 			http.Error(w, "refused: the request comes from another site's page", http.StatusForbidden)
 			return
 		}
+		// The mux would lead to the clean address without the prefix.
+		if to := c.cleaned(r); to != "" {
+			http.Redirect(w, r, to, http.StatusPermanentRedirect)
+			return
+		}
 		// A proxy may pass the prefix on or take it off: both are served.
-		if c.Prefix != "" && (r.URL.Path == c.Prefix || strings.HasPrefix(r.URL.Path, c.Prefix+"/")) {
+		if c.prefixed(r.URL.Path) {
 			if r.URL.Path == c.Prefix {
 				http.Redirect(w, r, c.Prefix+"/", http.StatusMovedPermanently)
 				return
@@ -193,11 +221,45 @@ func (c *Console) protect(next http.Handler) http.Handler {
 	})
 }
 
+// cleaned is the address of a request whose path has //, . or .. in it; empty: it has not.
+func (c *Console) cleaned(r *http.Request) string {
+	escaped := r.URL.EscapedPath()
+	clean := path.Clean("/" + escaped)
+	if strings.HasSuffix(escaped, "/") && clean != "/" {
+		clean += "/"
+	}
+	if clean == escaped {
+		return ""
+	}
+	if !c.prefixed(clean) {
+		clean = c.Prefix + clean
+	}
+	if r.URL.RawQuery != "" {
+		clean += "?" + r.URL.RawQuery
+	}
+	return clean
+}
+
+// prefixed reports whether the prefix is on a path.
+func (c *Console) prefixed(path string) bool {
+	return c.Prefix != "" && (path == c.Prefix || strings.HasPrefix(path, c.Prefix+"/"))
+}
+
+// CheckPrefix says why a prefix cannot be used: behind a proxy that takes it off, the page
+// of that name could not be told from it.
+func CheckPrefix(prefix string) error {
+	first, _, _ := strings.Cut(strings.TrimPrefix(prefix, "/"), "/")
+	if slices.Contains([]string{"orders", "order", "in-doubt", "dead", "control", "api", "live", "login", "logout", "static", "healthz", "readyz"}, first) {
+		return fmt.Errorf("must not begin with /%s, which is a page of the console", first)
+	}
+	return nil
+}
+
 // knows reports whether browsers may reach the console by the name in host. One that
-// listens on loopback takes no foreign names: otherwise any site could have its own name
-// resolve to 127.0.0.1, and read the pages.
+// listens on loopback, or was given names, takes no foreign ones: otherwise any site could
+// have its own name resolve to 127.0.0.1, where a port may be published, and read the pages.
 func (c *Console) knows(host string) bool {
-	if !c.loopback {
+	if !c.loopback && len(c.Hosts) == 0 {
 		return true
 	}
 	if name, _, err := net.SplitHostPort(host); err == nil {

@@ -17,6 +17,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/prometheus/client_golang/prometheus"
@@ -41,9 +42,11 @@ type env struct {
 	vendor   *sandbox.Vendor
 	settings *config.Settings
 	js       jetstream.JetStream
+	nats     *server.Server
 	desk     *operator.Desk
 	log      *syncBuffer
 	base     string // the console's address, with its prefix
+	stop     func() // stops the console
 }
 
 // syncBuffer is a log that may be read while it is written.
@@ -76,12 +79,12 @@ func newEnv(t *testing.T, cfg Config, rules ...string) *env {
 	e.settings, err = config.Defaults()
 	ok(t, err)
 	s := e.settings
-	server := storetest.NATS(t)
-	s.NATSURL, s.RedisURL = server.ClientURL(), "redis://"+storetest.Redis(t).Addr
+	e.nats = storetest.NATS(t)
+	s.NATSURL, s.RedisURL = e.nats.ClientURL(), "redis://"+storetest.Redis(t).Addr
 	s.UpstreamURL, s.UpstreamAppkey, s.UpstreamSecret, s.UpstreamRate = vendor.URL, "000001", upstream.Secret("hunter2"), 100
 	s.UpstreamTimeout, s.ReconcileDelay, s.UpstreamReconcile, s.InDoubtNotice = time.Second, 3*time.Second, "hold", 0
 	s.OrdersAckWait, s.BackoffInitial, s.BackoffMax = 5*time.Second, 30*time.Second, time.Minute
-	e.js, err = jetstream.New(storetest.Connect(t, server))
+	e.js, err = jetstream.New(storetest.Connect(t, e.nats))
 	ok(t, err)
 	e.worker() // it makes the streams
 	e.desk, err = operator.Open(t.Context(), s)
@@ -98,6 +101,15 @@ func ok(t testing.TB, err error) {
 	}
 }
 
+func (e *env) logger() zerolog.Logger { return zerolog.New(e.log) }
+
+// serve lets a console that does not listen answer a request.
+func serve(c *Console, method, address string) *httptest.ResponseRecorder {
+	w := httptest.NewRecorder()
+	c.handler.ServeHTTP(w, httptest.NewRequest(method, address, nil))
+	return w
+}
+
 // serve starts a console.
 func (e *env) serve(cfg Config) {
 	e.t.Helper()
@@ -105,13 +117,15 @@ func (e *env) serve(cfg Config) {
 	ok(e.t, err)
 	ctx, cancel := context.WithCancel(context.Background())
 	served := make(chan error, 1)
-	go func() { served <- Serve(ctx, listener, cfg, e.desk, zerolog.New(e.log)) }()
-	e.t.Cleanup(func() {
+	go func() { served <- Serve(ctx, listener, cfg, e.desk, e.logger()) }()
+	stop := sync.OnceFunc(func() {
 		cancel()
 		if err := <-served; err != nil {
 			e.t.Errorf("console: %v", err)
 		}
 	})
+	e.t.Cleanup(stop)
+	e.stop = stop
 	e.base = "http://" + listener.Addr().String() + cfg.Prefix
 }
 

@@ -1,6 +1,8 @@
 package console
 
 import (
+	"fmt"
+	"maps"
 	"math"
 	"slices"
 	"sync"
@@ -26,15 +28,21 @@ type Index struct {
 	mu       sync.RWMutex
 	finished []entry // a ring once it is full
 	next     int     // where the next one goes
+	gone     int     // how many of them, the oldest, are no longer in their stream
 	bound    int
 
 	rows     []operator.Row    // unfinished orders, newest first
 	ended    map[string]uint64 // orders that ended since the rows were read, and their request's place
 	scanned  time.Time         // when the rows were read
 	overview *operator.Overview
+	counted  operator.Counts   // by the last scan that could read the orders
+	unlisted uint64            // unfinished orders that it did not read: they are too many
+	amiss    []operator.Store  // what the last scan could not ask, and judges orders by
+	answers  bool              // every server, when it was asked last how it fares
+	deaf     map[string]string // streams that are not followed, and why
 
 	letters     []operator.DeadLetter // oldest first
-	lettersLost uint64                // older ones, beyond the bound
+	lettersLost uint64                // that it does not have, such as older ones beyond the bound
 
 	minutes map[int64]*perMinute // by Unix time in minutes
 	seconds [128]perSecond
@@ -50,8 +58,9 @@ type entry struct {
 	ends                  [3]uint16 // where the first three end
 	succeeded             bool
 	attempts              int32
-	seq                   uint64
-	received, completed   int64 // Unix time in milliseconds; noTime
+	seq                   uint64 // of its request
+	event                 uint64 // of its event
+	received, completed   int64  // Unix time in milliseconds; noTime
 	code, message, reason unique.Handle[string]
 }
 
@@ -64,10 +73,13 @@ type perSecond struct {
 	ended  int
 }
 
+func (e *entry) number() string { return e.key[:e.ends[0]] }
+
 // NewIndex returns an empty index that has at most bound finished orders.
 func NewIndex(bound int) *Index {
 	return &Index{
-		bound: bound, ended: map[string]uint64{}, minutes: map[int64]*perMinute{}, poked: make(chan struct{}, 1),
+		bound: bound, ended: map[string]uint64{}, deaf: map[string]string{}, minutes: map[int64]*perMinute{}, poked: make(chan struct{}, 1),
+		amiss:    []operator.Store{{Name: "orders", Error: "not read yet"}},
 		overview: &operator.Overview{At: worker.Time{Time: time.Now()}, Errors: []string{"the servers were not asked yet"}},
 	}
 }
@@ -80,19 +92,24 @@ func (x *Index) Poke() {
 	}
 }
 
-// finish adds a finished order.
-func (x *Index) finish(r operator.Row) {
+// finish adds a finished order, whose event is at a place in the results stream.
+func (x *Index) finish(r operator.Row, event uint64) {
 	e := newEntry(&r)
+	e.event = event
 	now := time.Now()
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	if len(x.finished) < x.bound {
 		x.finished = append(x.finished, e)
 	} else {
-		x.finished[x.next] = e
+		old := &x.finished[x.next]
+		if x.ended[old.number()] == old.seq {
+			delete(x.ended, old.number()) // or it would grow while no scan succeeds
+		}
+		x.finished[x.next], x.gone = e, max(x.gone-1, 0)
 	}
 	x.next = (x.next + 1) % x.bound
-	x.ended[r.OutTradeNo] = r.Seq
+	x.ended[e.number()] = r.Seq
 	x.count(&e, now)
 }
 
@@ -133,7 +150,7 @@ func fromMilli(ms int64) (t worker.Time) {
 // row is the entry as a row of a list.
 func (e *entry) row() operator.Row {
 	r := operator.Row{
-		OutTradeNo: e.key[:e.ends[0]], ICCID: e.key[e.ends[0]+1 : e.ends[1]], PackageCode: e.key[e.ends[1]+1 : e.ends[2]],
+		OutTradeNo: e.number(), ICCID: e.key[e.ends[0]+1 : e.ends[1]], PackageCode: e.key[e.ends[1]+1 : e.ends[2]],
 		OrderNumber: e.key[e.ends[2]+1 : len(e.key)-1], State: operator.Failed, Attempt: int(e.attempts), Refusals: int(e.attempts),
 		Seq: e.seq, Received: fromMilli(e.received), Since: fromMilli(e.completed), Reason: e.reason.Value(),
 	}
@@ -181,20 +198,58 @@ func (x *Index) count(e *entry, now time.Time) {
 func (x *Index) scan(o *operator.Overview, rows []operator.Row, endedBefore map[string]uint64) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	if ordersRead(o) { // while NATS is away, the last rows stay
-		x.rows, x.scanned = rows, o.At.Time
+	if ordersRead(o) { // while NATS is away, the last rows and counts stay
+		x.rows, x.scanned, x.counted = rows, o.At.Time, o.Counts
+		x.unlisted = o.Counts.Uncounted + o.Counts.Queued
+		for i := range rows {
+			if rows[i].State == operator.Queued && x.unlisted > o.Counts.Uncounted {
+				x.unlisted--
+			}
+		}
 		for number, seq := range endedBefore { // these were no longer in the stream, or were seen as finished
 			if x.ended[number] == seq {
 				delete(x.ended, number)
 			}
 		}
+	} else {
+		o.Counts = x.overview.Counts
+	}
+	x.amiss = slices.DeleteFunc(slices.Clone(o.Stores), func(s operator.Store) bool { return s.OK || !slices.Contains(judging, s.Name) })
+	x.show(o)
+}
+
+// judging are the stores by which a scan judges orders: what was wrong with one of them is
+// true of the rows until the next scan.
+var judging = []string{"orders", "journal", "results", "redis"}
+
+// show replaces the overview by one with what else is wrong.
+func (x *Index) show(o *operator.Overview) {
+	for _, s := range x.amiss {
+		if i := slices.IndexFunc(o.Stores, func(t operator.Store) bool { return t.Name == s.Name }); i >= 0 {
+			o.Stores[i] = s
+		} else {
+			o.Stores = append(o.Stores, s)
+		}
+		if text := s.Name + ": " + s.Error; !slices.Contains(o.Errors, text) {
+			o.Errors = append(o.Errors, text)
+		}
+	}
+	for _, stream := range slices.Sorted(maps.Keys(x.deaf)) {
+		if !away(o, "nats") { // otherwise that is why
+			o.Errors = append(o.Errors, stream+": not followed, so lists of them are old: "+x.deaf[stream])
+		}
 	}
 	x.overview = o
 }
 
+// away reports whether one of the stores could not be asked.
+func away(o *operator.Overview, names ...string) bool {
+	return slices.ContainsFunc(o.Stores, func(s operator.Store) bool { return !s.OK && slices.Contains(names, s.Name) })
+}
+
 // ordersRead reports whether the stream of orders could be read.
 func ordersRead(o *operator.Overview) bool {
-	return !slices.ContainsFunc(o.Stores, func(s operator.Store) bool { return !s.OK && (s.Name == "nats" || s.Name == "orders") })
+	return !away(o, "nats", "orders")
 }
 
 // endedSoFar returns the orders that have ended since the rows were read.
@@ -208,20 +263,52 @@ func (x *Index) endedSoFar() map[string]uint64 {
 	return ended
 }
 
-// refresh replaces the overview, except for the counts that only a scan knows.
-func (x *Index) refresh(o *operator.Overview) {
+// refresh replaces the overview, except for the counts that only a scan knows, or that
+// could not be asked. Orders that ended before firstResult are no longer in their stream.
+func (x *Index) refresh(o *operator.Overview, firstResult uint64) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	counts := x.overview.Counts
-	counts.Queued, counts.Dead, counts.Finished = o.Counts.Queued, o.Counts.Dead, o.Counts.Finished
+	x.answers = len(o.Errors) == 0
+	counts, was := x.counted, x.overview.Counts
+	counts.Queued, counts.Dead, counts.Finished = o.Counts.Queued+counts.HandedBack, o.Counts.Dead, o.Counts.Finished
+	if away(o, "nats", "consumer") {
+		counts.Queued = was.Queued
+	}
+	if away(o, "nats", "dead letters") {
+		counts.Dead = was.Dead
+	}
+	if away(o, "nats", "results") {
+		counts.Finished = was.Finished
+	}
 	o.Counts = counts
-	x.overview = o
+	for n := len(x.finished); x.gone < n && x.newest(n-1-x.gone).event < firstResult; {
+		x.gone++
+	}
+	x.show(o)
+}
+
+// late notes that the orders could not be read within a time.
+func (x *Index) late(limit time.Duration) (answers bool) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.amiss = []operator.Store{{Name: "orders", Error: fmt.Sprintf("not all were read within %v; the lists are older", limit)}}
+	return x.answers
+}
+
+// followed notes whether a stream is followed.
+func (x *Index) followed(stream string, err error) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	delete(x.deaf, stream)
+	if err != nil {
+		x.deaf[stream] = err.Error()
+	}
 }
 
 // forget removes the finished orders: their stream was made anew.
 func (x *Index) forget() {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	x.finished, x.next = nil, 0
+	x.finished, x.next, x.gone = nil, 0, 0
 	x.minutes, x.seconds = map[int64]*perMinute{}, [128]perSecond{}
 }

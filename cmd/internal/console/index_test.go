@@ -34,7 +34,7 @@ func TestIndexKeepsTheNewest(t *testing.T) {
 	x := NewIndex(5)
 	now := time.Now().Truncate(time.Millisecond).UTC()
 	for i := range 13 {
-		x.finish(finishedRow(i, now))
+		x.finish(finishedRow(i, now), uint64(i))
 	}
 	rows, more := x.Search(Query{Limit: 10})
 	if want := []string{"NO-000012", "NO-000011", "NO-000010", "NO-000009", "NO-000008"}; !slices.Equal(numbers(rows), want) || more {
@@ -81,10 +81,10 @@ func TestEndedOrdersAreNotUnfinished(t *testing.T) {
 	}
 	o := &operator.Overview{At: worker.Time{Time: now}}
 	x.scan(o, []operator.Row{row(1, 1, operator.InDoubt), row(2, 2, operator.Waiting), row(3, 3, operator.Queued), row(4, 4, operator.Succeeded)}, nil)
-	x.finish(finishedRow(1, now))
+	x.finish(finishedRow(1, now), uint64(1))
 	other := finishedRow(3, now)
 	other.Seq = 99
-	x.finish(other)
+	x.finish(other, 2)
 	rows, _ := x.Search(Query{State: unfinished, Limit: 9})
 	if want := []string{"NO-000002", "NO-000003"}; !slices.Equal(numbers(rows), want) {
 		t.Errorf("unfinished: %v, want %v", numbers(rows), want)
@@ -102,6 +102,77 @@ func TestEndedOrdersAreNotUnfinished(t *testing.T) {
 	if rows, _ := x.Search(Query{State: unfinished, Limit: 9}); len(rows) != 1 {
 		t.Error("while NATS is away, the orders are forgotten")
 	}
+}
+
+// What a scan could not read is said until the next one, whatever is asked in between; and
+// while the orders cannot be read, the last counts stay beside the last rows.
+func TestIndexSaysWhatAScanCouldNotRead(t *testing.T) {
+	x := NewIndex(5)
+	now := time.Now()
+	overview := func(c operator.Counts, away ...string) *operator.Overview {
+		o := &operator.Overview{At: worker.Time{Time: now}, Counts: c, Stores: []operator.Store{{Name: "nats", OK: true}}, Errors: []string{}}
+		for _, name := range away {
+			if name == "nats" {
+				o.Stores = nil
+			}
+			o.Stores = append(o.Stores, operator.Store{Name: name, Error: "no"})
+			o.Errors = append(o.Errors, name+": no")
+		}
+		return o
+	}
+	check := func(what string, want operator.Counts, errors ...string) {
+		t.Helper()
+		if o := x.Overview(); !slices.Equal(o.Errors, errors) || o.Counts != want {
+			t.Errorf("%s: %q, %+v, want %q, %+v", what, o.Errors, o.Counts, errors, want)
+		}
+	}
+	x.refresh(overview(operator.Counts{Queued: 5}), 0)
+	check("no scan yet", operator.Counts{Queued: 5}, "orders: not read yet")
+	row := finishedRow(1, now)
+	row.State = operator.InDoubt
+	x.scan(overview(operator.Counts{InDoubt: 1, Queued: 3, HandedBack: 2}), []operator.Row{row}, nil)
+	x.refresh(overview(operator.Counts{Queued: 7, Dead: 4, Finished: 6}), 0)
+	all := operator.Counts{InDoubt: 1, Queued: 9, HandedBack: 2, Dead: 4, Finished: 6}
+	check("a good scan", all)
+	x.scan(overview(all, "journal"), []operator.Row{row}, nil)
+	x.refresh(overview(operator.Counts{Queued: 7, Dead: 4, Finished: 6}), 0)
+	check("the journal could not be read", all, "journal: no")
+	x.scan(overview(all), []operator.Row{row}, nil)
+	x.scan(overview(operator.Counts{}, "nats"), nil, nil)
+	check("NATS is away", all, "nats: no")
+	x.refresh(overview(operator.Counts{}, "consumer", "dead letters", "results"), 0)
+	check("what could not be asked", all, "consumer: no", "dead letters: no", "results: no")
+	x.refresh(overview(operator.Counts{Queued: 7, Dead: 4, Finished: 6}), 0)
+	check("NATS is back", all)
+	if found := x.InDoubt(); len(found) != 1 {
+		t.Errorf("in doubt: %v", numbers(found))
+	}
+}
+
+// The numbers of ended orders are forgotten with the orders, though no scan succeeds; and
+// orders that are no longer in their stream are not listed.
+func TestIndexForgets(t *testing.T) {
+	x := NewIndex(5)
+	now := time.Now()
+	for i := range 1000 {
+		x.finish(finishedRow(i, now), uint64(i))
+	}
+	if len(x.ended) != 5 {
+		t.Errorf("%d numbers are kept", len(x.ended))
+	}
+	gone := func(first uint64, want ...string) {
+		t.Helper()
+		x.refresh(&operator.Overview{}, first)
+		if rows, _ := x.Search(Query{Limit: 9}); !slices.Equal(numbers(rows), want) || x.Overview().Indexed != len(want) {
+			t.Errorf("events from %d on: %v, want %v", first, numbers(rows), want)
+		}
+	}
+	gone(998, "NO-000999", "NO-000998")
+	x.finish(finishedRow(1000, now), 1000)
+	gone(998, "NO-001000", "NO-000999", "NO-000998")
+	gone(1001)
+	x.finish(finishedRow(1001, now), 1001)
+	gone(1001, "NO-001001")
 }
 
 func TestChart(t *testing.T) {
@@ -133,7 +204,7 @@ func BenchmarkSearch(b *testing.B) {
 	x := NewIndex(maxFinished)
 	now := time.Now()
 	for i := range maxFinished {
-		x.finish(finishedRow(i, now))
+		x.finish(finishedRow(i, now), uint64(i))
 	}
 	for b.Loop() {
 		if rows, _ := x.Search(Query{Text: "nothing-like-it", Limit: pageLength}); len(rows) != 0 {

@@ -3,6 +3,7 @@ package console
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"encoding/json"
 	"fmt"
 	"net/http"
@@ -30,6 +31,17 @@ func (c *Console) live(fragments http.Handler) http.HandlerFunc {
 			http.Error(w, "at must be the path of a page", http.StatusBadRequest)
 			return
 		}
+		inner := r.Clone(r.Context())
+		inner.URL, inner.Method = at, http.MethodGet
+		if limit, _ := pageOf(inner); limit > pageLength {
+			http.Error(w, "a page that long is not live", http.StatusBadRequest)
+			return
+		}
+		w.Header().Set("Content-Type", "text/event-stream")
+		w.Header().Set("X-Accel-Buffering", "no") // a proxy must not collect events
+		if r.Method == http.MethodHead {          // no body may follow, so the stream would never end for the client
+			return
+		}
 		select {
 		case c.lives <- struct{}{}:
 			defer func() { <-c.lives }()
@@ -40,13 +52,8 @@ func (c *Console) live(fragments http.Handler) http.HandlerFunc {
 		ctx, cancel := context.WithCancel(r.Context())
 		defer cancel()
 		defer context.AfterFunc(c.closing, cancel)()
-		h := w.Header()
-		h.Set("Content-Type", "text/event-stream")
-		h.Set("X-Accel-Buffering", "no") // a proxy must not collect events
 		out := http.NewResponseController(w)
-		inner := r.Clone(ctx)
-		inner.URL, inner.Method = at, http.MethodGet
-		c.stream(ctx, fragments, inner, func(text []byte) error {
+		c.stream(ctx, fragments, inner.WithContext(ctx), func(text []byte) error {
 			if err := out.SetWriteDeadline(time.Now().Add(10 * time.Second)); err != nil {
 				return err
 			}
@@ -70,31 +77,40 @@ func (c *Console) stream(ctx context.Context, fragments http.Handler, r *http.Re
 			}
 		}
 	}
-	var before []byte
-	for quiet := time.Duration(0); ; quiet += every {
-		got := &recorder{header: http.Header{}, status: http.StatusOK}
-		fragments.ServeHTTP(got, r)
-		if got.status != http.StatusOK && got.status != http.StatusNotFound {
-			got.body.Reset() // the last one stays
-			got.body.Write(before)
+	var before [sha256.Size]byte // of what was sent: a page for each browser would take much memory
+	var sent time.Time
+	for {
+		text, sum, err := event(fragments, r)
+		if err != nil {
+			return
 		}
-		text := ": still here\n\n"
-		if !bytes.Equal(got.body.Bytes(), before) {
-			before = got.body.Bytes()
-			encoded, err := json.Marshal(string(before))
-			if err != nil {
+		switch {
+		case text != nil && sum != before:
+			before = sum
+		case time.Since(sent) >= 15*time.Second:
+			text = []byte(": still here\n\n")
+		default:
+			text = nil
+		}
+		if text != nil {
+			if send(text) != nil {
 				return
 			}
-			text, quiet = fmt.Sprintf("data: %s\n\n", encoded), 0
-		}
-		if quiet == 0 || quiet >= 15*time.Second {
-			if send([]byte(text)) != nil {
-				return
-			}
-			quiet = 0
+			sent = time.Now()
 		}
 		if !rest(ctx, every) {
 			return
 		}
 	}
+}
+
+// event is the live part as an event, and its hash; nil: it cannot be had now.
+func event(fragments http.Handler, r *http.Request) (text []byte, sum [sha256.Size]byte, err error) {
+	got := &recorder{header: http.Header{}, status: http.StatusOK}
+	fragments.ServeHTTP(got, r)
+	if got.status == http.StatusInternalServerError { // it cannot be rendered
+		return nil, sum, nil
+	}
+	encoded, err := json.Marshal(got.body.String())
+	return fmt.Appendf(nil, "data: %s\n\n", encoded), sha256.Sum256(got.body.Bytes()), err
 }

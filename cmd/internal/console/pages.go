@@ -103,7 +103,13 @@ func (c *Console) html(s *spec, fragment bool) http.HandlerFunc {
 		ctx, cancel := context.WithTimeout(r.Context(), patience)
 		defer cancel()
 		data, err := s.data(r.WithContext(ctx))
-		if data == nil && err != nil {
+		switch {
+		case data == nil && err != nil && fragment:
+			p := c.newPage(r, s.title, s.nav)
+			p.Data = failure{statusOf(err), err.Error()}
+			c.pages.fragment(w, "error", p)
+			return
+		case data == nil && err != nil:
 			c.fail(w, r, err)
 			return
 		}
@@ -113,7 +119,7 @@ func (c *Console) html(s *spec, fragment bool) http.HandlerFunc {
 		if p.Path == "/" {
 			p.API = c.Prefix + "/api/overview"
 		}
-		if s.every > 0 {
+		if limit, _ := pageOf(r); s.every > 0 && limit <= pageLength {
 			p.Live = c.Prefix + "/live?at=" + url.QueryEscape((&url.URL{Path: r.URL.Path, RawPath: r.URL.RawPath, RawQuery: r.URL.RawQuery}).String())
 		}
 		status := http.StatusOK

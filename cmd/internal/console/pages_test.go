@@ -82,6 +82,13 @@ func TestPages(t *testing.T) {
 	} {
 		r.get(path).want(t, status)
 	}
+	script, err := staticPath("", "live.js")
+	ok(t, err)
+	for path, want := range map[string]string{script: "immutable", "/static/live.js?v=another": "no-store"} {
+		if got := r.get(path).header.Get("Cache-Control"); !strings.Contains(got, want) {
+			t.Errorf("%s: %s", path, got)
+		}
+	}
 	if seq != 1 {
 		t.Errorf("letter %d", seq)
 	}
@@ -157,6 +164,18 @@ func TestPrefix(t *testing.T) {
 	e.base = strings.TrimSuffix(e.base, "/desk")
 	e.reader().get("/orders").want(t, http.StatusOK, `href="/desk/orders/P-1"`)
 	e.reader().get("/desk").want(t, http.StatusMovedPermanently)
+	for path, want := range map[string]string{"/desk//orders?q=x": "/desk/orders?q=x", "//orders": "/desk/orders", "/desk/x/../orders/": "/desk/orders/", "//evil.example/..": "/desk/"} {
+		if to := e.reader().get(path).want(t, http.StatusPermanentRedirect).header.Get("Location"); to != want {
+			t.Errorf("%s leads to %s, want %s", path, to, want)
+		}
+	}
+	c, err := newConsole(t.Context(), Config{}, e.desk, nil, e.logger())
+	ok(t, err)
+	for _, p := range c.allPages() {
+		if p.path != "/{$}" && CheckPrefix(p.path) == nil {
+			t.Errorf("%s can be a prefix", p.path)
+		}
+	}
 	done := e.reader().post("/login", "token", testToken, "name", "ann", "next", "/control").want(t, http.StatusSeeOther)
 	if to := done.header.Get("Location"); to != "/desk/control" || !strings.Contains(done.header.Get("Set-Cookie"), "Path=/desk/") {
 		t.Errorf("login leads to %s with %s", to, done.header.Get("Set-Cookie"))

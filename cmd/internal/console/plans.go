@@ -2,6 +2,7 @@ package console
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"slices"
@@ -42,7 +43,7 @@ func (c *Console) planControl(ctx context.Context, r *http.Request, who string) 
 			return nil, &problem{http.StatusConflict, "not paused by an operator: " + was.String()}
 		}
 		return &change{
-			action: "resume", object: c.desk.OrdersStream, count: c.held(), unit: "orders that wait", danger: true,
+			action: "resume", object: c.desk.OrdersStream, count: c.held(), unit: "orders that wait", danger: true, seen: fmt.Sprint(was.Seen),
 			question: was.String() + ".\nOrders are bought again.",
 			do: func(ctx context.Context) (string, error) {
 				_, err := c.desk.Resume(ctx, by, "", was.Seen)
@@ -69,7 +70,7 @@ func (c *Console) planPause(r *http.Request, p operator.PauseRequest, before str
 		p.For, until = d, fmt.Sprintf("for %v", d)
 	}
 	return &change{
-		action: "pause", object: c.desk.OrdersStream, count: c.held(), unit: "orders that will wait",
+		action: "pause", object: c.desk.OrdersStream, count: c.held(), unit: "orders that will wait", seen: fmt.Sprint(p.Seen),
 		question: fmt.Sprintf("No order is bought any more, by any worker, %s. Reason: %s%s", until, operator.Shown(p.Reason, 0), before),
 		note:     "Requests that are under way finish; no attempt is spent; lookups, settling and cancelling go on.",
 		do: func(ctx context.Context) (string, error) {
@@ -174,7 +175,7 @@ func (c *Console) planLetter(ctx context.Context, r *http.Request, _ string) (*c
 		}
 		value := strings.TrimSpace(values[0])
 		switch {
-		case value == f.Value || value == "" && f.Value == "":
+		case f.Valid && (values[0] == f.Value || value == f.Value) || value == "" && f.Value == "" && f.Required:
 		case value == "" && f.Required:
 			return nil, wrong("%s must not be empty", f.Name)
 		case value == "":
@@ -231,6 +232,26 @@ func (c *Console) planDead(ctx context.Context, r *http.Request, _ string) (*cha
 	return c.planReplay(ctx, s)
 }
 
+// ranges are the numbers of letters, such as 1-24 26-31 40.
+func ranges(letters []operator.DeadLetter) string {
+	var b strings.Builder
+	for i := 0; i < len(letters); i++ {
+		first := letters[i].Seq
+		for i+1 < len(letters) && letters[i+1].Seq == letters[i].Seq+1 {
+			i++
+		}
+		fmt.Fprintf(&b, " %d", first)
+		if last := letters[i].Seq; last > first {
+			fmt.Fprintf(&b, "-%d", last)
+		}
+	}
+	return strings.TrimPrefix(b.String(), " ")
+}
+
+// errStopped ends a replay. A letter that was published and not removed by then is a
+// duplicate the next time.
+var errStopped = errors.New("the console is stopped")
+
 // planReplay plans a replay.
 func (c *Console) planReplay(ctx context.Context, s operator.ReplaySelection) (*change, error) {
 	p, err := c.desk.PlanReplay(ctx, s)
@@ -240,18 +261,17 @@ func (c *Console) planReplay(ctx context.Context, s operator.ReplaySelection) (*
 	if len(p.Letters) == 0 {
 		return nil, &problem{http.StatusConflict, "there is no such dead letter: somebody may have replayed it"}
 	}
-	seqs := make([]string, 0, 20)
-	for i, l := range p.Letters {
-		if i == cap(seqs) {
-			seqs = append(seqs, "...")
-			break
-		}
-		seqs = append(seqs, strconv.FormatUint(l.Seq, 10))
+	var seen strings.Builder // the same number is another letter in a stream that was made anew
+	for _, l := range p.Letters {
+		fmt.Fprintln(&seen, l.Seq, l.At.UnixNano())
 	}
 	return &change{
-		action: "replay", object: strings.Join(seqs, " "), count: len(p.Letters), unit: "dead letters", danger: true, question: p.Question(),
+		action: "replay", object: ranges(p.Letters), seen: seen.String(), count: len(p.Letters), unit: "dead letters", danger: true, question: p.Question(),
 		do: func(ctx context.Context) (string, error) {
-			done, err := p.Run(ctx, func(int, int) {})
+			running, stop := context.WithCancelCause(ctx)
+			defer stop(nil)
+			defer context.AfterFunc(c.closing, func() { stop(errStopped) })()
+			done, err := p.Run(running, func(int, int) {})
 			c.index.dropLetters(ctx, c.desk)
 			b := new(strings.Builder)
 			done.Print(b)

@@ -26,15 +26,18 @@ var templateFiles embed.FS
 var staticFiles embed.FS
 
 // templates are the parsed templates, by page.
-type templates struct{ pages map[string]*template.Template }
+type templates struct {
+	pages   map[string]*template.Template
+	renders turns
+}
 
 // parseTemplates parses the layout with each page.
-func parseTemplates() (*templates, error) {
+func parseTemplates(renders turns) (*templates, error) {
 	layout, err := template.New("layout").Funcs(functions()).ParseFS(templateFiles, "templates/layout.html", "templates/rows.html")
 	if err != nil {
 		return nil, err
 	}
-	t := &templates{pages: map[string]*template.Template{}}
+	t := &templates{map[string]*template.Template{}, renders}
 	for _, name := range []string{"overview", "orders", "order", "doubt", "dead", "letter", "control", "login", "confirm", "done", "error"} {
 		one, err := layout.Clone()
 		if err != nil {
@@ -59,7 +62,10 @@ func (t *templates) fragment(w http.ResponseWriter, name string, p *page) {
 
 func (t *templates) execute(w http.ResponseWriter, status int, name, part string, p *page) {
 	var b bytes.Buffer
-	if err := t.pages[name].ExecuteTemplate(&b, part, p); err != nil {
+	release := t.renders.take()
+	err := t.pages[name].ExecuteTemplate(&b, part, p)
+	release() // before a client that reads slowly
+	if err != nil {
 		http.Error(w, "this page cannot be shown: "+err.Error(), http.StatusInternalServerError)
 		return
 	}
@@ -260,8 +266,13 @@ func staticPath(base, name string) (string, error) {
 	if err != nil {
 		return "", err
 	}
+	return base + "/static/" + name + "?v=" + versionOf(data), nil
+}
+
+// versionOf tells one content of a static file from another.
+func versionOf(data []byte) string {
 	sum := sha256.Sum256(data)
-	return base + "/static/" + name + "?v=" + hex.EncodeToString(sum[:6]), nil
+	return hex.EncodeToString(sum[:6])
 }
 
 // serveStatic serves the stylesheet, the script and the icon.
@@ -274,7 +285,7 @@ func serveStatic(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	w.Header().Set("Content-Type", types[path.Ext(name)])
-	if r.URL.Query().Get("v") != "" {
+	if r.URL.Query().Get("v") == versionOf(data) { // while another version is rolled out, it may be the other's
 		w.Header().Set("Cache-Control", "public, max-age=31536000, immutable")
 	}
 	_, _ = w.Write(data)

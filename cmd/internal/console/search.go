@@ -69,7 +69,7 @@ func (x *Index) Search(q Query) (rows []operator.Row, more bool) {
 			return rows, more
 		}
 	}
-	for i := range x.finished {
+	for i := range len(x.finished) - x.gone {
 		e := x.newest(i)
 		if (q.State == "" || e.succeeded == (q.State == operator.Succeeded)) && m.in(e.key) && take(e.row) {
 			return rows, more
@@ -118,6 +118,7 @@ type Overview struct {
 	*operator.Overview
 	Scanned   worker.Time `json:"ordersReadAt,omitzero"` // when the unfinished orders were read
 	Indexed   int         `json:"indexed"`               // finished orders that can be searched
+	Unlisted  uint64      `json:"unlisted"`              // unfinished orders that cannot: they are too many
 	EndedRate float64     `json:"resultsPerSecond"`      // in the last minute
 	PerMinute []Minute    `json:"resultsPerMinute"`      // oldest first; the last one is not over
 }
@@ -135,7 +136,7 @@ func (x *Index) Overview() *Overview {
 	x.see()
 	x.mu.RLock()
 	defer x.mu.RUnlock()
-	o := &Overview{Overview: x.overview, Scanned: worker.Time{Time: x.scanned}, Indexed: len(x.finished)}
+	o := &Overview{Overview: x.overview, Scanned: worker.Time{Time: x.scanned}, Indexed: len(x.finished) - x.gone, Unlisted: x.unlisted}
 	for minute := now.Unix()/60 - chartLength + 1; minute <= now.Unix()/60; minute++ {
 		m := Minute{At: worker.Time{Time: time.Unix(minute*60, 0).UTC()}}
 		if n := x.minutes[minute]; n != nil {
@@ -154,13 +155,13 @@ func (x *Index) Overview() *Overview {
 }
 
 // Letters returns dead letters, newest first: those of a reason whose number, card, package
-// or error has the text.
-func (x *Index) Letters(reason, text string, skip, limit int) *operator.DeadLetters {
+// or error has the text. There are unlisted ones more that it does not have.
+func (x *Index) Letters(reason, text string, skip, limit int) (found *operator.DeadLetters, unlisted uint64) {
 	x.see()
 	m := newMatcher(text)
 	x.mu.RLock()
 	defer x.mu.RUnlock()
-	found := &operator.DeadLetters{Letters: []operator.DeadLetter{}, Total: uint64(len(x.letters)) + x.lettersLost}
+	found = &operator.DeadLetters{Letters: []operator.DeadLetter{}, Total: uint64(len(x.letters)) + x.lettersLost}
 	for i := len(x.letters) - 1; i >= 0; i-- {
 		l := &x.letters[i]
 		if reason != "" && l.Reason != reason || !m.in(l.OutTradeNo) && !m.in(l.ICCID) && !m.in(l.PackageCode) && !m.in(l.Error) {
@@ -171,10 +172,10 @@ func (x *Index) Letters(reason, text string, skip, limit int) *operator.DeadLett
 			skip--
 		case len(found.Letters) == limit:
 			found.More = true
-			return found
+			return found, x.lettersLost
 		default:
 			found.Letters = append(found.Letters, *l)
 		}
 	}
-	return found
+	return found, x.lettersLost
 }

@@ -1,10 +1,13 @@
 package console
 
 import (
+	"context"
 	"encoding/json"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"orderworker/cmd/internal/operator"
@@ -29,6 +32,8 @@ type Orders struct {
 	Page   int            `json:"page"`
 	Known  int            `json:"indexed"` // finished orders that were searched
 
+	Unlisted uint64 `json:"unlisted"` // unfinished orders that were not: they are too many
+
 	Valid bool `json:"-"` // the text could be an order's number
 }
 
@@ -48,9 +53,10 @@ func (c *Console) ordersData(r *http.Request) (any, error) {
 		return nil, &problem{http.StatusBadRequest, "state must be one of unfinished, queued, claimed, waiting, in_doubt, paused, succeeded, failed, or not given"}
 	}
 	limit, page := pageOf(r)
+	defer c.renders.take()()
 	rows, more := c.index.Search(Query{Text: text, State: state, Skip: (page - 1) * limit, Limit: limit})
 	o := c.index.Overview()
-	return &Orders{Overview: o.Overview, Query: text, State: state, Orders: rows, More: more, Page: page, Known: o.Indexed, Valid: validNumber(text)}, nil
+	return &Orders{Overview: o.Overview, Query: text, State: state, Orders: rows, More: more, Page: page, Known: o.Indexed, Unlisted: o.Unlisted, Valid: validNumber(text)}, nil
 }
 
 // pageOf returns how many rows a page has, and which page it is, from 1.
@@ -85,10 +91,16 @@ func (c *Console) orderData(r *http.Request) (any, error) {
 		return nil, &problem{http.StatusNotFound, "no order has such a number: 1 to 32 printable ASCII characters without space or comma"}
 	}
 	found := c.desk.Order(r.Context(), no, false)
-	if !found.Known && len(found.Errors) == 0 {
-		return found, &problem{http.StatusNotFound, "nothing is known of it"}
+	return found, unknown(found)
+}
+
+// unknown is the error of an order that nothing is known of; nil where it may be one that
+// was not found yet.
+func unknown(d *operator.Detail) error {
+	if d.Known || len(d.Errors) > 0 || !d.Searched {
+		return nil
 	}
-	return found, nil
+	return &problem{http.StatusNotFound, "nothing is known of it"}
 }
 
 // Doubts are the orders in doubt.
@@ -97,13 +109,14 @@ type Doubts struct {
 	Orders []operator.Row `json:"orders"` // oldest doubt first
 	Count  int            `json:"count"`
 	More   bool           `json:"more"`
+	Page   int            `json:"page"`
 }
 
 // doubtData is what the page of the orders in doubt shows.
 func (c *Console) doubtData(r *http.Request) (any, error) {
 	rows := c.index.InDoubt()
 	limit, page := pageOf(r)
-	d := &Doubts{Overview: c.index.Overview().Overview, Count: len(rows)}
+	d := &Doubts{Overview: c.index.Overview().Overview, Count: len(rows), Page: page}
 	rows = rows[min((page-1)*limit, len(rows)):]
 	d.Orders, d.More = rows[:min(limit, len(rows))], len(rows) > limit
 	return d, nil
@@ -115,6 +128,8 @@ type Dead struct {
 	Query  string `json:"query"`
 	Reason string `json:"reason"`
 	Page   int    `json:"page"`
+
+	Unlisted uint64 `json:"unlisted"` // that were not searched
 }
 
 // deadData is what the list of dead letters shows.
@@ -125,7 +140,9 @@ func (c *Console) deadData(r *http.Request) (any, error) {
 		return nil, &problem{http.StatusBadRequest, "reason must be invalid or conflict, or not given"}
 	}
 	limit, page := pageOf(r)
-	return &Dead{c.index.Letters(reason, text, (page-1)*limit, limit), text, reason, page}, nil
+	defer c.renders.take()()
+	found, unlisted := c.index.Letters(reason, text, (page-1)*limit, limit)
+	return &Dead{found, text, reason, page, unlisted}, nil
 }
 
 // Letter is a dead letter with what of its request can be read.
@@ -138,6 +155,7 @@ type Letter struct {
 type Field struct {
 	Name, Value, Hint string
 	Required          bool
+	Valid             bool // it was sent once, under this name, in the form that it must have, or not at all
 }
 
 // hints say what a field may be.
@@ -165,15 +183,59 @@ func (c *Console) letterData(r *http.Request) (any, error) {
 // fieldsOf returns the fields of a letter's request as they were sent, with escapes in place
 // of what cannot be printed.
 func fieldsOf(l *operator.DeadLetter) []Field {
-	sent := map[string]json.RawMessage{}
-	if l.Payload != nil {
-		_ = json.Unmarshal([]byte(*l.Payload), &sent) // what can be read of it
-	}
 	var fields []Field
 	for i, name := range operator.RequestFields {
-		fields = append(fields, Field{name, fieldText(sent[name]), hints[name], i < 3})
+		sent := sentAs(l, name)
+		f := Field{Name: name, Hint: hints[name], Required: i < 3, Valid: len(sent) == 0}
+		if len(sent) > 0 {
+			last := sent[len(sent)-1]
+			text := string(last.value)
+			isNumber := text != "" && strings.ContainsAny(text[:1], "-0123456789")
+			given := fieldText(last.value)
+			f.Value = operator.Shown(given, 300)
+			f.Valid = len(sent) == 1 && last.name == name && (text == "null" || isNumber == (name == "renew") && (isNumber || text[0] == '"'))
+			if !f.Valid && f.Value != given { // it would be set to the escapes
+				f.Value = ""
+			}
+		}
+		fields = append(fields, f)
 	}
 	return fields
+}
+
+// sentField is a field of a letter's request.
+type sentField struct {
+	name  string
+	value json.RawMessage
+}
+
+// sentAs returns the fields of a letter's request that have a name, or differ from it only
+// in case, _ or -; the last is the one that counts.
+func sentAs(l *operator.DeadLetter, name string) []sentField {
+	var alike, exact []sentField
+	if l.Payload == nil || !json.Valid([]byte(*l.Payload)) {
+		return nil
+	}
+	dec := json.NewDecoder(strings.NewReader(*l.Payload))
+	if t, err := dec.Token(); err != nil || t != json.Delim('{') {
+		return nil
+	}
+	plain := strings.NewReplacer("_", "", "-", "")
+	for dec.More() {
+		f := sentField{}
+		t, err := dec.Token()
+		f.name, _ = t.(string)
+		if err != nil || dec.Decode(&f.value) != nil {
+			break
+		}
+		switch {
+		case f.name == name:
+			exact = append(exact, f)
+		case strings.EqualFold(plain.Replace(f.name), name):
+			alike = append(alike, f)
+		}
+	}
+	return append(alike, exact...)
 }
 
 // fieldText is a value of JSON for a form.
@@ -182,17 +244,47 @@ func fieldText(value json.RawMessage) string {
 	if err := json.Unmarshal(value, &text); err != nil || string(value) == "null" {
 		text = strings.TrimPrefix(string(value), "null")
 	}
-	return operator.Shown(text, 300)
+	return text
 }
 
 // Control is the operator's word and those before it.
 type Control struct {
-	Word     halt.State    `json:"word"`
-	Lasts    bool          `json:"paused"`
-	Revision uint64        `json:"revision"`
-	Unread   string        `json:"unread,omitempty"` // why the word is not known; then nothing is sent
-	History  []natsio.Word `json:"history"`          // newest first
-	Buying   operator.Buying
+	Word     halt.State      `json:"word"`
+	Lasts    bool            `json:"paused"`
+	Revision uint64          `json:"revision"`
+	Unread   string          `json:"unread,omitempty"` // why the word is not known; then nothing is sent
+	History  []natsio.Word   `json:"history"`          // newest first
+	Buying   operator.Buying `json:"buying"`
+}
+
+// said are the operators' words up to one of them. They are read again when there is
+// another: the page of them is looked at each second.
+type said struct {
+	mu       sync.Mutex
+	last     halt.State
+	revision uint64
+	words    []natsio.Word // newest first
+}
+
+// history returns the words up to the last one, newest first.
+func (c *Console) history(ctx context.Context, last halt.State, revision uint64) ([]natsio.Word, error) {
+	s := &c.said
+	s.mu.Lock()
+	before, known := s.words, s.words != nil && s.last == last && s.revision == revision
+	s.mu.Unlock()
+	if known {
+		return before, nil
+	}
+	words, err := c.desk.Words(ctx)
+	if err != nil {
+		return nil, err
+	}
+	slices.Reverse(words)
+	words = append([]natsio.Word{}, words...)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.last, s.revision, s.words = last, revision, words
+	return words, nil
 }
 
 // controlData is what the page of the operator's word shows.
@@ -201,16 +293,13 @@ func (c *Console) controlData(r *http.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	words, err := c.desk.Words(r.Context())
+	words, err := c.history(r.Context(), now.State, now.Seen)
 	if err != nil {
 		return nil, err
 	}
-	found := &Control{Word: now.State, Lasts: now.Lasts(time.Now()), Revision: now.Seen, History: []natsio.Word{}, Buying: c.index.Overview().Buying}
+	found := &Control{Word: now.State, Lasts: now.Lasts(time.Now()), Revision: now.Seen, History: words, Buying: c.index.Overview().Buying}
 	if now.Unread != nil {
 		found.Unread = now.String()
-	}
-	for i := len(words) - 1; i >= 0; i-- {
-		found.History = append(found.History, words[i])
 	}
 	return found, nil
 }

@@ -20,6 +20,11 @@ const (
 	shortestRest = time.Second
 	longestRest  = 30 * time.Second
 
+	// A scan has a minute, or longer where the servers answer and the last one was not done
+	// by then.
+	shortestScan = time.Minute
+	longestScan  = 8 * time.Minute
+
 	// lookedAt is how long after somebody has looked the rows are kept fresh.
 	lookedAt = time.Minute
 
@@ -33,6 +38,11 @@ func (x *Index) watch(ctx context.Context, desk *operator.Desk, log zerolog.Logg
 	all.Go(func() { x.followFinished(ctx, desk, log) })
 	all.Go(func() { x.followDead(ctx, desk, log) })
 	all.Go(func() { x.scanOrders(ctx, desk) })
+	all.Go(func() {
+		for rest(ctx, shortestRest) {
+			x.refreshOnce(ctx, desk, patience)
+		}
+	})
 	all.Wait()
 }
 
@@ -48,16 +58,14 @@ func rest(ctx context.Context, d time.Duration) bool {
 
 // followFinished adds the final events as they are stored.
 func (x *Index) followFinished(ctx context.Context, desk *operator.Desk, log zerolog.Logger) {
-	var from uint64
+	at := &operator.Place{Most: uint64(x.bound + x.bound/8), Began: func() { x.followed("results", nil) }} // some events are not final
 	for ok := true; ok; ok = rest(ctx, time.Second) {
-		err := desk.FollowFinished(ctx, from, uint64(x.bound), func(row operator.Row, seq uint64) {
-			x.finish(row)
-			from = seq + 1
-		})
+		err := desk.FollowFinished(ctx, at, x.finish)
 		if errors.Is(err, operator.ErrStreamAnew) {
 			x.forget()
-			from = 0
+			continue
 		}
+		x.followed("results", err)
 		log.Debug().Err(err).Str("stream", desk.ResultsStream).Msg("stream is not followed, retrying")
 	}
 }
@@ -69,9 +77,12 @@ func (x *Index) followDead(ctx context.Context, desk *operator.Desk, log zerolog
 	all.Go(func() {
 		var count, held uint64
 		for rest(ctx, time.Second) {
-			x.mu.RLock()
+			x.mu.Lock()
 			now, have := x.overview.Counts.Dead, uint64(len(x.letters))
-			x.mu.RUnlock()
+			if now == have {
+				x.lettersLost = 0
+			}
+			x.mu.Unlock()
 			if now == count && have == held || now == have {
 				continue
 			}
@@ -80,17 +91,16 @@ func (x *Index) followDead(ctx context.Context, desk *operator.Desk, log zerolog
 			}
 		}
 	})
-	var from uint64
+	at := &operator.Place{Most: maxLetters, Began: func() { x.followed("dead letters", nil) }}
 	for ok := true; ok; ok = rest(ctx, time.Second) {
-		err := desk.FollowDead(ctx, from, maxLetters, func(l operator.DeadLetter) {
-			x.bury(l)
-			from = l.Seq + 1
-		})
+		err := desk.FollowDead(ctx, at, x.bury)
 		if errors.Is(err, operator.ErrStreamAnew) {
 			x.mu.Lock()
-			x.letters, from = nil, 0
+			x.letters = nil
 			x.mu.Unlock()
+			continue
 		}
+		x.followed("dead letters", err)
 		log.Debug().Err(err).Str("stream", desk.DeadStream).Msg("stream is not followed, retrying")
 	}
 }
@@ -132,48 +142,45 @@ func (x *Index) dropLetters(ctx context.Context, desk *operator.Desk) {
 }
 
 // scanOrders reads the unfinished orders again and again: often while somebody looks and
-// they are few, seldom otherwise. Between two scans it asks how the deployment fares.
+// they are few, seldom otherwise.
 func (x *Index) scanOrders(ctx context.Context, desk *operator.Desk) {
-	for ctx.Err() == nil {
+	for limit := shortestScan; ctx.Err() == nil; {
 		began := time.Now()
-		x.scanOnce(ctx, desk)
+		limit = x.scanOnce(ctx, desk, limit)
 		pause := min(max(restFactor*time.Since(began), shortestRest), longestRest)
 		if time.Since(time.Unix(x.looked.Load(), 0)) > lookedAt {
 			pause = longestRest
 		}
-		x.waitToScan(ctx, desk, pause)
-	}
-}
-
-// scanOnce reads the unfinished orders.
-func (x *Index) scanOnce(ctx context.Context, desk *operator.Desk) {
-	ctx, cancel := context.WithTimeout(ctx, time.Minute)
-	defer cancel()
-	ended := x.endedSoFar()
-	o, rows := desk.Unfinished(ctx, maxQueued)
-	if ctx.Err() == nil {
-		x.scan(o, rows, ended)
-	}
-}
-
-// waitToScan waits for as long as pause or until it is poked, and refreshes the overview
-// meanwhile.
-func (x *Index) waitToScan(ctx context.Context, desk *operator.Desk, pause time.Duration) {
-	until := time.After(pause)
-	for {
 		select {
 		case <-ctx.Done():
-			return
-		case <-until:
-			return
+		case <-time.After(pause):
 		case <-x.poked:
-			return
-		case <-time.After(shortestRest):
 		}
-		short, cancel := context.WithTimeout(ctx, patience)
-		if o := desk.Fleet(short); short.Err() == nil {
-			x.refresh(o)
-		}
-		cancel()
+	}
+}
+
+// scanOnce reads the unfinished orders, for as long as limit, and returns the next limit.
+// What was read by a limit that was too short is wrong of the rest, so the last rows stay.
+func (x *Index) scanOnce(ctx context.Context, desk *operator.Desk, limit time.Duration) time.Duration {
+	short, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	ended, began := x.endedSoFar(), time.Now()
+	o, rows := desk.Unfinished(short, maxQueued)
+	switch {
+	case short.Err() == nil:
+		x.scan(o, rows, ended)
+		return min(max(2*time.Since(began), shortestScan), longestScan)
+	case ctx.Err() == nil && x.late(limit):
+		return min(2*limit, longestScan)
+	}
+	return shortestScan
+}
+
+// refreshOnce asks how the deployment fares, for as long as limit.
+func (x *Index) refreshOnce(ctx context.Context, desk *operator.Desk, limit time.Duration) {
+	short, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	if o, firstResult := desk.Fleet(short); ctx.Err() == nil {
+		x.refresh(o, firstResult)
 	}
 }

@@ -78,7 +78,7 @@ func (p *ReplayPlan) Question() string {
 	if len(p.set) > 0 {
 		var set []string
 		for _, name := range slices.Sorted(maps.Keys(p.set)) {
-			set = append(set, name+"="+Shown(p.set[name], 100))
+			set = append(set, name+"="+Shown(p.set[name], 0))
 		}
 		fmt.Fprintf(b, ", with %s", strings.Join(set, ", "))
 	}

@@ -3,6 +3,7 @@ package operator
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -12,75 +13,74 @@ import (
 )
 
 // Fleet returns how the deployment fares without looking at any order: its counts are
-// those that the streams tell by themselves.
-func (d *Desk) Fleet(ctx context.Context) *Overview {
-	o := &Overview{At: timeOf(time.Now()), Errors: []string{}}
+// those that the streams tell by themselves. firstResult is the place of the oldest event
+// in the results stream; 0: not known.
+func (d *Desk) Fleet(ctx context.Context) (o *Overview, firstResult uint64) {
+	o = &Overview{At: timeOf(time.Now()), Errors: []string{}}
 	d.begin(ctx, o)
-	if _, err := d.nats(); err != nil {
-		return o
+	if slices.ContainsFunc(o.Stores, func(s Store) bool { return s.Name == "nats" && !s.OK }) {
+		return o, 0
 	}
-	for _, s := range []struct {
-		what, stream string
-		count        *uint64
-	}{{"dead letters", d.DeadStream, &o.Counts.Dead}, {"results", d.ResultsStream, &o.Counts.Finished}} {
-		info, err := d.info(ctx, s.stream)
-		if err != nil {
-			o.failed(s.what, err)
-			continue
-		}
-		*s.count = info.State.Msgs
+	if info, err := d.info(ctx, d.DeadStream); err != nil {
+		o.failed("dead letters", err)
+	} else {
+		o.Counts.Dead = info.State.Msgs
+	}
+	if info, err := d.info(ctx, d.ResultsStream); err != nil {
+		o.failed("results", err)
+	} else {
+		o.Counts.Finished, firstResult = info.State.Msgs, info.State.FirstSeq
 	}
 	if c, err := d.consumerInfo(ctx); err != nil {
 		o.failed("consumer", err)
 	} else {
 		o.Counts.Queued = c.NumPending
 	}
-	return o
+	return o, firstResult
+}
+
+// Place is where a stream is followed. Who follows again gives the same one.
+type Place struct {
+	Most  uint64 // to begin with: the newest so many, or a few more
+	Began func() // called each time that following has begun
+
+	next    uint64 // 0: nothing was followed yet
+	created time.Time
 }
 
 // FollowFinished calls take with each final event, oldest first: those that are stored
-// from sequence from on, and then those that come, until ctx ends or NATS fails. from 0
-// means the newest most of them, or a few more. seq is the event's place in its stream.
-func (d *Desk) FollowFinished(ctx context.Context, from, most uint64, take func(row Row, seq uint64)) error {
-	from, err := d.followFrom(ctx, d.ResultsStream, from, most+most/8) // some events are not final
-	if err != nil {
-		return err
-	}
+// from the place on, and then those that come, until ctx ends or NATS fails. seq is the
+// event's place in its stream.
+func (d *Desk) FollowFinished(ctx context.Context, at *Place, take func(row Row, seq uint64)) error {
 	subjects := []string{d.ResultsSubject + "." + string(Succeeded) + ".*", d.ResultsSubject + "." + string(Failed) + ".*"}
-	return d.follow(ctx, d.ResultsStream, subjects, from, func(m natsio.Stored) {
+	return d.follow(ctx, d.ResultsStream, subjects, at, func(m natsio.Stored) {
 		if row, ok := finishedRow(m, d.ResultsSubject); ok {
 			take(row, m.Seq)
 		}
 	})
 }
 
-// ErrStreamAnew is returned for a stream that ends before the sequence that is followed: it
-// was made anew.
+// ErrStreamAnew is returned for a stream that is not the one that was followed: it was made
+// anew. It is then followed from its beginning.
 var ErrStreamAnew = errors.New("the stream was made anew")
 
-// followFrom returns the sequence from which a stream is followed; from 0: the newest most.
-func (d *Desk) followFrom(ctx context.Context, stream string, from, most uint64) (uint64, error) {
-	info, err := d.info(ctx, stream)
-	switch {
-	case err != nil:
-		return 0, err
-	case from > info.State.LastSeq+1:
-		return 0, ErrStreamAnew
-	case from > 0:
-		return from, nil
-	case info.State.LastSeq > most:
-		return info.State.LastSeq - most + 1, nil
+// find finds out where a stream is followed.
+func (p *Place) find(info *jetstream.StreamInfo) error {
+	before := p.created
+	p.created = info.Created
+	switch last := info.State.LastSeq; {
+	case p.next > 0 && (p.next > last+1 || !before.Equal(info.Created)):
+		p.next = 0
+		return ErrStreamAnew
+	case p.next == 0:
+		p.next = last - min(last, p.Most) + 1
 	}
-	return 1, nil
+	return nil
 }
 
 // FollowDead is FollowFinished for dead letters. They come without headers and payload.
-func (d *Desk) FollowDead(ctx context.Context, from, most uint64, take func(DeadLetter)) error {
-	from, err := d.followFrom(ctx, d.DeadStream, from, most)
-	if err != nil {
-		return err
-	}
-	return d.follow(ctx, d.DeadStream, []string{d.DeadSubject}, from, func(m natsio.Stored) {
+func (d *Desk) FollowDead(ctx context.Context, at *Place, take func(DeadLetter)) error {
+	return d.follow(ctx, d.DeadStream, []string{d.DeadSubject}, at, func(m natsio.Stored) {
 		l := letterIn(m)
 		l.data, l.header = nil, nil
 		take(l)
@@ -104,15 +104,22 @@ func (d *Desk) DeadLeft(ctx context.Context) (first, last, count uint64, gone []
 	return first, last, count, gone, err
 }
 
-// follow calls take with the messages of subjects from a sequence on, until ctx ends or NATS
+// follow calls take with the messages of subjects from a place on, until ctx ends or NATS
 // fails. It makes a consumer that ends by itself; nats.go's ordered consumer would do the
 // same, but removes consumers, which an operator may not. A message that was lost on the
 // way ends it with an error: the caller follows again from the last one that it has.
-func (d *Desk) follow(ctx context.Context, stream string, subjects []string, from uint64, take func(natsio.Stored)) error {
+func (d *Desk) follow(ctx context.Context, stream string, subjects []string, at *Place, take func(natsio.Stored)) error {
+	info, err := d.info(ctx, stream)
+	if err == nil {
+		err = at.find(info)
+	}
+	if err != nil {
+		return err
+	}
 	return d.about(ctx, stream, func(ctx context.Context, l *link) error {
 		c, err := l.js.CreateConsumer(ctx, stream, jetstream.ConsumerConfig{
 			AckPolicy: jetstream.AckNonePolicy, MemoryStorage: true, InactiveThreshold: time.Minute, Replicas: 1,
-			FilterSubjects: subjects, DeliverPolicy: jetstream.DeliverByStartSequencePolicy, OptStartSeq: max(from, 1),
+			FilterSubjects: subjects, DeliverPolicy: jetstream.DeliverByStartSequencePolicy, OptStartSeq: at.next,
 		})
 		if err != nil {
 			return err
@@ -121,6 +128,7 @@ func (d *Desk) follow(ctx context.Context, stream string, subjects []string, fro
 		if err != nil {
 			return err
 		}
+		at.Began()
 		defer messages.Stop()
 		defer context.AfterFunc(ctx, messages.Stop)()
 		for next := uint64(1); ; next++ {
@@ -139,6 +147,7 @@ func (d *Desk) follow(ctx context.Context, stream string, subjects []string, fro
 				return errLostMessage
 			}
 			take(natsio.Stored{Subject: m.Subject(), Seq: meta.Sequence.Stream, Header: nats.Header(m.Headers()), Data: m.Data(), Time: meta.Timestamp})
+			at.next = meta.Sequence.Stream + 1
 		}
 	})
 }

@@ -3,6 +3,7 @@ package operator
 import (
 	"cmp"
 	"context"
+	"errors"
 	"slices"
 	"strings"
 	"time"
@@ -56,6 +57,7 @@ type Counts struct {
 	Finished    uint64      `json:"finished"`             // events in the results stream
 	Oldest      worker.Time `json:"oldest,omitzero"`      // unfinished order
 	OldestDoubt worker.Time `json:"oldestDoubt,omitzero"` // since when the oldest doubt lasts
+	HandedBack  uint64      `json:"-"`                    // of the queued, those that a worker has taken and handed back unsent
 }
 
 // count adds a row.
@@ -63,6 +65,7 @@ func (c *Counts) count(row *Row) {
 	switch row.State {
 	case Queued:
 		c.Queued++
+		c.HandedBack++
 	case Claimed:
 		c.InProgress++
 	case Waiting:
@@ -114,7 +117,11 @@ func (d *Desk) begin(ctx context.Context, o *Overview) (redisErr error) {
 		o.Workers = found
 		o.fleet()
 	}
-	if _, err := d.nats(); err != nil {
+	l, err := d.nats()
+	if err == nil && !l.nc.IsConnected() { // nothing can be asked until it is again
+		err = errors.New("the connection was lost, reconnecting")
+	}
+	if err != nil {
 		o.failed("nats", trimmed(err, "nats: "))
 		return redisErr
 	}

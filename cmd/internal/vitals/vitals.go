@@ -51,8 +51,10 @@ type Figures struct {
 func key(deployment string) string { return dedupe.SubjectToken(deployment) + ":workers" }
 
 // Publish writes the figures of the worker id every few seconds, until ctx ends; then it
-// removes them. What cannot be written is left out.
+// removes them. What cannot be written is left out. It begins with removing what workers
+// left behind that died long ago.
 func Publish(ctx context.Context, rdb redis.UniversalClient, deployment, id string, figures func() Figures) {
+	forget(ctx, rdb, key(deployment))
 	tick := time.NewTicker(every)
 	defer tick.Stop()
 	for {
@@ -80,8 +82,21 @@ func write(ctx context.Context, rdb redis.UniversalClient, key, id string, f Fig
 	_ = rdb.HSet(ctx, key, id, value).Err() // the next one may succeed
 }
 
-// Read returns the figures of the workers that are alive, by host and id, and removes
-// what workers left behind that died long ago.
+// forget removes the figures of workers that died long ago.
+func forget(ctx context.Context, rdb redis.UniversalClient, key string) {
+	ctx, cancel := context.WithTimeout(ctx, every)
+	defer cancel()
+	fields, _ := rdb.HGetAll(ctx, key).Result() // the next worker may succeed
+	for id, value := range fields {
+		var f Figures
+		if json.Unmarshal([]byte(value), &f) != nil || time.Since(f.At) > forgotten {
+			_ = rdb.HDel(ctx, key, id).Err()
+		}
+	}
+}
+
+// Read returns the figures of the workers that are alive, by host and id. It changes
+// nothing.
 func Read(ctx context.Context, rdb redis.UniversalClient, deployment string) ([]Figures, error) {
 	fields, err := rdb.HGetAll(ctx, key(deployment)).Result()
 	if err != nil {
@@ -89,13 +104,9 @@ func Read(ctx context.Context, rdb redis.UniversalClient, deployment string) ([]
 	}
 	var found []Figures
 	now := time.Now()
-	for id, value := range fields {
+	for _, value := range fields {
 		var f Figures
-		if json.Unmarshal([]byte(value), &f) != nil || now.Sub(f.At) > forgotten {
-			_ = rdb.HDel(ctx, key(deployment), id).Err() // another reader may succeed
-			continue
-		}
-		if now.Sub(f.At) <= lively {
+		if json.Unmarshal([]byte(value), &f) == nil && now.Sub(f.At) <= lively {
 			found = append(found, f)
 		}
 	}
