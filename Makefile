@@ -7,6 +7,10 @@
 test: tools plain race
 	cd worker && ../bin/worker.test -test.timeout 8m -test.run '^($(PUNCTUAL))$$'
 
+# Where the race detector costs much and sees little: each of these does the same as a
+# test beside it, many times over.
+REPEATED = TestLookupModes|TestSimulatedFleet.*
+
 # The vendor's bad days are measured by the clock, so they run alone and without the
 # race detector, when all else is done.
 PUNCTUAL = TestBadDay.*
@@ -16,18 +20,20 @@ quick: vet
 	go test -short -vet=off ./...
 
 race:
-	go test -race -vet=off -parallel 8 -skip '^($(PUNCTUAL))$$' -timeout 14m $$(go list ./... | grep -v '/deploy$$')
+	go test -race -vet=off -parallel 8 -skip '^($(PUNCTUAL)|$(REPEATED))$$' -timeout 14m $$(go list ./... | grep -vE '/(deploy|cmd/bench)$$')
 
-# Without the race detector: deploy's tests, which start programs and read files,
-# for it the Kubernetes types would be compiled once more; and the simulation,
-# many times as fast.
+# Without the race detector: deploy's tests, which start programs and read files, for it
+# the Kubernetes types would be compiled once more; the bench's, whose contenders and servers are
+# this test binary again; and the simulation, many times as fast.
 # It is compiled as the program is shipped, which deploy and the black box build:
 # all of it once.
 plain: export CGO_ENABLED = 0
 plain: export GOFLAGS += -trimpath
 plain: check
-	go test -vet=off -parallel 8 -timeout 14m ./deploy
-	$(MAKE) --no-print-directory sample sim SIM_ORDERS=100000
+	go test -vet=off -parallel 8 -timeout 14m ./deploy ./cmd/bench
+	go test -vet=off -run '^($(REPEATED))$$' ./upstream/quota
+	$(MAKE) --no-print-directory sample sim SIM_ORDERS=50000
+	cd worker && ../bin/worker.test -test.timeout 8m -test.parallel 8 -test.run '^($(REPEATED))$$'
 
 # What costs seconds: formatting, the modules as go.sum says, go.mod tidy, vet,
 # and whether the mutants still apply.
@@ -55,7 +61,7 @@ vuln:
 	go run golang.org/x/vuln/cmd/govulncheck@v1.9.0 $(VULN) ./...
 
 # A million simulated orders with random faults, in two processes; make test has
-# a fifth of them. A failing seed prints itself; SIM_ORDERS is how many for each process.
+# a tenth of them. A failing seed prints itself; SIM_ORDERS is how many for each process.
 SIM_ORDERS ?= 500000
 sim: simulation
 	@$(call simulate,Random,-sim.orders=$(SIM_ORDERS) -sim.seed=1,-sim.orders=$(SIM_ORDERS) -sim.seed=1000001)

@@ -117,7 +117,7 @@ func TestNotOneByteAfterSendBy(t *testing.T) {
 		}
 		var guarded atomic.Bool
 		dialWith(client, func(c net.Conn) net.Conn { return slowConn{c, &guarded} })
-		_, err := client.Place(t.Context(), testOrder, time.Now().Add(500*time.Millisecond))
+		_, err := client.Place(t.Context(), testOrder, time.Now().Add(2*time.Second))
 		if e := mustError(t, err); e == nil || e.Class != Unreachable {
 			t.Errorf("%s: %v, want unreachable", v.URL, err)
 		}

@@ -38,6 +38,7 @@ func outcomeOf(p Purchase, e *Error) outcome {
 // so.
 func TestPlaceClasses(t *testing.T) {
 	const ok, number = http.StatusOK, "1611558040873b105b2678de34504a35"
+	const hang = 3 * time.Second // so long that on a busy machine too the request leaves before
 	ambiguous := func(code string) outcome { return outcome{class: Ambiguous, code: code} }
 	refused := func(code string) outcome { return outcome{class: Refused, code: code} }
 	account := func(code string) outcome { return outcome{class: Account, code: code} }
@@ -168,10 +169,10 @@ func TestPlaceClasses(t *testing.T) {
 		"closes without an answer": {behave: raw(""), want: ambiguous("")},
 		"resets after reading":     {behave: resets, want: ambiguous("")},
 		"not HTTP":                 {behave: raw("SSH-2.0-OpenSSH_9.9\r\n"), want: ambiguous("")},
-		"hangs before headers":     {behave: hangsAfter(""), timeout: 150 * time.Millisecond, want: ambiguous("")},
-		"hangs in headers":         {behave: hangsAfter("HTTP/1.1 200 OK\r\n"), timeout: 150 * time.Millisecond, want: ambiguous("")},
-		"hangs after headers":      {behave: hangsAfter("HTTP/1.1 200 OK\r\nContent-Length: 200\r\n\r\n"), timeout: 150 * time.Millisecond, want: ambiguous("")},
-		"hangs in the body":        {behave: hangsAfter("HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n" + success), timeout: 150 * time.Millisecond, want: ambiguous("")},
+		"hangs before headers":     {behave: hangsAfter(""), timeout: hang, want: ambiguous("")},
+		"hangs in headers":         {behave: hangsAfter("HTTP/1.1 200 OK\r\n"), timeout: hang, want: ambiguous("")},
+		"hangs after headers":      {behave: hangsAfter("HTTP/1.1 200 OK\r\nContent-Length: 200\r\n\r\n"), timeout: hang, want: ambiguous("")},
+		"hangs in the body":        {behave: hangsAfter("HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n" + success), timeout: hang, want: ambiguous("")},
 
 		"echo in the message":    {behave: echoes(`HTTP/1.1 200 OK` + "\r\n\r\n" + `{"code":"1001","message":ECHO}`), want: refused("1001")},
 		"echo in the code":       {behave: echoes(`HTTP/1.1 200 OK` + "\r\n\r\n" + `{"code":ECHO,"message":""}`), want: refused("sign [redacted] [redacted] secret [redacted]")},

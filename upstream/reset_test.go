@@ -19,7 +19,7 @@ import (
 func TestRequestOfAnEndedCallIsNotDelivered(t *testing.T) {
 	lender := httptest.NewUnstartedServer(nil)
 	lender.StartTLS()
-	defer lender.Close()
+	t.Cleanup(lender.Close)
 	trusting := lender.Client().Transport.(*http.Transport).TLSClientConfig
 	for name, c := range map[string]struct {
 		secure bool
@@ -31,6 +31,7 @@ func TestRequestOfAnEndedCallIsNotDelivered(t *testing.T) {
 		"TLS, cancelled":   {true, func(cancel context.CancelFunc) { cancel() }},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			ln := listenSmall(t)
 			over, got := make(chan struct{}), make(chan int64, 1)
 			go func() {
@@ -47,7 +48,7 @@ func TestRequestOfAnEndedCallIsNotDelivered(t *testing.T) {
 					}
 				}
 				<-over
-				_ = raw.SetReadDeadline(time.Now().Add(10 * time.Second))
+				_ = raw.SetReadDeadline(time.Now().Add(30 * time.Second))
 				n, _ := io.Copy(io.Discard, raw)
 				got <- n
 			}()
@@ -56,7 +57,7 @@ func TestRequestOfAnEndedCallIsNotDelivered(t *testing.T) {
 			if c.secure {
 				url = "https://" + ln.Addr().String()
 			}
-			client := testClient(t, Config{BaseURL: url, Timeout: 500 * time.Millisecond})
+			client := testClient(t, Config{BaseURL: url, Timeout: 3 * time.Second})
 			if c.secure {
 				client.conns.tls.RootCAs = trusting.RootCAs
 			}
@@ -72,7 +73,7 @@ func TestRequestOfAnEndedCallIsNotDelivered(t *testing.T) {
 			}
 			ctx, cancel := context.WithCancel(t.Context())
 			defer cancel()
-			time.AfterFunc(100*time.Millisecond, func() { c.end(cancel) })
+			time.AfterFunc(time.Second, func() { c.end(cancel) })
 			if _, err := line.Place(ctx, testOrder, soon()); ClassOf(err) != Ambiguous {
 				t.Fatalf("Place: %v, want ambiguous: the kernel took the request", err)
 			}

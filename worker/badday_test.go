@@ -69,7 +69,7 @@ func (w *world) waiting() uint64 { return w.count("ORDERS") }
 // until polls, for longer than storetest.Eventually has patience.
 func (w *world) until(what string, limit time.Duration, ok func() bool) {
 	w.t.Helper()
-	poll := time.NewTicker(20 * time.Millisecond)
+	poll := time.NewTicker(50 * time.Millisecond)
 	defer poll.Stop()
 	for deadline := time.Now().Add(limit); !ok(); <-poll.C {
 		if time.Now().After(deadline) {

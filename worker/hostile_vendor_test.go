@@ -42,7 +42,7 @@ func TestHostileVendor(t *testing.T) {
 			w.rules.ReconcileDelay, w.rules.InDoubtNotice = 500*time.Millisecond, 100*time.Millisecond
 			// A megabyte takes a busy machine with the race detector a while, and each
 			// case is about what was read, not about a time-out.
-			w.rules.UpstreamTimeout = 3 * time.Second
+			w.rules.UpstreamTimeout = 5 * time.Second
 			w.start()
 			w.publish(request("A", "P"))
 			if c.settled {
@@ -104,6 +104,7 @@ func TestInDoubtIsCountedOnce(t *testing.T) {
 		}
 		return sum
 	}
+	w.until("all are in doubt", time.Minute, func() bool { return sum(0, 1, 2) == n })
 	all, looks, begun := 0, 0, time.Now()
 	w.until("each order was looked up twice", time.Minute, func() bool {
 		looks++

@@ -126,7 +126,7 @@ func (m lookupMode) run(t *testing.T) {
 	w.publish(request("CONTROL", "CONTROL"))
 	w.idle()
 	sold := time.Now()
-	w.until("the control is old enough", 10*time.Second, func() bool { return time.Since(sold) > w.rules.ReconcileDelay })
+	w.until("the control is old enough", time.Minute, func() bool { return time.Since(sold) > w.rules.ReconcileDelay })
 	for _, e := range ambiguousEnds {
 		w.publish(request(e.no, e.no))
 	}
@@ -183,7 +183,7 @@ func (w *world) untilInDoubt(no, why string) {
 
 func (w *world) wantBlind(want bool) {
 	w.t.Helper()
-	w.until(fmt.Sprintf("orderworker_lookup_blind is %v", want), 20*time.Second, func() bool {
+	w.until(fmt.Sprintf("orderworker_lookup_blind is %v", want), time.Minute, func() bool {
 		return (w.metric("orderworker_lookup_blind", "") == 1) == want
 	})
 }
@@ -217,7 +217,7 @@ func (w *world) wantEnds(stay map[string]string) {
 	if got := w.calls(); got != calls {
 		w.t.Errorf("%d calls to buy, want %d: nothing in doubt is sent again", got, calls)
 	}
-	w.until("the orders in doubt are counted", 20*time.Second, func() bool { return int(w.metric("orderworker_in_doubt", "")) == len(stay) })
+	w.until("the orders in doubt are counted", time.Minute, func() bool { return int(w.metric("orderworker_in_doubt", "")) == len(stay) })
 }
 
 // An order that the vendor sold twice is reported, and ends by one of the two.

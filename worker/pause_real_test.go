@@ -64,10 +64,10 @@ func TestExpiredSecretOnAQuietAccount(t *testing.T) {
 	run.client.SetSecret(secret)
 	run.SecretChanged()
 	w.until("the pause is over", time.Minute, func() bool { return !w.paused() })
-	if over := time.Now(); over.After(due) {
-		t.Errorf("over %v after the next probe was due, want a probe at once", over.Sub(due))
-	}
 	w.idle()
+	if probed := w.vendor.Book().Purchases[0].At; probed.After(due) {
+		t.Errorf("bought %v after the next probe was due, want a probe at once", probed.Sub(due))
+	}
 	w.wantFirstAttempts(3)
 }
 
@@ -154,7 +154,7 @@ func TestPausedOrdersWaitInTheStream(t *testing.T) {
 	if most := w.size * (int(took/(5*time.Second)) + 2); pulled > most || pulled < w.size {
 		t.Errorf("%d messages were pulled in %v, want at most %d in 5 s", pulled, took, w.size)
 	}
-	if 2*busy > looks {
+	if 10*busy > 9*looks { // an order that waits in its slot is seen in every look
 		t.Errorf("orders held a slot in %d of %d looks", busy, looks)
 	}
 	for _, r := range w.results() {

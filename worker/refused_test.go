@@ -104,7 +104,7 @@ func TestUnrecoverableOrderTakesNoFreeSlot(t *testing.T) {
 				}
 				other := "OTHER" + string(rune('0'+try))
 				w.publish(request(other, "P"))
-				w.until(other+" goes on", 10*time.Second, func() bool { return len(w.vendor.Purchases(other)) == 1 && w.count("ORDERS") == 1 })
+				w.until(other+" goes on", time.Minute, func() bool { return len(w.vendor.Purchases(other)) == 1 && w.count("ORDERS") == 1 })
 				if try == 2 {
 					alter(unlimited)
 				}

@@ -158,12 +158,15 @@ func (s *simTally) add(t *testing.T, c simCase, w *simWorld) {
 	}
 }
 
-// simThin is by how much every sample is smaller with -short and under the race
-// detector, which makes the simulation several times as slow. make sample has
-// the whole of it.
+// simThin is by how much every sample is smaller with -short, and under the race
+// detector, which makes the simulation several times as slow and needs to see each line
+// of the product, not each fault. make sample has the whole of it.
 func simThin() int {
 	build, _ := debug.ReadBuildInfo()
-	if testing.Short() || slices.Contains(build.Settings, debug.BuildSetting{Key: "-race", Value: "true"}) {
+	switch {
+	case slices.Contains(build.Settings, debug.BuildSetting{Key: "-race", Value: "true"}):
+		return 40
+	case testing.Short():
 		return 10
 	}
 	return 1

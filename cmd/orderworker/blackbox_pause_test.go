@@ -149,7 +149,7 @@ func TestPauseOfTheFleet(t *testing.T) {
 	t.Parallel()
 	w := plainWorld(t, rand.NewPCG(1, 2))
 	w.send("before", 20)
-	w.until("orders are bought", func() bool { return w.calls() >= 20 })
+	w.until("orders are bought", func() bool { return w.unfinished() == 0 })
 
 	out := w.mustOperate("pause", "--reason", "wrong prices\x1b[31m", "--by", "alice", "--yes")
 	if !strings.Contains(out, "alice paused at") || strings.Contains(out, "\x1b") {

@@ -191,7 +191,7 @@ func listens(addr string) bool {
 // until polls until ok returns true. It fails the test after patience.
 func (w *world) until(what string, ok func() bool) {
 	w.t.Helper()
-	for deadline := time.Now().Add(patience); !ok(); time.Sleep(20 * time.Millisecond) { // between two polls
+	for deadline := time.Now().Add(patience); !ok(); time.Sleep(50 * time.Millisecond) { // between two polls
 		if time.Now().After(deadline) {
 			w.t.Fatalf("not within %v: %s", patience, what)
 		}

@@ -81,7 +81,7 @@ func newDeskOn(t *testing.T, server *server.Server, env map[string]string, rules
 	d.env = map[string]string{
 		"NATS_URL": server.ClientURL(), "REDIS_URL": "redis://" + d.redis.Addr,
 		"UPSTREAM_URL": http.URL, "UPSTREAM_APPKEY": "000001", "UPSTREAM_SECRET": "hunter2", "UPSTREAM_RATE": "0",
-		"UPSTREAM_TIMEOUT": "1s", "RECONCILE_DELAY": "3s", "UPSTREAM_RECONCILE": "hold", "IN_DOUBT_NOTICE": "0",
+		"UPSTREAM_TIMEOUT": "3s", "RECONCILE_DELAY": "3s", "UPSTREAM_RECONCILE": "hold", "IN_DOUBT_NOTICE": "0",
 		"ORDERS_ACK_WAIT": "5s", "BACKOFF_INITIAL": "50ms", "BACKOFF_MAX": "1s",
 	}
 	maps.Copy(d.env, env)
@@ -195,7 +195,7 @@ func (d *desk) do(args ...string) (status int, stdout, stderr string) {
 // know is what status says of the order.
 func (d *desk) know(no string, args ...string) (known operator.Report) {
 	d.t.Helper()
-	status, out, errs := d.do(append([]string{"status", "--json", no}, args...)...)
+	status, out, errs := d.do(append([]string{"status", "--json", "--timeout=1m", no}, args...)...)
 	if err := json.Unmarshal([]byte(out), &known); err != nil {
 		d.t.Fatalf("status %d, %v\n%s%s", status, err, out, errs)
 	}

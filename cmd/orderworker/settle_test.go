@@ -28,14 +28,14 @@ func TestSettledAsBoughtIsPublishedAndNotSentAgain(t *testing.T) {
 	bothJournals(t, func(t *testing.T, env map[string]string) {
 		d := newDesk(t, env, "first=1 buy: hang")
 		stop := d.inDoubt("A.>")
+		stop() // it looks again within seconds, which a busy machine may take for the next lines
 		status, out, errs := d.do("settle", "--yes", "A.>", "--bought", "--order-number", "N-1", "--order-id=7")
-		if status != statusDone || errs != "" || !strings.HasPrefix(out, "A.> is settled as bought, order number N-1: the worker publishes the result when it looks at the order next, in ") {
+		if status != statusDone || errs != "" || !strings.HasPrefix(out, "A.> is settled as bought, order number N-1: the worker publishes the result when ") {
 			t.Fatalf("%d\n%s%s", status, out, errs)
 		}
 		if k := d.know("A.>"); k.State != "succeeded" || k.Request.State != "waiting" || len(k.Results.Events) != 1 {
 			t.Errorf("before the worker looks: %+v", k)
 		}
-		stop()
 		d.redeliver("A.>")
 		d.start()
 		storetest.Eventually(t, "the request is acknowledged", func() bool { return d.count("ORDERS") == 0 })
@@ -78,6 +78,7 @@ func TestSettledAsNotBoughtIsSentAgain(t *testing.T) {
 	bothJournals(t, func(t *testing.T, env map[string]string) {
 		d := newDesk(t, env, "first=1: hang")
 		stop := d.inDoubt("A")
+		stop() // as above
 		status, out, errs := d.do("settle", "--yes", "--not-bought", "A")
 		if status != statusDone || errs != "" || !strings.HasPrefix(out, "A is settled as not bought: the worker sends it again ") {
 			t.Fatalf("%d\n%s%s", status, out, errs)
@@ -85,7 +86,6 @@ func TestSettledAsNotBoughtIsSentAgain(t *testing.T) {
 		if k := d.know("A"); k.State != "waiting" || k.Journal.State != dedupe.StateReady {
 			t.Errorf("before the worker looks: %+v", k)
 		}
-		stop()
 		d.redeliver("A")
 		d.start()
 		storetest.Eventually(t, "the request is acknowledged", func() bool { return d.count("ORDERS") == 0 })

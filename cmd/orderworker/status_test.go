@@ -240,7 +240,7 @@ func TestStatusShowsWhatItCanGet(t *testing.T) {
 	d := newDesk(t, nil)
 	d.doubt(d.store(), "A", 0)
 	d.redis.Kill(t)
-	status, out, errs := d.do("status", "A", "--timeout=2s")
+	status, out, errs := d.do("status", "A", "--timeout=8s")
 	if status != statusFailed || strings.Count(errs, "\n") != 1 || !strings.HasPrefix(errs, "orderworker: status A: ") {
 		t.Errorf("%d %s", status, errs)
 	}
@@ -255,7 +255,7 @@ func TestStatusShowsWhatItCanGet(t *testing.T) {
 		t.Errorf("%+v", k)
 	}
 	d.vendor.SetDown(true)
-	if k := d.know("B", "--ask-vendor", "--timeout=2s"); len(k.Errors) != 1 || k.Vendor != nil || !strings.Contains(k.Errors[0], "ask the vendor: ") {
+	if k := d.know("B", "--ask-vendor", "--timeout=8s"); len(k.Errors) != 1 || k.Vendor != nil || !strings.Contains(k.Errors[0], "ask the vendor: ") {
 		t.Errorf("%+v", k)
 	}
 }
@@ -271,7 +271,7 @@ func TestStatusGivesUp(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			began := time.Now()
 			status, _, errs := orderworker(t, env, "status", "A", "--timeout=200ms")
-			if took := time.Since(began); status != statusFailed || strings.Count(errs, "\n") != 1 || took > 8*time.Second {
+			if took := time.Since(began); status != statusFailed || strings.Count(errs, "\n") != 1 || took > time.Minute {
 				t.Errorf("%d after %v: %s", status, took, errs)
 			}
 		})

@@ -132,15 +132,17 @@ func (s *RedisServer) Client(t testing.TB) *redis.Client {
 	return c
 }
 
-// Eventually polls until ok returns true. It fails the test after startTimeout.
+// Eventually polls until ok returns true. It fails the test after startTimeout. What takes
+// long is asked more and more seldom: many tests wait at once, and each look costs time
+// of the processor that the servers need.
 func Eventually(t testing.TB, what string, ok func() bool) {
 	t.Helper()
 	deadline := time.Now().Add(startTimeout)
-	for !ok() {
+	for wait := 5 * time.Millisecond; !ok(); wait = min(wait*5/4, 100*time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatalf("not within %v: %s", startTimeout, what)
 		}
-		time.Sleep(5 * time.Millisecond)
+		time.Sleep(wait)
 	}
 }
 

@@ -99,7 +99,7 @@ func TestConnectNATS(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 			defer cancel()
 			var log logtest.Buffer
 			nc, err := NATS(ctx, &c.settings, zerolog.New(&log), func(error) {}, func(error) {})
@@ -168,7 +168,7 @@ func TestNATSReconnects(t *testing.T) {
 	defer nc.Close()
 	first.Shutdown()
 	first.WaitForShutdown()
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	ready := NATSAnswers(nc)
 	storetest.Eventually(t, "the connection counts as lost", func() bool { return nc.Status() == nats.RECONNECTING })

@@ -77,7 +77,7 @@ func TestCheckRedis(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			var log bytes.Buffer
-			ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 			defer cancel()
 			err := NewRedisAudit(newClient(t, c.url), zerolog.New(&log)).Check(ctx, "ORDERS")
 			if (err == nil) != (c.err == "") || err != nil && !strings.Contains(err.Error(), c.err) || errors.Is(err, ErrRefused) != c.refused {
@@ -105,7 +105,7 @@ func TestCheckRedisOverTLS(t *testing.T) {
 	cert, key := ca.Issue(t, dir, "redis")
 	_, port, _ := net.SplitHostPort(storetest.FreeAddr(t))
 	startRedis(t, "--tls-port", port, "--tls-cert-file", cert, "--tls-key-file", key, "--tls-ca-cert-file", caFile, "--tls-auth-clients", "no")
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	err := NewRedisAudit(newClient(t, "rediss://127.0.0.1:"+port), zerolog.Nop()).Check(ctx, "ORDERS")
 	if !errors.Is(err, ErrRefused) || !strings.Contains(err.Error(), "certificate") {
@@ -126,7 +126,7 @@ func TestCheckRedisOnMiniredis(t *testing.T) {
 		t.Error(err)
 	}
 	server.Close()
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	if err := NewRedisAudit(client, zerolog.Nop()).Check(ctx, "ORDERS"); err == nil || errors.Is(err, ErrRefused) {
 		t.Errorf("a server that is gone: got %v", err)
@@ -148,7 +148,7 @@ func TestCheckRedisCluster(t *testing.T) {
 			if _, ok := client.(*redis.ClusterClient); !ok {
 				t.Fatalf("got a %T", client)
 			}
-			ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 			defer cancel()
 			err := errors.New("not asked")
 			for ctx.Err() == nil { // until the node has noticed its slots

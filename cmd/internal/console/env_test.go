@@ -82,7 +82,7 @@ func newEnv(t *testing.T, cfg Config, rules ...string) *env {
 	e.nats = storetest.NATS(t)
 	s.NATSURL, s.RedisURL = e.nats.ClientURL(), "redis://"+storetest.Redis(t).Addr
 	s.UpstreamURL, s.UpstreamAppkey, s.UpstreamSecret, s.UpstreamRate = vendor.URL, "000001", upstream.Secret("hunter2"), 100
-	s.UpstreamTimeout, s.ReconcileDelay, s.UpstreamReconcile, s.InDoubtNotice = time.Second, 3*time.Second, "hold", 0
+	s.UpstreamTimeout, s.ReconcileDelay, s.UpstreamReconcile, s.InDoubtNotice = 3*time.Second, 3*time.Second, "hold", 0
 	s.OrdersAckWait, s.BackoffInitial, s.BackoffMax = 5*time.Second, 30*time.Second, time.Minute
 	e.js, err = jetstream.New(storetest.Connect(t, e.nats))
 	ok(t, err)
