@@ -50,6 +50,8 @@ type DeadLetters struct {
 	Letters []DeadLetter `json:"letters"`
 	Total   uint64       `json:"total"` // in the stream, whatever their reason
 	More    bool         `json:"more"`  // there are more than the limit
+
+	Unsearched uint64 `json:"unsearched"` // older ones, which were not read: too many, or no time
 }
 
 // letterIn returns the dead letter in a message.
@@ -77,7 +79,9 @@ func (d *Desk) Dead(ctx context.Context, reason string, limit int) (*DeadLetters
 		return found, fmt.Errorf("dead letters: %w", err)
 	}
 	found.Total = info.State.Msgs
-	_, err = d.newest(ctx, d.DeadStream, d.DeadSubject, info.State.FirstSeq, info.State.LastSeq, MaxScan, func(m natsio.Stored) {
+	read := uint64(0)
+	whole, err := d.newest(ctx, d.DeadStream, d.DeadSubject, info.State.FirstSeq, info.State.LastSeq, MaxScan, func(m natsio.Stored) {
+		read++
 		if l := letterIn(m); reason == "" || l.Reason == reason {
 			l.data, l.header = nil, nil
 			found.Letters = append(found.Letters, l)
@@ -86,6 +90,8 @@ func (d *Desk) Dead(ctx context.Context, reason string, limit int) (*DeadLetters
 	slices.SortFunc(found.Letters, func(a, b DeadLetter) int { return cmp.Compare(b.Seq, a.Seq) })
 	if len(found.Letters) > limit {
 		found.Letters, found.More = found.Letters[:limit], true
+	} else if !whole {
+		found.Unsearched = found.Total - min(found.Total, read)
 	}
 	if err != nil {
 		return found, fmt.Errorf("dead letters: %w", err)
