@@ -32,15 +32,6 @@ func (s *Store) Cancel(ctx context.Context, c Cancellation) error {
 	if err := k.Cancellable(c.Request, s.journalTTL(), time.Now()); err != nil {
 		return fmt.Errorf("cancel %s: %w", number, err)
 	}
-	if k.Journal == nil { // a journal that was made anew does not know what was sent before
-		lost, err := s.journalLost(ctx, c.Request)
-		if err != nil {
-			return fmt.Errorf("cancel %s: %w", number, err)
-		}
-		if lost {
-			return fmt.Errorf("cancel %s: %w: its request is older than the journal, which was made anew, so it may have been bought", number, ErrNotCancellable)
-		}
-	}
 	if k.JournalRev != c.Seen {
 		return fmt.Errorf("cancel %s: %w", number, ErrLost)
 	}
@@ -70,7 +61,7 @@ func (k Known) Cancellable(o Order, journalTTL time.Duration, now time.Time) err
 	refuse := func(format string, args ...any) error {
 		return fmt.Errorf("%w: %s", ErrNotCancellable, fmt.Sprintf(format, args...))
 	}
-	if err := errors.Join(k.CacheErr, k.JournalErr, k.EventErr); err != nil { // what cannot be read may say that it was bought
+	if err := k.unread(); err != nil { // what cannot be read may say that it was bought
 		return refuse("not everything can be read: %v", err)
 	}
 	switch {
@@ -79,13 +70,16 @@ func (k Known) Cancellable(o Order, journalTTL time.Duration, now time.Time) err
 	case k.Journal == nil && olderThanJournal(o, journalTTL, now):
 		return refuse("its request is older than the journal remembers, so it may have been bought")
 	}
-	switch v := k.Verdict(now); v {
-	case Fresh, Ready, Waiting:
-		return nil
-	case Final, Done:
+	k.Stored, k.JournalTTL = o.Stored, journalTTL
+	switch v := k.Verdict(now); {
+	case v == Final, v == Done:
 		return refuse("it has its final result")
-	case InDoubt, Foreign:
+	case k.Journal == nil && k.journalLost() && !k.doubtInCache(): // it does not know what was sent before, and Redis alone is not believed
+		return refuse("its request is older than the journal, which was made anew, so it may have been bought")
+	case v == InDoubt, v == Foreign:
 		return refuse("a request may be under way or have bought it: only the vendor knows, see orderworker settle")
+	case v == Fresh, v == Ready, v == Waiting:
+		return nil
 	default:
 		return refuse("it is %s", v)
 	}

@@ -20,12 +20,19 @@ type Known struct {
 	CacheErr   error
 	JournalErr error
 	EventErr   error
+
+	// How far back the journal remembers, and how old the order is: what nothing is known
+	// of may have been forgotten.
+	JournalTTL     time.Duration // how long the journal keeps a final; 0: for ever
+	JournalCreated time.Time     // of a journal that has no record of the order; zero: it does not matter, or CreatedErr
+	CreatedErr     error
+	Stored         time.Time // when the order request was stored; zero: not known. Look leaves that to its caller
 }
 
 // Look reads the cache, the journal and the results, and changes nothing. If one of them
 // fails, what the others know is returned with the error.
 func (s *Store) Look(ctx context.Context, outTradeNo string) (Known, error) {
-	var k Known
+	k := Known{JournalTTL: s.journalTTL()}
 	var all sync.WaitGroup
 	all.Go(func() {
 		e, ok, err := s.cache.Look(ctx, outTradeNo)
@@ -39,6 +46,9 @@ func (s *Store) Look(ctx context.Context, outTradeNo string) (Known, error) {
 		if k.JournalErr = err; err == nil && r.State != "" {
 			k.Journal = &r
 		}
+		if k.JournalErr == nil && k.Journal == nil { // after the read: a journal that was made anew meanwhile shows
+			k.JournalCreated, k.CreatedErr = s.journal.Created(ctx)
+		}
 	})
 	all.Go(func() {
 		if s.results == nil {
@@ -50,7 +60,7 @@ func (s *Store) Look(ctx context.Context, outTradeNo string) (Known, error) {
 		}
 	})
 	all.Wait()
-	if err := errors.Join(k.CacheErr, k.JournalErr, k.EventErr); err != nil {
+	if err := k.unread(); err != nil {
 		return k, fmt.Errorf("look at %s: %w", outTradeNo, err)
 	}
 	return k, nil
@@ -103,17 +113,62 @@ func (s *Store) Settle(ctx context.Context, outTradeNo string, r Ruling) error {
 	return nil
 }
 
-// Verdict returns what a claim will find once the order has no owner and is due. A
-// store that could not be read counts as empty.
+// unread is why not everything was read; nil: it was.
+func (k Known) unread() error {
+	return errors.Join(k.CacheErr, k.JournalErr, k.EventErr, k.CreatedErr)
+}
+
+// Verdict returns what a claim will find once the order has no owner and is due. It is what
+// an operator is told, who decides about money on it, so it is more careful than a claim,
+// whose intent would not be written over what the claim did not see:
+//   - A store that could not be read may say that the order was sent: Unknown.
+//   - The cache is not believed that nothing was sent, where the journal cannot be asked, or
+//     has lost the revision that the cache names.
+//   - An order request that is older than the journal may have been sent, although neither
+//     knows of it: InDoubt.
 func (k Known) Verdict(now time.Time) Verdict {
-	no := false
-	e := evidence{now: now, redelivered: true, cacheLost: &no, journal: &Record{}, journalLost: &no, event: &FinalEvent{}}
+	if k.Event != nil && (k.Journal == nil || k.Journal.State != StateFinal) {
+		return Done
+	}
+	e := k.evidence(now)
+	var j judgement
+	if k.Journal != nil && e.cache.State != StateFinal { // a claim trusts the cache, because its intent would find the record
+		j = e.judgeByJournal()
+	} else {
+		j = e.judge()
+	}
+	intent := k.Journal != nil && k.Journal.State == StateIntent
+	switch {
+	case j.needs != noSource && (intent || k.doubtInCache()):
+		return InDoubt
+	case j.needs != noSource:
+		return Unknown
+	case j.verdict == Fresh && k.journalLost():
+		return InDoubt
+	case j.verdict == Fresh && k.unread() != nil:
+		return Unknown
+	}
+	return j.verdict
+}
+
+// evidence returns what judge decides by. What could not be read is missing in it.
+func (k Known) evidence(now time.Time) evidence {
+	untrusted := k.JournalErr != nil || k.EventErr != nil || k.Journal == nil && k.Cache != nil && k.Cache.Rev != 0
+	e := evidence{now: now, redelivered: true, cacheLost: &untrusted, journalTTL: k.JournalTTL}
+	e.order.Stored = k.Stored
 	if k.Cache != nil {
 		e.cache, e.order.Fingerprint = *k.Cache, k.Cache.Fingerprint
 		e.cache.Left = 0
 	}
-	if k.Event != nil && (k.Journal == nil || k.Journal.State != StateFinal) {
-		return Done
+	if k.JournalErr == nil {
+		e.journal = &Record{}
+	}
+	if k.EventErr == nil {
+		e.event = &FinalEvent{}
+	}
+	if k.CreatedErr == nil {
+		lost := k.journalLost()
+		e.journalLost = &lost
 	}
 	if j := k.Journal; j != nil {
 		e.journal, e.order.Fingerprint = j, j.Fingerprint
@@ -122,13 +177,13 @@ func (k Known) Verdict(now time.Time) Verdict {
 		}
 		e.cache.Fingerprint = j.Fingerprint
 	}
-	if k.Journal != nil && e.cache.State != StateFinal { // a claim trusts the cache, because its intent would find the record
-		return e.judgeByJournal().verdict
-	}
-	if k.JournalErr != nil { // otherwise the journal would seem to have lost this revision
-		e.cache.Rev = 0
-	}
-	return e.judge().verdict
+	return e
+}
+
+// journalLost reports whether the journal has no record of the order and is younger than
+// the order request.
+func (k Known) journalLost() bool {
+	return !k.JournalCreated.IsZero() && !k.Stored.IsZero() && k.JournalCreated.After(k.Stored)
 }
 
 // Settleable returns the record of the open attempt, if an operator may settle it: its
@@ -171,8 +226,10 @@ func (k Known) openAttempt(now time.Time) (Record, error) {
 	case v == Ready && k.Journal != nil, v == Waiting:
 		return Record{}, notInDoubt("it waits for its next attempt, every earlier one is known not to have bought")
 	case v == Fresh:
-		return Record{}, notInDoubt("it was never sent")
-	case v == InDoubt && k.Journal != nil:
+		return Record{}, notInDoubt("it was never sent, as far as anybody remembers")
+	case v == Unknown:
+		return Record{}, notInDoubt("not everything can be read: %v", k.unread())
+	case v == InDoubt && k.Journal != nil && k.Journal.State == StateIntent:
 		return *k.Journal, nil
 	case v == InDoubt && k.doubtInCache():
 		e := k.Cache

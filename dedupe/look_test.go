@@ -72,6 +72,52 @@ func TestKnownSettleable(t *testing.T) {
 	}
 }
 
+// TestKnownVerdict: an operator is told that nothing was sent only where every store was
+// read, and none can have forgotten that it was.
+func TestKnownVerdict(t *testing.T) {
+	now, away := time.Now(), errors.New("away")
+	minute := now.Add(-time.Minute)
+	claimed := &dedupe.Entry{State: dedupe.StateClaimed, Owner: "a"}
+	parked := &dedupe.Entry{State: dedupe.StateReady}
+	inDoubt := &dedupe.Entry{State: dedupe.StateInDoubt, Doubt: &dedupe.Doubt{SendBy: minute}}
+	intent := &dedupe.Record{State: dedupe.StateIntent, SendBy: minute}
+	ready := &dedupe.Record{State: dedupe.StateReady}
+	event := &dedupe.FinalEvent{}
+	for name, c := range map[string]struct {
+		known dedupe.Known
+		want  dedupe.Verdict
+	}{
+		"nothing":                          {dedupe.Known{Stored: minute}, dedupe.Fresh},
+		"nothing, no journal":              {dedupe.Known{Stored: minute, JournalErr: away}, dedupe.Unknown},
+		"nothing, no results":              {dedupe.Known{Stored: minute, EventErr: away}, dedupe.Unknown},
+		"nothing, no Redis":                {dedupe.Known{Stored: minute, CacheErr: away}, dedupe.Unknown},
+		"nothing, a journal of what age":   {dedupe.Known{Stored: minute, CreatedErr: away}, dedupe.Unknown},
+		"nothing, older than the journal":  {dedupe.Known{Stored: now.Add(-time.Hour), JournalTTL: time.Hour}, dedupe.InDoubt},
+		"nothing, a journal made anew":     {dedupe.Known{Stored: minute, JournalCreated: now}, dedupe.InDoubt},
+		"claimed":                          {dedupe.Known{Stored: minute, Cache: claimed}, dedupe.Fresh},
+		"claimed, no journal":              {dedupe.Known{Stored: minute, Cache: claimed, JournalErr: away}, dedupe.Unknown},
+		"claimed, no results":              {dedupe.Known{Stored: minute, Cache: claimed, EventErr: away}, dedupe.Unknown},
+		"claimed, a journal made anew":     {dedupe.Known{Stored: minute, Cache: claimed, JournalCreated: now}, dedupe.InDoubt},
+		"claimed, an older journal":        {dedupe.Known{Stored: minute, Cache: claimed, JournalCreated: minute.Add(-time.Second)}, dedupe.Fresh},
+		"claimed, journalled once":         {dedupe.Known{Stored: minute, Cache: &dedupe.Entry{State: dedupe.StateClaimed, Rev: 5}}, dedupe.InDoubt},
+		"parked unsent":                    {dedupe.Known{Stored: now.Add(-time.Hour), JournalTTL: time.Hour, Cache: parked}, dedupe.Ready},
+		"parked unsent, no journal":        {dedupe.Known{Stored: minute, Cache: parked, JournalErr: away}, dedupe.Unknown},
+		"parked unsent, no results":        {dedupe.Known{Stored: minute, Cache: parked, EventErr: away}, dedupe.Unknown},
+		"parked ready, its record is gone": {dedupe.Known{Stored: minute, Cache: &dedupe.Entry{State: dedupe.StateReady, Rev: 5}}, dedupe.InDoubt},
+		"ready":                            {dedupe.Known{Journal: ready}, dedupe.Ready},
+		"ready, no Redis":                  {dedupe.Known{Journal: ready, CacheErr: away}, dedupe.Ready},
+		"ready, no results":                {dedupe.Known{Journal: ready, EventErr: away}, dedupe.Unknown},
+		"intent, no results":               {dedupe.Known{Journal: intent, EventErr: away}, dedupe.InDoubt},
+		"in doubt, says Redis alone":       {dedupe.Known{Cache: inDoubt, JournalErr: away, EventErr: away}, dedupe.InDoubt},
+		"an event, and nothing else":       {dedupe.Known{Event: event, JournalErr: away, CacheErr: away}, dedupe.Done},
+		"final in Redis, nothing else":     {dedupe.Known{Cache: &dedupe.Entry{State: dedupe.StateFinal}, JournalErr: away, EventErr: away}, dedupe.Done},
+	} {
+		if got := c.known.Verdict(now); got != c.want {
+			t.Errorf("%s: %s, want %s", name, got, c.want)
+		}
+	}
+}
+
 // A ruling is refused if the journal is not as the operator saw it.
 func TestStoreSettleWhatWasSeen(t *testing.T) {
 	eachStore(t, func(b testEnv) {

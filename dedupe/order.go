@@ -54,6 +54,10 @@ const (
 	Done     Verdict = "done"            // Claim.Result is published and remembered
 	Conflict Verdict = "conflict"        // the number was used with another fingerprint, Claim.UsedWith
 	Foreign  Verdict = "foreign account" // an attempt of another account may have bought: hand it back, neither look it up nor send it
+
+	// Unknown is no verdict of a claim, but of Known: what could not be read may say that the
+	// order was sent.
+	Unknown Verdict = "unknown"
 )
 
 // Owned reports whether the claim owns the order: Fresh, Ready, InDoubt or Final.

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"time"
@@ -49,14 +50,13 @@ func (c *deadListCmd) Run(soft context.Context, std *std) error {
 		return err
 	}
 	defer done()
-	letters, err := d.Dead(ctx, c.Reason, c.Limit)
-	if err != nil {
-		return err
-	}
+	letters, failed := d.Dead(ctx, c.Reason, c.Limit) // with an error, those that were read so far
 	if c.JSON {
-		return printJSON(std.out, letters)
+		err = printJSON(std.out, letters)
+	} else {
+		err = letters.Print(std.out)
 	}
-	return letters.Print(std.out)
+	return cmp.Or(failed, err)
 }
 
 type deadShowCmd struct {

@@ -10,7 +10,7 @@ import (
 )
 
 type listCmd struct {
-	State string `name:"state" placeholder:"STATE" help:"Only orders in this state: queued, claimed, waiting, in_doubt, paused, succeeded or failed."`
+	State string `name:"state" placeholder:"STATE" help:"Only orders in this state: queued, claimed, waiting, in_doubt, paused, unknown, succeeded or failed."`
 	Limit int    `name:"limit" default:"100" help:"How many orders at most."`
 	JSON  bool   `name:"json" help:"One JSON object instead of a table."`
 	deskCmd
@@ -20,7 +20,7 @@ type listCmd struct {
 func (listCmd) Help() string {
 	return `Lists the orders that are not finished, newest first, below three lines on how the deployment fares: whether it buys, which servers answer, how many orders there are in which state. Nothing is changed anywhere. Times are UTC.
 
-queued: no worker has begun with it. claimed: a worker has it, perhaps a request is under way. waiting: refused so far; NEXT says when it is sent again. in_doubt: it may have been bought; NEXT says when the vendor is asked. paused: an operator or the vendor's refusals hold it back. TRIES is refusals of those that are allowed, or the number of the request.
+queued: no worker has begun with it (an old request may be in doubt once one does: see status). claimed: a worker has it, perhaps a request is under way. waiting: refused so far; NEXT says when it is sent again. in_doubt: it may have been bought; NEXT says when the vendor is asked. paused: an operator or the vendor's refusals hold it back. unknown: a server could not be asked about it, it may have been bought. failed with NEXT publish: cancelled or failed, and a worker publishes that. TRIES is refusals of those that are allowed, or the number of the request.
 
 Exit status 1 if a server could not be asked: what the others know is shown all the same.
 

@@ -125,7 +125,7 @@ func TestStatusJSONNames(t *testing.T) {
 		return strings.Join(slices.Sorted(maps.Keys(object)), " ")
 	}
 	for part, want := range map[string]string{
-		"":        "errors journal known order outTradeNo redis request requests results searched state timeline untaken vendor",
+		"":        "errors journal known order outTradeNo pause redis request requests results searched state timeline untaken vendor",
 		"redis":   "account attempt doubt foreign last leftMs owner phase refusals result revision seq waits",
 		"journal": "account attempt bought foreign last open over owner refusals result revision sendBy seq since state waits",
 		"request": "iccid packageCode received seq state stream",

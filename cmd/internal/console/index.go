@@ -198,7 +198,9 @@ func (x *Index) count(e *entry, now time.Time) {
 func (x *Index) scan(o *operator.Overview, rows []operator.Row, endedBefore map[string]uint64) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
+	o.Buying.LastKnown(x.overview.Buying, time.Now())
 	if ordersRead(o) { // while NATS is away, the last rows and counts stay
+		x.keepDoubts(rows)
 		x.rows, x.scanned, x.counted = rows, o.At.Time, o.Counts
 		x.unlisted = o.Counts.Uncounted + o.Counts.Queued
 		for i := range rows {
@@ -247,6 +249,22 @@ func away(o *operator.Overview, names ...string) bool {
 	return slices.ContainsFunc(o.Stores, func(s operator.Store) bool { return !s.OK && slices.Contains(names, s.Name) })
 }
 
+// keepDoubts replaces those of the new rows that could not be looked at by what was read
+// before, where that was a doubt.
+func (x *Index) keepDoubts(rows []operator.Row) {
+	before := map[uint64]*operator.Row{}
+	for i := range x.rows {
+		if r := &x.rows[i]; r.State == operator.InDoubt {
+			before[r.Seq] = r
+		}
+	}
+	for i := range rows {
+		if r := before[rows[i].Seq]; r != nil && rows[i].State == operator.Unknown && r.OutTradeNo == rows[i].OutTradeNo {
+			rows[i] = *r
+		}
+	}
+}
+
 // ordersRead reports whether the stream of orders could be read.
 func ordersRead(o *operator.Overview) bool {
 	return !away(o, "nats", "orders")
@@ -281,6 +299,7 @@ func (x *Index) refresh(o *operator.Overview, firstResult uint64) {
 		counts.Finished = was.Finished
 	}
 	o.Counts = counts
+	o.Buying.LastKnown(x.overview.Buying, time.Now())
 	for n := len(x.finished); x.gone < n && x.newest(n-1-x.gone).event < firstResult; {
 		x.gone++
 	}

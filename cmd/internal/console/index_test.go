@@ -8,6 +8,7 @@ import (
 
 	"orderworker/cmd/internal/operator"
 	"orderworker/worker"
+	"orderworker/worker/halt"
 )
 
 func finishedRow(i int, at time.Time) operator.Row {
@@ -173,6 +174,43 @@ func TestIndexForgets(t *testing.T) {
 	gone(1001)
 	x.finish(finishedRow(1001, now), 1001)
 	gone(1001, "NO-001001")
+}
+
+// A doubt stays while what became of it cannot be read, and so does a pause; an order that
+// waits for its result to be published is unfinished.
+func TestWhatCannotBeReadStays(t *testing.T) {
+	x := NewIndex(5)
+	now := time.Now()
+	row := func(i int, s operator.State) operator.Row {
+		r := finishedRow(i, now)
+		r.State, r.Last = s, nil
+		return r
+	}
+	o := &operator.Overview{At: worker.Time{Time: now}, Buying: operator.Buying{Paused: true, Operator: &halt.State{Paused: true, By: "ann"}}}
+	cancelled := row(4, operator.Failed)
+	cancelled.Next = &operator.Next{What: "publish"}
+	x.scan(o, []operator.Row{row(1, operator.InDoubt), row(2, operator.Queued), cancelled}, nil)
+	x.scan(&operator.Overview{Buying: operator.Buying{Unknown: "away"}}, []operator.Row{row(1, operator.Unknown), row(2, operator.Unknown), cancelled}, nil)
+	if found := x.InDoubt(); len(found) != 1 || found[0].OutTradeNo != "NO-000001" {
+		t.Errorf("in doubt: %v", numbers(found))
+	}
+	if rows, _ := x.Search(Query{State: operator.Unknown, Limit: 9}); !slices.Equal(numbers(rows), []string{"NO-000002"}) {
+		t.Errorf("not known: %v", numbers(rows))
+	}
+	for _, state := range []operator.State{unfinished, operator.Failed} {
+		if rows, _ := x.Search(Query{State: state, Limit: 9}); !slices.Contains(numbers(rows), "NO-000004") {
+			t.Errorf("%s: %v has not the cancelled one", state, numbers(rows))
+		}
+	}
+	for range 2 {
+		if b := x.Overview().Buying; !b.Paused || b.Operator == nil || b.Operator.By != "ann" || b.Unknown == "" {
+			t.Errorf("the pause is forgotten: %+v", b)
+		}
+		x.refresh(&operator.Overview{Buying: operator.Buying{Unknown: "away"}}, 0)
+	}
+	if x.refresh(&operator.Overview{}, 0); x.Overview().Buying.Paused {
+		t.Error("the pause is over, and stays")
+	}
 }
 
 func TestChart(t *testing.T) {

@@ -94,6 +94,27 @@ func TestPages(t *testing.T) {
 	}
 }
 
+// While the journal cannot be read, no page says that no order is in doubt; and while the
+// operator's word cannot, none that it buys.
+func TestPagesSayWhatIsNotKnown(t *testing.T) {
+	e := newEnv(t, Config{})
+	e.publish(request("A"))
+	consumer, err := e.js.Consumer(t.Context(), "ORDERS", "order-worker")
+	ok(t, err)
+	_, err = consumer.Next()
+	ok(t, err)
+	for _, stream := range []string{"ORDER_JOURNAL", "KV_ORDER_CONTROL"} {
+		ok(t, e.js.DeleteStream(t.Context(), stream))
+	}
+	r := e.reader()
+	storetest.Eventually(t, "the order is not known", func() bool { return data[Overview](r, "/api/overview").Counts.Unknown == 1 })
+	r.get("/in-doubt").want(t, http.StatusOK, "No order is known to be in doubt, but not every order could be looked at", "Whether it buys is not known")
+	r.get("/orders").want(t, http.StatusOK, "unknown")
+	if body := r.get("/orders/A").want(t, http.StatusOK, "unknown", "it may have been sent").body; strings.Contains(body, "nothing was sent") {
+		t.Error(body)
+	}
+}
+
 // What publishers and the vendor write is shown, never obeyed: no markup, no control
 // characters, no marks that turn the direction of writing.
 func TestHostileTextIsShownNotObeyed(t *testing.T) {

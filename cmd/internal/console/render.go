@@ -169,7 +169,7 @@ func stateClass(s any) string {
 		return "state good"
 	case "failed", "rejected":
 		return "state bad"
-	case "in_doubt":
+	case "in_doubt", "unknown":
 		return "state doubt"
 	case "waiting", "paused":
 		return "state wait"

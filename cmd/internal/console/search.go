@@ -57,17 +57,15 @@ func (x *Index) Search(q Query) (rows []operator.Row, more bool) {
 	}
 	x.mu.RLock()
 	defer x.mu.RUnlock()
-	if !q.State.Finished() {
-		for i := range x.rows {
-			r := &x.rows[i]
-			if (q.State == "" || q.State == unfinished || q.State == r.State) && x.unfinished(r) &&
-				(m.in(r.OutTradeNo) || m.in(r.ICCID) || m.in(r.PackageCode)) && take(func() operator.Row { return *r }) {
-				return rows, more
-			}
-		}
-		if q.State != "" {
+	for i := range x.rows {
+		r := &x.rows[i]
+		if (q.State == "" || q.State == unfinished || q.State == r.State) && x.unfinished(r) &&
+			(m.in(r.OutTradeNo) || m.in(r.ICCID) || m.in(r.PackageCode)) && take(func() operator.Row { return *r }) {
 			return rows, more
 		}
+	}
+	if q.State != "" && !q.State.Finished() {
+		return rows, more
 	}
 	for i := range len(x.finished) - x.gone {
 		e := x.newest(i)
@@ -87,7 +85,7 @@ func (x *Index) newest(i int) *entry {
 // unfinished reports whether a row is of an order that has not ended since it was read.
 func (x *Index) unfinished(r *operator.Row) bool {
 	seq, ended := x.ended[r.OutTradeNo]
-	return !r.State.Finished() && (!ended || seq != 0 && r.Seq != 0 && seq != r.Seq)
+	return r.Open() && (!ended || seq != 0 && r.Seq != 0 && seq != r.Seq)
 }
 
 // InDoubt returns the orders in doubt, the oldest doubt first.

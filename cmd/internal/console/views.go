@@ -50,7 +50,7 @@ func (c *Console) ordersData(r *http.Request) (any, error) {
 		known = known || s == state
 	}
 	if !known {
-		return nil, &problem{http.StatusBadRequest, "state must be one of unfinished, queued, claimed, waiting, in_doubt, paused, succeeded, failed, or not given"}
+		return nil, &problem{http.StatusBadRequest, "state must be one of unfinished, queued, claimed, waiting, in_doubt, paused, unknown, succeeded, failed, or not given"}
 	}
 	limit, page := pageOf(r)
 	defer c.renders.take()()
@@ -110,13 +110,16 @@ type Doubts struct {
 	Count  int            `json:"count"`
 	More   bool           `json:"more"`
 	Page   int            `json:"page"`
+	Whole  bool           `json:"whole"` // every unfinished order could be looked at
 }
 
 // doubtData is what the page of the orders in doubt shows.
 func (c *Console) doubtData(r *http.Request) (any, error) {
 	rows := c.index.InDoubt()
 	limit, page := pageOf(r)
-	d := &Doubts{Overview: c.index.Overview().Overview, Count: len(rows), Page: page}
+	o := c.index.Overview()
+	d := &Doubts{Overview: o.Overview, Count: len(rows), Page: page}
+	d.Whole = !o.Scanned.IsZero() && ordersRead(o.Overview) && o.Counts.Unknown+o.Counts.Uncounted == 0
 	rows = rows[min((page-1)*limit, len(rows)):]
 	d.Orders, d.More = rows[:min(limit, len(rows))], len(rows) > limit
 	return d, nil

@@ -14,6 +14,7 @@ type Card struct {
 	ICCID  string   `json:"iccid"`
 	Orders []Row    `json:"orders"`
 	Older  uint64   `json:"older"`  // results that were not searched, because there are too many
+	Unread uint64   `json:"unread"` // order requests that were not searched: too many, or they could not be read
 	Errors []string `json:"errors"` // what could not be asked
 }
 
@@ -23,6 +24,7 @@ func (d *Desk) Card(ctx context.Context, iccid string) *Card {
 	c := &Card{ICCID: iccid, Orders: []Row{}, Errors: []string{}}
 	o, rows := d.Unfinished(ctx, MaxScan)
 	c.Errors = append(c.Errors, o.Errors...)
+	c.Unread = o.Counts.Uncounted + o.unread
 	finished := map[string]bool{}
 	older, err := d.Finished(ctx, "", MaxEvents, func(r Row) {
 		if r.ICCID == iccid {
@@ -45,9 +47,16 @@ func (d *Desk) Card(ctx context.Context, iccid string) *Card {
 // Print writes a line for each order.
 func (c *Card) Print(out io.Writer, maxAttempts int) error {
 	if len(c.Orders) == 0 {
-		fmt.Fprintf(out, "no order of card %s is known\n", Shown(c.ICCID, 40))
+		known := "known"
+		if c.Older+c.Unread > 0 || len(c.Errors) > 0 {
+			known = "among those that were searched"
+		}
+		fmt.Fprintf(out, "no order of card %s is %s\n", Shown(c.ICCID, 40), known)
 	} else if err := PrintRows(out, c.Orders, maxAttempts); err != nil {
 		return err
+	}
+	if c.Unread > 0 {
+		fmt.Fprintf(out, "%d order requests were not searched\n", c.Unread)
 	}
 	if c.Older > 0 {
 		fmt.Fprintf(out, "%d older results were not searched\n", c.Older)

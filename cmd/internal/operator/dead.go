@@ -40,6 +40,7 @@ type DeadLetter struct {
 
 	data   []byte
 	header nats.Header
+	futile string // why it would be a dead letter again; "": it would not, or nobody has looked
 }
 
 // ErrNoLetter is returned for a dead letter that is not there, or not any more.
@@ -50,6 +51,8 @@ type DeadLetters struct {
 	Letters []DeadLetter `json:"letters"`
 	Total   uint64       `json:"total"` // in the stream, whatever their reason
 	More    bool         `json:"more"`  // there are more than the limit
+
+	Unsearched uint64 `json:"unsearched"` // older ones, which were not read: too many, or no time
 }
 
 // letterIn returns the dead letter in a message.
@@ -77,7 +80,9 @@ func (d *Desk) Dead(ctx context.Context, reason string, limit int) (*DeadLetters
 		return found, fmt.Errorf("dead letters: %w", err)
 	}
 	found.Total = info.State.Msgs
-	_, err = d.newest(ctx, d.DeadStream, d.DeadSubject, info.State.FirstSeq, info.State.LastSeq, MaxScan, func(m natsio.Stored) {
+	read := uint64(0)
+	whole, err := d.newest(ctx, d.DeadStream, d.DeadSubject, info.State.FirstSeq, info.State.LastSeq, MaxScan, func(m natsio.Stored) {
+		read++
 		if l := letterIn(m); reason == "" || l.Reason == reason {
 			l.data, l.header = nil, nil
 			found.Letters = append(found.Letters, l)
@@ -86,6 +91,8 @@ func (d *Desk) Dead(ctx context.Context, reason string, limit int) (*DeadLetters
 	slices.SortFunc(found.Letters, func(a, b DeadLetter) int { return cmp.Compare(b.Seq, a.Seq) })
 	if len(found.Letters) > limit {
 		found.Letters, found.More = found.Letters[:limit], true
+	} else if !whole {
+		found.Unsearched = found.Total - min(found.Total, read)
 	}
 	if err != nil {
 		return found, fmt.Errorf("dead letters: %w", err)
@@ -159,7 +166,7 @@ func (d *Desk) PlanReplay(ctx context.Context, s ReplaySelection) (*ReplayPlan, 
 			if err != nil {
 				return nil, err
 			}
-			p.add(*l)
+			p.add(p.examined(*l))
 		}
 		return p, nil
 	}
@@ -171,7 +178,7 @@ func (d *Desk) PlanReplay(ctx context.Context, s ReplaySelection) (*ReplayPlan, 
 	low, last := max(info.State.FirstSeq, 1), info.State.LastSeq
 	var matching uint64
 	for step := uint64(firstWindow); low <= last && last > 0; low += step {
-		window, err := d.lettersOf(ctx, s, low, min(low+step-1, last))
+		window, err := d.lettersOf(ctx, s, low, min(low+step-1, last), p)
 		if err != nil {
 			return nil, fmt.Errorf("dead letters: %w", err)
 		}
@@ -189,8 +196,9 @@ func (d *Desk) PlanReplay(ctx context.Context, s ReplaySelection) (*ReplayPlan, 
 	return p, nil
 }
 
-// lettersOf returns the letters of a selection in the sequences first to last, oldest first.
-func (d *Desk) lettersOf(ctx context.Context, s ReplaySelection, first, last uint64) (letters []DeadLetter, err error) {
+// lettersOf returns the letters of a selection in the sequences first to last, oldest first,
+// examined for p.
+func (d *Desk) lettersOf(ctx context.Context, s ReplaySelection, first, last uint64, p *ReplayPlan) (letters []DeadLetter, err error) {
 	if s.Patience > 0 {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeoutCause(ctx, s.Patience, fmt.Errorf("gave up after %v", s.Patience))
@@ -198,30 +206,35 @@ func (d *Desk) lettersOf(ctx context.Context, s ReplaySelection, first, last uin
 	}
 	err = d.walk(ctx, d.DeadStream, d.DeadSubject, first, last, func(m natsio.Stored) {
 		if l := letterIn(m); s.Reason == "" || l.Reason == s.Reason {
-			letters = append(letters, l)
+			letters = append(letters, p.examined(l))
 		}
 	})
 	slices.SortFunc(letters, func(a, b DeadLetter) int { return cmp.Compare(a.Seq, b.Seq) })
 	return letters, err
 }
 
-// add adds a letter, without what need not be kept.
-func (p *ReplayPlan) add(l DeadLetter) {
+// examined returns a letter with why its replay is futile, and without its payload and
+// headers: many letters would take much memory.
+func (p *ReplayPlan) examined(l DeadLetter) DeadLetter {
 	if payload, err := correct(&l, p.set); err == nil {
 		if _, err := worker.DecodeOrder(payload); err != nil {
-			p.futile(strings.ReplaceAll(err.Error(), "\n", "; "))
+			l.futile = strings.ReplaceAll(err.Error(), "\n", "; ")
 		} else if l.Reason == string(worker.Conflict) && p.set["outTradeNo"] == "" && len(p.set) == 0 {
-			p.futile("it has the number of another order")
+			l.futile = "it has the number of another order"
 		}
 	}
 	l.data, l.header, l.Headers, l.Payload, l.Raw = nil, nil, nil, nil, nil
-	p.Letters = append(p.Letters, l)
+	return l
 }
 
-func (p *ReplayPlan) futile(why string) {
-	if p.Futile++; p.Futile == 1 {
-		p.Because = why
+// add adds a letter that was examined.
+func (p *ReplayPlan) add(l DeadLetter) {
+	if l.futile != "" {
+		if p.Futile++; p.Futile == 1 {
+			p.Because = l.futile
+		}
 	}
+	p.Letters = append(p.Letters, l)
 }
 
 // Run replays the letters of the plan, oldest first: each is published to the stream of

@@ -32,6 +32,9 @@ func (l *DeadLetters) Print(out io.Writer) error {
 	if l.More {
 		shown += ": there are more, --limit shows them"
 	}
+	if l.Unsearched > 0 {
+		shown += fmt.Sprintf("; %d were not searched", l.Unsearched)
+	}
 	_, err := fmt.Fprintln(out, shown)
 	return err
 }

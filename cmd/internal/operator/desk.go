@@ -176,26 +176,6 @@ func (d *Desk) store(l *link) *dedupe.Store {
 	return dedupe.New(d.cache, l.journal, l.results, dedupe.Config{FinalTTL: d.DedupeTTL, JournalTTL: d.JournalTTL})
 }
 
-// look reads what Redis and the journal know of an order, each of them only if it is
-// not away.
-func (d *Desk) look(ctx context.Context, l *link, outTradeNo string, redisErr error) dedupe.Known {
-	if redisErr == nil {
-		k, _ := d.store(l).Look(ctx, outTradeNo) // the errors are in k
-		return k
-	}
-	k := dedupe.Known{CacheErr: redisErr}
-	r, rev, err := l.journal.Read(ctx, outTradeNo)
-	if k.JournalRev, k.JournalErr = rev, err; err == nil && r.State != "" {
-		k.Journal = &r
-	}
-	if f, ok, err := l.results.Final(ctx, outTradeNo); err != nil {
-		k.EventErr = err
-	} else if ok {
-		k.Event = &f
-	}
-	return k
-}
-
 // redisAway returns why Redis cannot be asked; nil: it can. It waits for a second at
 // most, so that a list does not wait for Redis once for each order.
 func (d *Desk) redisAway(ctx context.Context) error {

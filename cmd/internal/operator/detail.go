@@ -11,6 +11,7 @@ import (
 
 	"orderworker/dedupe"
 	"orderworker/worker"
+	"orderworker/worker/halt"
 	"orderworker/worker/natsio"
 )
 
@@ -22,6 +23,7 @@ type Detail struct {
 	Timeline []Moment      `json:"timeline"` // oldest first
 	Requests []RequestSeen `json:"requests"` // with its number, in the stream of orders
 	Searched bool          `json:"searched"` // the whole stream was searched for them
+	Pause    *halt.State   `json:"pause"`    // the operator's pause, which keeps the order from being sent; null: there is none
 
 	journalAt time.Time // when the journal's record was written; zero: not known
 }
@@ -80,7 +82,10 @@ func (d *Desk) Order(ctx context.Context, outTradeNo string, askVendor bool) *De
 	if err != nil {
 		detail.failed("control", err)
 	}
-	detail.conclude(d, word.Lasts(time.Now()))
+	if word.Lasts(time.Now()) {
+		detail.Pause = &word
+	}
+	detail.conclude(d)
 	return detail
 }
 
@@ -112,7 +117,7 @@ func (d *Desk) journalled(ctx context.Context, outTradeNo string) (at time.Time,
 // orderWithoutNATS returns what Redis knows of an order.
 func (d *Desk) orderWithoutNATS(ctx context.Context, outTradeNo string, away error) *Detail {
 	r := &Report{OutTradeNo: outTradeNo, Errors: []string{away.Error()}, call: d.UpstreamTimeout}
-	r.known.JournalErr = away
+	r.known.JournalErr, r.known.EventErr = away, away
 	e, ok, err := d.cache.Look(ctx, outTradeNo)
 	switch {
 	case err != nil:
@@ -122,10 +127,8 @@ func (d *Desk) orderWithoutNATS(ctx context.Context, outTradeNo string, away err
 		r.known.Cache = &e
 	}
 	r.look(r.known, d.Account())
-	r.State = stateOf(r.known, nil, nil, time.Now(), d.UpstreamTimeout)
-	r.Known = r.State != "unknown"
 	detail := &Detail{Report: r, Timeline: []Moment{}, Requests: []RequestSeen{}}
-	detail.conclude(d, false)
+	detail.conclude(d)
 	return detail
 }
 
@@ -136,7 +139,7 @@ func (d *Desk) findRequests(ctx context.Context, detail *Detail, most time.Durat
 	if err != nil {
 		return err
 	}
-	delivered := uint64(0)
+	delivered := info.State.LastSeq // as far as is known
 	if consumer, err := d.consumerInfo(ctx); err == nil {
 		delivered = consumer.Delivered.Stream
 	}
@@ -168,17 +171,61 @@ func (d *Desk) findRequests(ctx context.Context, detail *Detail, most time.Durat
 	return err
 }
 
-// conclude makes the row and the timeline of what was found.
-func (t *Detail) conclude(d *Desk, halted bool) {
-	if t.State == "unknown" && len(t.Requests) > 0 {
-		t.State, t.Known, t.Untaken = string(Queued), true, nil
+// conclude makes the state, the row and the timeline of what was found.
+func (t *Detail) conclude(d *Desk) {
+	now := time.Now()
+	t.known.Stored = t.storedAt()
+	var events []resultEvent
+	if t.Results != nil {
+		events = t.Results.Events
 	}
-	t.Order = t.row(d, halted)
+	t.State = stateOf(t.known, events, t.Vendor, now, d.UpstreamTimeout)
+	if t.waits(events, now) {
+		t.State = string(Queued)
+	}
+	if t.Known = t.State != string(Unknown) || len(t.Requests) > 0 || !isNothing(t.known); t.Known {
+		t.Untaken = nil
+	}
+	t.Order = t.row(d, now)
+	if t.Order == nil || !t.Order.Open() {
+		t.Pause = nil
+	}
 	t.timeline()
 }
 
+// waits reports whether the order waits for a worker: nothing is known of it but its
+// requests. One that no worker was given waits also where it may have been sent for an
+// earlier request, as a list says too.
+func (t *Detail) waits(events []resultEvent, now time.Time) bool {
+	if !isNothing(t.known) || len(t.Requests) == 0 {
+		return false
+	}
+	delivered := slices.ContainsFunc(t.Requests, func(s RequestSeen) bool { return s.Delivered })
+	switch published, _ := lastWord(events); t.known.Verdict(now) {
+	case dedupe.Fresh:
+		return t.State == string(Unknown)
+	case dedupe.InDoubt:
+		return !delivered && published != string(worker.InDoubt)
+	}
+	return false
+}
+
+// storedAt returns when the order's first request was stored, as far as the stream has it.
+func (t *Detail) storedAt() time.Time {
+	var first time.Time
+	if q := t.Report.Request; q != nil {
+		first = q.Received.Time
+	}
+	for _, seen := range t.Requests {
+		if first.IsZero() || seen.Received.Before(first) {
+			first = seen.Received.Time
+		}
+	}
+	return first
+}
+
 // row returns the order as a row of a list; nil: it is not known.
-func (t *Detail) row(d *Desk, halted bool) *Row {
+func (t *Detail) row(d *Desk, now time.Time) *Row {
 	if t.Results != nil {
 		for _, e := range t.Results.Events {
 			if State(e.Status).Finished() {
@@ -190,7 +237,7 @@ func (t *Detail) row(d *Desk, halted bool) *Row {
 			}
 		}
 	}
-	f := facts{known: t.known, delivered: true, paused: halted, now: time.Now(), call: d.UpstreamTimeout}
+	f := facts{known: t.known, delivered: true, paused: t.Pause != nil, now: now, call: d.UpstreamTimeout}
 	for _, seen := range t.Requests {
 		o := worker.Order{}
 		o.OutTradeNo, o.ICCID, o.PackageCode = t.OutTradeNo, seen.ICCID, seen.PackageCode
@@ -204,7 +251,7 @@ func (t *Detail) row(d *Desk, halted bool) *Row {
 			return &row
 		}
 	}
-	if t.known.Cache == nil && t.known.Journal == nil {
+	if isNothing(t.known) {
 		return nil
 	}
 	r := Request{Seq: seqOf(t.known)}

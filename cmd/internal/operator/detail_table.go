@@ -7,12 +7,18 @@ import (
 	"strings"
 	"text/tabwriter"
 	"time"
+
+	"orderworker/dedupe"
 )
 
 // Print writes what is known of an order: its state in a sentence, its timeline, and who
 // was asked. Refusals are shown as a part of maxAttempts.
 func (t *Detail) Print(out io.Writer, maxAttempts int) error {
-	fmt.Fprintln(out, t.headline(time.Now(), maxAttempts))
+	now := time.Now()
+	fmt.Fprintln(out, t.headline(now, maxAttempts))
+	if t.Pause != nil {
+		fmt.Fprintf(out, "  the buying is PAUSED %s\n", operatorPause(t.Pause, now))
+	}
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	for _, m := range t.Timeline {
 		fmt.Fprintf(w, "  %s\t%s\t%s\n", m.clock(), m.What, m.text())
@@ -28,7 +34,7 @@ func (t *Detail) Print(out io.Writer, maxAttempts int) error {
 
 // headline is the state in a sentence.
 func (t *Detail) headline(now time.Time, maxAttempts int) string {
-	words := []string{cmp.Or(stateMeans[t.State], "it has its result")}
+	words := t.means(now)
 	if o := t.Order; o != nil {
 		if o.State == Paused {
 			words = []string{"it is not sent while the buying is paused"}
@@ -42,6 +48,22 @@ func (t *Detail) headline(now time.Time, maxAttempts int) string {
 		}
 	}
 	return fmt.Sprintf("%s  %s: %s", Shown(t.OutTradeNo, 40), t.State, strings.Join(words, "; "))
+}
+
+// means is the state in words. That nothing was sent is said only if it is certain: see
+// dedupe.Known.Verdict.
+func (t *Detail) means(now time.Time) []string {
+	words := []string{cmp.Or(stateMeans[t.State], "it has its result")}
+	verdict := t.known.Verdict(now)
+	switch begun := t.State == string(Queued) || t.State == "claimed"; {
+	case t.State == string(Unknown) && verdict == dedupe.Unknown:
+		return []string{"not everything could be asked: it may have been sent, and bought"}
+	case begun && verdict == dedupe.Fresh && !t.known.Stored.IsZero():
+		words = append(words, "nothing was sent")
+	case begun:
+		words = append(words, "it may have been sent: its request is gone, or older than what is remembered")
+	}
+	return words
 }
 
 // clock is the moment in UTC, to the millisecond.

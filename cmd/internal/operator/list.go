@@ -3,10 +3,12 @@ package operator
 import (
 	"cmp"
 	"context"
+	"errors"
 	"slices"
 	"sync"
 	"time"
 
+	"orderworker/dedupe"
 	"orderworker/worker/natsio"
 )
 
@@ -33,7 +35,11 @@ func (d *Desk) Orders(ctx context.Context, f Filter) *List {
 	if f.State.Finished() {
 		return d.finished(ctx, f.State, limit)
 	}
-	o, rows := d.scan(ctx, func(s State) bool { return f.State == "" && !s.Finished() || s == f.State }, limit)
+	queued := limit
+	if f.State != "" && f.State != Queued {
+		queued = 0
+	}
+	o, rows := d.scan(ctx, func(r *Row) bool { return f.State == "" && r.Open() || r.State == f.State }, queued)
 	l := &List{Overview: o, Orders: rows}
 	if len(l.Orders) > limit {
 		l.Orders, l.More = l.Orders[:limit], true
@@ -42,16 +48,19 @@ func (d *Desk) Orders(ctx context.Context, f Filter) *List {
 	return l
 }
 
-// finished returns the newest events of a final state.
+// finished returns the newest events of a final state, and the orders whose event a worker
+// has to publish yet.
 func (d *Desk) finished(ctx context.Context, s State, limit int) *List {
-	o, _ := d.scan(ctx, func(State) bool { return false }, 0)
+	o, unpublished := d.scan(ctx, func(r *Row) bool { return r.State == s && r.unpublished() }, 0)
 	l := &List{Overview: o, Orders: []Row{}}
 	older, err := d.Finished(ctx, s, limit, func(r Row) { l.Orders = append(l.Orders, r) })
 	if err != nil {
 		o.failed("results", err)
 	}
 	slices.Reverse(l.Orders)
-	l.More = older > 0
+	l.Orders = append(unpublished, l.Orders...)
+	l.More = older > 0 || len(l.Orders) > limit
+	l.Orders = l.Orders[:min(limit, len(l.Orders))]
 	return l
 }
 
@@ -74,13 +83,13 @@ func (d *Desk) Finished(ctx context.Context, s State, limit int, take func(Row))
 // Unfinished returns every order that is not finished, newest first, up to MaxScan of
 // those that workers have taken and limit of those that wait for one, with the overview.
 func (d *Desk) Unfinished(ctx context.Context, limit int) (*Overview, []Row) {
-	return d.scan(ctx, func(State) bool { return true }, limit)
+	return d.scan(ctx, func(*Row) bool { return true }, limit)
 }
 
 // scan looks at the orders in their stream and makes the overview. It returns the rows
-// whose state is wanted, newest first, all of those that it has read. Of the requests that
-// no worker has taken, which are counted without being read, it reads as many as limit.
-func (d *Desk) scan(ctx context.Context, wanted func(State) bool, limit int) (*Overview, []Row) {
+// that are wanted, newest first, all of those that it has read. Of the requests that no worker
+// has taken, which are counted without being read, it reads as many as limit.
+func (d *Desk) scan(ctx context.Context, wanted func(*Row) bool, limit int) (*Overview, []Row) {
 	now := time.Now()
 	o := &Overview{At: timeOf(now), Errors: []string{}}
 	redisErr := d.begin(ctx, o)
@@ -110,7 +119,7 @@ func (d *Desk) scan(ctx context.Context, wanted func(State) bool, limit int) (*O
 		delivered, pending = consumer.Delivered.Stream, consumer.NumPending
 	}
 	take := func(row Row) {
-		if wanted(row.State) {
+		if wanted(&row) {
 			rows = append(rows, row)
 		}
 	}
@@ -121,7 +130,7 @@ func (d *Desk) scan(ctx context.Context, wanted func(State) bool, limit int) (*O
 	if all := orders.State.Msgs; all > pending+taken {
 		o.Counts.Uncounted = all - pending - taken
 	}
-	if wanted(Queued) {
+	if limit > 0 {
 		queued := 0
 		_, err = d.newest(ctx, d.OrdersStream, d.OrdersSubject, max(delivered+1, orders.State.FirstSeq), orders.State.LastSeq, limit+1, func(m natsio.Stored) {
 			queued++
@@ -131,6 +140,7 @@ func (d *Desk) scan(ctx context.Context, wanted func(State) bool, limit int) (*O
 		if err != nil {
 			o.failed("orders", err)
 		}
+		o.unread = pending - min(pending, uint64(queued))
 	}
 	o.Counts.Queued += pending
 	if first := orders.State.FirstTime; orders.State.Msgs > 0 && (o.Counts.Oldest.IsZero() || first.Before(o.Counts.Oldest.Time)) {
@@ -145,28 +155,30 @@ func (d *Desk) scan(ctx context.Context, wanted func(State) bool, limit int) (*O
 // It returns the number of requests.
 func (d *Desk) taken(ctx context.Context, first, last uint64, redisErr error, o *Overview, take func(Row)) (uint64, error) {
 	var requests []Request
-	_, err := d.newest(ctx, d.OrdersStream, d.OrdersSubject, first, last, MaxScan, func(m natsio.Stored) {
+	_, failed := d.newest(ctx, d.OrdersStream, d.OrdersSubject, first, last, MaxScan, func(m natsio.Stored) {
 		requests = append(requests, requestIn(m))
 	}, func() bool { return len(requests) >= MaxScan })
-	if err != nil {
-		return uint64(len(requests)), err
-	}
 	now := time.Now()
+	cache := d.cache
+	if redisErr != nil {
+		cache = awayCache{err: redisErr}
+	}
 	var mu sync.Mutex
-	err = d.about(ctx, d.JournalStream, func(ctx context.Context, l *link) error {
+	err := d.about(ctx, d.JournalStream, func(ctx context.Context, l *link) error {
+		store := dedupe.New(cache, &scanJournal{Journal: l.journal}, l.results, dedupe.Config{FinalTTL: d.DedupeTTL, JournalTTL: d.JournalTTL})
 		d.eachOf(requests, func(r Request) {
 			f := facts{delivered: true, paused: o.Buying.Paused, now: now, call: d.UpstreamTimeout}
 			if r.Invalid == nil {
-				f.known = d.look(ctx, l, r.OutTradeNo, redisErr)
+				f.known, _ = store.Look(ctx, r.OutTradeNo) // the errors are in what is known
 			}
 			row := rowOf(r, f)
 			mu.Lock()
 			defer mu.Unlock()
-			if f.known.JournalErr != nil {
-				o.once("journal", f.known.JournalErr)
+			if err := errors.Join(f.known.JournalErr, f.known.CreatedErr); err != nil {
+				o.once("journal", because(ctx, err))
 			}
 			if f.known.EventErr != nil {
-				o.once("results", f.known.EventErr)
+				o.once("results", because(ctx, f.known.EventErr))
 			}
 			if redisErr == nil && f.known.CacheErr != nil {
 				o.once("redis", f.known.CacheErr)
@@ -176,7 +188,38 @@ func (d *Desk) taken(ctx context.Context, first, last uint64, redisErr error, o 
 		})
 		return nil
 	})
-	return uint64(len(requests)), err
+	return uint64(len(requests)), cmp.Or(failed, err)
+}
+
+// because is err, or why ctx has ended.
+func because(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	return err
+}
+
+// awayCache is a cache that cannot be asked.
+type awayCache struct {
+	dedupe.Cache
+	err error
+}
+
+func (c awayCache) Look(context.Context, string) (dedupe.Entry, bool, error) {
+	return dedupe.Entry{}, false, c.err
+}
+
+// scanJournal is the journal during one scan: it is asked once when it was created.
+type scanJournal struct {
+	dedupe.Journal
+	once    sync.Once
+	created time.Time
+	err     error
+}
+
+func (j *scanJournal) Created(ctx context.Context) (time.Time, error) {
+	j.once.Do(func() { j.created, j.err = j.Journal.Created(ctx) })
+	return j.created, j.err
 }
 
 // once notes that a store could not be asked, unless that was noted before.

@@ -32,6 +32,9 @@ func (l *List) Print(out io.Writer, maxAttempts int) error {
 	if l.More {
 		fmt.Fprintln(out, "there are more: --limit shows them, --state some of them")
 	}
+	if c := l.Counts; c.Unknown+c.Uncounted > 0 {
+		fmt.Fprintf(out, "%s could not be looked at: in which state they are is not known, they may have been bought\n", counted(int(c.Unknown+c.Uncounted), "order"))
+	}
 	return nil
 }
 
@@ -90,7 +93,7 @@ func (o *Overview) counts(now time.Time) []string {
 	}
 	var shown []string
 	for _, text := range []string{queued, fmt.Sprintf("in progress %d", c.InProgress), fmt.Sprintf("waiting %d", c.Waiting), rare("paused", c.Paused), doubt,
-		rare("being published", c.Finishing), rare("not counted", c.Uncounted), fmt.Sprintf("dead %d", c.Dead)} {
+		rare("being published", c.Finishing), rare("not known", c.Unknown), rare("not counted", c.Uncounted), fmt.Sprintf("dead %d", c.Dead)} {
 		if text != "" {
 			shown = append(shown, text)
 		}
@@ -107,8 +110,13 @@ func (b *Buying) text(now time.Time) string {
 	if b.Account != nil {
 		why = append(why, accountPause(b.Account, now))
 	}
-	if len(why) == 0 {
+	switch {
+	case len(why) == 0 && b.Unknown == "":
 		return "yes"
+	case len(why) == 0:
+		return "NOT KNOWN: " + b.Unknown
+	case b.Unknown != "":
+		why = append(why, "more is not known: "+b.Unknown)
 	}
 	return "PAUSED " + strings.Join(why, "; and ")
 }

@@ -22,6 +22,8 @@ type Overview struct {
 	Quota   Quota            `json:"quota"`
 	Counts  Counts           `json:"counts"`
 	Errors  []string         `json:"errors"` // what could not be asked
+
+	unread uint64 // requests that no worker has taken, and that were not read
 }
 
 // Buying says whether orders are sent.
@@ -29,6 +31,15 @@ type Buying struct {
 	Paused   bool          `json:"paused"`   // by either of the two
 	Operator *halt.State   `json:"operator"` // the operator's pause; null: there is none
 	Account  *vitals.Pause `json:"account"`  // the account's, as the workers tell it; null: there is none
+	Unknown  string        `json:"unknown"`  // why it is not known whether there are others; "": there are none
+}
+
+// LastKnown keeps the operator's pause that was read before, if it is not known now whether
+// it is over.
+func (b *Buying) LastKnown(before Buying, now time.Time) {
+	if b.Unknown != "" && b.Operator == nil && before.Operator != nil && before.Operator.Lasts(now) {
+		b.Operator, b.Paused = before.Operator, true
+	}
 }
 
 // Store is a server or a stream, and whether it could be asked.
@@ -52,7 +63,8 @@ type Counts struct {
 	InDoubt     uint64      `json:"inDoubt"`
 	Paused      uint64      `json:"paused"`
 	Finishing   uint64      `json:"finishing"`            // their result is known and about to be published
-	Uncounted   uint64      `json:"uncounted"`            // taken by workers, and too many to be looked at
+	Unknown     uint64      `json:"unknown"`              // taken by workers; what became of them could not be asked
+	Uncounted   uint64      `json:"uncounted"`            // taken by workers, and not read: too many, or they could not be
 	Dead        uint64      `json:"dead"`                 // dead letters
 	Finished    uint64      `json:"finished"`             // events in the results stream
 	Oldest      worker.Time `json:"oldest,omitzero"`      // unfinished order
@@ -72,6 +84,8 @@ func (c *Counts) count(row *Row) {
 		c.Waiting++
 	case Paused:
 		c.Paused++
+	case Unknown:
+		c.Unknown++
 	case InDoubt:
 		c.InDoubt++
 		if c.OldestDoubt.IsZero() || row.Since.Before(c.OldestDoubt.Time) {
@@ -88,7 +102,7 @@ func (c *Counts) count(row *Row) {
 // Overview returns how the deployment fares. It looks at every order that a worker has
 // taken, up to MaxScan of them.
 func (d *Desk) Overview(ctx context.Context) *Overview {
-	o, _ := d.scan(ctx, func(State) bool { return false }, 0)
+	o, _ := d.scan(ctx, func(*Row) bool { return false }, 0)
 	return o
 }
 
@@ -117,19 +131,20 @@ func (d *Desk) begin(ctx context.Context, o *Overview) (redisErr error) {
 		o.Workers = found
 		o.fleet()
 	}
+	if len(o.Errors) > 0 {
+		o.Buying.Unknown = "Redis does not tell what the workers say; without it they send nothing"
+	}
 	l, err := d.nats()
 	if err == nil && !l.nc.IsConnected() { // nothing can be asked until it is again
 		err = errors.New("the connection was lost, reconnecting")
 	}
 	if err != nil {
 		o.failed("nats", trimmed(err, "nats: "))
-		return redisErr
-	}
-	word, _, err := d.Word(ctx)
-	switch {
-	case err != nil:
+		o.Buying.Unknown = "NATS is away; a worker that cannot read the operator's word sends nothing"
+	} else if word, _, err := d.Word(ctx); err != nil {
 		o.failed("control", err)
-	case word.Lasts(time.Now()):
+		o.Buying.Unknown = "the operator's word cannot be read; a worker that cannot read it sends nothing"
+	} else if word.Lasts(time.Now()) {
 		o.Buying.Operator = &word
 	}
 	o.Buying.Paused = o.Buying.Operator != nil || o.Buying.Account != nil

@@ -119,12 +119,11 @@ type Request struct {
 	Seq      uint64
 	Received time.Time
 	Invalid  error // why it is none; then the fields of Order may be missing
-	Data     []byte
 }
 
 func requestIn(m natsio.Stored) Request {
 	o, err := worker.DecodeOrder(m.Data)
-	return Request{Order: o, Seq: m.Seq, Received: m.Time, Invalid: err, Data: m.Data}
+	return Request{Order: o, Seq: m.Seq, Received: m.Time, Invalid: err}
 }
 
 // consumerInfo returns the state of the consumer of the orders.

@@ -21,12 +21,13 @@ const (
 	Waiting   State = "waiting"   // not bought; its next attempt is due later
 	InDoubt   State = "in_doubt"  // a request may have bought
 	Paused    State = "paused"    // not sent, because an operator or the vendor's refusals pause the buying
+	Unknown   State = "unknown"   // a store could not be asked: a request may have bought
 	Succeeded State = "succeeded" // bought
 	Failed    State = "failed"    // certainly not bought
 )
 
 // States are the states that a list can be asked for, unfinished ones first.
-var States = []State{Queued, Claimed, Waiting, InDoubt, Paused, Succeeded, Failed}
+var States = []State{Queued, Claimed, Waiting, InDoubt, Paused, Unknown, Succeeded, Failed}
 
 // Finished reports whether an order in this state will not change any more.
 func (s State) Finished() bool { return s == Succeeded || s == Failed }
@@ -85,8 +86,9 @@ type facts struct {
 // rowOf returns the row of an unfinished order.
 func rowOf(r Request, f facts) Row {
 	if !isOf(f.known, r.Fingerprint()) { // another request's, or nothing
-		f.known = dedupe.Known{}
+		f.known.Cache, f.known.Journal, f.known.Event = nil, nil, nil
 	}
+	f.known.Stored = r.Received
 	return knownRow(r, f)
 }
 
@@ -101,10 +103,15 @@ func knownRow(r Request, f facts) Row {
 		row.Next = &Next{What: "worker"}
 		return row
 	}
-	if f.known.Journal == nil && f.known.Cache == nil {
-		if !f.delivered {
-			row.Next = &Next{What: "worker"}
-		} else if f.paused {
+	switch nothing := isNothing(f.known); {
+	case nothing && !f.delivered && f.paused:
+		row.Next = &Next{What: "resume"}
+		return row
+	case nothing && !f.delivered:
+		row.Next = &Next{What: "worker"}
+		return row
+	case nothing && f.known.Verdict(f.now) == dedupe.Fresh:
+		if f.paused {
 			row.State, row.Next = Paused, &Next{What: "resume"}
 		}
 		return row
@@ -178,9 +185,20 @@ func (row *Row) decide(f facts) {
 			row.State, row.Next = Paused, &Next{What: "resume"}
 		}
 	case string(worker.Succeeded), string(worker.Failed):
-		row.State, row.Next = State(state), &Next{What: "publish"}
+		row.State, row.Next = State(state), nil
+		if k.Verdict(f.now) == dedupe.Final {
+			row.Next = &Next{What: "publish"}
+		}
+	default:
+		row.State, row.Next = Unknown, nil
 	}
 }
+
+// unpublished reports whether the order has its result, and a worker has to publish it yet.
+func (row *Row) unpublished() bool { return row.Next != nil && row.Next.What == "publish" }
+
+// Open reports whether a worker has something to do for the order yet.
+func (row *Row) Open() bool { return !row.State.Finished() || row.unpublished() }
 
 // inDoubt enters what is known of a doubt; ask is when the vendor is asked next.
 func (row *Row) inDoubt(k dedupe.Known, ask time.Time) {
@@ -212,6 +230,9 @@ func (row *Row) inDoubt(k dedupe.Known, ask time.Time) {
 	}
 	if len(notes) == 0 {
 		notes = []string{"no clear answer"}
+		if !hasAttempt(k) {
+			notes = []string{"older than what is remembered"}
+		}
 	}
 	row.Last = &Answer{Class: "ambiguous", Message: strings.Join(notes, "; ")}
 }
@@ -244,9 +265,14 @@ func isOf(k dedupe.Known, fingerprint string) bool {
 		return k.Journal.Fingerprint == fingerprint
 	case k.Cache != nil:
 		return k.Cache.Fingerprint == fingerprint
+	case k.Event != nil:
+		return k.Event.Fingerprint == "" || k.Event.Fingerprint == fingerprint
 	}
 	return false
 }
+
+// isNothing reports whether no store has anything of the order.
+func isNothing(k dedupe.Known) bool { return k.Journal == nil && k.Cache == nil && k.Event == nil }
 
 // answersOf returns how the requests to the vendor ended, oldest first.
 func answersOf(k dedupe.Known) []Moment {

@@ -19,24 +19,6 @@ import (
 	"orderworker/worker"
 )
 
-// Status asks Redis, NATS and, if askVendor is set, the vendor what they know of o. The
-// error says what could not be asked; the report has what the others know, and is nil
-// if NATS could not be reached.
-func Status(ctx context.Context, o *Order, askVendor bool) (*Report, error) {
-	ctx, cancel := o.within(ctx)
-	defer cancel()
-	v, err := o.reach(ctx)
-	if err != nil {
-		return nil, o.failed(ctx, "status", err)
-	}
-	defer v.close()
-	r := v.gather(ctx, askVendor)
-	if len(r.Errors) > 0 {
-		err = o.failed(ctx, "status", errors.New(strings.Join(r.Errors, "; ")))
-	}
-	return r, err
-}
-
 // Report is all that is known of an order. The names of its fields in JSON are part of
 // the command's interface.
 type Report struct {
@@ -207,6 +189,7 @@ func seqOf(k dedupe.Known) uint64 {
 func stateOf(k dedupe.Known, events []resultEvent, vendor *vendorView, now time.Time, call time.Duration) string {
 	published, isFinal := lastWord(events)
 	_, notOpen := k.Settleable(now, call, true)
+	bought := vendor != nil && vendor.Answer == "found"
 	switch v := k.Verdict(now); {
 	case v == dedupe.Final:
 		return statusIn(k.Journal.Result)
@@ -216,29 +199,41 @@ func stateOf(k dedupe.Known, events []resultEvent, vendor *vendorView, now time.
 		return statusIn(k.Cache.Result)
 	case k.Journal == nil && isFinal:
 		return published // all that is left of it
-	case v == dedupe.InDoubt && notOpen != nil && (k.Journal != nil || k.Cache.State == dedupe.StateInDoubt):
+	case v == dedupe.InDoubt && notOpen != nil && hasAttempt(k):
 		return "sending"
-	case v == dedupe.InDoubt:
+	case v == dedupe.InDoubt, k.Journal == nil && published == string(worker.InDoubt):
 		return string(worker.InDoubt)
+	case v == dedupe.Unknown && bought:
+		return "bought"
+	case v == dedupe.Unknown:
+		return "unknown"
 	case v == dedupe.Ready, v == dedupe.Waiting:
 		return "waiting"
 	case k.Cache != nil:
 		return "claimed"
 	case published != "":
 		return published
-	case vendor != nil && vendor.Answer == "found":
+	case bought:
 		return "bought"
 	}
 	return "unknown"
 }
 
-// lastWord returns the status of the newest final event or, if there is none, of the
-// oldest event; empty if there are no events.
+// hasAttempt reports whether a store describes the attempt that may have bought.
+func hasAttempt(k dedupe.Known) bool {
+	return k.Journal != nil || k.Cache != nil && k.Cache.State == dedupe.StateInDoubt
+}
+
+// lastWord returns the status of the newest final event or, if there is none, that of an
+// in_doubt event or else of the oldest event; empty if there are no events.
 func lastWord(events []resultEvent) (status string, isFinal bool) {
 	for _, e := range slices.Backward(events) {
 		if e.Status == string(worker.Succeeded) || e.Status == string(worker.Failed) {
 			return e.Status, true
 		}
+	}
+	if slices.ContainsFunc(events, func(e resultEvent) bool { return e.Status == string(worker.InDoubt) }) {
+		return string(worker.InDoubt), false
 	}
 	if len(events) > 0 {
 		status = events[0].Status

@@ -17,8 +17,8 @@ import (
 // stateMeans explains the states to people.
 var stateMeans = map[string]string{
 	"unknown":                "nothing is known of it anywhere that was asked",
-	string(Queued):           "it waits for a worker; nothing was sent",
-	"claimed":                "a worker took it; nothing was sent",
+	string(Queued):           "it waits for a worker",
+	"claimed":                "a worker took it",
 	"sending":                "a request may be under way",
 	"waiting":                "not bought so far; the next attempt comes",
 	string(worker.InDoubt):   "it may have been bought; see orderworker settle",
@@ -34,7 +34,7 @@ const unasked = "could not be asked"
 func (r *Report) Print(out io.Writer) error {
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	row := func(name string, facts ...string) {
-		fmt.Fprintf(w, "%s\t%s\n", name, listed(facts))
+		fmt.Fprintf(w, "%s\t%s\n", name, Shown(listed(facts), 0))
 	}
 	row("redis", r.Redis.facts(r.known.CacheErr)...)
 	row("journal", r.Journal.facts(r.known.JournalErr, r.call)...)

@@ -1,10 +1,12 @@
 package operator
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -91,14 +93,33 @@ func (v *servers) results(ctx context.Context) (orderEvents, error) {
 		}
 		if len(found.Events) == maxEvents {
 			found.Cut = true
-			return found, nil
+			break
 		}
-		status, _, _ := strings.Cut(strings.TrimPrefix(msg.Subject, v.ResultsSubject+"."), ".")
-		e := resultEvent{Seq: msg.Sequence, Stored: worker.Time{Time: msg.Time}, ID: msg.Header.Get("Nats-Msg-Id"), Status: status}
-		if json.Valid(msg.Data) {
-			e.Event = msg.Data
-		}
-		found.Events = append(found.Events, e)
+		found.add(msg, v.ResultsSubject)
 		seq = msg.Sequence + 1
 	}
+	// Those that are not rejected ones say what became of the order: each has its own subject.
+	for _, status := range []worker.Status{worker.InDoubt, worker.Failed, worker.Succeeded} {
+		subject := names.ResultSubject(string(status), v.OutTradeNo)
+		msg, err := stream.GetLastMsgForSubject(ctx, subject)
+		switch {
+		case errors.Is(err, jetstream.ErrMsgNotFound):
+		case err != nil:
+			return found, fmt.Errorf("read %s of stream %s: %w", subject, v.ResultsStream, err)
+		case msg.Sequence > found.Events[len(found.Events)-1].Seq:
+			found.add(msg, v.ResultsSubject)
+		}
+	}
+	slices.SortFunc(found.Events, func(a, b resultEvent) int { return cmp.Compare(a.Seq, b.Seq) })
+	return found, nil
+}
+
+// add adds the event in a message.
+func (o *orderEvents) add(msg *jetstream.RawStreamMsg, subject string) {
+	status, _, _ := strings.Cut(strings.TrimPrefix(msg.Subject, subject+"."), ".")
+	e := resultEvent{Seq: msg.Sequence, Stored: worker.Time{Time: msg.Time}, ID: msg.Header.Get("Nats-Msg-Id"), Status: status}
+	if json.Valid(msg.Data) {
+		e.Event = msg.Data
+	}
+	o.Events = append(o.Events, e)
 }

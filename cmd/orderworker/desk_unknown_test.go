@@ -1,0 +1,248 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"orderworker/cmd/internal/operator"
+	"orderworker/dedupe/storetest"
+)
+
+// TestDeskNeverSaysNothingWasSent: of an order that may have been bought neither status nor
+// list says that nothing was sent, whatever was lost or cannot be read.
+func TestDeskNeverSaysNothingWasSent(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		env   map[string]string
+		lose  func(d *desk)
+		state operator.State
+		fails bool // something cannot be asked
+	}{
+		"the journal cannot be read, Redis is empty": {lose: func(d *desk) {
+			d.doubt(d.store(), "A", 0)
+			d.ok(d.rdb.FlushAll(t.Context()).Err())
+			d.ok(d.js.DeleteStream(t.Context(), "ORDER_JOURNAL"))
+		}, state: operator.Unknown, fails: true},
+		"older than the journal remembers": {env: map[string]string{"JOURNAL_TTL": "1s"}, lose: func(d *desk) {
+			d.publish("A")
+			time.Sleep(1100 * time.Millisecond)
+		}, state: operator.InDoubt},
+		"its worker died, the journal was made anew": {lose: func(d *desk) {
+			c := d.claim(d.store(), "A", 0)
+			_, err := d.store().Intent(t.Context(), c, time.Now().Add(-time.Minute), time.Now().Add(-time.Minute))
+			d.ok(err)
+			d.ok(d.js.DeleteStream(t.Context(), "ORDER_JOURNAL"))
+			d.worker()
+		}, state: operator.InDoubt},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			d := newDesk(t, c.env)
+			c.lose(d)
+			d.take(1)
+			status, out, _ := d.do("status", "A")
+			if want := "A  " + string(c.state) + ": "; !strings.HasPrefix(out, want) || strings.Contains(out, "nothing was sent") || (status != statusDone) != c.fails {
+				t.Errorf("%d, want %q:\n%s", status, want, out)
+			}
+			var l operator.List
+			status, out, _ = d.do("list", "--json")
+			d.ok(json.Unmarshal([]byte(out), &l))
+			if len(l.Orders) != 1 || l.Orders[0].State != c.state || (status != statusDone) != c.fails {
+				t.Errorf("list: %d %s", status, out)
+			}
+			_, out, _ = d.do("list", "--state", "in_doubt")
+			if !strings.Contains(out, map[bool]string{true: "not known 1", false: "in doubt 1"}[c.fails]) || strings.Contains(out, "1 order could not be looked at") != c.fails {
+				t.Errorf("list --state in_doubt:\n%s", out)
+			}
+			if status, out, errs := d.do("cancel", "A", "--yes"); status != statusFailed {
+				t.Errorf("cancel: %d %s%s", status, out, errs)
+			}
+		})
+	}
+}
+
+// An old request that no worker was given waits, and may have been sent for an earlier one.
+func TestStatusOfAnOldRequest(t *testing.T) {
+	t.Parallel()
+	d := newDesk(t, map[string]string{"JOURNAL_TTL": "1s"})
+	d.publish("A")
+	time.Sleep(1100 * time.Millisecond)
+	if _, out, _ := d.do("status", "A"); !strings.HasPrefix(out, "A  queued: it waits for a worker; it may have been sent: ") {
+		t.Error(out)
+	}
+}
+
+// TestDeskBuyingIsNotKnown: "yes" is said only where everybody was asked.
+func TestDeskBuyingIsNotKnown(t *testing.T) {
+	t.Parallel()
+	d := newDesk(t, nil)
+	buying := func(args ...string) string {
+		_, out, _ := d.do(append([]string{"list"}, args...)...)
+		first, _, _ := strings.Cut(out, "\n")
+		return first
+	}
+	_, err := d.js.Publish(t.Context(), "$KV.ORDER_CONTROL.ORDERS", []byte("?"))
+	d.ok(err)
+	if got := buying(); !strings.HasPrefix(got, "buying   NOT KNOWN: the operator's word cannot be read") {
+		t.Error(got)
+	}
+	d.ok(d.js.DeleteStream(t.Context(), "KV_ORDER_CONTROL"))
+	if got := buying(); !strings.HasPrefix(got, "buying   NOT KNOWN: the operator's word cannot be read") {
+		t.Error(got)
+	}
+	if got := buying("--timeout=3s", "--nats-url=nats://127.0.0.1:1"); !strings.HasPrefix(got, "buying   NOT KNOWN: NATS is away") {
+		t.Error(got)
+	}
+	d.worker() // the bucket again
+	d.redis.Kill(t)
+	if got := buying("--timeout=9s"); !strings.HasPrefix(got, "buying   NOT KNOWN: Redis") {
+		t.Error(got)
+	}
+}
+
+// TestStatusShowsThePause: of an order that nobody has taken too.
+func TestStatusShowsThePause(t *testing.T) {
+	t.Parallel()
+	d := newDesk(t, nil)
+	d.publish("A")
+	d.do("pause", "--reason", "a \x1breason", "--by", "alice", "--yes")
+	_, out, _ := d.do("status", "A")
+	if !strings.Contains(out, "\n  the buying is PAUSED by alice since ") || !strings.Contains(out, `a \x1breason`) || !strings.Contains(out, "sent when the pause is over") {
+		t.Error(out)
+	}
+	if _, out, _ := d.do("status", "NOBODY"); strings.Contains(out, "PAUSED") {
+		t.Error(out)
+	}
+}
+
+// TestDeskListsWhatIsNotPublished: a cancelled order is listed until a worker has published it.
+func TestDeskListsWhatIsNotPublished(t *testing.T) {
+	t.Parallel()
+	d := newDesk(t, nil)
+	d.claim(d.store(), "A", 0)
+	d.take(1)
+	if status, _, errs := d.do("cancel", "A", "--yes"); status != statusDone {
+		t.Fatal(errs)
+	}
+	for _, args := range [][]string{{"list"}, {"list", "--state", "failed"}} {
+		if _, out, _ := d.do(args...); !strings.Contains(out, "A       failed  ") || !strings.Contains(out, "publish\n") {
+			t.Errorf("%v:\n%s", args, out)
+		}
+	}
+	if _, out, _ := d.do("list", "--state", "succeeded"); strings.Contains(out, "failed") {
+		t.Error(out)
+	}
+}
+
+// The event that says what became of an order is shown, however many rejected ones there are.
+func TestStatusFindsTheFinalEventAmongMany(t *testing.T) {
+	t.Parallel()
+	d := newDesk(t, nil)
+	for i := range 101 {
+		_, err := d.js.Publish(t.Context(), "orders.package.result.rejected.A", fmt.Appendf(nil, `{"outTradeNo":"A","status":"rejected","message":"%d"}`, i))
+		d.ok(err)
+	}
+	_, err := d.js.Publish(t.Context(), "orders.package.result.succeeded.A", []byte(`{"outTradeNo":"A","status":"succeeded","orderNumber":"X1"}`))
+	d.ok(err)
+	if _, out, _ := d.do("status", "A"); !strings.HasPrefix(out, "A  succeeded") || strings.Count(out, "order number X1") != 2 {
+		t.Error(out)
+	}
+}
+
+// What the vendor says cannot turn the direction of writing.
+func TestStatusShowsTheVendorsTextHarmlessly(t *testing.T) {
+	t.Parallel()
+	d := newDesk(t, map[string]string{"BACKOFF_INITIAL": "1h", "BACKOFF_MAX": "1h"}, "outTradeNo=A always: refuse code=\"77\u202egnilles\"", "outTradeNo=B always: refuse code=\"41002\" message=\"\u202e\"")
+	d.start()
+	for no, state := range map[string]string{"A": "waiting", "B": "failed"} {
+		d.publish(no)
+		storetest.Eventually(t, no+" is refused", func() bool { return d.know(no).State == state })
+		if _, out, _ := d.do("status", no); strings.Contains(out, "\u202e") || !strings.Contains(out, `\u202e`) {
+			t.Errorf("%q", out)
+		}
+	}
+}
+
+// TestDeskSaysWhatItHasNotSearched: a list that is cut says so, and does not say that there is
+// nothing.
+func TestDeskSaysWhatItHasNotSearched(t *testing.T) {
+	t.Parallel()
+	d := newDesk(t, nil)
+	const all = 22_000
+	const card = "8988308650100520000"
+	for i := range all {
+		iccid := "8988308650100524999"
+		if i == 0 {
+			iccid = card
+		}
+		msg := nats.NewMsg("orders.package.dead")
+		msg.Data = fmt.Appendf(nil, `{"outTradeNo":"M-%d","iccid":"%s","packageCode":"P"}`, i, iccid)
+		_, err := d.js.PublishAsync("orders.package.request", msg.Data, jetstream.WithStallWait(time.Minute))
+		d.ok(err)
+		msg.Header.Set("Dead-Reason", map[bool]string{true: "conflict", false: "invalid"}[i < 100])
+		_, err = d.js.PublishMsgAsync(msg, jetstream.WithStallWait(time.Minute))
+		d.ok(err)
+	}
+	select {
+	case <-d.js.PublishAsyncComplete():
+	case <-time.After(2 * time.Minute):
+		t.Fatal("the messages are not stored")
+	}
+	if status, out, errs := d.do("dead", "list", "--reason", "conflict", "--timeout", "2m"); status != statusDone || !strings.Contains(out, "0 of 22000 dead letters; ") || !strings.Contains(out, " were not searched") {
+		t.Errorf("%d %s%s", status, out, errs)
+	}
+	if status, out, errs := d.do("status", "--iccid", card, "--timeout", "2m"); status != statusFailed || !strings.Contains(out, "among those that were searched") || !strings.Contains(out, " order requests were not searched") {
+		t.Errorf("%d %s%s", status, out, errs)
+	}
+}
+
+// TestDeskShowsWhatItHasRead: a list that runs out of time counts every order, and shows the
+// letters that it has.
+func TestDeskShowsWhatItHasRead(t *testing.T) {
+	t.Parallel()
+	d := newDesk(t, nil)
+	const all = 1000
+	for i := range all {
+		payload := fmt.Appendf(nil, `{"outTradeNo":"M-%d","iccid":"8988308650100524999","packageCode":"P"}`, i)
+		for _, subject := range []string{"orders.package.request", "orders.package.dead"} {
+			_, err := d.js.PublishAsync(subject, payload, jetstream.WithStallWait(time.Minute))
+			d.ok(err)
+		}
+	}
+	<-d.js.PublishAsyncComplete()
+	d.take(all)
+	// untilWhole runs a command with more and more time until it is done, and returns how often
+	// it was cut after it had begun.
+	untilWhole := func(check func(out string) (begun bool), args ...string) (cut int) {
+		for timeout := 100 * time.Millisecond; ; timeout += timeout / 5 {
+			status, out, _ := d.do(append(args, "--timeout", timeout.String())...)
+			begun := check(out)
+			if status == statusDone {
+				return cut
+			}
+			if begun {
+				cut++
+			}
+		}
+	}
+	orders := untilWhole(func(out string) bool {
+		var l operator.List
+		d.ok(json.Unmarshal([]byte(out), &l))
+		c := l.Counts
+		sum := c.Queued + c.InProgress + c.Waiting + c.InDoubt + c.Paused + c.Unknown + c.Uncounted
+		if sum > 0 && sum != all {
+			t.Errorf("%d of %d orders are counted: %+v", sum, all, c)
+		}
+		return sum > 0
+	}, "list", "--json")
+	letters := untilWhole(func(out string) bool { return strings.Count(out, "M-") > 0 }, "dead", "list", "--limit", "1000")
+	if orders == 0 || letters == 0 {
+		t.Errorf("%d lists of orders and %d of letters were cut while they were read", orders, letters)
+	}
+}
