@@ -640,7 +640,7 @@ redis.call('DEL'`, `redis.call('DEL'`, known},
 	{"a session is over after its time", "cmd/internal/console/guard.go",
 		`return s, now.Unix() < s.Until`, `return s, true`, pages},
 	{"an order that has ended is not shown as in doubt", "cmd/internal/console/search.go",
-		`return !r.State.Finished() && (!ended`, `return !r.State.Finished() && (true || !ended`, pages},
+		`return r.Open() && (!ended`, `return r.Open() && (true || !ended`, pages},
 	{"a payload is shown, control characters too", "cmd/internal/console/render.go",
 		`	return operator.Shown(text, maxShown)
 }`, `	return text
