@@ -83,7 +83,10 @@ func (t *task) publishFinal(hard context.Context, e Event, ours *Result) outcome
 	e = t.describe(e)
 	final, existed, err := t.publishOnce(hard, e)
 	if errors.Is(err, ErrRefused) { // for now the event cannot be the record of a success; what is journalled already stays
-		_, unrecorded := t.claims.Finish(hard, t.claim, e.Payload, e.Status == Succeeded)
+		recorded, unrecorded := t.claims.Finish(hard, t.claim, e.Payload, e.Status == Succeeded)
+		if ours != nil && unrecorded == nil {
+			t.reportOtherResult(*ours, recorded)
+		}
 		return failure(StepInterrupted, errors.Join(err, unrecorded))
 	}
 	if err != nil {

@@ -17,7 +17,8 @@ type words interface {
 type halts interface {
 	Run(ctx context.Context)         // until ctx ends; without it nothing is sent
 	Enter(ctx context.Context) error // nil: an order may be sent; otherwise a *halt.Error, or ctx's
-	Allows() error                   // the same at once, right before something is written
+	Allows() error                   // the same at once
+	Until() (time.Time, error)       // the same, and until when a request may be written
 	Status() halt.Status
 }
 

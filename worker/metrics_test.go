@@ -54,6 +54,8 @@ type noHalts struct{ halts }
 func (noHalts) Status() halt.Status { return halt.Status{} }
 func (noHalts) Allows() error       { return nil }
 
+func (noHalts) Until() (time.Time, error) { return time.Now().Add(time.Hour), nil }
+
 // The backlog metrics show the last inspection that succeeded; the age of the oldest
 // request grows between two inspections.
 func TestBacklogMetrics(t *testing.T) {

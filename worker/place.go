@@ -205,17 +205,22 @@ func (t *task) send(hard context.Context, r *reservation, sent *dedupe.Sent) (p 
 			return p, false, err
 		}
 	}
-	if err := t.halts.Allows(); err != nil { // storing the intent may have taken long
+	until, err := t.halts.Until()
+	if err != nil { // storing the intent may have taken long
 		return p, false, err
+	}
+	sendBy := sent.SendBy
+	if until.Before(sendBy) { // this process may be frozen before it writes
+		sendBy = until
 	}
 	begun := time.Now()
 	err = t.span.do(hard, "orderPackage", func(ctx context.Context) error {
-		p, err = r.line.Place(ctx, t.order.Order, sent.SendBy)
+		p, err = r.line.Place(ctx, t.order.Order, sendBy)
 		return err
 	})
 	t.metrics.request("orderPackage", begun, err)
 	t.noteAnswer(err)
-	if !begun.After(sent.SendBy) && hard.Err() == nil { // otherwise this process ended the request, not the vendor
+	if !begun.After(sendBy) && hard.Err() == nil { // otherwise this process ended the request, not the vendor
 		counts = r.permit.End(t.order.OutTradeNo, err, func() error { return t.lookups.probe(hard, t.order.OutTradeNo) })
 	}
 	t.throttle(hard, err)

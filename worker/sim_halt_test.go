@@ -50,6 +50,11 @@ func (s simHalts) Allows() error {
 	}
 }
 
+func (s simHalts) Until() (time.Time, error) { return time.Now().Add(simWord), s.Allows() }
+
+// simWord is for how long the operator's word allows a request to be written.
+const simWord = 900 * time.Millisecond
+
 func (s simHalts) Status() halt.Status {
 	switch h := s.p.w.halted(); {
 	case h == nil:

@@ -197,6 +197,21 @@ func TestReadingAfterASuspension(t *testing.T) {
 	}
 }
 
+// A request that was allowed may be written until a second after the question.
+func TestUntil(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := &bucket{slow: 50 * time.Millisecond}
+		w, _ := watching(t, b)
+		if _, err := w.Until(); err == nil {
+			t.Error("allowed before the first answer")
+		}
+		time.Sleep(60 * time.Millisecond) // the question was 60 ms ago
+		if until, err := w.Until(); err != nil || time.Until(until) != 940*time.Millisecond {
+			t.Errorf("until %v from now, %v", time.Until(until), err)
+		}
+	})
+}
+
 // Enter waits for the first answer, hands back an order that is paused at once, and gives
 // up a bucket that does not answer.
 func TestEnter(t *testing.T) {

@@ -16,9 +16,11 @@ const (
 	// readIdle is the same while there are none: then the word is only shown.
 	readIdle = time.Second
 
-	// validFor is for how long after its question an answer allows sending. A pause must
-	// be kept a second after it was stored; what is left is for the intent and the request
-	// that follow the look at the answer.
+	// keptWithin is how long after it was stored a pause is kept: nothing is sent any more.
+	keptWithin = time.Second
+
+	// validFor is for how long after its question an answer allows sending. What is left
+	// is for the intent and the request that follow the look at the answer.
 	validFor = 800 * time.Millisecond
 
 	// readTimeout bounds one read. A later answer would be too old to allow anything.
@@ -188,15 +190,22 @@ func (w *Watch) status(now time.Time) Status {
 // Allows returns nil if an order may be sent now, and otherwise an *Error. It costs no
 // lock, so that it can be asked right before a request is written.
 func (w *Watch) Allows() error {
+	_, err := w.Until()
+	return err
+}
+
+// Until is Allows, and returns until when the request may be written: a second after the
+// question whose answer allows it. A process may be frozen after it has looked.
+func (w *Watch) Until() (time.Time, error) {
 	now := time.Now()
 	r := w.latest.Load()
 	switch {
 	case r != nil && r.Lasts(now): // an answer that is too old still says that much
-		return &Error{For: r.handBack(now), Why: r.why()}
+		return time.Time{}, &Error{For: r.handBack(now), Why: r.why()}
 	case r == nil || !r.fresh(now):
-		return &Error{For: retryUnread, Why: w.unread()}
+		return time.Time{}, &Error{For: retryUnread, Why: w.unread()}
 	}
-	return nil
+	return r.asked.Add(keptWithin), nil
 }
 
 // Enter is Allows for an order that can wait: while the bucket has not answered lately,
