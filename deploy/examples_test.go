@@ -121,6 +121,9 @@ func TestNodeExamples(t *testing.T) {
 
 // TestPythonExamples: the syntax is right. Its client is not installed here.
 func TestPythonExamples(t *testing.T) {
+	if testing.Short() {
+		t.Skip("NOT TESTED: it runs Python, and -short is set")
+	}
 	python := tool(t, "python3")
 	for _, path := range must(filepath.Glob("examples/python/*.py")) {
 		check := exec.Command(python, "-c", "import ast, sys; ast.parse(open(sys.argv[1]).read())", path)

@@ -156,7 +156,7 @@ func (m lookupMode) run(t *testing.T) {
 			stay[e.no] = why
 		}
 	}
-	w.until("the others are settled", time.Minute, func() bool { return w.count("ORDERS") <= uint64(len(stay)) })
+	w.until("the others are settled", 2*time.Minute, func() bool { return w.count("ORDERS") <= uint64(len(stay)) })
 	for _, no := range slices.Sorted(maps.Keys(stay)) {
 		w.untilInDoubt(no, stay[no])
 	}
@@ -169,7 +169,7 @@ func (m lookupMode) run(t *testing.T) {
 func (w *world) untilInDoubt(no, why string) {
 	w.t.Helper()
 	proof := w.rules.ReconcileDelay/2 + w.rules.UpstreamTimeout + w.rules.ReconcileDelay
-	w.until(no+" stays in doubt: "+why, time.Minute, func() bool {
+	w.until(no+" stays in doubt: "+why, 2*time.Minute, func() bool {
 		lines := w.log.doubts(no)
 		late := 0
 		for _, line := range lines {

@@ -612,9 +612,9 @@ func TestNoMoreIsPulledThanThereAreFreeSlots(t *testing.T) {
 
 func TestHeartbeatsKeepAnOrder(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, "first=1: delay=6s")
-	w.wait = 2 * time.Second
-	w.rules.UpstreamTimeout = 10 * time.Second
+	w := newWorld(t, "first=1: delay=12s")
+	w.wait = 4 * time.Second // so long that a busy machine sends a heartbeat in time
+	w.rules.UpstreamTimeout = 30 * time.Second
 	w.start()
 	w.start() // a second worker, to whom it would go
 	w.publish(request("A", "P"))

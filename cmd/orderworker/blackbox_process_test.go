@@ -45,6 +45,9 @@ func TestMain(m *testing.M) {
 // and the nats-server of go.mod. It looks for redis-server.
 func buildPrograms(t *testing.T) programs {
 	t.Helper()
+	if testing.Short() {
+		t.Skip("SKIPPED, NOTHING IS PROVEN: -short")
+	}
 	redis, err := exec.LookPath("redis-server")
 	if err != nil {
 		if os.Getenv("CI") != "" {
