@@ -54,7 +54,7 @@ type Journal interface {
 // replaced.
 //
 // A final expires after ttl, except an operator's: until a worker publishes it, nothing else
-// keeps the order from being sent, and no worker may run for longer than that. An intent has to expire too, since it is what a success that was
+// keeps the order from being sent, and there may be no worker for longer than that. An intent has to expire too, since it is what a success that was
 // bought at once leaves in the journal. It lives longer than a final: while it exists, nobody
 // takes the order for one that was never sent. An intent that is parked in doubt, and ready,
 // do not expire, because their orders are unfinished.

@@ -74,6 +74,15 @@ func (w *simWorld) checkHalt(o *simOrder, what string) {
 	}
 }
 
+// checkSendBy is called where a process begins to send. It may be frozen before it writes.
+func (w *simWorld) checkSendBy(o *simOrder, sendBy time.Time) {
+	if left := time.Until(sendBy); left > simWord {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		w.violate(o, "may be sent in %v, however long ago an operator was asked", left)
+	}
+}
+
 // Halt is not asked: the process has simHalts.
 func (s simStream) Halt(context.Context) (halt.State, error) { return halt.State{}, nil }
 

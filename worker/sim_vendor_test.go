@@ -177,6 +177,7 @@ func (l *simLine) Place(ctx context.Context, u upstream.Order, sendBy time.Time)
 	l.end()
 	p, w, o := l.p, l.p.w, l.p.w.find(u.OutTradeNo)
 	w.checkHalt(o, "sent")
+	w.checkSendBy(o, sendBy)
 	pt, f, err := p.point(ctx, o, opPlace, "")
 	if err != nil {
 		return upstream.Purchase{}, &upstream.Error{Class: upstream.Unreachable, Err: err}

@@ -168,7 +168,7 @@ func TestDeskPauses(t *testing.T) {
 		t.Error("the second operator's word is in force")
 	}
 	words, err := desk.Words(t.Context())
-	if d.ok(err); len(words) != 3 || words[0].By != "alice" || words[2].By != "carol" {
+	if d.ok(err); len(words) != 4 || words[1].By != "alice" || words[3].By != "carol" {
 		t.Errorf("history %+v", words)
 	}
 	for args, want := range map[string]string{

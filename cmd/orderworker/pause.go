@@ -92,7 +92,7 @@ type resumeCmd struct {
 
 // Help is what the command's help says first.
 func (resumeCmd) Help() string {
-	return `Ends a pause of orderworker pause: orders are bought again within a few seconds. It does not end a pause of the account, which ends by itself when the vendor sells again. If nobody has paused, it changes nothing. If what was said before is lost or cannot be read, nothing is sent, and this ends that too.
+	return `Ends a pause of orderworker pause: orders are bought again within a few seconds. It does not end a pause of the account, which ends by itself when the vendor sells again. If nobody has paused, orders are bought as before. If what was said before is lost or cannot be read, nothing is sent, and this ends that too.
 
 ` + config.Folded()
 }
@@ -108,7 +108,7 @@ func (c *resumeCmd) Run(soft context.Context, std *std) error {
 	if err != nil {
 		return fmt.Errorf("resume: %w", err)
 	}
-	if !was.Paused && was.Unread == nil {
+	if !was.Paused && was.Unread == nil && was.Seen != 0 { // without a word, workers that have read one wait for this
 		if c.JSON {
 			return printJSON(std.out, was.State)
 		}

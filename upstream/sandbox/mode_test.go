@@ -8,7 +8,7 @@ import (
 )
 
 // Every word of a mode, as the mode of the vendor and of a rule.
-func TestLookupModes(t *testing.T) {
+func TestModesOfTheLookup(t *testing.T) {
 	const envelope = `{"code":"200","message":"success","data":`
 	for mode, want := range map[string]func(a, b string) string{ // of the rows of A and B to the whole body
 		``:                       func(a, b string) string { return "[" + a + "," + b + "]" },

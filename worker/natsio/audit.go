@@ -200,6 +200,13 @@ var resultsWarnings = []rule[auditedStream]{
 		"an event is dropped before DEDUPE_TTL", "set it to 0, or to DEDUPE_TTL"),
 }
 
+// journalWarnings are rules of the journal stream with which no order is sent twice while
+// workers run.
+var journalWarnings = []rule[auditedStream]{
+	streamRule("max_age", func(c auditedStream) (any, bool) { return c.MaxAge, c.MaxAge >= c.journalTTL && c.MaxAge > 0 },
+		"what an operator has settled or cancelled is dropped after it, even where no worker has published it", "set it to 0"),
+}
+
 // controlRules are the rules of the bucket with the operator's word.
 var controlRules = slices.Concat([]rule[auditedStream]{
 	streamRule("max_age", func(c auditedStream) (any, bool) { return c.MaxAge, c.MaxAge > 0 }, "a pause ends before the operator says so", "set it to 0"),

@@ -35,20 +35,16 @@ var ErrWordLost = errors.New("an operator has paused or resumed before, and the 
 // with its history. It is safe for concurrent use.
 //
 // A word never vanishes from the bucket: even a deleted key leaves a message. So a bucket
-// without a word, though there was one, is another bucket. That there was one is known
-// from what was read before and, after a restart, from a note in the journal, which
-// workers write.
+// without a word, though there was one, is another bucket.
 type Control struct {
-	js    jetstream.JetStream
-	names Streams
-	said  atomic.Bool // an operator has said something, once
-	asked atomic.Bool // the journal was asked whether
-	noted atomic.Bool // the journal says so
+	js     jetstream.JetStream
+	orders string      // the stream
+	said   atomic.Bool // there was a word
 }
 
-// NewControl returns the word on the deployment of these streams.
-func NewControl(js jetstream.JetStream, names Streams) *Control {
-	return &Control{js: js, names: names}
+// NewControl returns the word on the deployment of that stream of orders.
+func NewControl(js jetstream.JetStream, orders string) *Control {
+	return &Control{js: js, orders: orders}
 }
 
 // ControlSubject returns the subject to which the operator's word on a deployment is
@@ -61,57 +57,22 @@ func ControlSubject(orders string) string {
 // bucket's leader. A deleted key counts as "not paused". The revision is good for Write
 // also where the error is ErrWordLost or halt.ErrUnreadable.
 func (c *Control) Read(ctx context.Context) (halt.State, uint64, error) {
-	m, found, err := readLeader(ctx, c.js, ControlStream, get{LastFor: ControlSubject(c.names.Orders)})
+	m, found, err := readLeader(ctx, c.js, ControlStream, get{LastFor: ControlSubject(c.orders)})
 	if err != nil {
 		return halt.State{}, 0, err
 	}
-	if !found {
-		return halt.State{}, 0, c.missing(ctx)
+	switch {
+	case !found && c.said.Load():
+		return halt.State{}, 0, fmt.Errorf("bucket %s: %w", controlBucket, ErrWordLost)
+	case !found:
+		return halt.State{}, 0, nil
 	}
 	c.said.Store(true)
 	s, err := wordIn(m)
 	if err != nil {
-		return halt.State{}, m.Seq, fmt.Errorf("bucket %s, key %s: %w", controlBucket, c.names.Orders, err)
+		return halt.State{}, m.Seq, fmt.Errorf("bucket %s, key %s: %w", controlBucket, c.orders, err)
 	}
 	return s, m.Seq, nil
-}
-
-// missing returns nil if nobody has ever said anything, and otherwise ErrWordLost.
-func (c *Control) missing(ctx context.Context) error {
-	if c.names.Journal != "" && !c.said.Load() && !c.asked.Load() {
-		_, found, err := readLeader(ctx, c.js, c.names.Journal, get{LastFor: c.noteSubject()})
-		if err != nil && !errors.Is(err, ErrHeader) && !errors.Is(err, jetstream.ErrStreamNotFound) {
-			return fmt.Errorf("%w (whether it was so cannot be read: %w)", ErrWordLost, err)
-		}
-		if found {
-			c.said.Store(true)
-			c.noted.Store(true)
-		}
-		c.asked.Store(true)
-	}
-	if c.said.Load() {
-		return fmt.Errorf("bucket %s: %w", controlBucket, ErrWordLost)
-	}
-	return nil
-}
-
-// noteSubject is where the journal says that an operator has said something. No order has
-// it: in the token of a number two hexadecimal digits follow a %.
-func (c *Control) noteSubject() string {
-	return c.names.JournalSubject + ".%word-" + dedupe.SubjectToken(c.names.Orders)
-}
-
-// note writes into the journal that an operator has said something, once. With
-// JOURNAL_TTL=0 there is none.
-func (c *Control) note(ctx context.Context) error {
-	if c.names.Journal == "" || !c.said.Load() || c.noted.Load() {
-		return nil
-	}
-	_, err := c.js.Publish(ctx, c.noteSubject(), []byte(`{"said":true}`), jetstream.WithExpectStream(c.names.Journal))
-	if err == nil {
-		c.noted.Store(true)
-	}
-	return err
 }
 
 // wordIn returns the word in a message of the bucket.
@@ -129,7 +90,7 @@ func (c *Control) Write(ctx context.Context, s halt.State, rev uint64) error {
 	if err != nil {
 		return err
 	}
-	_, err = c.js.Publish(ctx, ControlSubject(c.names.Orders), data, jetstream.WithExpectStream(ControlStream), jetstream.WithExpectLastSequencePerSubject(rev))
+	_, err = c.js.Publish(ctx, ControlSubject(c.orders), data, jetstream.WithExpectStream(ControlStream), jetstream.WithExpectLastSequencePerSubject(rev))
 	if err != nil && lostCompare(err) {
 		return ErrChanged
 	}
@@ -147,7 +108,7 @@ type Word struct {
 func (c *Control) History(ctx context.Context) ([]Word, error) {
 	var all []Word
 	for seq := uint64(1); ; {
-		m, found, err := readLeader(ctx, c.js, ControlStream, get{Seq: seq, NextFor: ControlSubject(c.names.Orders)})
+		m, found, err := readLeader(ctx, c.js, ControlStream, get{Seq: seq, NextFor: ControlSubject(c.orders)})
 		if err != nil || !found {
 			return all, err
 		}

@@ -36,7 +36,7 @@ type JetStream struct {
 // unfinished order or break another promise; it wraps ErrUnfit if one cannot be used at
 // all. Every stream that is created is logged.
 func Open(ctx context.Context, js jetstream.JetStream, names Streams, logger zerolog.Logger) (*JetStream, error) {
-	j := &JetStream{js: js, names: names, logger: logger, puller: newPuller(js.Conn()), control: NewControl(js, names), ackWait: names.AckWait, clock: worker.Clock{Server: "NATS"}}
+	j := &JetStream{js: js, names: names, logger: logger, puller: newPuller(js.Conn()), control: NewControl(js, names.Orders), ackWait: names.AckWait, clock: worker.Clock{Server: "NATS"}}
 	for _, config := range j.names.all() {
 		if err := j.ensureStream(ctx, config); err != nil {
 			return nil, err
@@ -143,7 +143,9 @@ func (j *JetStream) audit(ctx context.Context) (found findings, err error) {
 			consumer := auditedConsumer{found.consumer.Config, config, j.names.OrdersSubject, j.names.Concurrency, j.ackWait, time.Now()}
 			found.faults = append(found.faults, faults(consumerRules, "consumer "+j.names.Consumer, consumer)...)
 		case j.names.Results:
-			found.warnings = faults(resultsWarnings, "stream "+want.Name, auditedStream{config, j.names.JournalTTL, j.names.DedupeTTL})
+			found.warnings = append(found.warnings, faults(resultsWarnings, "stream "+want.Name, auditedStream{config, j.names.JournalTTL, j.names.DedupeTTL})...)
+		case j.names.Journal:
+			found.warnings = append(found.warnings, faults(journalWarnings, "stream "+want.Name, auditedStream{config, j.names.JournalTTL, j.names.DedupeTTL})...)
 		}
 	}
 	return found, nil
@@ -170,9 +172,6 @@ func (j *JetStream) tolerate(faults []string) error {
 // changed or recreated so that it could drop an unfinished order, the error is a
 // *worker.LossyError, and the backlog is returned with it.
 func (j *JetStream) Pending(ctx context.Context) (worker.Backlog, error) {
-	// A note that is not written is tried again with the next heartbeat; orders tell that the
-	// journal takes nothing.
-	_ = j.control.note(ctx)
 	found, err := j.audit(ctx)
 	if err != nil {
 		return worker.Backlog{}, err

@@ -37,6 +37,9 @@ func PublishVitals(ctx context.Context, rdb redis.UniversalClient, deployment st
 		if p := v.Pause; p.Paused {
 			f.Pause = &vitals.Pause{Since: p.Since.UTC(), Cause: p.Cause, Why: p.Why, Code: p.Code, Message: p.Message, NextProbe: p.NextProbe.UTC()}
 		}
+		if err := w.HaltUnread(ctx); err != nil {
+			f.Unread = err.Error()
+		}
 		before, at = v, now
 		return f
 	})

@@ -199,6 +199,9 @@ func (x *Index) scan(o *operator.Overview, rows []operator.Row, endedBefore map[
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	o.Buying.LastKnown(x.overview.Buying, time.Now())
+	if newer := x.overview; newer.At.After(o.At.Time) { // a scan may take minutes
+		o.Buying, o.Workers, o.Quota = newer.Buying, newer.Workers, newer.Quota
+	}
 	if ordersRead(o) { // while NATS is away, the last rows and counts stay
 		x.keepDoubts(rows)
 		x.rows, x.scanned, x.counted = rows, o.At.Time, o.Counts

@@ -39,7 +39,7 @@ func (c *Console) planControl(ctx context.Context, r *http.Request, who string) 
 		}
 		return c.planPause(r, operator.PauseRequest{By: by, Seen: was.Seen}, before)
 	case "resume":
-		if !was.Paused && was.Unread == nil {
+		if !was.Paused && was.Unread == nil && was.Seen != 0 { // without a word, workers that have read one wait for this
 			return nil, &problem{http.StatusConflict, "not paused by an operator: " + was.String()}
 		}
 		return &change{

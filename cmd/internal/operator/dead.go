@@ -81,7 +81,7 @@ func (d *Desk) Dead(ctx context.Context, reason string, limit int) (*DeadLetters
 	}
 	found.Total = info.State.Msgs
 	read := uint64(0)
-	whole, err := d.newest(ctx, d.DeadStream, d.DeadSubject, info.State.FirstSeq, info.State.LastSeq, MaxScan, func(m natsio.Stored) {
+	whole, err := d.newest(ctx, d.DeadStream, d.DeadSubject, info.State.FirstSeq, info.State.LastSeq, d.Most, func(m natsio.Stored) {
 		read++
 		if l := letterIn(m); reason == "" || l.Reason == reason {
 			l.data, l.header = nil, nil
@@ -308,7 +308,7 @@ func (d *Desk) replay(ctx context.Context, seq uint64, set map[string]string) er
 	})
 	switch {
 	case err != nil:
-		return fmt.Errorf("%s, but is still a dead letter (%w): never replay it under another number", published, err)
+		return fmt.Errorf("%s, but may still be a dead letter (%w): never replay it under another number", published, err)
 	case !removed:
 		return &skippedError{published + ", while another operator replayed or removed it: if that was under another number, both are bought"}
 	}

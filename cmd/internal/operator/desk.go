@@ -24,6 +24,8 @@ import (
 // away, and their results say which one is. It is safe for concurrent use.
 type Desk struct {
 	*config.Settings
+	Most int // messages of a stream that one list reads: MaxScan, or fewer in a test
+
 	names natsio.Streams
 	rdb   redis.UniversalClient
 	cache dedupe.Cache
@@ -56,7 +58,7 @@ func Open(ctx context.Context, s *config.Settings) (*Desk, error) {
 		return nil, err
 	}
 	d := &Desk{
-		Settings: s, names: connect.Streams(s), rdb: rdb, cache: redisstore.NewCache(rdb, s.OrdersStream),
+		Settings: s, Most: MaxScan, names: connect.Streams(s), rdb: rdb, cache: redisstore.NewCache(rdb, s.OrdersStream),
 		failed: errors.New("not connected yet"), dialed: make(chan struct{}), asks: make(map[*ask]struct{}),
 	}
 	background, stop := context.WithCancel(context.WithoutCancel(ctx))
@@ -102,7 +104,7 @@ func (d *Desk) dial(ctx context.Context) {
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.link = &link{nc: nc, js: js, journal: connect.Journal(d.Settings, js, d.rdb), results: connect.Results(d.Settings, js), control: natsio.NewControl(js, d.names)}
+	d.link = &link{nc: nc, js: js, journal: connect.Journal(d.Settings, js, d.rdb), results: connect.Results(d.Settings, js), control: natsio.NewControl(js, d.OrdersStream)}
 }
 
 // nats returns the connection to NATS, or why there is none.

@@ -163,7 +163,7 @@ func (d *Desk) findRequests(ctx context.Context, detail *Detail, most time.Durat
 	}
 	limited, cancel := context.WithTimeout(ctx, most)
 	defer cancel()
-	detail.Searched, err = d.newest(limited, d.OrdersStream, d.OrdersSubject, info.State.FirstSeq, info.State.LastSeq, 10*MaxScan, note, func() bool { return false })
+	detail.Searched, err = d.newest(limited, d.OrdersStream, d.OrdersSubject, info.State.FirstSeq, info.State.LastSeq, 10*d.Most, note, func() bool { return false })
 	slices.SortFunc(detail.Requests, func(a, b RequestSeen) int { return cmp.Compare(a.Seq, b.Seq) })
 	if err != nil && limited.Err() != nil && ctx.Err() == nil {
 		return nil // not everything was searched, which Searched says

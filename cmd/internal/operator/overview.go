@@ -100,7 +100,7 @@ func (c *Counts) count(row *Row) {
 }
 
 // Overview returns how the deployment fares. It looks at every order that a worker has
-// taken, up to MaxScan of them.
+// taken, up to d.Most of them.
 func (d *Desk) Overview(ctx context.Context) *Overview {
 	o, _ := d.scan(ctx, func(*Row) bool { return false }, 0)
 	return o
@@ -146,6 +146,8 @@ func (d *Desk) begin(ctx context.Context, o *Overview) (redisErr error) {
 		o.Buying.Unknown = "the operator's word cannot be read; a worker that cannot read it sends nothing"
 	} else if word.Lasts(time.Now()) {
 		o.Buying.Operator = &word
+	} else if o.Buying.Unknown == "" {
+		o.Buying.Unknown = o.wordLost()
 	}
 	o.Buying.Paused = o.Buying.Operator != nil || o.Buying.Account != nil
 	return redisErr
@@ -162,6 +164,17 @@ func (o *Overview) fleet() {
 			o.Buying.Account = p
 		}
 	}
+}
+
+// wordLost says that a worker sends nothing because it cannot read the operator's word; "": none
+// says so.
+func (o *Overview) wordLost() string {
+	for i := range o.Workers {
+		if why := o.Workers[i].Unread; why != "" {
+			return "worker " + o.Workers[i].ID + " sends nothing: " + why
+		}
+	}
+	return ""
 }
 
 // trimmed is an error without the prefix of its text.

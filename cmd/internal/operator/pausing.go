@@ -137,7 +137,7 @@ func Said(s halt.State) string {
 	}
 	switch {
 	case s == halt.State{}:
-		return "nobody has ever paused"
+		return "nobody has ever paused, or the bucket was made anew"
 	case !s.Paused:
 		return fmt.Sprintf("%s resumed at %s", by, timeOf(s.At))
 	case s.Until.IsZero():

@@ -186,7 +186,7 @@ func (row *Row) decide(f facts) {
 		}
 	case string(worker.Succeeded), string(worker.Failed):
 		row.State, row.Next = State(state), nil
-		if k.Verdict(f.now) == dedupe.Final {
+		if k.Event == nil && k.Verdict(f.now) == dedupe.Final {
 			row.Next = &Next{What: "publish"}
 		}
 	default:

@@ -42,9 +42,10 @@ type Figures struct {
 	Started    time.Time `json:"started"`
 	At         time.Time `json:"at"` // by the worker's clock
 	InProgress int       `json:"inProgress"`
-	Rate       float64   `json:"rate"`  // requests to the vendor per second, lately
-	Limit      float64   `json:"limit"` // what the quota gives to all workers together now; 0: no limit
-	Pause      *Pause    `json:"pause"` // nil: the account is not paused
+	Rate       float64   `json:"rate"`             // requests to the vendor per second, lately
+	Limit      float64   `json:"limit"`            // what the quota gives to all workers together now; 0: no limit
+	Pause      *Pause    `json:"pause"`            // nil: the account is not paused
+	Unread     string    `json:"unread,omitempty"` // why it cannot read the operator's word; then it sends nothing
 }
 
 // key is the hash of a deployment: a field for each worker.
