@@ -21,7 +21,13 @@ func (s *Store) journalTTL() time.Duration {
 // have expired: a purge is noticed only if the cache has a revision.
 func (s *Store) journalLost(ctx context.Context, o Order) (bool, error) {
 	created, err := s.journal.Created(ctx)
-	return !created.IsZero() && !o.Stored.IsZero() && created.After(o.Stored), err
+	return younger(created, o.Stored), err
+}
+
+// younger reports whether a journal was created after a request was stored, so that it may
+// not know what was sent. A zero time is not known.
+func younger(created, stored time.Time) bool {
+	return !created.IsZero() && !stored.IsZero() && created.After(stored)
 }
 
 // cacheLost reports whether a cache that began at born may have lost something that

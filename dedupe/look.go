@@ -180,11 +180,8 @@ func (k Known) evidence(now time.Time) evidence {
 	return e
 }
 
-// journalLost reports whether the journal has no record of the order and is younger than
-// the order request.
-func (k Known) journalLost() bool {
-	return !k.JournalCreated.IsZero() && !k.Stored.IsZero() && k.JournalCreated.After(k.Stored)
-}
+// journalLost reports whether the journal is younger than the order request.
+func (k Known) journalLost() bool { return younger(k.JournalCreated, k.Stored) }
 
 // Settleable returns the record of the open attempt, if an operator may settle it: its
 // request must be over, by its record or else timeout after its SendBy. bought is what
