@@ -6,9 +6,9 @@ import (
 )
 
 // Sent is the one request that an intent allows. Only Intent returns it, and nothing may be
-// sent without it. After a refusal the caller calls Wait or Finish; where it is not clear
-// what the request did, Doubt with the Doubt of Sent; after a success EventSuffices says
-// whether Finish is needed.
+// sent without it. After a refusal call Wait or Finish; if it is unclear whether the request
+// bought, pass Sent.Doubt to Store.Doubt; after a success ask EventSuffices whether Finish
+// is needed.
 type Sent struct {
 	SendBy time.Time // no byte of the request leaves after this
 	Doubt  Doubt     // of the request, for as long as it is not known how it ended

@@ -128,8 +128,8 @@ func (s *Store) Doubt(ctx context.Context, c *Claim, d Doubt, delay time.Duratio
 }
 
 // Finish journals result, which is JSON, and returns what the caller has to publish: result
-// in compact form, or the result that the journal already has. A success of which
-// Sent.EventSuffices need not be journalled, unless its event is refused.
+// in compact form, or the result that the journal already has. A success for
+// which Sent.EventSuffices reports true is journalled only if its event is refused.
 //
 // A success is a fact: it is written even if another owner has the order, unless the journal
 // has a final. A failure is a conclusion from what the owner knows: only the compare-and-set

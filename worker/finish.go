@@ -83,11 +83,11 @@ func (t *task) publishFinal(hard context.Context, e Event, ours *Result) outcome
 	e = t.describe(e)
 	final, existed, err := t.publishOnce(hard, e)
 	if errors.Is(err, ErrRefused) { // for now the event cannot be the record of a success; what is journalled already stays
-		recorded, unrecorded := t.claims.Finish(hard, t.claim, e.Payload, e.Status == Succeeded)
-		if ours != nil && unrecorded == nil {
-			t.reportOtherResult(*ours, recorded)
+		journalled, journalErr := t.claims.Finish(hard, t.claim, e.Payload, e.Status == Succeeded)
+		if ours != nil && journalErr == nil {
+			t.reportOtherResult(*ours, journalled)
 		}
-		return failure(StepInterrupted, errors.Join(err, unrecorded))
+		return failure(StepInterrupted, errors.Join(err, journalErr))
 	}
 	if err != nil {
 		return failure(StepInterrupted, err)

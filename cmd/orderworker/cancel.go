@@ -17,7 +17,7 @@ type cancelCmd struct {
 func (cancelCmd) Help() string {
 	return `Ends an order that is certainly not bought and not being sent: one that waits for a worker or for its next attempt. Its result is written into the journal, and a worker publishes it at the next delivery: failed, reason cancelled. That cannot be taken back; the number is used up.
 
-Refused, with exit status 1 and the reason: an order that may have been bought (see orderworker settle), is being sent or finished, or whose request is not in the stream; and everything where this host's clock is not that of NATS. If a worker is faster, nothing is written and you are told. Put -- before a number that begins with a hyphen.
+Refused, with exit status 1 and the reason: an order that may have been bought (see orderworker settle), is being sent or finished, or whose request is not in the stream; and every order while this host's clock is more than 5 s from that of NATS. If a worker is faster, nothing is written and you are told. Put -- before a number that begins with a hyphen.
 
 ` + config.Folded(deskSettings...)
 }

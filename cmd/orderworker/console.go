@@ -15,7 +15,7 @@ import (
 type consoleCmd struct {
 	Addr      string          `name:"addr" default:"127.0.0.1:8081" placeholder:"HOST:PORT" help:"Where it listens."`
 	Prefix    string          `name:"prefix" placeholder:"/PATH" help:"What stands before its paths behind a proxy, such as /orderworker."`
-	Host      []string        `name:"host" placeholder:"NAME" help:"A name by which browsers reach it; may be given several times. It then answers to no other, except localhost and addresses; without, to any name, unless it listens on loopback."`
+	Host      []string        `name:"host" placeholder:"NAME" help:"A name by which browsers reach it; may be given several times. With any, the console answers only to these, localhost and addresses; without, to every name, unless it listens on loopback."`
 	Token     upstream.Secret `name:"console-token" env:"CONSOLE_TOKEN" placeholder:"TOKEN" help:"What operators give to change something; without it the console is read-only. A flag can be seen in the process list."`
 	TokenFile string          `name:"console-token-file" env:"CONSOLE_TOKEN_FILE" placeholder:"FILE" help:"File that holds the token; a newline at its end is not part of it."`
 	config.Settings

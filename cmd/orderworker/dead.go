@@ -105,7 +105,7 @@ type deadReplayCmd struct {
 func (deadReplayCmd) Help() string {
 	return `Publishes dead letters again as order requests and removes each once it is stored. The number of an invalid request was not used up. A conflict needs a new number (--set outTradeNo=...). What is neither corrected nor valid becomes a dead letter again, which the question says. A letter whose payload was cut cannot be replayed.
 
-It can be interrupted: the same command goes on, and what was published twice is a duplicate, bought once. Only what is corrected in another way the second time is another request, and under another number another order: where a letter was published and could not be removed, you are told.
+It can be interrupted: the same command goes on, and what was published twice is a duplicate, bought once. But a letter that you correct differently the second time is another request, and with another number another order, which is bought too. You are told where a letter was published and could not be removed.
 
     orderworker dead replay 17 --set packageCode=CN-5M --yes
     orderworker dead replay --all --reason invalid --limit 100

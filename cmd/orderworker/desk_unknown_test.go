@@ -198,7 +198,7 @@ func TestDeskSaysWhatItHasNotSearched(t *testing.T) {
 	desk, err := operator.Open(t.Context(), d.settings())
 	d.ok(err)
 	defer desk.Close()
-	desk.Most = 1000
+	desk.ScanLimit = 1000
 	var out bytes.Buffer
 	letters, err := desk.Dead(t.Context(), "conflict", 0)
 	d.ok(err)

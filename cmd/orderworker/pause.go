@@ -22,7 +22,7 @@ type pauseCmd struct {
 func (pauseCmd) Help() string {
 	return `Stops the buying in the whole fleet. Within a second no worker sends an order any more. Requests that are under way finish; orders wait in their stream, none spends an attempt, none fails except by its own expiresAt; lookups, orderworker settle and orderworker cancel go on. It survives restarts of everything, and lasts until orderworker resume, or as long as --for says.
 
-It is written into the key-value bucket ORDER_CONTROL. If another operator has spoken meanwhile, nothing is written and you are told what. Refused, with exit status 1: a deployment (ORDERS_STREAM) that does not exist, and --for where this host's clock is not that of NATS.
+It is written into the key-value bucket ORDER_CONTROL. If another operator has spoken meanwhile, nothing is written and you are told what. Refused, with exit status 1: a deployment (ORDERS_STREAM) that does not exist, and --for while this host's clock is more than 5 s from that of NATS.
 
     orderworker pause --reason "the vendor sells at wrong prices" --yes
     orderworker pause --reason "maintenance at the vendor" --for 2h
@@ -92,7 +92,7 @@ type resumeCmd struct {
 
 // Help is what the command's help says first.
 func (resumeCmd) Help() string {
-	return `Ends a pause of orderworker pause: orders are bought again within a few seconds. It does not end a pause of the account, which ends by itself when the vendor sells again. If nobody has paused, orders are bought as before. If what was said before is lost or cannot be read, nothing is sent, and this ends that too.
+	return `Ends a pause of orderworker pause: orders are bought again within a few seconds. It does not end a pause of the account, which ends by itself when the vendor sells again. Where the last word is a resume, nothing is written. Where there is no word, or it is lost or cannot be read, a resume is written after you agree: workers that wait for a word go on.
 
 ` + config.Folded()
 }

@@ -31,7 +31,7 @@ func (settleCmd) Help() string {
 
 --not-bought: the order becomes ready, and the worker sends it to the vendor again (past its expiresAt it publishes failed, expired, instead). If it was bought after all, it is bought twice.
 
-Refused, with exit status 1 and the reason: an order that is not in doubt (unknown, never sent, waiting for its next attempt, final), one whose request may still be under way, --not-bought where the vendor has said that it was bought, and one whose request message cannot be read; and everything where this host's clock is not that of NATS. It asks first; without a terminal it needs --yes. Put -- before a number that begins with a hyphen.
+Refused, with exit status 1 and the reason: an order that is not in doubt (unknown, never sent, waiting for its next attempt, final), one whose request may still be under way, --not-bought where the vendor has said that it was bought, and one whose request message cannot be read; and every order while this host's clock is more than 5 s from that of NATS. It asks first; without a terminal it needs --yes. Put -- before a number that begins with a hyphen.
 
 ` + config.Folded("UPSTREAM_TIMEOUT")
 }

@@ -16,7 +16,7 @@ const (
 	// readIdle is the same while there are none: then the word is only shown.
 	readIdle = time.Second
 
-	// keptWithin is how long after it was stored a pause is kept: nothing is sent any more.
+	// keptWithin is how soon after a pause was stored no request leaves any more.
 	keptWithin = time.Second
 
 	// validFor is for how long after its question an answer allows sending. What is left
@@ -49,10 +49,10 @@ func (e *Error) Error() string { return "no order is sent: " + e.Why }
 type Status struct {
 	State
 	Lasts bool  // a pause lasts
-	Err   error // why the bucket could not be read; nil: it was, lately
+	Err   error // why the bucket could not be read; nil: the last read succeeded
 }
 
-// Stops reports whether orders are handed back, for as long as it is known.
+// Stops reports whether orders are handed back, judged by the last read, however old.
 func (s Status) Stops() bool { return s.Lasts || s.Err != nil }
 
 // reading is an answer of the bucket.
@@ -182,7 +182,7 @@ func (w *Watch) status(now time.Time) Status {
 	case r == nil && w.err == nil:
 		s.Err = errors.New("it has not answered yet")
 	case r == nil || !r.fresh(now):
-		s.Err = w.err // nil: nobody has wanted to know lately
+		s.Err = w.err // nil: the answer is old only because nothing is in flight
 	}
 	return s
 }

@@ -200,8 +200,8 @@ var resultsWarnings = []rule[auditedStream]{
 		"an event is dropped before DEDUPE_TTL", "set it to 0, or to DEDUPE_TTL"),
 }
 
-// journalWarnings are rules of the journal stream with which no order is sent twice while
-// workers run.
+// journalWarnings are rules of the journal stream whose breach can lose an operator's
+// verdict, but lets no order be sent twice while workers run.
 var journalWarnings = []rule[auditedStream]{
 	streamRule("max_age", func(c auditedStream) (any, bool) { return c.MaxAge, c.MaxAge >= c.journalTTL && c.MaxAge > 0 },
 		"what an operator has settled or cancelled is dropped after it, even where no worker has published it", "set it to 0"),

@@ -125,7 +125,7 @@ func (j *JetStream) audit(ctx context.Context) (found findings, err error) {
 			found.faults = append(found.faults, fmt.Sprintf("stream %s: it is gone, and what was being sent is in doubt; restart a worker, which creates it again", want.Name))
 			continue
 		case errors.Is(err, jetstream.ErrStreamNotFound) && want.Name == ControlStream:
-			found.faults = append(found.faults, fmt.Sprintf("stream %s: it is gone, and nothing is sent, because an operator may have paused; restart a worker, which creates it again, or run deploy/nats/streams/setup.sh; then run orderworker pause or orderworker resume", want.Name))
+			found.faults = append(found.faults, fmt.Sprintf("stream %s: it is gone, and nothing is sent, because an operator may have paused; run deploy/nats/streams/setup.sh, then orderworker pause or orderworker resume; a worker that is restarted creates it too, but then buys, even if there was a pause", want.Name))
 			continue
 		case errors.Is(err, jetstream.ErrStreamNotFound): // it is created again when it is used next
 			continue

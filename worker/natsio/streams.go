@@ -141,8 +141,8 @@ func (j *JetStream) logCreated(ctx context.Context, c jetstream.StreamConfig) {
 	switch state := orders.CachedInfo().State; {
 	case c.Name == j.names.Journal && state.Msgs > 0:
 		j.logger.Warn().Str("stream", c.Name).Uint64("unfinished", state.Msgs).Msg("journal created, unfinished orders are in doubt")
-	case c.Name == ControlStream && state.LastSeq > 0: // an older release had no bucket
-		j.logger.Warn().Str("stream", c.Name).Msg("operator's bucket created, what an operator said before is lost")
+	case c.Name == ControlStream && state.LastSeq > 0: // also at the upgrade from a release without the bucket
+		j.logger.Warn().Str("stream", c.Name).Msg("operator's bucket created, an earlier pause may be lost")
 	}
 }
 

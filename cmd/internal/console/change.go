@@ -25,7 +25,7 @@ type change struct {
 	count    int    // of what is changed
 	unit     string // of the count
 	question string // what do is going to do, to the letter
-	seen     string // what else it follows from, and is not shown: an operator agreed to no other
+	seen     string // state behind the question that is not shown (revision, letters); if it changes, the operator is asked again
 	note     string // what may have changed by the next moment without making it another change
 	danger   bool   // it buys, or cannot be taken back
 	do       func(ctx context.Context) (done string, err error)

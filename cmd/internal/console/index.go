@@ -198,7 +198,7 @@ func (x *Index) count(e *entry, now time.Time) {
 func (x *Index) scan(o *operator.Overview, rows []operator.Row, endedBefore map[string]uint64) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	o.Buying.LastKnown(x.overview.Buying, time.Now())
+	o.Buying.KeepPause(x.overview.Buying, time.Now())
 	if newer := x.overview; newer.At.After(o.At.Time) { // a scan may take minutes
 		o.Buying, o.Workers, o.Quota = newer.Buying, newer.Workers, newer.Quota
 	}
@@ -302,14 +302,15 @@ func (x *Index) refresh(o *operator.Overview, firstResult uint64) {
 		counts.Finished = was.Finished
 	}
 	o.Counts = counts
-	o.Buying.LastKnown(x.overview.Buying, time.Now())
+	o.Buying.KeepPause(x.overview.Buying, time.Now())
 	for n := len(x.finished); x.gone < n && x.newest(n-1-x.gone).event < firstResult; {
 		x.gone++
 	}
 	x.show(o)
 }
 
-// late notes that the orders could not be read within a time.
+// late notes that the orders were not read within limit. It reports whether every server
+// replied when it was last asked.
 func (x *Index) late(limit time.Duration) (answers bool) {
 	x.mu.Lock()
 	defer x.mu.Unlock()

@@ -22,7 +22,7 @@ type Card struct {
 // results tell of.
 func (d *Desk) Card(ctx context.Context, iccid string) *Card {
 	c := &Card{ICCID: iccid, Orders: []Row{}, Errors: []string{}}
-	o, rows := d.Unfinished(ctx, d.Most)
+	o, rows := d.Unfinished(ctx, d.ScanLimit)
 	c.Errors = append(c.Errors, o.Errors...)
 	c.Unread = o.Counts.Uncounted + o.unread
 	finished := map[string]bool{}

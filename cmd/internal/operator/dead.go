@@ -81,7 +81,7 @@ func (d *Desk) Dead(ctx context.Context, reason string, limit int) (*DeadLetters
 	}
 	found.Total = info.State.Msgs
 	read := uint64(0)
-	whole, err := d.newest(ctx, d.DeadStream, d.DeadSubject, info.State.FirstSeq, info.State.LastSeq, d.Most, func(m natsio.Stored) {
+	whole, err := d.newest(ctx, d.DeadStream, d.DeadSubject, info.State.FirstSeq, info.State.LastSeq, d.ScanLimit, func(m natsio.Stored) {
 		read++
 		if l := letterIn(m); reason == "" || l.Reason == reason {
 			l.data, l.header = nil, nil
@@ -219,7 +219,7 @@ func (p *ReplayPlan) examined(l DeadLetter) DeadLetter {
 	if payload, err := correct(&l, p.set); err == nil {
 		if _, err := worker.DecodeOrder(payload); err != nil {
 			l.futile = strings.ReplaceAll(err.Error(), "\n", "; ")
-		} else if l.Reason == string(worker.Conflict) && p.set["outTradeNo"] == "" && len(p.set) == 0 {
+		} else if l.Reason == string(worker.Conflict) && len(p.set) == 0 {
 			l.futile = "it has the number of another order"
 		}
 	}

@@ -24,7 +24,7 @@ import (
 // away, and their results say which one is. It is safe for concurrent use.
 type Desk struct {
 	*config.Settings
-	Most int // messages of a stream that one list reads: MaxScan, or fewer in a test
+	ScanLimit int // how many messages of a stream one list reads: MaxScan, fewer in tests
 
 	names natsio.Streams
 	rdb   redis.UniversalClient
@@ -58,7 +58,7 @@ func Open(ctx context.Context, s *config.Settings) (*Desk, error) {
 		return nil, err
 	}
 	d := &Desk{
-		Settings: s, Most: MaxScan, names: connect.Streams(s), rdb: rdb, cache: redisstore.NewCache(rdb, s.OrdersStream),
+		Settings: s, ScanLimit: MaxScan, names: connect.Streams(s), rdb: rdb, cache: redisstore.NewCache(rdb, s.OrdersStream),
 		failed: errors.New("not connected yet"), dialed: make(chan struct{}), asks: make(map[*ask]struct{}),
 	}
 	background, stop := context.WithCancel(context.WithoutCancel(ctx))

@@ -163,7 +163,7 @@ func (d *Desk) findRequests(ctx context.Context, detail *Detail, most time.Durat
 	}
 	limited, cancel := context.WithTimeout(ctx, most)
 	defer cancel()
-	detail.Searched, err = d.newest(limited, d.OrdersStream, d.OrdersSubject, info.State.FirstSeq, info.State.LastSeq, 10*d.Most, note, func() bool { return false })
+	detail.Searched, err = d.newest(limited, d.OrdersStream, d.OrdersSubject, info.State.FirstSeq, info.State.LastSeq, 10*d.ScanLimit, note, func() bool { return false })
 	slices.SortFunc(detail.Requests, func(a, b RequestSeen) int { return cmp.Compare(a.Seq, b.Seq) })
 	if err != nil && limited.Err() != nil && ctx.Err() == nil {
 		return nil // not everything was searched, which Searched says
@@ -201,7 +201,7 @@ func (t *Detail) waits(events []resultEvent, now time.Time) bool {
 		return false
 	}
 	delivered := slices.ContainsFunc(t.Requests, func(s RequestSeen) bool { return s.Delivered })
-	switch published, _ := lastWord(events); t.known.Verdict(now) {
+	switch published, _ := publishedStatus(events); t.known.Verdict(now) {
 	case dedupe.Fresh:
 		return t.State == string(Unknown)
 	case dedupe.InDoubt:

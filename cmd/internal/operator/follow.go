@@ -41,7 +41,7 @@ func (d *Desk) Fleet(ctx context.Context) (o *Overview, firstResult uint64) {
 
 // Place is where a stream is followed. Who follows again gives the same one.
 type Place struct {
-	Most  uint64 // to begin with: the newest so many, or a few more
+	Most  uint64 // at first, how many of the newest are read
 	Began func() // called each time that following has begun
 
 	next    uint64 // 0: nothing was followed yet

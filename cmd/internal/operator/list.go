@@ -80,7 +80,7 @@ func (d *Desk) Finished(ctx context.Context, s State, limit int, take func(Row))
 	})
 }
 
-// Unfinished returns every order that is not finished, newest first, up to d.Most of
+// Unfinished returns every order that is not finished, newest first, up to d.ScanLimit of
 // those that workers have taken and limit of those that wait for one, with the overview.
 func (d *Desk) Unfinished(ctx context.Context, limit int) (*Overview, []Row) {
 	return d.scan(ctx, func(*Row) bool { return true }, limit)
@@ -150,14 +150,14 @@ func (d *Desk) scan(ctx context.Context, wanted func(*Row) bool, limit int) (*Ov
 	return o, rows
 }
 
-// taken reads the newest d.Most requests that workers have taken and not finished, and what
+// taken reads the newest d.ScanLimit requests that workers have taken and not finished, and what
 // is known of their orders. It counts the orders in o and calls take with the row of each.
 // It returns the number of requests.
 func (d *Desk) taken(ctx context.Context, first, last uint64, redisErr error, o *Overview, take func(Row)) (uint64, error) {
 	var requests []Request
-	_, failed := d.newest(ctx, d.OrdersStream, d.OrdersSubject, first, last, d.Most, func(m natsio.Stored) {
+	_, failed := d.newest(ctx, d.OrdersStream, d.OrdersSubject, first, last, d.ScanLimit, func(m natsio.Stored) {
 		requests = append(requests, requestIn(m))
-	}, func() bool { return len(requests) >= d.Most })
+	}, func() bool { return len(requests) >= d.ScanLimit })
 	now := time.Now()
 	cache := d.cache
 	if redisErr != nil {
@@ -199,7 +199,8 @@ func because(ctx context.Context, err error) error {
 	return err
 }
 
-// awayCache is a cache that cannot be asked.
+// awayCache is a cache that cannot be asked. Only Look may be called: the embedded Cache is
+// nil.
 type awayCache struct {
 	dedupe.Cache
 	err error

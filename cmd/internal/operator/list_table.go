@@ -33,7 +33,7 @@ func (l *List) Print(out io.Writer, maxAttempts int) error {
 		fmt.Fprintln(out, "there are more: --limit shows them, --state some of them")
 	}
 	if c := l.Counts; c.Unknown+c.Uncounted > 0 {
-		fmt.Fprintf(out, "%s could not be looked at: in which state they are is not known, they may have been bought\n", counted(int(c.Unknown+c.Uncounted), "order"))
+		fmt.Fprintf(out, "%s could not be looked at: the state is not known, and may be bought\n", counted(int(c.Unknown+c.Uncounted), "order"))
 	}
 	return nil
 }
@@ -116,7 +116,7 @@ func (b *Buying) text(now time.Time) string {
 	case len(why) == 0:
 		return "NOT KNOWN: " + b.Unknown
 	case b.Unknown != "":
-		why = append(why, "more is not known: "+b.Unknown)
+		why = append(why, "whether there is another pause is not known: "+b.Unknown)
 	}
 	return "PAUSED " + strings.Join(why, "; and ")
 }

@@ -31,12 +31,12 @@ type Buying struct {
 	Paused   bool          `json:"paused"`   // by either of the two
 	Operator *halt.State   `json:"operator"` // the operator's pause; null: there is none
 	Account  *vitals.Pause `json:"account"`  // the account's, as the workers tell it; null: there is none
-	Unknown  string        `json:"unknown"`  // why it is not known whether there are others; "": there are none
+	Unknown  string        `json:"unknown"`  // why it is not known whether there is another pause; "": it is known
 }
 
-// LastKnown keeps the operator's pause that was read before, if it is not known now whether
+// KeepPause keeps the operator's pause that was read before, if it is not known now whether
 // it is over.
-func (b *Buying) LastKnown(before Buying, now time.Time) {
+func (b *Buying) KeepPause(before Buying, now time.Time) {
 	if b.Unknown != "" && b.Operator == nil && before.Operator != nil && before.Operator.Lasts(now) {
 		b.Operator, b.Paused = before.Operator, true
 	}
@@ -100,7 +100,7 @@ func (c *Counts) count(row *Row) {
 }
 
 // Overview returns how the deployment fares. It looks at every order that a worker has
-// taken, up to d.Most of them.
+// taken, up to d.ScanLimit of them.
 func (d *Desk) Overview(ctx context.Context) *Overview {
 	o, _ := d.scan(ctx, func(*Row) bool { return false }, 0)
 	return o
@@ -132,7 +132,7 @@ func (d *Desk) begin(ctx context.Context, o *Overview) (redisErr error) {
 		o.fleet()
 	}
 	if len(o.Errors) > 0 {
-		o.Buying.Unknown = "Redis does not tell what the workers say; without it they send nothing"
+		o.Buying.Unknown = "Redis cannot be read, so what the workers report is not known; a worker without Redis sends nothing"
 	}
 	l, err := d.nats()
 	if err == nil && !l.nc.IsConnected() { // nothing can be asked until it is again
@@ -147,7 +147,7 @@ func (d *Desk) begin(ctx context.Context, o *Overview) (redisErr error) {
 	} else if word.Lasts(time.Now()) {
 		o.Buying.Operator = &word
 	} else if o.Buying.Unknown == "" {
-		o.Buying.Unknown = o.wordLost()
+		o.Buying.Unknown = o.wordUnreadBy()
 	}
 	o.Buying.Paused = o.Buying.Operator != nil || o.Buying.Account != nil
 	return redisErr
@@ -166,9 +166,9 @@ func (o *Overview) fleet() {
 	}
 }
 
-// wordLost says that a worker sends nothing because it cannot read the operator's word; "": none
-// says so.
-func (o *Overview) wordLost() string {
+// wordUnreadBy returns which worker reports that it cannot read the operator's word, and why;
+// "": none does.
+func (o *Overview) wordUnreadBy() string {
 	for i := range o.Workers {
 		if why := o.Workers[i].Unread; why != "" {
 			return "worker " + o.Workers[i].ID + " sends nothing: " + why

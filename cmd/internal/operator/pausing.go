@@ -16,7 +16,8 @@ import (
 func timeOf(t time.Time) worker.Time { return worker.Time{Time: t} }
 
 // Word returns the operator's word in force and its revision, which Pause and Resume take.
-// A zero word means that nobody has ever paused.
+// A zero word means that none is stored: nobody has paused, it was deleted, or the bucket was
+// made anew.
 func (d *Desk) Word(ctx context.Context) (word halt.State, revision uint64, err error) {
 	err = d.about(ctx, natsio.ControlStream, func(ctx context.Context, l *link) (err error) {
 		word, revision, err = l.control.Read(ctx)
@@ -35,7 +36,7 @@ type Before struct {
 // String says in words what was said before.
 func (b *Before) String() string {
 	if b.Unread != nil {
-		return fmt.Sprintf("what was said before is not known, and nothing is sent (%v)", b.Unread)
+		return fmt.Sprintf("what was said before is not known; workers that cannot read it, or have read it before it was lost, send nothing (%v)", b.Unread)
 	}
 	return Said(b.State)
 }
@@ -137,7 +138,7 @@ func Said(s halt.State) string {
 	}
 	switch {
 	case s == halt.State{}:
-		return "nobody has ever paused, or the bucket was made anew"
+		return "nobody has ever paused, or what was said was deleted or lost"
 	case !s.Paused:
 		return fmt.Sprintf("%s resumed at %s", by, timeOf(s.At))
 	case s.Until.IsZero():

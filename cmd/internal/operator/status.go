@@ -187,7 +187,7 @@ func seqOf(k dedupe.Known) uint64 {
 
 // stateOf returns the state of an order, in the words of the command's help.
 func stateOf(k dedupe.Known, events []resultEvent, vendor *vendorView, now time.Time, call time.Duration) string {
-	published, isFinal := lastWord(events)
+	published, isFinal := publishedStatus(events)
 	_, notOpen := k.Settleable(now, call, true)
 	bought := vendor != nil && vendor.Answer == "found"
 	switch v := k.Verdict(now); {
@@ -219,14 +219,15 @@ func stateOf(k dedupe.Known, events []resultEvent, vendor *vendorView, now time.
 	return "unknown"
 }
 
-// hasAttempt reports whether a store describes the attempt that may have bought.
+// hasAttempt reports whether the journal or the cache describes the open attempt of an order
+// whose verdict is InDoubt.
 func hasAttempt(k dedupe.Known) bool {
 	return k.Journal != nil || k.Cache != nil && k.Cache.State == dedupe.StateInDoubt
 }
 
-// lastWord returns the status of the newest final event or, if there is none, that of an
+// publishedStatus returns the status of the newest final event or, if there is none, that of an
 // in_doubt event or else of the oldest event; empty if there are no events.
-func lastWord(events []resultEvent) (status string, isFinal bool) {
+func publishedStatus(events []resultEvent) (status string, isFinal bool) {
 	for _, e := range slices.Backward(events) {
 		if e.Status == string(worker.Succeeded) || e.Status == string(worker.Failed) {
 			return e.Status, true
