@@ -132,7 +132,7 @@ func TestUnlistedIsSaid(t *testing.T) {
 	queued.State = operator.Queued
 	c.index.scan(&operator.Overview{Counts: operator.Counts{Queued: 8, Uncounted: 2}}, []operator.Row{queued}, nil)
 	for path, want := range map[string]bool{"/orders?q=Q-17": true, "/orders": true, "/orders?state=queued": true, "/orders?state=failed": false} {
-		if body := serve(c, "GET", path).Body.String(); strings.Contains(body, "9 unfinished orders more are too many") != want {
+		if body := serve(c, "GET", path).Body.String(); strings.Contains(body, "9 more unfinished orders are not listed or searched") != want {
 			t.Errorf("%s:\n%s", path, body)
 		}
 	}

@@ -38,7 +38,7 @@ func TestPauseAndResumeOverAnUnreadableWord(t *testing.T) {
 	for do, text := range map[string]string{"pause": "Paused: ", "resume": "Resumed: "} {
 		_, err := e.js.Publish(t.Context(), "$KV.ORDER_CONTROL.ORDERS", []byte("?"))
 		ok(t, err)
-		e.reader().get("/control").want(t, http.StatusOK, "not buying", "what was said before is not known")
+		e.reader().get("/control").want(t, http.StatusOK, "not known", "what was said before is not known")
 		_, done := e.operator().agree("/control", "do", do, "reason", "r")
 		done.want(t, http.StatusOK, text)
 		e.reader().get("/control").want(t, http.StatusOK, "ann (console)")
