@@ -127,6 +127,6 @@ func (c *resumeCmd) Run(soft context.Context, std *std) error {
 	if c.JSON {
 		return printJSON(std.out, now)
 	}
-	_, err = fmt.Fprintf(std.out, "%s is resumed: orders are bought again. Before: %s\n", c.OrdersStream, was)
+	_, err = fmt.Fprintf(std.out, "%s is resumed: orders are bought again, unless the account is paused too (see list). Before: %s\n", c.OrdersStream, was)
 	return err
 }

@@ -47,7 +47,7 @@ func (c *Console) planControl(ctx context.Context, r *http.Request, who string) 
 			question: was.String() + ".\nOrders are bought again.",
 			do: func(ctx context.Context) (string, error) {
 				_, err := c.desk.Resume(ctx, by, "", was.Seen)
-				return "Resumed: orders are bought again within a few seconds. Before: " + was.String() + ".", err
+				return "Resumed: orders are bought again within a few seconds, unless the account is paused too. Before: " + was.String() + ".", err
 			},
 		}, nil
 	default:
