@@ -146,7 +146,7 @@ func (c *deadReplayCmd) Run(soft context.Context, std *std) error {
 	defer done()
 	selection := operator.ReplaySelection{Seqs: c.Seqs, All: c.All, Reason: c.Reason, Set: c.set, Limit: c.Limit, Patience: c.Timeout}
 	if c.All {
-		ctx = soft // many letters take a while to read: each part of them has the time
+		ctx = soft // reading many letters takes long: --timeout is for each part of them
 	}
 	plan, err := d.PlanReplay(ctx, selection)
 	if err != nil {

@@ -120,7 +120,7 @@ func (c *resumeCmd) Run(soft context.Context, std *std) error {
 	}
 	ctx, cancel := c.again(soft)
 	defer cancel()
-	now, err := d.Resume(ctx, operatorName(c.By), "", was.Seen)
+	now, err := d.Resume(ctx, operatorName(c.By), was.Seen)
 	if err != nil {
 		return err
 	}

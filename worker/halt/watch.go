@@ -23,7 +23,8 @@ const (
 	// is for the intent and the request that follow the look at the answer.
 	validFor = 800 * time.Millisecond
 
-	// readTimeout bounds one read. A later answer would be too old to allow anything.
+	// readTimeout bounds one read of the bucket: an answer that comes later is too old to
+	// allow anything.
 	readTimeout = validFor
 
 	// patience is how long Enter waits for an answer before the order is handed back.

@@ -581,3 +581,21 @@ func testBacklog(t *testing.T, change func(*jetstream.StreamConfig)) {
 	ack(t, all[0])
 	want(1, 0, first+2)
 }
+
+// TestJournalWithAnAgeLimitWarns: what an operator decided would be dropped with it.
+func TestJournalWithAnAgeLimitWarns(t *testing.T) {
+	t.Parallel()
+	js := newServer(t)
+	config := names.journalConfig()
+	config.MaxAge = 2 * names.JournalTTL
+	if _, err := js.CreateStream(t.Context(), config); err != nil {
+		t.Fatal(err)
+	}
+	var log bytes.Buffer
+	if _, err := Open(t.Context(), js, names, zerolog.New(&log)); err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(log.String(), "what an operator has settled or cancelled is dropped after it") {
+		t.Errorf("no warning: %s", &log)
+	}
+}

@@ -250,3 +250,19 @@ func BenchmarkSearch(b *testing.B) {
 		}
 	}
 }
+
+// A scan may take minutes: what was asked since then is not replaced by what it began with.
+func TestScanDoesNotBringBackAnOldPause(t *testing.T) {
+	x := NewIndex(5)
+	now := time.Now()
+	x.refresh(&operator.Overview{At: worker.Time{Time: now}}, 0)
+	paused := operator.Buying{Paused: true, Operator: &halt.State{Paused: true, By: "ann"}}
+	x.scan(&operator.Overview{At: worker.Time{Time: now.Add(-time.Minute)}, Buying: paused}, nil, nil)
+	if b := x.Overview().Buying; b.Paused {
+		t.Errorf("a pause that has ended is shown: %+v", b)
+	}
+	x.scan(&operator.Overview{At: worker.Time{Time: now.Add(time.Minute)}, Buying: paused}, nil, nil)
+	if b := x.Overview().Buying; !b.Paused {
+		t.Errorf("a pause that has begun is not shown: %+v", b)
+	}
+}

@@ -46,7 +46,7 @@ func (c *Console) planControl(ctx context.Context, r *http.Request, who string) 
 			action: "resume", object: c.desk.OrdersStream, count: c.held(), unit: "orders that wait", danger: true, seen: fmt.Sprint(was.Seen),
 			question: was.String() + ".\nOrders are bought again.",
 			do: func(ctx context.Context) (string, error) {
-				_, err := c.desk.Resume(ctx, by, "", was.Seen)
+				_, err := c.desk.Resume(ctx, by, was.Seen)
 				return "Resumed: orders are bought again within a few seconds, unless the account is paused too. Before: " + was.String() + ".", err
 			},
 		}, nil

@@ -13,7 +13,7 @@ import (
 // crash is what is known of the worker that was killed in the middle of the demo.
 type crash struct {
 	at     time.Time // zero: nobody was killed
-	done   int       // requests that were done then
+	done   int       // how many requests were done when the worker was killed
 	before claims    // of both workers, soon after; nil: not read yet
 	known  bool      // inHand is final
 	inHand int       // orders that the killed worker had claimed; 0: not known

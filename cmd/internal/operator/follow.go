@@ -49,7 +49,7 @@ type Place struct {
 }
 
 // FollowFinished calls take with each final event, oldest first: those that are stored
-// from the place on, and then those that come, until ctx ends or NATS fails. seq is the
+// from at on, and then those that come, until ctx ends or NATS fails. seq is the
 // event's place in its stream.
 func (d *Desk) FollowFinished(ctx context.Context, at *Place, take func(row Row, seq uint64)) error {
 	subjects := []string{d.ResultsSubject + "." + string(Succeeded) + ".*", d.ResultsSubject + "." + string(Failed) + ".*"}

@@ -72,8 +72,13 @@ func (d *Desk) clockFault(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", err
 	}
+	return clockApart(before, info), nil
+}
+
+// clockApart is clockFault for an answer about a stream that was asked for at before.
+func clockApart(before time.Time, info *jetstream.StreamInfo) string {
 	clock := worker.Clock{Server: "NATS"}
-	return clock.Compare(before, info.TimeStamp, time.Now()), nil
+	return clock.Compare(before, info.TimeStamp, time.Now())
 }
 
 // Words returns all words that the bucket has kept, newest last.
@@ -104,9 +109,10 @@ func (d *Desk) Pause(ctx context.Context, p PauseRequest) (halt.State, error) {
 	return word, d.say(ctx, "pause", word, p.Seen)
 }
 
-// Resume restarts it.
-func (d *Desk) Resume(ctx context.Context, by, reason string, seen uint64) (halt.State, error) {
-	word := halt.State{By: by, Reason: reason, At: time.Now().UTC()}
+// Resume ends a pause. seen is the revision that the operator has seen; its errors are
+// those of Pause.
+func (d *Desk) Resume(ctx context.Context, by string, seen uint64) (halt.State, error) {
+	word := halt.State{By: by, At: time.Now().UTC()}
 	return word, d.say(ctx, "resume", word, seen)
 }
 

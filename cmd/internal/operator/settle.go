@@ -112,8 +112,7 @@ func (c *Case) readRequest(ctx context.Context, seqs []uint64) error {
 	if err != nil {
 		return fmt.Errorf("stream %s: %w", v.OrdersStream, err)
 	}
-	clock := worker.Clock{Server: "NATS"} // by which the request is over
-	if fault := clock.Compare(before, stream.CachedInfo().TimeStamp, time.Now()); fault != "" {
+	if fault := clockApart(before, stream.CachedInfo()); fault != "" { // by that clock the request is over
 		return errors.New(fault)
 	}
 	var gone error

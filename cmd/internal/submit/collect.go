@@ -11,7 +11,7 @@ import (
 	"orderworker/worker/client"
 )
 
-// tally counts the results of the rows of a file.
+// tally counts how many of a file's rows have a result, by its status.
 type tally struct {
 	rows     int
 	statuses map[worker.Status]int

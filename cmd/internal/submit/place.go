@@ -73,7 +73,7 @@ func createBeside(path string) (*os.File, error) {
 	return os.OpenFile(filepath.Join(filepath.Dir(path), name), os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o666)
 }
 
-// place gives the file temp its final name. Without force it overwrites nothing, and its
+// place renames temp, a finished temporary file, to its final name. Without force it overwrites nothing, and its
 // error wraps fs.ErrExist if there is such a file, even one that was created in the
 // meantime. So it makes a hard link with link, which is os.Link; where the file system has
 // none, it reserves the name by an empty file that only its creator overwrites.
