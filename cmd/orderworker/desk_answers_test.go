@@ -168,7 +168,7 @@ func TestDeskInventsNoTime(t *testing.T) {
 	deskStates(d)
 	d.redis.Kill(t)
 	_, out, _ := d.do("list", "--timeout=9s")
-	if !regexp.MustCompile(`\nDOUBT .* unknown \(Redis is away\)\n`).MatchString(out) || !regexp.MustCompile(`\nWAITING .* ` + clockPattern + ` send\n`).MatchString(out) {
+	if !regexp.MustCompile(`\nDOUBT .* unknown \(Redis is away\)\n`).MatchString(out) || !regexp.MustCompile(`\nWAITING .* `+clockPattern+` send\n`).MatchString(out) {
 		t.Errorf("the journal alone knows when WAITING is due:\n%s", out)
 	}
 	if _, out, _ := d.do("status", "DOUBT", "--timeout=9s"); !strings.Contains(out, "when it goes on is unknown (Redis is away)\n") || strings.Contains(out, "(in ") {
