@@ -8,6 +8,8 @@ var (
 	limiter = []string{"./upstream/quota"}
 	rounds  = []string{"./upstream", "./worker", "-run", "Round|Lookup|TestSimStays|TestSimFirst|TestSimEach"}
 	account = []string{"./upstream/pause", "./worker", "-run", "."}
+	told    = []string{"./cmd/orderworker", "-run", "TestDesk(Tells|Of|Invents)"}
+	unclear = []string{"./upstream/pause", "-run", "TestUnclear"}
 	paused  = []string{"./worker", "-run", "TestSimPause"}
 	halted  = []string{"./worker", "-run", "TestSimHalt"}
 	halting = []string{"./worker/halt"}
@@ -17,8 +19,6 @@ var (
 	ended   = []string{"./worker", "-run", "TestCrashTable$|TestAnotherResult|TestSuccess"}
 	event   = []string{"./dedupe", "-run", "TestStore(Success|Result|Event|Settle|Doubt|Expired|Parked|Foreign|CleanOrder)|TestRecordLifetime|TestJudge|Cache"}
 	desk    = []string{"./cmd/orderworker", "-run", "TestDesk(Replay(Is|sSkips)|Pauses[ON])"}
-	told    = []string{"./cmd/orderworker", "-run", "TestDesk(Tells|Of|Invents)"}
-	unclear = []string{"./upstream/pause", "-run", "TestUnclear"}
 	letters = []string{"./cmd/internal/operator"}
 	shell   = []string{"./cmd/orderworker", "-run", "Redis|Settings|NATS|Ready|Reconcile|Clock|Status"}
 )
