@@ -85,7 +85,6 @@ func functions() template.FuncMap {
 		"clock":    func(t worker.Time, now time.Time) string { return operator.Clock(t.Time, now) },
 		"clockOf":  operator.Clock,
 		"agoOf":    func(t, now time.Time) string { return operator.Ago(now.Sub(t)) },
-		"since":    func(f *operator.Fault, now time.Time) string { return f.Text(now) },
 		"order":    orderPath,
 		"tries":    func(r operator.Row, most int) string { return r.Tries(most) },
 		"next":     nextText,
@@ -115,6 +114,7 @@ func functions() template.FuncMap {
 			}
 			return digits
 		},
+		"since": func(f *operator.Fault, now time.Time) string { return f.Text(now) },
 	}
 }
 
