@@ -17,7 +17,7 @@ import (
 
 // Why an order stays in doubt: what its log line says.
 const (
-	whyBlind    = "the lookup does not show the control number CONTROL, which was bought"
+	whyBlind    = "control number CONTROL is not shown, although it was bought"
 	whyExists   = "the vendor has sold it, but the lookup does not say by which orderNumber"
 	whyClaimed  = "the vendor said that it exists, but the lookup does not show it"
 	whyStranger = "the answer has rows of orders that were not asked for"

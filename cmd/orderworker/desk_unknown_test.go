@@ -114,7 +114,7 @@ func TestStatusShowsThePause(t *testing.T) {
 	d.publish("A")
 	d.do("pause", "--reason", "a \x1breason", "--by", "alice", "--yes")
 	_, out, _ := d.do("status", "A")
-	if !strings.Contains(out, "\n  the buying is PAUSED by alice since ") || !strings.Contains(out, `a \x1breason`) || !strings.Contains(out, "sent when the pause is over") {
+	if !strings.Contains(out, "\n  the buying is PAUSED by alice since ") || !strings.Contains(out, `a \x1breason`) || !strings.Contains(out, "next: resume") {
 		t.Error(out)
 	}
 	if _, out, _ := d.do("status", "NOBODY"); strings.Contains(out, "PAUSED") {
