@@ -18,8 +18,8 @@ import (
 	"github.com/nats-io/nats-server/v2/server"
 
 	"orderworker/cmd/internal/config"
-	"orderworker/cmd/internal/logtest"
 	"orderworker/dedupe/storetest"
+	"orderworker/worker/logtest"
 )
 
 // orderworker runs the program and returns what it wrote.
