@@ -48,7 +48,6 @@ type lookupMode struct {
 	vendor sandbox.Config
 	rule   string  // of the vendor, for lookups
 	states []int64 // that are asked; nil: 1, 0, 2
-	ends   string  // the mode after a while: "" with ends is the honest one
 	heals  bool
 
 	bought  string   // why the orders that were bought stay in doubt; "": they are found

@@ -228,10 +228,10 @@ func TestDeskShowsWhatItHasRead(t *testing.T) {
 	<-d.js.PublishAsyncComplete()
 	d.take(all)
 	// untilWhole runs a command with more and more time until it is done, after it was cut in
-	// its middle at least once.
+	// its middle at least once: with a quarter more each time it is cut about ten times.
 	untilWhole := func(check func(out string) (begun bool), args ...string) {
 		cut := 0
-		for timeout := 50 * time.Millisecond; ; timeout += timeout / 20 {
+		for timeout := 50 * time.Millisecond; ; timeout += timeout / 4 {
 			status, out, _ := d.do(append(args, "--timeout", timeout.String())...)
 			begun := check(out)
 			if status == statusDone && cut > 0 {
