@@ -108,7 +108,7 @@ func (c *Claim) setFirst(seq uint64, expires *time.Time) {
 // setFinal makes c a claim on an order that has the result of record r.
 func (c *Claim) setFinal(r Record, rev uint64) {
 	c.Verdict, c.Result, c.ResultSeq, c.ResultBy = Final, r.Result, r.Seq, r.Account
-	c.Operator = r.byOperator()
+	c.Operator = r.ByOperator()
 	c.rev.Store(rev)
 }
 

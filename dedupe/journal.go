@@ -60,7 +60,7 @@ type Journal interface {
 // do not expire, because their orders are unfinished.
 func (r Record) Lifetime(ttl time.Duration) time.Duration {
 	switch {
-	case ttl == 0, r.byOperator():
+	case ttl == 0, r.ByOperator():
 		return 0
 	case r.State == StateFinal:
 		return ttl
@@ -70,8 +70,8 @@ func (r Record) Lifetime(ttl time.Duration) time.Duration {
 	return 0
 }
 
-// byOperator reports whether an operator's ruling wrote r.
-func (r Record) byOperator() bool { return strings.HasPrefix(r.Owner, operatorPrefix) }
+// ByOperator reports whether an operator's ruling wrote r.
+func (r Record) ByOperator() bool { return strings.HasPrefix(r.Owner, operatorPrefix) }
 
 // intentMargin is how much longer an intent lives than a final. It is more than a request to
 // the vendor and a short outage of a store take, however short the TTL is.
