@@ -46,6 +46,7 @@ Reading needs no token: let only those reach it who may read. Changing something
 func (c *consoleCmd) Check(f *config.Faults) {
 	c.CheckServers(f)
 	config.Positive(f, "UPSTREAM_TIMEOUT", c.UpstreamTimeout)
+	c.CheckPolicy(f)
 	config.AtLeast(f, "MAX_ATTEMPTS", c.MaxAttempts, 1, "")
 	config.OneOf(f, "LOG_LEVEL", c.LogLevel, "debug", "info", "warn", "error")
 	config.OneOf(f, "LOG_FORMAT", c.LogFormat, "auto", "json", "console")

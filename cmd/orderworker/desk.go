@@ -29,13 +29,14 @@ func (c *deskCmd) BeforeReset(command *kong.Path) error {
 }
 
 // deskSettings are the settings of other groups that these commands read.
-var deskSettings = []string{"UPSTREAM_TIMEOUT", "MAX_ATTEMPTS"}
+var deskSettings = []string{"UPSTREAM_TIMEOUT", "UPSTREAM_RECONCILE", "MAX_ATTEMPTS"}
 
 // Check reports what is wrong with what every such command uses.
 func (c *deskCmd) Check(f *config.Faults) {
 	config.Positive(f, "--timeout", c.Timeout)
 	c.CheckServers(f)
 	config.Positive(f, "UPSTREAM_TIMEOUT", c.UpstreamTimeout)
+	c.CheckPolicy(f)
 	config.AtLeast(f, "MAX_ATTEMPTS", c.MaxAttempts, 1, "")
 }
 

@@ -21,7 +21,7 @@ type statusCmd struct {
 
 // statusSettings are the settings of other groups that the command reads.
 var statusSettings = []string{"UPSTREAM_URL", "UPSTREAM_APPKEY", "UPSTREAM_SECRET", "UPSTREAM_SECRET_FILE", "UPSTREAM_TIMEOUT",
-	"UPSTREAM_RATE", "UPSTREAM_JITTER", "UPSTREAM_THROTTLE_CODES", "MAX_ATTEMPTS"}
+	"UPSTREAM_RATE", "UPSTREAM_JITTER", "UPSTREAM_THROTTLE_CODES", "UPSTREAM_RECONCILE", "MAX_ATTEMPTS"}
 
 // Help is what the command's help says first.
 func (statusCmd) Help() string {

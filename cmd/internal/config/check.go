@@ -86,12 +86,17 @@ func (s *Settings) CheckRate(f *Faults) {
 
 // checkReconcile checks how an order in doubt is reconciled.
 func (s *Settings) checkReconcile(f *Faults) {
-	OneOf(f, "UPSTREAM_RECONCILE", s.UpstreamReconcile, "lookup", "resend", "hold")
+	s.CheckPolicy(f)
 	Positive(f, "RECONCILE_DELAY", s.ReconcileDelay)
 	if f.good("RECONCILE_DELAY", "UPSTREAM_TIMEOUT") && s.ReconcileDelay < s.UpstreamTimeout {
 		f.Add("RECONCILE_DELAY", "(%v) must be at least UPSTREAM_TIMEOUT (%v): a \"not found\" while the call may still run proves nothing", s.ReconcileDelay, s.UpstreamTimeout)
 	}
 	AtLeast(f, "IN_DOUBT_NOTICE", s.InDoubtNotice, 0, "")
+}
+
+// CheckPolicy reports whether what is to happen to an order in doubt is none of the policies.
+func (s *Settings) CheckPolicy(f *Faults) {
+	OneOf(f, "UPSTREAM_RECONCILE", s.UpstreamReconcile, "lookup", "resend", "hold")
 }
 
 // safeReconcileDelay is long enough for a request that a kernel or a proxy delivers late:

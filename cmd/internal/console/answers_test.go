@@ -2,6 +2,7 @@ package console
 
 import (
 	"context"
+	"maps"
 	"net/http"
 	"strings"
 	"sync"
@@ -76,3 +77,40 @@ func TestPagesInventNoTime(t *testing.T) {
 		}
 	}
 }
+
+// While the orders cannot be read, every order that was listed stays, and when it goes on is
+// unknown only where that depends on what cannot be read. The reason is the store's.
+func TestOrdersStayWhileTheyCannotBeRead(t *testing.T) {
+	read := func() []operator.Row {
+		return []operator.Row{
+			{OutTradeNo: "DOUBT", State: operator.InDoubt, Next: &operator.Next{What: "ask"}},
+			{OutTradeNo: "CANCELLED", State: operator.Failed, Unpublished: true, Next: &operator.Next{What: "publish"}},
+			{OutTradeNo: "CLAIMED", State: operator.Claimed},
+			{OutTradeNo: "HELD", State: operator.InDoubt, Next: &operator.Next{What: "settle"}},
+		}
+	}
+	for name, c := range map[string]struct {
+		stores []operator.Store
+		why    string
+	}{
+		"nats":   {[]operator.Store{{Name: "nats", Error: "away"}}, "NATS is away"},
+		"orders": {[]operator.Store{{Name: "nats", OK: true}, {Name: "orders", Error: "permission denied"}}, "the orders are away"},
+	} {
+		x := NewIndex(5)
+		x.scan(&operator.Overview{}, read(), nil)
+		for range 2 { // the second time there is nothing to hide any more
+			x.scan(&operator.Overview{Stores: c.stores}, nil, nil)
+		}
+		rows, _ := x.Search(Query{State: unfinished, Limit: 9})
+		found := map[string]string{}
+		for _, r := range append(rows, first(x.Search(Query{State: operator.Failed, Limit: 9}))...) {
+			found[r.OutTradeNo] = nextText(r.Next, time.Now())
+		}
+		want := map[string]string{"DOUBT": "unknown (" + c.why + ")", "CANCELLED": "its result is published", "CLAIMED": "–", "HELD": "an operator settles it"}
+		if !maps.Equal(found, want) || len(rows) != len(want) {
+			t.Errorf("%s: %v, want %v", name, found, want)
+		}
+	}
+}
+
+func first(rows []operator.Row, _ bool) []operator.Row { return rows }

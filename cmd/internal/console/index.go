@@ -202,7 +202,7 @@ func (x *Index) scan(o *operator.Overview, rows []operator.Row, endedBefore map[
 	if newer := x.overview; newer.At.After(o.At.Time) { // a scan may take minutes
 		o.Buying, o.Answers, o.Workers, o.Quota = newer.Buying, newer.Answers, newer.Workers, newer.Quota
 	}
-	if ordersRead(o) { // while NATS is away, the last rows and counts stay
+	if ordersRead(o) { // otherwise the last rows and counts stay
 		x.keepDoubts(rows)
 		x.rows, x.scanned, x.counted = rows, o.At.Time, o.Counts
 		x.unlisted = o.Counts.Uncounted + o.Counts.Queued
@@ -220,7 +220,7 @@ func (x *Index) scan(o *operator.Overview, rows []operator.Row, endedBefore map[
 		o.Counts = x.overview.Counts
 		x.rows = slices.Clone(x.rows) // a reader may have the old ones
 		for i := range x.rows {
-			x.rows[i].HideNext("NATS is away")
+			x.rows[i].Outdate(outdated(o))
 		}
 	}
 	x.amiss = slices.DeleteFunc(slices.Clone(o.Stores), func(s operator.Store) bool { return s.OK || !slices.Contains(judging, s.Name) })
@@ -268,7 +268,7 @@ func (x *Index) keepDoubts(rows []operator.Row) {
 	for i := range rows {
 		if r := before[rows[i].Seq]; r != nil && rows[i].State == operator.Unknown && r.OutTradeNo == rows[i].OutTradeNo {
 			rows[i] = *r
-			rows[i].HideNext("a store is away")
+			rows[i].Outdate("a store is away")
 		}
 	}
 }

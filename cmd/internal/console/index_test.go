@@ -188,7 +188,7 @@ func TestWhatCannotBeReadStays(t *testing.T) {
 	}
 	o := &operator.Overview{At: worker.Time{Time: now}, Buying: operator.Buying{Paused: true, Operator: &halt.State{Paused: true, By: "ann"}}}
 	cancelled := row(4, operator.Failed)
-	cancelled.Next = &operator.Next{What: "publish"}
+	cancelled.Unpublished = true
 	x.scan(o, []operator.Row{row(1, operator.InDoubt), row(2, operator.Queued), cancelled}, nil)
 	x.scan(&operator.Overview{At: o.At, Buying: operator.Buying{Unknown: "away"}}, []operator.Row{row(1, operator.Unknown), row(2, operator.Unknown), cancelled}, nil)
 	if found := x.InDoubt(); len(found) != 1 || found[0].OutTradeNo != "NO-000001" {

@@ -88,7 +88,7 @@ func functions() template.FuncMap {
 		"order":    orderPath,
 		"tries":    func(r operator.Row, most int) string { return r.Tries(most) },
 		"next":     nextText,
-		"last":     lastText,
+		"last":     func(r operator.Row, now time.Time) string { return r.LastText(now) },
 		"class":    stateClass,
 		"words":    stateWords,
 		"chart":    newChart,
@@ -182,42 +182,6 @@ func stateClass(s any) string {
 
 // stateWords is a state for people.
 func stateWords(s any) string { return strings.ReplaceAll(fmt.Sprint(s), "_", " ") }
-
-// lastText is the last answer to an order, or why it ended.
-func lastText(r operator.Row) string {
-	switch {
-	case r.Invalid != "":
-		return "invalid: " + r.Invalid
-	case r.State == operator.Succeeded && !r.Open():
-		return r.OrderNumber
-	}
-	return strings.TrimSpace(r.Reason + " " + r.Last.String())
-}
-
-// nextText is what happens to an order next.
-func nextText(n *operator.Next, now time.Time) string {
-	if n == nil {
-		return "–"
-	}
-	words := map[string]string{
-		"send": "is sent", "ask": "the vendor is asked", "publish": "its result is published",
-		"resume": "is sent when the pause is over", "worker": "a worker takes it",
-		"probe": "is sent when the account’s pause is over; the vendor is probed",
-	}
-	text := cmp.Or(words[n.What], n.What)
-	switch left := n.At.Sub(now); {
-	case n.Why != "":
-		return fmt.Sprintf("%s (%s)", text, n.Why)
-	case n.At.IsZero():
-		return text
-	case left > 0:
-		return fmt.Sprintf("%s in %s", text, operator.Ago(left.Round(time.Second)))
-	case left > -5*time.Second:
-		return text + " now"
-	default: // what is shown was read long ago
-		return fmt.Sprintf("%s; that was due %s ago", text, operator.Ago(-left))
-	}
-}
 
 // percent is a part of a whole, 0 to 100.
 func percent(part, whole float64) float64 {

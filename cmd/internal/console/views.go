@@ -111,6 +111,8 @@ type Doubts struct {
 	More   bool           `json:"more"`
 	Page   int            `json:"page"`
 	Whole  bool           `json:"whole"` // every unfinished order could be looked at
+
+	Policy string `json:"-"` // UPSTREAM_RECONCILE
 }
 
 // doubtData is what the page of the orders in doubt shows.
@@ -118,7 +120,7 @@ func (c *Console) doubtData(r *http.Request) (any, error) {
 	rows := c.index.InDoubt()
 	limit, page := pageOf(r)
 	o := c.index.Overview()
-	d := &Doubts{Overview: o.Overview, Count: len(rows), Page: page}
+	d := &Doubts{Overview: o.Overview, Count: len(rows), Page: page, Policy: c.desk.UpstreamReconcile}
 	d.Whole = !o.Scanned.IsZero() && ordersRead(o.Overview) && o.Counts.Unknown+o.Counts.Uncounted == 0
 	rows = rows[min((page-1)*limit, len(rows)):]
 	d.Orders, d.More = rows[:min(limit, len(rows))], len(rows) > limit

@@ -16,6 +16,7 @@ import (
 	"orderworker/cmd/internal/connect"
 	"orderworker/dedupe"
 	"orderworker/dedupe/redisstore"
+	"orderworker/worker"
 	"orderworker/worker/natsio"
 )
 
@@ -177,6 +178,9 @@ func (d *Desk) order(outTradeNo string, timeout time.Duration) *Order {
 func (d *Desk) store(l *link) *dedupe.Store {
 	return dedupe.New(d.cache, l.journal, l.results, dedupe.Config{FinalTTL: d.DedupeTTL, JournalTTL: d.JournalTTL})
 }
+
+// policy is how doubt ends.
+func (d *Desk) policy() worker.Policy { return worker.Policy(d.UpstreamReconcile) }
 
 // redisAway returns why Redis cannot be asked; nil: it can. It waits for a second at
 // most, so that a list does not wait for Redis once for each order.

@@ -28,6 +28,8 @@ type Detail struct {
 	Account  *vitals.Pause `json:"account"`  // likewise the account's
 	Answers  Answers       `json:"answers"`  // what is wrong with the vendor's, while the order waits for one
 
+	BuyingUnknown string `json:"buyingUnknown"` // why it is not known whether there is another pause; "": it is known
+
 	sending   bool      // a request may be under way
 	journalAt time.Time // when the journal's record was written; zero: not known
 }
@@ -46,7 +48,7 @@ type RequestSeen struct {
 // Moment is something that happened to an order, or will.
 type Moment struct {
 	At      worker.Time `json:"at"`
-	What    string      `json:"what"`              // received, sent, refused, account, throttled, ambiguous, unreachable, waiting, settled, or the status of an event
+	What    string      `json:"what"`              // received, sent, refused, account, throttled, ambiguous, unreachable, waiting, settled, cancelled, or the status of an event
 	Attempt int         `json:"attempt,omitempty"` // the number of the request to the vendor
 	Code    string      `json:"code,omitempty"`    // of the answer
 	Message string      `json:"message,omitempty"` // the vendor's: show it with Shown
@@ -178,7 +180,7 @@ func (t *Detail) conclude(ctx context.Context, d *Desk) {
 			t.failed(s.Name, errors.New(s.Error))
 		}
 	}
-	t.Pause, t.Account, t.Answers = fleet.Buying.Operator, fleet.Buying.Account, fleet.Answers
+	t.Pause, t.Account, t.BuyingUnknown, t.Answers = fleet.Buying.Operator, fleet.Buying.Account, fleet.Buying.Unknown, fleet.Answers
 	now := time.Now()
 	t.known.Stored = t.storedAt()
 	var events []resultEvent
@@ -201,15 +203,18 @@ func (t *Detail) conclude(ctx context.Context, d *Desk) {
 		}
 	}
 	if t.Order == nil || t.Order.State.Finished() {
-		t.Pause, t.Account, t.Answers = nil, nil, Answers{}
+		t.Pause, t.Account, t.BuyingUnknown, t.Answers = nil, nil, "", Answers{}
 	}
 	if t.State != string(InDoubt) {
 		t.Answers.Unproven = nil
 	}
-	if v := t.Vendor; v != nil && v.Answer == "missing" && t.Answers.Unproven != nil {
-		v.Why += "; the workers' lookups prove nothing " + t.Answers.Unproven.text(now)
-	}
+	t.unproven = t.Answers.Unproven
 	t.timeline()
+}
+
+// buying says whether the order is sent, as far as that is known.
+func (t *Detail) buying() *Buying {
+	return &Buying{Operator: t.Pause, Account: t.Account, Unknown: t.BuyingUnknown}
 }
 
 // waits reports whether the order waits for a worker: nothing is known of it but its
@@ -256,10 +261,10 @@ func (t *Detail) row(d *Desk, now time.Time) *Row {
 			}
 		}
 	}
-	f := facts{known: t.known, delivered: true, buying: Buying{Operator: t.Pause, Account: t.Account}, now: now, call: d.UpstreamTimeout}
+	f := facts{known: t.known, delivered: true, buying: *t.buying(), now: now, call: d.UpstreamTimeout, policy: d.policy()}
 	for _, seen := range t.Requests {
 		o := worker.Order{}
-		o.OutTradeNo, o.ICCID, o.PackageCode = t.OutTradeNo, seen.ICCID, seen.PackageCode
+		o.OutTradeNo, o.ICCID, o.PackageCode, o.ExpiresAt = t.OutTradeNo, seen.ICCID, seen.PackageCode, seen.ExpiresAt
 		r := Request{Order: o, Seq: seen.Seq, Received: seen.Received.Time}
 		if seen.Invalid != "" {
 			r.Invalid = errors.New(seen.Invalid)
@@ -276,7 +281,7 @@ func (t *Detail) row(d *Desk, now time.Time) *Row {
 	r := Request{Seq: seqOf(t.known)}
 	r.OutTradeNo = t.OutTradeNo
 	if q := t.Report.Request; q != nil {
-		r.ICCID, r.PackageCode, r.Received = q.ICCID, q.PackageCode, q.Received.Time
+		r.ICCID, r.PackageCode, r.ExpiresAt, r.Received = q.ICCID, q.PackageCode, q.ExpiresAt, q.Received.Time
 	}
 	row := knownRow(r, f)
 	return &row
@@ -334,7 +339,7 @@ func (t *Detail) stored(add func(Moment)) {
 	if j == nil {
 		return
 	}
-	settled := byOperator(j)
+	ruling := ruling(j)
 	switch {
 	case j.State == dedupe.StateIntent && !j.Since.IsZero():
 		m := Moment{At: timeOf(j.Since), What: "sent", Attempt: j.Attempt, Text: "it may have left; in doubt since then"}
@@ -345,12 +350,12 @@ func (t *Detail) stored(add func(Moment)) {
 			m.Text = "under way until " + timeOf(cmp.Or(j.Over, j.SendBy)).String() + " at the latest"
 		}
 		add(m)
-	case settled && j.State == dedupe.StateReady:
+	case ruling != "" && j.State == dedupe.StateReady:
 		add(Moment{At: timeOf(t.journalAt), What: "settled", Text: "an operator said that it was not bought"})
-	case settled && j.State == dedupe.StateFinal:
+	case ruling != "" && j.State == dedupe.StateFinal:
 		var r worker.Result
 		if json.Unmarshal(j.Result, &r) == nil {
-			add(Moment{At: r.CompletedAt, What: "settled", Text: "an operator ended it: " + string(r.Status) + " " + string(r.Reason)})
+			add(Moment{At: r.CompletedAt, What: ruling, Text: "an operator ended it: " + string(r.Status) + " " + string(r.Reason)})
 		}
 	}
 }

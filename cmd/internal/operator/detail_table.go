@@ -16,11 +16,11 @@ import (
 func (t *Detail) Print(out io.Writer, maxAttempts int) error {
 	now := time.Now()
 	fmt.Fprintln(out, t.headline(now, maxAttempts))
-	if t.Pause != nil || t.Account != nil {
-		fmt.Fprintf(out, "  the buying is %s\n", (&Buying{Operator: t.Pause, Account: t.Account}).text(now))
+	if b := t.buying(); b.Operator != nil || b.Account != nil || b.Unknown != "" {
+		fmt.Fprintf(out, "  the buying is %s\n", b.text(now))
 	}
-	for _, told := range t.Answers.lines(now) {
-		fmt.Fprintf(out, "  %s: %s\n", told.who, told.text)
+	for _, line := range t.Answers.lines(now) {
+		fmt.Fprintf(out, "  %s: %s\n", line.who, line.text)
 	}
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	for _, m := range t.Timeline {
@@ -40,21 +40,18 @@ func (t *Detail) headline(now time.Time, maxAttempts int) string {
 	words := t.means(now)
 	if o := t.Order; o != nil {
 		switch {
-		case o.unpublished():
-			words = append(words, unpublishedWords(t.known.Journal))
+		case o.Unpublished:
+			words = append(words, unpublishedWords(t.known))
 		case o.State == Paused:
 			words = []string{"it is not sent while the buying is paused"}
-		case o.State == InDoubt && t.known.Cache != nil && t.known.Cache.Doubt != nil && t.known.Cache.Doubt.Answer != "":
-			words = append(words, "last lookup: "+lookupWords(t.known.Cache.Doubt, now))
+		case o.Answer != "":
+			words = append(words, fmt.Sprintf("last lookup at %s: %s", clock(o.AskedAt.Time, now), Shown(o.Answer, 160)))
 		}
 		if o.Refusals > 0 && !o.State.Finished() {
 			words = append(words, fmt.Sprintf("%d of %d refusals", o.Refusals, maxAttempts))
 		}
-		if n := o.Next; n != nil && !n.At.IsZero() {
-			what := map[string]string{"send": "next attempt", "ask": "the vendor is asked next at", "probe": "next probe"}[n.What]
-			words = append(words, fmt.Sprintf("%s %s (in %s)", what, clock(n.At.Time, now), ago(n.At.Sub(now))))
-		} else if n != nil && n.Why != "" {
-			words = append(words, "when it goes on is "+n.text(now))
+		if next := o.Next.sentence(now); next != "" && !o.State.Finished() {
+			words = append(words, next)
 		}
 	}
 	return fmt.Sprintf("%s  %s: %s", Shown(t.OutTradeNo, 40), t.State, strings.Join(words, "; "))

@@ -51,7 +51,7 @@ func (d *Desk) Orders(ctx context.Context, f Filter) *List {
 // finished returns the newest events of a final state, and the orders whose event a worker
 // has to publish yet.
 func (d *Desk) finished(ctx context.Context, s State, limit int) *List {
-	o, unpublished := d.scan(ctx, func(r *Row) bool { return r.State == s && r.unpublished() }, 0)
+	o, unpublished := d.scan(ctx, func(r *Row) bool { return r.State == s && r.Unpublished }, 0)
 	l := &List{Overview: o, Orders: []Row{}}
 	older, err := d.Finished(ctx, s, limit, func(r Row) { l.Orders = append(l.Orders, r) })
 	if err != nil {
@@ -134,7 +134,7 @@ func (d *Desk) scan(ctx context.Context, wanted func(*Row) bool, limit int) (*Ov
 		queued := 0
 		_, err = d.newest(ctx, d.OrdersStream, d.OrdersSubject, max(delivered+1, orders.State.FirstSeq), orders.State.LastSeq, limit+1, func(m natsio.Stored) {
 			queued++
-			row := rowOf(requestIn(m), facts{now: now, buying: o.Buying})
+			row := rowOf(requestIn(m), facts{now: now, buying: o.Buying, policy: d.policy()})
 			rows = append(rows, row)
 		}, func() bool { return queued > limit })
 		if err != nil {
@@ -167,7 +167,7 @@ func (d *Desk) taken(ctx context.Context, first, last uint64, redisErr error, o 
 	err := d.about(ctx, d.JournalStream, func(ctx context.Context, l *link) error {
 		store := dedupe.New(cache, &scanJournal{Journal: l.journal}, l.results, dedupe.Config{FinalTTL: d.DedupeTTL, JournalTTL: d.JournalTTL})
 		d.eachOf(requests, func(r Request) {
-			f := facts{delivered: true, buying: o.Buying, now: now, call: d.UpstreamTimeout}
+			f := facts{delivered: true, buying: o.Buying, now: now, call: d.UpstreamTimeout, policy: d.policy()}
 			if r.Invalid == nil {
 				f.known, _ = store.Look(ctx, r.OutTradeNo) // the errors are in what is known
 			}

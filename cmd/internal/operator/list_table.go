@@ -53,8 +53,8 @@ func PrintRows(out io.Writer, rows []Row, maxAttempts int) error {
 func (o *Overview) Print(out io.Writer) {
 	now := o.At.Time
 	fmt.Fprintf(out, "buying   %s\n", o.Buying.text(now))
-	for _, told := range o.Answers.lines(now) {
-		fmt.Fprintf(out, "%-8s %s\n", told.who, told.text)
+	for _, line := range o.Answers.lines(now) {
+		fmt.Fprintf(out, "%-8s %s\n", line.who, line.text)
 	}
 	facts := []string{}
 	for _, s := range o.Stores {
@@ -168,16 +168,6 @@ func (r *Row) columns(now time.Time, maxAttempts int) []string {
 	if number == "" {
 		number = "-"
 	}
-	last := Shown(r.Last.String(), answerWidth)
-	if r.Invalid != "" {
-		last = Shown("invalid: "+r.Invalid, answerWidth)
-	}
-	if r.Reason != "" {
-		last = strings.TrimSpace(Shown(r.Reason, answerWidth) + " " + last)
-	}
-	if r.State == Succeeded && !r.unpublished() {
-		last = Shown(r.OrderNumber, answerWidth)
-	}
 	dash := func(s string) string {
 		if s == "" {
 			return "-"
@@ -185,7 +175,7 @@ func (r *Row) columns(now time.Time, maxAttempts int) []string {
 		return s
 	}
 	return []string{number, string(r.State), clock(r.Since.Time, now), dash(Shown(r.ICCID, 24)), dash(Shown(r.PackageCode, packageWidth)),
-		r.tries(maxAttempts), dash(last), r.Next.text(now)}
+		r.tries(maxAttempts), dash(Shown(r.lastText(now), answerWidth)), r.Next.text(now)}
 }
 
 // tries are the refusals of those that are allowed; in doubt and with a worker, the

@@ -43,19 +43,6 @@ func (b *Buying) KeepPause(before Buying, now time.Time) {
 	}
 }
 
-// held returns what has to happen before an order is sent; nil: nothing pauses the buying.
-func (b *Buying) held(now time.Time) *Next {
-	switch {
-	case b.Operator != nil:
-		return &Next{What: "resume"}
-	case b.Account != nil && b.Account.NextProbe.After(now):
-		return &Next{What: "probe", At: timeOf(b.Account.NextProbe)}
-	case b.Account != nil:
-		return &Next{What: "probe"}
-	}
-	return nil
-}
-
 // Answers is what is wrong with the vendor's answers, as the workers tell it.
 type Answers struct {
 	Unclear  *Fault `json:"unclear"`  // orders get no clear answer; null: they do, or none was sent

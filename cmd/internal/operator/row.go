@@ -51,24 +51,6 @@ func (a *Answer) String() string {
 	}
 }
 
-// Next is what happens to an order next.
-type Next struct {
-	What string      `json:"what"` // send, ask (the vendor), publish (its result), resume (when somebody does), probe (of the account's pause, which must end), worker (when one takes it), unknown
-	At   worker.Time `json:"at,omitzero"`
-	Why  string      `json:"why,omitempty"` // it is unknown
-}
-
-// at returns what happens at t; a moment that is over is not known.
-func at(what string, t, now time.Time) *Next {
-	if !t.After(now) {
-		return &Next{What: what}
-	}
-	return &Next{What: what, At: worker.Time{Time: t}}
-}
-
-// HideNext says that what happens next is unknown, because a store is away that knows it.
-func (row *Row) HideNext(why string) { row.Next = &Next{What: "unknown", Why: why} }
-
 // Row is an order in a list.
 type Row struct {
 	OutTradeNo  string      `json:"outTradeNo"`
@@ -79,12 +61,15 @@ type Row struct {
 	Attempt     int         `json:"attempt"`  // the number of the newest request to the vendor
 	Refusals    int         `json:"refusals"` // that count against MAX_ATTEMPTS
 	Last        *Answer     `json:"last"`
+	AskedAt     worker.Time `json:"askedAt,omitzero"` // of an order in doubt: when the vendor was asked last
+	Answer      string      `json:"answer,omitempty"` // and why that did not end the doubt; partly the vendor's words, as Last.Message
 	Next        *Next       `json:"next"`
 	Received    worker.Time `json:"received"`
 	Seq         uint64      `json:"seq"` // of the request in its stream; 0: not known
 	Reason      string      `json:"reason,omitempty"`
 	OrderNumber string      `json:"orderNumber,omitempty"`
 	Invalid     string      `json:"invalid,omitempty"` // which rule the request breaks: it becomes a dead letter
+	Unpublished bool        `json:"-"`                 // it is finished, and no event of that is known
 }
 
 // facts is what a row is made of beside its request.
@@ -94,6 +79,8 @@ type facts struct {
 	buying    Buying
 	now       time.Time
 	call      time.Duration // UPSTREAM_TIMEOUT
+	policy    worker.Policy // UPSTREAM_RECONCILE
+	expires   *time.Time    // after it the order is not sent; nil: never
 }
 
 // rowOf returns the row of an unfinished order.
@@ -116,9 +103,10 @@ func knownRow(r Request, f facts) Row {
 		row.Next = &Next{What: "worker"}
 		return row
 	}
+	f.expires = r.ExpiresAt
 	switch nothing := isNothing(f.known); {
 	case nothing && !f.delivered:
-		row.Next = cmp.Or(f.buying.held(f.now), &Next{What: "worker"})
+		row.Next = cmp.Or(f.buying.held(f.now, f.now), &Next{What: "worker"})
 		return row
 	case nothing && f.known.Verdict(f.now) == dedupe.Fresh:
 		row.hold(f)
@@ -127,13 +115,6 @@ func knownRow(r Request, f facts) Row {
 	row.progress(f.known)
 	row.decide(f)
 	return row
-}
-
-// hold enters that a pause keeps the order from being sent, if there is one.
-func (row *Row) hold(f facts) {
-	if next := f.buying.held(f.now); next != nil {
-		row.State, row.Next = Paused, next
-	}
 }
 
 // progress enters the counts and the last answer.
@@ -160,119 +141,22 @@ func (row *Row) progress(k dedupe.Known) {
 	}
 }
 
-// decide enters the state and what follows from it.
-func (row *Row) decide(f facts) {
-	k := f.known
-	state := stateOf(k, nil, nil, f.now, f.call)
-	owned := false
-	due := f.now // a moment that is over is not known
-	if e := k.Cache; e != nil {
-		if owned = e.Owner != "" && e.Left > 0; !owned {
-			due = f.now.Add(e.Left)
-		}
-	}
-	switch state {
-	case "sending":
-		row.State, row.Next = Claimed, nil
-		if k.Journal != nil {
-			row.Since = worker.Time{Time: k.Journal.Since}
-		}
-	case string(worker.InDoubt):
-		row.State = InDoubt
-		row.inDoubt(k, due, f.now)
-	case "waiting":
-		if owned {
-			row.State, row.Next = Claimed, nil
-			return
-		}
-		row.waiting(f, due)
-	case "claimed":
-		if owned {
-			row.State, row.Next = Claimed, nil
-			return
-		}
-		row.hold(f)
-	case string(worker.Succeeded), string(worker.Failed):
-		row.State, row.Next = State(state), nil
-		if k.Event == nil && k.Verdict(f.now) == dedupe.Final {
-			row.Next = &Next{What: "publish"}
-			if byOperator(k.Journal) {
-				row.Last = &Answer{Message: unpublishedWords(k.Journal)}
-			}
-		}
-	default:
-		row.State, row.Next = Unknown, nil
-	}
-}
-
-// waiting enters what an order waits for that is certainly not bought; due is when its backoff
-// is over.
-func (row *Row) waiting(f facts, due time.Time) {
-	j := f.known.Journal
-	if j != nil && j.Due.After(due) {
-		due = j.Due
-	}
-	over := f.now // until then a pause lasts at least
-	if a := f.buying.Account; a != nil && a.NextProbe.After(over) {
-		over = a.NextProbe
-	}
-	switch {
-	case !due.After(over) && f.buying.held(f.now) != nil:
-		row.hold(f)
-	case row.Attempt == 0 && row.Refusals == 0 && !due.After(f.now): // it was handed back unsent
-	default:
-		row.State, row.Next = Waiting, at("send", due, f.now)
-		if why := away(f.known); why != "" && row.Next.At.IsZero() {
-			row.HideNext(why)
-		}
-	}
-	if j != nil && byOperator(j) {
-		row.Last = &Answer{Message: "settled as not bought, not sent again yet"}
-	}
-}
-
-// away says which store cannot be asked that knows when a worker looks at the order next;
-// "": none.
-func away(k dedupe.Known) string {
-	switch {
-	case k.CacheErr != nil:
-		return "Redis is away"
-	case k.JournalErr != nil:
-		return "the journal is away"
-	}
-	return ""
-}
-
-// byOperator reports whether an operator wrote the record: settle or cancel.
-func byOperator(j *dedupe.Record) bool { return strings.HasPrefix(j.Owner, "operator-") }
-
-// unpublishedWords say how an order ended whose event no worker has published yet.
-func unpublishedWords(final *dedupe.Record) string {
-	how := ""
-	switch {
-	case !byOperator(final):
-	case statusIn(final.Result) == string(worker.Succeeded):
-		how = "settled as bought, "
-	default:
-		how = "cancelled by an operator, "
+// unpublishedWords say how an order ended whose event no worker has published yet, as far as
+// is known.
+func unpublishedWords(k dedupe.Known) string {
+	how := map[string]string{"settled": "settled as bought, ", "cancelled": "cancelled by an operator, "}[ruling(k.Journal)]
+	if k.EventErr != nil {
+		return how + "whether that is published is not known"
 	}
 	return how + "not published yet"
 }
 
-// unpublished reports whether the order has its result, and a worker has to publish it yet.
-func (row *Row) unpublished() bool { return row.Next != nil && row.Next.What == "publish" }
-
 // Open reports whether a worker has something to do for the order yet.
-func (row *Row) Open() bool { return !row.State.Finished() || row.unpublished() }
+func (row *Row) Open() bool { return !row.State.Finished() || row.Unpublished }
 
-// inDoubt enters what is known of a doubt; ask is when the vendor is asked next. Why the last
-// lookup did not end it comes first: nothing was answered later.
-func (row *Row) inDoubt(k dedupe.Known, ask, now time.Time) {
-	row.Next = at("ask", ask, now)
-	if why := away(k); why != "" {
-		row.HideNext(why)
-	}
-	var lookup, notes []string
+// inDoubt enters what is known of a doubt.
+func (row *Row) inDoubt(k dedupe.Known) {
+	var notes []string
 	if j := k.Journal; j != nil {
 		row.Since = worker.Time{Time: j.Since}
 		if j.Bought {
@@ -287,10 +171,8 @@ func (row *Row) inDoubt(k dedupe.Known, ask, now time.Time) {
 		if k.Journal == nil && !d.Since.IsZero() {
 			row.Since = worker.Time{Time: d.Since}
 		}
-		switch {
-		case d.Answer != "":
-			lookup = []string{lookupWords(d, now)}
-		case d.Asked > 0:
+		row.AskedAt, row.Answer = timeOf(d.AskedAt), d.Answer
+		if d.Asked > 0 && d.Answer == "" {
 			notes = append(notes, fmt.Sprintf("asked %s", counted(d.Asked, "time")))
 		}
 		if d.Missing && d.Answer == "" {
@@ -300,19 +182,34 @@ func (row *Row) inDoubt(k dedupe.Known, ask, now time.Time) {
 	if row.Last != nil {
 		notes = append([]string{row.Last.String()}, notes...)
 	}
-	notes = append(lookup, notes...)
-	if len(notes) == 0 {
+	switch {
+	case len(notes) > 0 || row.Answer != "":
+	case hasAttempt(k):
 		notes = []string{"no clear answer"}
-		if !hasAttempt(k) {
-			notes = []string{"older than what is remembered"}
-		}
+	default:
+		notes = []string{"older than what is remembered"}
 	}
 	row.Last = &Answer{Class: "ambiguous", Message: strings.Join(notes, "; ")}
 }
 
-// lookupWords say why the last lookup did not end a doubt.
-func lookupWords(d *dedupe.Doubt, now time.Time) string {
-	return fmt.Sprintf("%s (asked %s)", d.Answer, clock(d.AskedAt, now))
+// lastText is why a finished order ended, and otherwise what is known last of the vendor's
+// answers: of an order in doubt when it was asked last comes first. It may have the vendor's
+// words: show it with Shown.
+func (row *Row) lastText(now time.Time) string {
+	switch {
+	case row.Invalid != "":
+		return "invalid: " + row.Invalid
+	case row.State == Succeeded && !row.Unpublished:
+		return row.OrderNumber
+	}
+	text := strings.TrimSpace(row.Reason + " " + row.Last.String())
+	if row.Answer == "" {
+		return text
+	}
+	if text != "" {
+		text = "; " + text
+	}
+	return fmt.Sprintf("asked %s: %s%s", clock(row.AskedAt.Time, now), row.Answer, text)
 }
 
 // finishedRow returns the row of a final event.

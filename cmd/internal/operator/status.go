@@ -33,9 +33,10 @@ type Report struct {
 	Untaken    *uint64      `json:"untaken"` // requests that no worker has taken yet; null where the order is known
 	Errors     []string     `json:"errors"`  // what could not be asked
 
-	known dedupe.Known
-	asked bool          // the vendor was
-	call  time.Duration // UPSTREAM_TIMEOUT
+	known    dedupe.Known
+	asked    bool          // the vendor was
+	unproven *Fault        // the workers' lookups prove nothing; nil: they do, or that is not known
+	call     time.Duration // UPSTREAM_TIMEOUT
 }
 
 // redisView is what Redis knows.
@@ -74,6 +75,8 @@ type journalView struct {
 	Foreign  bool            `json:"foreign"` // an attempt under another account than the settings' may have gone through
 	Last     *dedupe.Answer  `json:"last"`    // why the vendor did not sell, as it said last; null: it has not said
 	Result   json.RawMessage `json:"result"`
+
+	ruling string // what an operator did who wrote it: see ruling
 }
 
 // requestView is the order's message in the request stream.
@@ -152,8 +155,21 @@ func (r *Report) look(k dedupe.Known, account string) {
 			Revision: k.JournalRev, State: j.State, Attempt: j.Attempt, Refusals: j.Refusals, Waits: j.Waits, Seq: j.Seq, Owner: j.Owner,
 			SendBy: j.SendBy, Over: j.Over, Since: j.Since, Due: j.Due, Open: j.EarlierOpen, Bought: j.Bought,
 			Account: j.Account, Foreign: j.State == dedupe.StateIntent && foreign(j.Account), Last: said(j.Last), Result: rawJSON(j.Result),
+			ruling: ruling(j),
 		}
 	}
+}
+
+// ruling says what an operator did who wrote the record: settled or cancelled; "": a worker
+// wrote it.
+func ruling(j *dedupe.Record) string {
+	switch {
+	case !j.ByOperator():
+		return ""
+	case j.State == dedupe.StateFinal && statusIn(j.Result) != string(worker.Succeeded):
+		return "cancelled"
+	}
+	return "settled"
 }
 
 // said returns a, or nil if the vendor has not said anything.
@@ -199,7 +215,7 @@ func stateOf(k dedupe.Known, events []resultEvent, vendor *vendorView, now time.
 		return statusIn(k.Cache.Result)
 	case k.Journal == nil && isFinal:
 		return published // all that is left of it
-	case v == dedupe.InDoubt && notOpen != nil && hasAttempt(k):
+	case v == dedupe.InDoubt && notOpen != nil && hasAttempt(k) && !parked(k):
 		return "sending"
 	case v == dedupe.InDoubt, k.Journal == nil && published == string(worker.InDoubt):
 		return string(worker.InDoubt)
@@ -223,6 +239,12 @@ func stateOf(k dedupe.Known, events []resultEvent, vendor *vendorView, now time.
 // whose verdict is InDoubt.
 func hasAttempt(k dedupe.Known) bool {
 	return k.Journal != nil || k.Cache != nil && k.Cache.State == dedupe.StateInDoubt
+}
+
+// parked reports whether the newest attempt has ended in doubt, and no worker has the order.
+func parked(k dedupe.Known) bool {
+	e, j := k.Cache, k.Journal
+	return e != nil && e.State == dedupe.StateInDoubt && e.Owner == "" && (j == nil || e.Fingerprint == j.Fingerprint && e.Attempt >= j.Attempt)
 }
 
 // publishedStatus returns the status of the newest final event or, if there is none, that of an

@@ -43,7 +43,7 @@ func (r *Report) Print(out io.Writer) error {
 		row(name, line)
 		name = ""
 	}
-	row("vendor", r.Vendor.facts(r.asked)...)
+	row("vendor", r.Vendor.facts(r.asked, r.unproven)...)
 	for _, e := range r.Errors {
 		row("error", e)
 	}
@@ -129,7 +129,7 @@ func (v *journalView) facts(err error, call time.Duration) []string {
 	case dedupe.StateReady:
 		facts = append(facts, when(!v.Due.IsZero(), "due %s", worker.Time{Time: v.Due}))
 	}
-	facts = append(facts, when(strings.HasPrefix(v.Owner, "operator-"), "settled by an operator"))
+	facts = append(facts, when(v.ruling != "", "%s by an operator", v.ruling))
 	return append(facts, resultFacts(v.Result)...)
 }
 
@@ -174,7 +174,7 @@ func (v *orderEvents) lines() []string {
 	return lines
 }
 
-func (v *vendorView) facts(asked bool) []string {
+func (v *vendorView) facts(asked bool, unproven *Fault) []string {
 	switch {
 	case v == nil && asked:
 		return []string{"no answer"}
@@ -184,9 +184,18 @@ func (v *vendorView) facts(asked bool) []string {
 	return []string{
 		map[string]string{"found": "bought", "missing": "not found", "unclear": "unclear: there may be one"}[v.Answer],
 		v.Why,
+		v.blind(unproven),
 		when(v.OrderNumber != "", "order number %s", v.OrderNumber),
 		when(v.OrderID != 0, "order id %d", v.OrderID),
 	}
+}
+
+// blind says that a number that was not found may have been bought all the more.
+func (v *vendorView) blind(unproven *Fault) string {
+	if v.Answer != "missing" || unproven == nil {
+		return ""
+	}
+	return "the workers' lookups prove nothing " + unproven.text(time.Now())
 }
 
 // lastFact is the vendor's last answer; empty if there is a result, which has it.

@@ -10,6 +10,7 @@ import (
 func TestStateOf(t *testing.T) {
 	now := time.Now()
 	old := &dedupe.Record{State: dedupe.StateIntent, SendBy: now.Add(-time.Minute)}
+	sent := &dedupe.Record{State: dedupe.StateIntent, SendBy: now, Progress: dedupe.Progress{Attempt: 1}}
 	events := func(statuses ...string) (all []resultEvent) {
 		for _, s := range statuses {
 			all = append(all, resultEvent{Status: s})
@@ -32,9 +33,12 @@ func TestStateOf(t *testing.T) {
 		"failed": {{known: dedupe.Known{Cache: &dedupe.Entry{State: dedupe.StateFinal, Result: []byte(`{"status":"failed"}`)}, Journal: old}}},
 		"final":  {{known: dedupe.Known{Cache: &dedupe.Entry{State: dedupe.StateFinal, Result: []byte("?")}}}},
 		"in_doubt": {{known: dedupe.Known{Journal: old}}, {events: events("in_doubt")},
-			{known: dedupe.Known{Cache: &dedupe.Entry{State: dedupe.StateInDoubt, Doubt: &dedupe.Doubt{SendBy: old.SendBy}}}}},
+			{known: dedupe.Known{Cache: &dedupe.Entry{State: dedupe.StateInDoubt, Doubt: &dedupe.Doubt{SendBy: old.SendBy}}}},
+			{known: dedupe.Known{Cache: &dedupe.Entry{State: dedupe.StateInDoubt, Doubt: &dedupe.Doubt{SendBy: now}}}}, // it was answered before its time was over
+			{known: dedupe.Known{Journal: sent, Cache: &dedupe.Entry{State: dedupe.StateInDoubt, Progress: sent.Progress, Doubt: &dedupe.Doubt{SendBy: now}}}}},
 		"sending": {{known: dedupe.Known{Journal: &dedupe.Record{State: dedupe.StateIntent, SendBy: now}}},
-			{known: dedupe.Known{Cache: &dedupe.Entry{State: dedupe.StateInDoubt, Doubt: &dedupe.Doubt{SendBy: now}}}},
+			{known: dedupe.Known{Cache: &dedupe.Entry{State: dedupe.StateInDoubt, Owner: "a", Left: time.Second, Doubt: &dedupe.Doubt{SendBy: now}}}},
+			{known: dedupe.Known{Journal: sent, Cache: &dedupe.Entry{State: dedupe.StateInDoubt, Doubt: &dedupe.Doubt{SendBy: now}}}}, // Redis knows of an earlier attempt only
 			{known: dedupe.Known{Journal: old, Cache: &dedupe.Entry{State: dedupe.StateReady, Owner: "a", Left: time.Second}}}},
 		"waiting": {{known: dedupe.Known{Journal: &dedupe.Record{State: dedupe.StateReady}}},
 			{known: dedupe.Known{Cache: &dedupe.Entry{State: dedupe.StateReady}}}},

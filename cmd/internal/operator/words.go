@@ -22,6 +22,10 @@ func (f *Fault) Text(now time.Time) string { return f.text(now) }
 // Tries are the refusals of those that are allowed, or the number of the request.
 func (r *Row) Tries(maxAttempts int) string { return r.tries(maxAttempts) }
 
+// LastText is what is known last of an order. It may have the vendor's words: show it with
+// Shown.
+func (r *Row) LastText(now time.Time) string { return r.lastText(now) }
+
 // Headline is the state of an order in a sentence.
 func (t *Detail) Headline(now time.Time, maxAttempts int) string { return t.headline(now, maxAttempts) }
 
