@@ -109,24 +109,26 @@ var mutants = []mutant{
 		`	d.Asked++
 	d.AskedAt, d.Answer =`, `	d.Asked++
 	_, _ =`, told},
-	{"no time is told while Redis is away that knows it", "cmd/internal/operator/row.go",
+	{"no time is told while Redis is away that knows it", "cmd/internal/operator/next.go",
 		`	case k.CacheErr != nil:
 		return "Redis is away"`, `	case false:
 		return "Redis is away"`, told},
-	{"no operator is told to resume what the account's pause holds", "cmd/internal/operator/overview.go",
-		`	case b.Operator != nil:
-		return`, `	case b.Operator != nil || b.Account != nil:
-		return`, told},
+	{"no operator is told to resume what the account's pause holds", "cmd/internal/operator/next.go",
+		`		return at("probe", a.NextProbe, now)`, `		return at("resume", a.NextProbe, now)`, told},
 	{"list and status have one word for what a pause holds", "cmd/internal/operator/detail.go",
 		`		if t.Order != nil { // a pause may hold it`, `		if false {`, told},
-	{"what is settled is not told of as published", "cmd/internal/operator/row.go",
-		`			if byOperator(k.Journal) {`, `			if false {`, told},
+	{"what is settled is not told of as published", "cmd/internal/operator/next.go",
+		`	if k.Journal.ByOperator() {`, `	if false {`, told},
+	{"an answered doubt that no worker has is not told of as claimed", "cmd/internal/operator/status.go",
+		`&& hasAttempt(k) && !parked(k):`, `&& hasAttempt(k):`, told},
+	{"nobody is told that the vendor is asked where an operator must settle", "cmd/internal/operator/next.go",
+		`	case f.policy == worker.Hold:`, `	case false:`, told},
 	{"of two operators at once the second is told", "worker/natsio/control.go",
 		`, jetstream.WithExpectLastSequencePerSubject(rev))`, `)`, adapter},
 	{"what may have been bought is not cancelled", "dedupe/cancel.go",
 		`	case v == InDoubt, v == Foreign:`, `	case false:`, known},
 	{"an operator's final does not expire", "dedupe/journal.go",
-		`	case ttl == 0, r.byOperator():`, `	case ttl == 0:`, event},
+		`	case ttl == 0, r.ByOperator():`, `	case ttl == 0:`, event},
 	{"a request older than the journal is not cancelled", "dedupe/cancel.go",
 		`	case k.Journal == nil && olderThanJournal(o, journalTTL, now):`, `	case false:`, known},
 	{"nothing is cancelled that a journal made anew has forgotten", "dedupe/cancel.go",

@@ -78,8 +78,8 @@ func TestDeskTellsOfAVendorThatIsUnclear(t *testing.T) {
 	d.publish("A")
 	since := clockPattern + ` \([^)]+\); last ` + clockPattern
 	d.until("list", `^buying   yes\n`, `\nvendor   no clear answer to orders since `+since+`: HTTP 503\n`, `\nlookups  prove nothing since `+since+`: HTTP 503\n`,
-		`\nA +in_doubt .* HTTP 503 \(asked `+clockPattern+`\)`)
-	d.until("status A", `^A  in_doubt: .*; last lookup: HTTP 503 \(asked `+clockPattern+`\)`, `\n  vendor: no clear answer to orders since `, `\n  lookups: prove nothing since `,
+		`\nA +in_doubt .* asked `+clockPattern+`: HTTP 503`)
+	d.until("status A", `^A  in_doubt: .*; last lookup at `+clockPattern+`: HTTP 503`, `\n  vendor: no clear answer to orders since `, `\n  lookups: prove nothing since `,
 		`\nredis .*, last lookup \S+: HTTP 503`)
 }
 
@@ -97,8 +97,8 @@ func TestDeskTellsOfABlindLookup(t *testing.T) {
 	d.ok(d.vendor.SetLookupMode(mode))
 	d.publishFor("A", "LOST")
 	const blind = "control number BK-7 is not shown"
-	d.until("list", `\nlookups  prove nothing since .*: `+blind, `\nA +in_doubt .* `+blind)
-	d.until("status A --ask-vendor", `; last lookup: `+blind, `\n  lookups: prove nothing since `, `\nvendor   not found, proves nothing by itself.*the workers' lookups prove nothing since .*`+blind)
+	d.until("list", `\nlookups  prove nothing since .*: `+blind, `\nA +in_doubt .* asked `+clockPattern+`: control number BK-7 is not`)
+	d.until("status A --ask-vendor", `; last lookup at `+clockPattern+`: `+blind, `\n  lookups: prove nothing since `, `\nvendor   not found, proves nothing by itself.*the workers' lookups prove nothing since .*`+blind)
 	d.ok(d.vendor.SetLookupMode(sandbox.LookupMode{}))
 	storetest.Eventually(t, "lookups prove again", func() bool { _, out, _ := d.do("list"); return !strings.Contains(out, "prove nothing") })
 }
@@ -164,7 +164,7 @@ func TestDeskOfWhatIsSettled(t *testing.T) {
 // knows it.
 func TestDeskInventsNoTime(t *testing.T) {
 	t.Parallel()
-	d := newDesk(t, nil)
+	d := newDesk(t, map[string]string{"UPSTREAM_RECONCILE": "lookup"})
 	deskStates(d)
 	d.redis.Kill(t)
 	_, out, _ := d.do("list", "--timeout=9s")
@@ -179,4 +179,41 @@ func TestDeskInventsNoTime(t *testing.T) {
 	if d.ok(json.Unmarshal([]byte(out), &l)); len(l.Orders) != 1 || !l.Orders[0].Next.At.IsZero() {
 		t.Error(out)
 	}
+}
+
+// TestDeskOfAnAnsweredDoubt: an order whose request was answered unclearly is in doubt at once,
+// though by its time it may still be under way; the command that settles it waits for that.
+func TestDeskOfAnAnsweredDoubt(t *testing.T) {
+	t.Parallel()
+	d := newDesk(t, nil)
+	store := d.store()
+	c := d.claim(store, "A", 0)
+	d.ok(store.Doubt(t.Context(), c, d.intent(store, c, time.Hour, 2*time.Hour).Doubt, time.Minute))
+	d.take(1)
+	for args, want := range map[string][2]string{
+		"list":     {"in progress 0   waiting 0   in doubt 1", " settle\n"},
+		"status A": {"A  in_doubt: it may have been bought; see orderworker settle\n", "; next: settle\n"},
+	} {
+		if _, out, _ := d.do(strings.Fields(args)...); !strings.Contains(out, want[0]) || !strings.Contains(out, want[1]) || strings.Contains(out, "under way") {
+			t.Errorf("%s has not %q:\n%s", args, want, out)
+		}
+	}
+	if status, _, errs := d.do("settle", "A", "--not-bought", "--yes"); status != statusFailed || !strings.Contains(errs, "its request may leave until") {
+		t.Errorf("settle: %d %s", status, errs)
+	}
+}
+
+// TestDeskOfAPauseThatEnds: when a pause ends by itself is told of each order that it holds,
+// and that nobody knows whether it buys of each order that would be sent.
+func TestDeskOfAPauseThatEnds(t *testing.T) {
+	t.Parallel()
+	d := newDesk(t, nil)
+	d.publish("A")
+	d.do("pause", "--reason=r", "--for=1h", "--yes")
+	d.until("list", `\nA +queued .* `+clockPattern+` resume\n`)
+	d.until("status A", `; the pause ends `+clockPattern+` \(in [^)]+\), or when somebody resumes\n`, `next: `+clockPattern+` resume\n`)
+	_, err := d.js.Publish(t.Context(), "$KV.ORDER_CONTROL.ORDERS", []byte("?"))
+	d.ok(err)
+	d.until("list", `^buying   NOT KNOWN: the operator's word`, `\nA +queued .* unknown \(whether it buys is not known\)\n`)
+	d.until("status A", `; when it goes on is unknown \(whether it buys is not known\)\n`, `\n  the buying is NOT KNOWN: the operator's word`, `next: unknown\n`)
 }

@@ -210,7 +210,7 @@ func (d *desk) inDoubt(no string, more ...string) (stop func()) {
 	d.publish(no, more...)
 	storetest.Eventually(d.t, no+" is held in doubt", func() bool {
 		k := d.know(no)
-		return k.State == "in_doubt" && k.Redis.Phase == dedupe.StateInDoubt && k.Redis.Owner == "" && len(k.Results.Events) == 1
+		return k.State == "in_doubt" && k.Redis.Phase == dedupe.StateInDoubt && k.Redis.Owner == "" && len(k.Results.Events) == 1 && time.Now().After(k.Journal.Over)
 	})
 	return stop
 }

@@ -136,6 +136,9 @@ func TestDeskListsWhatIsNotPublished(t *testing.T) {
 			t.Errorf("%v:\n%s", args, out)
 		}
 	}
+	if _, out, _ := d.do("status", "A"); !strings.Contains(out, ", cancelled by an operator, failed, cancelled") || strings.Contains(out, "settled") {
+		t.Error(out)
+	}
 	if _, out, _ := d.do("list", "--state", "succeeded"); strings.Contains(out, "failed") {
 		t.Error(out)
 	}
