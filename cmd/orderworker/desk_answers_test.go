@@ -99,6 +99,9 @@ func TestDeskTellsOfABlindLookup(t *testing.T) {
 	const blind = "control number BK-7 is not shown"
 	d.until("list", `\nlookups  prove nothing since .*: `+blind, `\nA +in_doubt .* asked `+clockPattern+`: control number BK-7 is not`)
 	d.until("status A --ask-vendor", `; last lookup at `+clockPattern+`: `+blind, `\n  lookups: prove nothing since `, `\nvendor   not found, proves nothing by itself.*the workers' lookups prove nothing since .*`+blind)
+	if k := d.know("A", "--ask-vendor"); k.Vendor == nil || k.Vendor.Answer != "missing" || strings.Contains(k.Vendor.Why, "since") {
+		t.Errorf("what the workers tell is in another field of the JSON: %+v", k.Vendor)
+	}
 	d.ok(d.vendor.SetLookupMode(sandbox.LookupMode{}))
 	storetest.Eventually(t, "lookups prove again", func() bool { _, out, _ := d.do("list"); return !strings.Contains(out, "prove nothing") })
 }

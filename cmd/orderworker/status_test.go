@@ -282,6 +282,7 @@ func TestStatusUsage(t *testing.T) {
 	for args, want := range map[string][]string{
 		"a,b --timeout=-1s":                               {"OUT_TRADE_NO ", "--timeout "},
 		"A --ask-vendor --upstream-url=x":                 {"UPSTREAM_URL ", "UPSTREAM_APPKEY is not set", "UPSTREAM_SECRET is not set"},
+		"A --upstream-reconcile=never":                    {"UPSTREAM_RECONCILE "},
 		"A --nats-url=x --redis-url=x --dead-subject=a.*": {"NATS_URL ", "DEAD_SUBJECT ", "REDIS_URL "},
 		"A --ask-vendor --upstream-appkey=k --upstream-secret=s --upstream-throttle-codes=200": {"UPSTREAM_THROTTLE_CODES "},
 	} {
@@ -300,7 +301,7 @@ func TestStatusUsage(t *testing.T) {
 // The help of the two commands has the settings that they use, and no others.
 func TestHelpOfTheOrderCommands(t *testing.T) {
 	for command, c := range map[string]struct{ has, lacks []string }{
-		"status": {[]string{"Exit status 0", "in_doubt", "--json", "--ask-vendor", "--timeout", "$NATS_URL", "$JOURNAL_TTL", "$REDIS_URL", "$UPSTREAM_SECRET_FILE"},
+		"status": {[]string{"Exit status 0", "in_doubt", "--json", "--ask-vendor", "--timeout", "$NATS_URL", "$JOURNAL_TTL", "$REDIS_URL", "$UPSTREAM_SECRET_FILE", "$UPSTREAM_RECONCILE"},
 			[]string{"$BACKOFF_MAX", "$ADMIN_ADDR", "$RECONCILE_DELAY", "$NATS_REPLICAS"}},
 		"settle": {[]string{"cannot be taken back", "bought twice", "--not-bought", "--order-number=X", "--yes", "$NATS_URL", "$UPSTREAM_TIMEOUT"},
 			[]string{"$UPSTREAM_SECRET", "$UPSTREAM_RATE", "$BACKOFF_MAX", "$ALLOW_LOSSY_STREAMS"}},

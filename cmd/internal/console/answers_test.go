@@ -114,3 +114,31 @@ func TestOrdersStayWhileTheyCannotBeRead(t *testing.T) {
 }
 
 func first(rows []operator.Row, _ bool) []operator.Row { return rows }
+
+// The page of the orders in doubt says what is done about them, by UPSTREAM_RECONCILE.
+func TestDoubtsAreDealtWithByThePolicy(t *testing.T) {
+	e := newEnv(t, Config{})
+	e.stop() // it reads the policy too
+	for policy, want := range map[string]string{"lookup": "The workers ask the vendor by themselves", "resend": "The workers send an order again", "hold": "Nobody asks the vendor"} {
+		e.desk.UpstreamReconcile = policy
+		c, err := newConsole(t.Context(), Config{}, e.desk, nil, e.logger())
+		ok(t, err)
+		c.index.scan(&operator.Overview{}, []operator.Row{{OutTradeNo: "A", State: operator.InDoubt}}, nil)
+		if body := serve(c, "GET", "/in-doubt").Body.String(); strings.Count(body, want) != 1 || policy == "hold" && strings.Contains(body, "workers ask") {
+			t.Errorf("%s:\n%s", policy, body)
+		}
+	}
+}
+
+// A pause that has an end is told of with it.
+func TestNextTextOfAPause(t *testing.T) {
+	now := time.Now()
+	n := &operator.Next{What: "resume"}
+	if got := nextText(n, now); got != "is sent when somebody resumes" {
+		t.Error(got)
+	}
+	n.At.Time = now.Add(3 * time.Minute)
+	if got := nextText(n, now); got != "is sent when the pause is over in 3m, or when somebody resumes" {
+		t.Error(got)
+	}
+}
