@@ -99,12 +99,14 @@ var mutants = []mutant{
 	{"a pause lasts", "worker/halt/state.go",
 		`	return s.Paused && (s.Until.IsZero() || now.Before(s.Until))`, `	return s.Paused && now.Before(s.Until)`, halting},
 	{"a vendor that gives no clear answer is told of", "upstream/pause/account.go",
-		`	a.unclear = a.unclear.Again(upstream.Brief(err), now)
+		`	a.answers = a.answers.AfterBad(upstream.Brief(err), now)
 `, ``, unclear},
 	{"lookups that are answered do not hide a vendor that does not sell", "upstream/pause/account.go",
 		`	if a.silentInRow < 2 {`, `	if true {`, unclear},
 	{"lookups that prove nothing are told of", "worker/lookups.go",
-		`		l.noteUnproven(f.Why)`, `		l.noteUnproven("")`, told},
+		`		l.proofs = l.proofs.AfterBad(f.Why, now)`, ``, []string{"./worker", "-run", "TestNoteRound"}},
+	{"a good answer to one worker ends what all tell of bad ones", "cmd/internal/operator/overview.go",
+		`		if s == nil || !s.Last.After(all.Good) {`, `		if s == nil || s.Last.IsZero() {`, []string{"./cmd/internal/operator", "-run", "TestStreak"}},
 	{"why the last lookup did not end a doubt is told", "worker/doubt.go",
 		`	d.Asked++
 	d.AskedAt, d.Answer =`, `	d.Asked++

@@ -114,7 +114,7 @@ func functions() template.FuncMap {
 			}
 			return digits
 		},
-		"since": func(f *operator.Fault, now time.Time) string { return f.Text(now) },
+		"since": func(s *operator.Streak, now time.Time) string { return s.Text(now) },
 	}
 }
 

@@ -207,7 +207,7 @@ func (t *Detail) conclude(ctx context.Context, d *Desk) {
 		t.Answers.Unproven = nil
 	}
 	if v := t.Vendor; v != nil && v.Answer == "missing" && t.Answers.Unproven != nil {
-		v.Why += "; the workers' lookups prove nothing " + t.Answers.Unproven.text(now)
+		v.Why += "; the workers' last lookups proved nothing " + t.Answers.Unproven.text(now)
 	}
 	t.timeline()
 }

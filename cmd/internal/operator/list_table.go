@@ -129,19 +129,19 @@ type told struct{ who, text string }
 
 // lines say what is wrong with the vendor's answers.
 func (a *Answers) lines(now time.Time) (lines []told) {
-	if f := a.Unclear; f != nil {
-		lines = append(lines, told{"vendor", "no clear answer to orders " + f.text(now)})
+	if s := a.Unclear; s != nil {
+		lines = append(lines, told{"vendor", "no clear answer to the last orders " + s.text(now)})
 	}
-	if f := a.Unproven; f != nil {
-		lines = append(lines, told{"lookups", "prove nothing " + f.text(now)})
+	if s := a.Unproven; s != nil {
+		lines = append(lines, told{"lookups", "the last ones proved nothing " + s.text(now)})
 	}
 	return lines
 }
 
-func (f *Fault) text(now time.Time) string {
-	text := fmt.Sprintf("since %s (%s); last %s: %s", clock(f.Since, now), ago(now.Sub(f.Since)), clock(f.Last, now), Shown(f.What, 200))
-	if f.Workers < f.Of {
-		text += fmt.Sprintf(" (told by %d of %d workers)", f.Workers, f.Of)
+func (s *Streak) text(now time.Time) string {
+	text := fmt.Sprintf("since %s (%s); last %s: %s", clock(s.Since, now), ago(now.Sub(s.Since)), clock(s.Last, now), Shown(s.What, 200))
+	if s.Workers < s.Of {
+		text += fmt.Sprintf(" (told by %d of %d workers)", s.Workers, s.Of)
 	}
 	return text
 }

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"orderworker/cmd/internal/vitals"
+	"orderworker/upstream"
 	"orderworker/worker"
 	"orderworker/worker/halt"
 )
@@ -58,34 +59,55 @@ func (b *Buying) held(now time.Time) *Next {
 
 // Answers is what is wrong with the vendor's answers, as the workers tell it.
 type Answers struct {
-	Unclear  *Fault `json:"unclear"`  // orders get no clear answer; null: they do, or none was sent
-	Unproven *Fault `json:"unproven"` // lookups prove nothing of orders that they do not show; null: they do, or none was made
+	Unclear  *Streak `json:"unclear"`  // the last orders got no clear answer; null: the last one did, or nobody tells
+	Unproven *Streak `json:"unproven"` // the last lookups proved nothing of orders that they did not show; null likewise
 }
 
-// Fault is what some of the workers tell of: since when the first of them does, and what the
-// last of them has seen.
-type Fault struct {
-	vitals.Fault
-	Workers int `json:"workers"` // that tell of it
-	Of      int `json:"of"`      // how many workers there are
+// Streak is one of all workers together.
+type Streak struct {
+	upstream.Streak
+	Workers int `json:"workers"` // in whose answers it is
+	Of      int `json:"of"`      // how many workers tell
 }
 
-// add enters what one more worker tells.
-func (f *Fault) add(told *vitals.Fault, workers int) *Fault {
-	switch {
-	case told == nil:
-		return f
-	case f == nil:
-		return &Fault{Fault: *told, Workers: 1, Of: workers}
+// streakOf returns the streak of all workers together. A good answer that one of them got
+// ends it for all. nil: there is none, or nobody tells.
+func streakOf(workers []vitals.Figures, kind func(*vitals.Figures) *upstream.Streak) *Streak {
+	var all Streak
+	for i := range workers {
+		if s := kind(&workers[i]); s != nil {
+			all.Of++
+			all.Good = later(all.Good, s.Good)
+		}
 	}
-	sum := Fault{Fault: f.Fault, Workers: f.Workers + 1, Of: workers}
-	if told.Last.After(sum.Last) {
-		sum.Last, sum.What = told.Last, told.What
+	for i := range workers {
+		s := kind(&workers[i])
+		if s == nil || !s.Last.After(all.Good) {
+			continue
+		}
+		all.Workers++
+		since := s.Since
+		if !since.After(all.Good) { // the first one after it is not known
+			since = s.Last
+		}
+		if all.Since.IsZero() || since.Before(all.Since) {
+			all.Since = since
+		}
+		if s.Last.After(all.Last) {
+			all.Last, all.What = s.Last, s.What
+		}
 	}
-	if told.Since.Before(sum.Since) {
-		sum.Since = told.Since
+	if all.Workers == 0 {
+		return nil
 	}
-	return &sum
+	return &all
+}
+
+func later(a, b time.Time) time.Time {
+	if b.After(a) {
+		return b
+	}
+	return a
 }
 
 // Store is a server or a stream, and whether it could be asked.
@@ -207,12 +229,12 @@ func (o *Overview) fleet() {
 		w := &o.Workers[i]
 		o.Quota.Rate += w.Rate
 		o.Quota.Limit = max(o.Quota.Limit, w.Limit)
-		o.Answers.Unclear = o.Answers.Unclear.add(w.Unclear, len(o.Workers))
-		o.Answers.Unproven = o.Answers.Unproven.add(w.Unproven, len(o.Workers))
 		if p := w.Pause; p != nil && (o.Buying.Account == nil || p.Since.Before(o.Buying.Account.Since)) {
 			o.Buying.Account = p
 		}
 	}
+	o.Answers.Unclear = streakOf(o.Workers, func(w *vitals.Figures) *upstream.Streak { return w.Orders })
+	o.Answers.Unproven = streakOf(o.Workers, func(w *vitals.Figures) *upstream.Streak { return w.Lookups })
 }
 
 // wordUnreadBy returns which worker reports that it cannot read the operator's word, and why;
