@@ -309,7 +309,8 @@ func TestDeskCancels(t *testing.T) {
 	if status, _, errs := d.do("cancel", "QUEUED", "--yes", "--journal-ttl=0"); status != statusFailed || !strings.Contains(errs, "JOURNAL_TTL=0") {
 		t.Errorf("without a journal: %d %s", status, errs)
 	}
-	for _, no := range []string{"QUEUED", "WAITING", "CLAIMED"} {
+	deskGolden(t, "cancel.txt", d.asked(&d.parsed("cancel", "WAITING").Cancel))
+	for _, no := range []string{"QUEUED", "CLAIMED"} {
 		if status, out, errs := d.do("cancel", no, "--yes"); status != statusDone || !strings.Contains(out, no+" is cancelled") {
 			t.Errorf("%s: %d %s%s", no, status, out, errs)
 		}

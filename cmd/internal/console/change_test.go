@@ -10,6 +10,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats.go"
+
 	"orderworker/cmd/internal/operator"
 	"orderworker/dedupe/storetest"
 	"orderworker/worker"
@@ -234,7 +236,7 @@ func TestReplay(t *testing.T) {
 	}
 	ann := e.operator()
 	ann.get("/dead/1").want(t, http.StatusOK, `name="outTradeNo" value="DEAD-1"`, `name="renew" value="2"`)
-	futile := ann.post("/dead/1", "do", "replay", "outTradeNo", "DEAD-1", "iccid", "1").want(t, http.StatusOK, "will be dead letters again")
+	futile := ann.post("/dead/1", "do", "replay", "outTradeNo", "DEAD-1", "iccid", "1").want(t, http.StatusOK, "will be a dead letter again")
 	if strings.Contains(futile.body, ", with ") {
 		t.Errorf("a field that was left as it is counts as corrected:\n%s", futile.body)
 	}
@@ -255,10 +257,13 @@ func TestReplay(t *testing.T) {
 	ann.post("/dead", "do", "replay_all", "limit", "0").want(t, http.StatusUnprocessableEntity)
 	ann.post("/dead", "do", "replay", "seq", "1").want(t, http.StatusNotFound)
 	_, done = ann.agree("/dead", "do", "replay", "seq", "2", "seq", "2")
-	done.want(t, http.StatusOK, "1 dead letter replayed")
+	done.want(t, http.StatusOK, "1 dead letter replayed", "will be a dead letter again: 2: iccid")
+	cut := fmt.Sprint(e.letter([]byte(`{"outTradeNo":"CUT`), nats.Header{"Dead-Reason": {"conflict"}, "Dead-Truncated": {"2000000"}}))
+	ann.post("/dead", "do", "replay", "seq", cut).want(t, http.StatusConflict, "cannot be replayed: "+cut+": its payload of 2000000 bytes was cut")
+	ann.post("/dead", "do", "replay", "seq", cut, "seq", "3").want(t, http.StatusOK, "1 dead letter will be published", "cannot be replayed: "+cut)
 	_, done = ann.agree("/dead", "do", "replay_all", "reason", "invalid", "limit", "5")
 	done.want(t, http.StatusOK, "1 dead letter replayed")
-	storetest.Eventually(t, "no letter is shown", func() bool { return data[Dead](ann, "/api/dead").Total == 0 })
+	storetest.Eventually(t, "only the letter that was cut is shown", func() bool { return data[Dead](ann, "/api/dead").Total == 1 })
 }
 
 // A field that was not sent as it must be is set, though its text is the same.
@@ -286,7 +291,7 @@ func TestReplayCorrectsTheFormOfAField(t *testing.T) {
 		if _, set, _ := strings.Cut(asked.body, "order request, with "); want == "" && set != "" || want != "" && !strings.HasPrefix(set, want+", and removed") {
 			t.Errorf("%s sets %.100q, want %q", payload, set, want)
 		}
-		if want != "" && want[:3] != "exp" && strings.Contains(asked.body, "will be dead letters again") {
+		if want != "" && want[:3] != "exp" && strings.Contains(asked.body, "will be a dead letter again") {
 			t.Errorf("%s: %s", payload, asked.body)
 		}
 	}

@@ -258,6 +258,9 @@ func (c *Console) planReplay(ctx context.Context, s operator.ReplaySelection) (*
 	if err != nil {
 		return nil, err
 	}
+	if len(p.Letters) == 0 && len(p.Cannot) > 0 {
+		return nil, &problem{http.StatusConflict, "cannot be replayed: " + operator.Shown(strings.Join(p.Cannot[:min(len(p.Cannot), 5)], "; "), 0)}
+	}
 	if len(p.Letters) == 0 {
 		return nil, &problem{http.StatusConflict, "there is no such dead letter: somebody may have replayed it"}
 	}
