@@ -16,7 +16,7 @@ var (
 	pages   = []string{"-run", "TestChangesNeed|TestPauseAndResume|TestReplay|TestSession|TestHostile|TestEnded", "./cmd/internal/console"}
 	ended   = []string{"./worker", "-run", "TestCrashTable$|TestAnotherResult|TestSuccess"}
 	event   = []string{"./dedupe", "-run", "TestStore(Success|Result|Event|Settle|Doubt|Expired|Parked|Foreign|CleanOrder)|TestRecordLifetime|TestJudge|Cache"}
-	desk    = []string{"./cmd/orderworker", "-run", "TestDesk(Replay(Is|sSkips)|Pauses[ON])"}
+	desk    = []string{"./cmd/orderworker", "-run", "TestDesk(Replay(Is|sSkips|Says)|Pauses[ON])"}
 	letters = []string{"./cmd/internal/operator"}
 	shell   = []string{"./cmd/orderworker", "-run", "Redis|Settings|NATS|Ready|Reconcile|Clock|Status"}
 )
