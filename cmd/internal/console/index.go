@@ -80,7 +80,8 @@ func NewIndex(bound int) *Index {
 	return &Index{
 		bound: bound, ended: map[string]uint64{}, deaf: map[string]string{}, minutes: map[int64]*perMinute{}, poked: make(chan struct{}, 1),
 		amiss:    []operator.Store{{Name: "orders", Error: "not read yet"}},
-		overview: &operator.Overview{At: worker.Time{Time: time.Now()}, Errors: []string{"the servers were not asked yet"}},
+		overview: &operator.Overview{At: worker.Time{Time: time.Now()}, Errors: []string{"the servers were not asked yet"}, Counts: operator.UnknownCounts()},
+		counted:  operator.UnknownCounts(),
 	}
 }
 
@@ -290,18 +291,7 @@ func (x *Index) refresh(o *operator.Overview, firstResult uint64) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	x.answers = len(o.Errors) == 0
-	counts, was := x.counted, x.overview.Counts
-	counts.Queued, counts.Dead, counts.Finished = o.Counts.Queued+counts.HandedBack, o.Counts.Dead, o.Counts.Finished
-	if away(o, "nats", "consumer") {
-		counts.Queued = was.Queued
-	}
-	if away(o, "nats", "dead letters") {
-		counts.Dead = was.Dead
-	}
-	if away(o, "nats", "results") {
-		counts.Finished = was.Finished
-	}
-	o.Counts = counts
+	o.Counts = x.counted.With(o.Counts, x.overview.Counts)
 	o.Buying.KeepPause(x.overview.Buying, time.Now())
 	for n := len(x.finished); x.gone < n && x.newest(n-1-x.gone).event < firstResult; {
 		x.gone++

@@ -3,7 +3,6 @@ package operator
 import (
 	"cmp"
 	"context"
-	"errors"
 	"slices"
 	"strings"
 	"time"
@@ -67,9 +66,57 @@ type Counts struct {
 	Uncounted   uint64      `json:"uncounted"`            // taken by workers, and not read: too many, or they could not be
 	Dead        uint64      `json:"dead"`                 // dead letters
 	Finished    uint64      `json:"finished"`             // events in the results stream
+	NotKnown    []string    `json:"notKnown,omitempty"`   // which of these could not be asked, by their names; they are 0
 	Oldest      worker.Time `json:"oldest,omitzero"`      // unfinished order
 	OldestDoubt worker.Time `json:"oldestDoubt,omitzero"` // since when the oldest doubt lasts
 	HandedBack  uint64      `json:"-"`                    // of the queued, those that a worker has taken and handed back unsent
+}
+
+// The counts that come from one store or stream each.
+var (
+	countsOfScan     = []string{"inProgress", "waiting", "inDoubt", "paused", "finishing", "unknown", "uncounted"}
+	countsOfConsumer = []string{"queued"}
+	countsOfDead     = []string{"dead"}
+	countsOfResults  = []string{"finished"}
+)
+
+// UnknownCounts are counts of which none is known.
+func UnknownCounts() Counts {
+	return Counts{NotKnown: slices.Concat(countsOfConsumer, countsOfScan, countsOfDead, countsOfResults)}
+}
+
+// know notes that counts are known.
+func (c *Counts) know(names []string) {
+	c.NotKnown = slices.DeleteFunc(slices.Clone(c.NotKnown), func(name string) bool { return slices.Contains(names, name) })
+}
+
+// Known reports whether a count, by its name in JSON, is known.
+func (c Counts) Known(name string) bool { return !slices.Contains(c.NotKnown, name) }
+
+// With returns the counts of a scan with what the streams told of themselves since; what
+// they did not tell is as it was before.
+func (c Counts) With(told, before Counts) Counts {
+	c.NotKnown = slices.DeleteFunc(slices.Clone(c.NotKnown), func(name string) bool { return !slices.Contains(countsOfScan, name) })
+	for _, one := range []struct {
+		name       string
+		to         *uint64
+		told, kept uint64
+	}{
+		{"queued", &c.Queued, told.Queued + c.HandedBack, before.Queued},
+		{"dead", &c.Dead, told.Dead, before.Dead},
+		{"finished", &c.Finished, told.Finished, before.Finished},
+	} {
+		switch {
+		case told.Known(one.name):
+			*one.to = one.told
+		default:
+			*one.to = one.kept
+			if !before.Known(one.name) {
+				c.NotKnown = append(c.NotKnown, one.name)
+			}
+		}
+	}
+	return c
 }
 
 // count adds a row.
@@ -119,6 +166,11 @@ func (o *Overview) failed(store string, err error) {
 	o.Stores = append(o.Stores, Store{Name: store, Error: text})
 }
 
+// away reports whether a store could not be asked.
+func (o *Overview) away(store string) bool {
+	return slices.ContainsFunc(o.Stores, func(s Store) bool { return s.Name == store && !s.OK })
+}
+
 // begin asks whether the servers answer, whether the buying is paused, and what the
 // workers tell. It returns why Redis is away.
 func (d *Desk) begin(ctx context.Context, o *Overview) (redisErr error) {
@@ -134,12 +186,8 @@ func (d *Desk) begin(ctx context.Context, o *Overview) (redisErr error) {
 	if len(o.Errors) > 0 {
 		o.Buying.Unknown = "Redis cannot be read, so what the workers report is not known; a worker without Redis sends nothing"
 	}
-	l, err := d.nats()
-	if err == nil && !l.nc.IsConnected() { // nothing can be asked until it is again
-		err = errors.New("the connection was lost, reconnecting")
-	}
-	if err != nil {
-		o.failed("nats", trimmed(err, "nats: "))
+	if _, err := d.nats(); err != nil { // nothing can be asked
+		o.failed("nats", err)
 		o.Buying.Unknown = "NATS is away; a worker that cannot read the operator's word sends nothing"
 	} else if word, _, err := d.Word(ctx); err != nil {
 		o.failed("control", err)

@@ -74,7 +74,7 @@ func (o *Order) reach(ctx context.Context) (*servers, error) {
 func dialNATS(ctx context.Context, s *config.Settings) (*nats.Conn, error) {
 	var last atomic.Pointer[error]
 	failed := func(err error) { last.Store(&err) }
-	nc, err := dialInbox(ctx, s, failed, failed)
+	nc, err := dialInbox(ctx, s, newNoting(), failed, failed)
 	switch reason := last.Load(); {
 	case err == nil || ctx.Err() == nil:
 		return nc, err
