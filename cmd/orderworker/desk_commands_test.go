@@ -84,12 +84,16 @@ func TestDeskLists(t *testing.T) {
 		t.Errorf("nothing: %d %s%s", status, out, errs)
 	}
 	deskStates(d)
+	for subject, event := range map[string]string{"failed.A": `{"outTradeNo":"A","status":"failed"}`, "succeeded.B": `{"outTradeNo":"B","status":"succeeded"}`, "rejected.C": `{"outTradeNo":"C","status":"rejected"}`} {
+		_, err := d.js.Publish(t.Context(), "orders.package.result."+subject, []byte(event))
+		d.ok(err)
+	}
 	status, out, errs := d.do("list")
 	if status != statusDone || errs != "" {
 		t.Errorf("%d %s", status, errs)
 	}
 	deskGolden(t, "list.txt", out)
-	for state, want := range map[string]string{"queued": "BROKEN QUEUED", "claimed": "SENDING CLAIMED", "waiting": "WAITING", "in_doubt": "DOUBT", "paused": "", "succeeded": "", "failed": ""} {
+	for state, want := range map[string]string{"queued": "BROKEN QUEUED", "claimed": "SENDING CLAIMED", "waiting": "WAITING", "in_doubt": "DOUBT", "paused": "", "succeeded": "B", "failed": "A"} {
 		_, out, _ := d.do("list", "--state", state, "--json")
 		var l operator.List
 		d.ok(json.Unmarshal([]byte(out), &l))

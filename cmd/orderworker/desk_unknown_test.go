@@ -136,8 +136,17 @@ func TestDeskListsWhatIsNotPublished(t *testing.T) {
 			t.Errorf("%v:\n%s", args, out)
 		}
 	}
-	if _, out, _ := d.do("list", "--state", "succeeded"); strings.Contains(out, "failed") {
+	if _, out, _ := d.do("list", "--state", "succeeded"); strings.Contains(out, "A       ") {
 		t.Error(out)
+	}
+	// Its request is still in the stream: it was not acknowledged yet.
+	_, err := d.js.Publish(t.Context(), "orders.package.result.failed.A", []byte(`{"outTradeNo":"A","status":"failed","reason":"cancelled"}`))
+	d.ok(err)
+	if _, out, _ := d.do("list"); strings.Contains(out, "A       ") {
+		t.Errorf("its event is published, and it is listed as not finished:\n%s", out)
+	}
+	if _, out, _ := d.do("list", "--state", "failed"); strings.Count(out, "A       ") != 1 || strings.Contains(out, "publish\n") {
+		t.Errorf("of those that failed it is one:\n%s", out)
 	}
 }
 

@@ -31,6 +31,13 @@ type List struct {
 // Orders returns a list of orders. What could not be asked is among the errors of its
 // overview.
 func (d *Desk) Orders(ctx context.Context, f Filter) *List {
+	enter := d.countFailed(ctx)
+	l := d.orders(ctx, f)
+	enter(l.Overview)
+	return l
+}
+
+func (d *Desk) orders(ctx context.Context, f Filter) *List {
 	limit := cmp.Or(f.Limit, DefaultLimit)
 	if f.State.Finished() {
 		return d.finished(ctx, f.State, limit)

@@ -107,7 +107,8 @@ func (o *Overview) counts(now time.Time) []string {
 	}
 	var shown []string
 	for _, text := range []string{queued, count("in progress", "inProgress", c.InProgress), count("waiting", "waiting", c.Waiting), rare("paused", c.Paused), doubt,
-		rare("being published", c.Finishing), rare("not known", c.Unknown), rare("not counted", c.Uncounted), count("dead", "dead", c.Dead)} {
+		rare("being published", c.Finishing), rare("not known", c.Unknown), rare("not counted", c.Uncounted), count("dead", "dead", c.Dead),
+		count("failed in the last hour", "failedLastHour", c.FailedLately)} {
 		if text != "" {
 			shown = append(shown, text)
 		}
