@@ -1,4 +1,4 @@
-.PHONY: test quick race plain sample tools check vet lint vuln licences sbom reproducible sim sim-for pairs simulation soak badday mutants bench bench-long bench-micro alerts build clean
+.PHONY: test quick race plain sample tools check vet gofmt lint vuln licences sbom reproducible sim sim-for pairs simulation soak badday mutants bench bench-long bench-micro alerts build clean
 
 # Everything: the cheap checks, and every test, against a real nats-server (in
 # process) and a real redis-server (installed where it is missing). What is
@@ -15,22 +15,32 @@ REPEATED = TestLookupModes|TestSimulatedFleet.*
 # race detector, when all else is done.
 PUNCTUAL = TestBadDay.*
 
-# What people run while they write: no server, no browser, no built program.
-quick: vet
-	go test -short -vet=off ./...
+# These only drive child processes: the program as it is shipped, without the race detector,
+# and servers. In this test binary the detector would watch the publisher and the proxies,
+# at twice its processor time.
+BLACKBOX = TestBlackBox
+
+# What people run while they write in worker, dedupe or upstream: no server, no browser, no
+# built program. cmd and deploy are left out: after a change in worker they are two thirds of
+# the work. make check looks at all of it, and compiles it.
+DOMAIN = ./worker/... ./dedupe/... ./upstream/...
+quick: gofmt
+	go vet $(DOMAIN)
+	go test -short -vet=off $(DOMAIN)
 
 race:
-	go test -race -vet=off -parallel 8 -skip '^($(PUNCTUAL)|$(REPEATED))$$' -timeout 14m $$(go list ./... | grep -vE '/(deploy|cmd/bench)$$')
+	go test -race -vet=off -parallel 8 -skip '^($(PUNCTUAL)|$(REPEATED)|$(BLACKBOX))$$' -timeout 14m $$(go list ./... | grep -vE '/(deploy|cmd/bench)$$')
 
 # Without the race detector: deploy's tests, which start programs and read files, for it
 # the Kubernetes types would be compiled once more; the bench's, whose contenders and servers are
-# this test binary again; and the simulation, many times as fast.
+# this test binary again; the black box; and the simulation, many times as fast.
 # It is compiled as the program is shipped, which deploy and the black box build:
 # all of it once.
 plain: export CGO_ENABLED = 0
 plain: export GOFLAGS += -trimpath
 plain: check
 	go test -vet=off -parallel 8 -timeout 14m ./deploy ./cmd/bench
+	go test -vet=off -run '^($(BLACKBOX))$$' -timeout 14m ./cmd/orderworker
 	go test -vet=off -run '^($(REPEATED))$$' ./upstream/quota
 	$(MAKE) --no-print-directory sample sim SIM_ORDERS=50000
 	cd worker && ../bin/worker.test -test.timeout 8m -test.parallel 8 -test.run '^($(REPEATED))$$'
@@ -44,9 +54,11 @@ check: vet
 	go run ./cmd/mutants -check
 
 # go test has a vet of its own, a part of this one: -vet=off where this has run.
-vet:
-	@unformatted="$$(gofmt -l .)"; [ -z "$$unformatted" ] || { echo "not gofmt'ed: $$unformatted"; exit 1; }
+vet: gofmt
 	go vet ./...
+
+gofmt:
+	@unformatted="$$(gofmt -l .)"; [ -z "$$unformatted" ] || { echo "not gofmt'ed: $$unformatted"; exit 1; }
 
 # Not a part of make test: on a fresh machine golangci-lint is built from source,
 # three minutes of CPU and two hundred modules to fetch, and its first look at

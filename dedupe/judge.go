@@ -218,7 +218,7 @@ func doubtOf(r Record, notes *Doubt) Doubt {
 		return d
 	}
 	if notes.Attempt == r.Attempt {
-		d.Asked, d.Missing = notes.Asked, notes.Missing
+		d.Asked, d.Missing, d.AskedAt, d.Answer = notes.Asked, notes.Missing, notes.AskedAt, notes.Answer
 	}
 	if notes.Attempt == r.Attempt || r.EarlierOpen {
 		d.Bought = d.Bought || notes.Bought

@@ -109,6 +109,10 @@ type Doubt struct {
 	Asked   int       `json:"asked,omitempty"`   // lookups so far
 	Missing bool      `json:"missing,omitempty"` // one complete round of lookups did not find the order
 	Noticed bool      `json:"noticed,omitempty"` // the in_doubt event was published
+
+	// The last lookup, for people: nothing is decided by it.
+	AskedAt time.Time `json:"askedAt,omitzero"` // zero: not known
+	Answer  string    `json:"answer,omitempty"` // why it did not end the doubt
 }
 
 // Sold reports whether the vendor answered that the order was bought or exists:

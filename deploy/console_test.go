@@ -17,13 +17,14 @@ import (
 	"k8s.io/apimachinery/pkg/labels"
 
 	"orderworker/dedupe/storetest"
+	"orderworker/worker/logtest"
 )
 
 // serveConsole starts `orderworker console` with env and waits until it answers.
-func serveConsole(t *testing.T, env map[string]string) (base string, log *output) {
+func serveConsole(t *testing.T, env map[string]string) (base string, log *logtest.Buffer) {
 	t.Helper()
 	addr := storetest.FreeAddr(t)
-	log = new(output)
+	log = new(logtest.Buffer)
 	cmd := exec.Command(binary(t), "console", "--addr", addr)
 	cmd.Env, cmd.Stdout, cmd.Stderr = environ(env), log, log
 	if err := cmd.Start(); err != nil {

@@ -1,7 +1,6 @@
 package deploy
 
 import (
-	"bytes"
 	"io"
 	"maps"
 	"net/http"
@@ -12,11 +11,11 @@ import (
 	"regexp"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 
 	"orderworker/dedupe/storetest"
 	"orderworker/upstream/sandbox"
+	"orderworker/worker/logtest"
 )
 
 const (
@@ -41,25 +40,7 @@ func vendor(t *testing.T, rules string) *httptest.Server {
 type running struct {
 	admin string // base URL
 	cmd   *exec.Cmd
-	log   *output
-}
-
-// output collects what a process writes.
-type output struct {
-	mu   sync.Mutex
-	text bytes.Buffer
-}
-
-func (o *output) Write(p []byte) (int, error) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.text.Write(p)
-}
-
-func (o *output) String() string {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.text.String()
+	log   *logtest.Buffer
 }
 
 // environ is env as a process takes it, with nothing of ours.
@@ -77,7 +58,7 @@ func work(t *testing.T, env map[string]string) *running {
 	t.Helper()
 	env = maps.Clone(env)
 	env["ADMIN_ADDR"] = storetest.FreeAddr(t)
-	w := &running{admin: "http://" + env["ADMIN_ADDR"], log: new(output)}
+	w := &running{admin: "http://" + env["ADMIN_ADDR"], log: new(logtest.Buffer)}
 	w.cmd = exec.Command(binary(t), "run")
 	w.cmd.Env, w.cmd.Stdout, w.cmd.Stderr = environ(env), w.log, w.log
 	if err := w.cmd.Start(); err != nil {

@@ -50,6 +50,19 @@ func (e *Error) Error() string {
 	return b.String()
 }
 
+// Brief returns in a few words how a request ended for which err was returned: the cause,
+// or else the vendor's code and message.
+func Brief(err error) string {
+	e, ok := errors.AsType[*Error](err)
+	switch {
+	case !ok:
+		return err.Error()
+	case e.Class == Refused, e.Class == Account, e.Class == Throttled, e.Err == nil:
+		return strings.TrimSpace("code " + e.Code + " " + e.Message)
+	}
+	return e.Err.Error()
+}
+
 // Unwrap returns the cause.
 func (e *Error) Unwrap() error { return e.Err }
 

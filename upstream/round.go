@@ -225,9 +225,9 @@ func (r *Round) addMissing(f *Findings, absent []string) {
 func (r *Round) unproven() string {
 	switch {
 	case r.control == (Control{}):
-		return "there is no control number yet: no purchase that the vendor confirmed is old enough"
+		return "no control number yet: no purchase that the vendor confirmed is old enough"
 	case !r.controlSeen:
-		return fmt.Sprintf("the lookup does not show the control number %s, which was bought", r.control.OutTradeNo)
+		return fmt.Sprintf("control number %s is not shown, although it was bought", r.control.OutTradeNo)
 	case r.strange != "":
 		return r.strange
 	}

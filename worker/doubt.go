@@ -5,9 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"strings"
 	"time"
 
 	"orderworker/dedupe"
+	"orderworker/upstream"
 )
 
 const (
@@ -64,6 +66,9 @@ func (t *task) reconcile(grace, hard context.Context) outcome {
 	case grace.Err() != nil && !f.found:
 		return t.release(hard, StepReleased, 0, context.Cause(grace))
 	case f.failed: // it does not count for the order's own schedule
+		if !errors.Is(err, errNotAsked) {
+			d.AskedAt, d.Answer = asked.UTC().Truncate(time.Millisecond), brief(f.err)
+		}
 		return t.recheckLater(hard, d, f.retryIn, err)
 	case f.found:
 		r := t.result(Succeeded, t.claim.Refusals+1).bought(f.purchase)
@@ -81,7 +86,13 @@ func (t *task) reconcile(grace, hard context.Context) outcome {
 		err = t.rules.unproven(d)
 	}
 	d.Asked++
+	d.AskedAt, d.Answer = asked.UTC().Truncate(time.Millisecond), brief(err)
 	return t.recheckLater(hard, d, t.recheckDelay(d, time.Now()), err)
+}
+
+// brief is why a lookup did not end a doubt, as it is kept for people.
+func brief(err error) string {
+	return cut(strings.ReplaceAll(upstream.Brief(err), "\n", "; "), 160)
 }
 
 // unproven says why an order stays in doubt although the lookup did not find it.

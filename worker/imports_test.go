@@ -68,7 +68,7 @@ var packages = map[string]struct{ project, libraries string }{
 }
 
 // helpers are the packages that only tests import.
-var helpers = []string{"dedupe/dedupetest", "dedupe/storetest", "cmd/internal/certtest", "cmd/internal/logtest", "deploy"}
+var helpers = []string{"dedupe/dedupetest", "dedupe/storetest", "cmd/internal/certtest", "worker/logtest", "deploy"}
 
 // libraryOf is the name of the library that has the imported package; empty if every
 // package may import it.

@@ -3,7 +3,6 @@ package worker_test
 import (
 	"encoding/json"
 	"io"
-	"strings"
 	"sync"
 	"time"
 )
@@ -57,9 +56,4 @@ func (l *logLines) events(message string) int {
 // doubts are the lines of the deliveries of an order that ended in doubt.
 func (l *logLines) doubts(outTradeNo string) []logLine {
 	return l.find(func(line logLine) bool { return line.OutTradeNo == outTradeNo && line.Step == "in_doubt" })
-}
-
-// has says whether anything that was logged contains text.
-func (l *logLines) has(text string) bool {
-	return len(l.find(func(line logLine) bool { return strings.Contains(line.text, text) })) > 0
 }

@@ -17,7 +17,7 @@ import (
 
 // Why an order stays in doubt: what its log line says.
 const (
-	whyBlind    = "the lookup does not show the control number CONTROL, which was bought"
+	whyBlind    = "control number CONTROL is not shown, although it was bought"
 	whyExists   = "the vendor has sold it, but the lookup does not say by which orderNumber"
 	whyClaimed  = "the vendor said that it exists, but the lookup does not show it"
 	whyStranger = "the answer has rows of orders that were not asked for"
@@ -48,7 +48,6 @@ type lookupMode struct {
 	vendor sandbox.Config
 	rule   string  // of the vendor, for lookups
 	states []int64 // that are asked; nil: 1, 0, 2
-	ends   string  // the mode after a while: "" with ends is the honest one
 	heals  bool
 
 	bought  string   // why the orders that were bought stay in doubt; "": they are found

@@ -7,6 +7,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/cenkalti/backoff/v4"
@@ -56,6 +57,9 @@ type lookups struct {
 	blind     bool      // the last complete round did not show the control number
 	failures  *backoff.ExponentialBackOff
 	retryAt   time.Time // no lookup before: earlier ones failed
+
+	mu       sync.Mutex
+	unproven pause.Fault // rounds have proved nothing, for operators
 }
 
 // inquiry asks for one order.
@@ -177,12 +181,37 @@ func (l *lookups) round(ctx context.Context, batch map[string][]inquiry) (upstre
 		page, err := l.lookUp(ctx, q, l.slots.WaitLookup)
 		if err != nil {
 			l.retryAt = time.Now().Add(l.failures.NextBackOff())
+			if ctx.Err() == nil {
+				l.noteUnproven(upstream.Brief(err))
+			}
 			return l.report(round.Findings(false), control), err
 		}
 		round.Add(page)
 	}
 	l.failures.Reset()
-	return l.report(round.Findings(true), control), nil
+	f := round.Findings(true)
+	if f.Why != "" || f.Seen { // otherwise every order was found, which says nothing of a "not found"
+		l.noteUnproven(f.Why)
+	}
+	return l.report(f, control), nil
+}
+
+// noteUnproven notes why a round proved nothing of an order that it did not find; "": it did.
+func (l *lookups) noteUnproven(why string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if why == "" {
+		l.unproven = pause.Fault{}
+		return
+	}
+	l.unproven = l.unproven.Again(why, time.Now())
+}
+
+// Unproven says since when rounds have proved nothing, and why.
+func (l *lookups) Unproven() pause.Fault {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.unproven
 }
 
 // report logs double purchases and a control number that was not shown, and

@@ -94,6 +94,9 @@ func (c simCase) String() string {
 func (c simCase) run(m *Metrics) *simWorld {
 	vendor, rules := simVendors[c.vendor], simRules()
 	rules.ReconcileDelay = vendor.delay
+	if vendor.state != refunded { // nothing is ever in state 2
+		rules.LookupStates = []int64{1, 0}
+	}
 	return simulate(simConfig{
 		form: vendor.world.form, dims: vendor.world.dims, bans: vendor.world.bans, unsold: vendor.world.unsold,
 		seed: 1, orders: []simSpec{vendor.simSpec}, slots: c.slots, concurrency: 2,

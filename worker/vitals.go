@@ -11,10 +11,11 @@ type Vitals struct {
 	InProgress int
 	Requests   uint64        // to the vendor so far
 	Spacing    time.Duration // between two requests of all workers, now; 0: no limit
-	Pause      pause.Status  // of the account
+	Pause      pause.Status  // of the account, and whether orders get a clear answer
+	Unproven   pause.Fault   // lookups prove nothing of orders that they do not show
 }
 
 // Vitals returns the worker's vitals.
 func (w *Worker) Vitals() Vitals {
-	return Vitals{InProgress: w.inFlight.count(), Requests: w.metrics.sent.Load(), Spacing: w.slots.Spacing(), Pause: w.pause.Status()}
+	return Vitals{InProgress: w.inFlight.count(), Requests: w.metrics.sent.Load(), Spacing: w.slots.Spacing(), Pause: w.pause.Status(), Unproven: w.lookups.Unproven()}
 }

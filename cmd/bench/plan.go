@@ -36,7 +36,6 @@ type side struct {
 // comparison is two sides that are measured in turns.
 type comparison struct {
 	name     string // for -only
-	title    string
 	left     side
 	right    side
 	runs     int

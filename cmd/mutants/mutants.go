@@ -8,6 +8,8 @@ var (
 	limiter = []string{"./upstream/quota"}
 	rounds  = []string{"./upstream", "./worker", "-run", "Round|Lookup|TestSimStays|TestSimFirst|TestSimEach"}
 	account = []string{"./upstream/pause", "./worker", "-run", "."}
+	told    = []string{"./cmd/orderworker", "-run", "TestDesk(Tells|Of|Invents)"}
+	unclear = []string{"./upstream/pause", "-run", "TestUnclear"}
 	paused  = []string{"./worker", "-run", "TestSimPause"}
 	halted  = []string{"./worker", "-run", "TestSimHalt"}
 	halting = []string{"./worker/halt"}
@@ -97,6 +99,29 @@ var mutants = []mutant{
 		`	if s.Paused == nil {`, `	if s.Paused == nil && false {`, halting},
 	{"a pause lasts", "worker/halt/state.go",
 		`	return s.Paused && (s.Until.IsZero() || now.Before(s.Until))`, `	return s.Paused && now.Before(s.Until)`, halting},
+	{"a vendor that gives no clear answer is told of", "upstream/pause/account.go",
+		`	a.unclear = a.unclear.Again(upstream.Brief(err), now)
+`, ``, unclear},
+	{"lookups that are answered do not hide a vendor that does not sell", "upstream/pause/account.go",
+		`	if a.silentInRow < 2 {`, `	if true {`, unclear},
+	{"lookups that prove nothing are told of", "worker/lookups.go",
+		`		l.noteUnproven(f.Why)`, `		l.noteUnproven("")`, told},
+	{"why the last lookup did not end a doubt is told", "worker/doubt.go",
+		`	d.Asked++
+	d.AskedAt, d.Answer =`, `	d.Asked++
+	_, _ =`, told},
+	{"no time is told while Redis is away that knows it", "cmd/internal/operator/row.go",
+		`	case k.CacheErr != nil:
+		return "Redis is away"`, `	case false:
+		return "Redis is away"`, told},
+	{"no operator is told to resume what the account's pause holds", "cmd/internal/operator/overview.go",
+		`	case b.Operator != nil:
+		return`, `	case b.Operator != nil || b.Account != nil:
+		return`, told},
+	{"list and status have one word for what a pause holds", "cmd/internal/operator/detail.go",
+		`		if t.Order != nil { // a pause may hold it`, `		if false {`, told},
+	{"what is settled is not told of as published", "cmd/internal/operator/row.go",
+		`			if byOperator(k.Journal) {`, `			if false {`, told},
 	{"of two operators at once the second is told", "worker/natsio/control.go",
 		`, jetstream.WithExpectLastSequencePerSubject(rev))`, `)`, adapter},
 	{"what may have been bought is not cancelled", "dedupe/cancel.go",

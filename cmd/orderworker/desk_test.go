@@ -99,17 +99,14 @@ func (d *desk) settings() *config.Settings {
 // worker makes the streams, and a worker that does not run yet.
 func (d *desk) worker() *worker.Worker {
 	d.t.Helper()
-	vendor, err := connect.Vendor(d.settings())
-	if err != nil {
-		d.t.Fatal(err)
-	}
-	w, _, err := app.New(d.t.Context(), d.settings(), app.Parts{
+	s := d.settings()
+	vendor, err := connect.Vendor(s)
+	d.ok(err)
+	w, _, err := app.New(d.t.Context(), s, app.Parts{
 		NATS: d.js.Conn(), Redis: d.rdb, Vendor: vendor,
 		Log: zerolog.New(zerolog.NewTestWriter(d.t)).Level(zerolog.WarnLevel), Registry: prometheus.NewRegistry(),
 	})
-	if err != nil {
-		d.t.Fatal(err)
-	}
+	d.ok(err)
 	return w
 }
 

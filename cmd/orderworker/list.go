@@ -17,9 +17,9 @@ type listCmd struct {
 
 // Help is what the command's help says first.
 func (listCmd) Help() string {
-	return `Lists the orders that are not finished, or with --state succeeded or failed the newest that are, newest first, below three lines on how the deployment fares: whether it buys, which servers answer, how many orders there are in which state. Nothing is changed anywhere. Times are UTC.
+	return `Lists the orders that are not finished, or with --state succeeded or failed the newest that are, newest first, below a few lines on how the deployment fares: whether it buys, what is wrong with the vendor's answers if something is, which servers answer, how many orders there are in which state. Nothing is changed anywhere. Times are UTC.
 
-queued: no worker has begun with it (an old request may be in doubt once one does: see status). claimed: a worker has it, perhaps a request is under way. waiting: refused so far; NEXT says when it is sent again. in_doubt: it may have been bought; NEXT says when the vendor is asked. paused: an operator or the vendor's refusals hold it back. unknown: a server could not be asked about it, it may have been bought. succeeded or failed with NEXT publish: the result is known, and a worker has yet to publish it. TRIES is refusals of those that are allowed, or the number of the request.
+queued: no worker has begun with it (an old request may be in doubt once one does: see status). claimed: a worker has it, perhaps a request is under way. waiting: refused so far; NEXT says when it is sent again. in_doubt: it may have been bought; LAST ANSWER says why the last lookup did not end that, NEXT when the vendor is asked. paused: it is held back until somebody resumes (NEXT resume), or until the account's pause is over (NEXT probe). unknown: a server could not be asked about it, it may have been bought. succeeded or failed with NEXT publish: the result is known, and a worker has yet to publish it. TRIES is refusals of those that are allowed, or the number of the request.
 
 Exit status 1 if a server could not be asked: what the others know is shown all the same.
 

@@ -12,8 +12,8 @@ import (
 	"github.com/alicebob/miniredis/v2"
 	"github.com/nats-io/nats.go/jetstream"
 
-	"orderworker/cmd/internal/logtest"
 	"orderworker/dedupe/storetest"
+	"orderworker/worker/logtest"
 )
 
 // whenReadyz waits until /readyz answers with status, and want in it.

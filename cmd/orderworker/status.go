@@ -27,7 +27,7 @@ var statusSettings = []string{"UPSTREAM_URL", "UPSTREAM_APPKEY", "UPSTREAM_SECRE
 func (statusCmd) Help() string {
 	return `Shows what Redis, the journal, the request stream and the results stream know of an order, and with --ask-vendor what the vendor does: its state in a sentence, what happened to it and what comes next, then who knows what. Nothing is changed anywhere. Times are UTC.
 
-The state is one of: unknown (nothing is known of it, or a server that could not be asked may know that it was sent); queued (no worker has begun with it) and claimed (a worker took it), where the sentence says whether it is certain that nothing was sent; sending (a request may be under way); in_doubt (it may have been bought: see orderworker settle); waiting (not bought so far, the next attempt is due later); succeeded, failed, rejected; bought (only the vendor knows it).
+The state is one of: unknown (nothing is known of it, or a server that could not be asked may know that it was sent); queued (no worker has begun with it) and claimed (a worker took it), where the sentence says whether it is certain that nothing was sent, or that a request may be under way; in_doubt (it may have been bought: see orderworker settle); waiting (not bought so far, the next attempt is due later); paused (an operator or the account's pause holds it back); succeeded, failed, rejected; bought (only the vendor knows it).
 
 With --iccid all orders of a card are listed: the unfinished ones, and those of the newest 200,000 results. Put -- before a number that begins with a hyphen.
 

@@ -34,9 +34,9 @@ func TestStatusOfAnOrderInDoubt(t *testing.T) {
 	got = regexp.MustCompile(`\(in [^)]+\)`).ReplaceAllString(got, "(in LEFT)")
 	want := `A  in_doubt: it may have been bought; see orderworker settle; the vendor is asked next at CLOCK (in LEFT)
   MOMENT  received   P for 8988308650100524999
-  MOMENT  sent       in doubt since then (attempt 1)
+  MOMENT  sent       it may have left; in doubt since then (attempt 1)
   MOMENT  ambiguous  TIMEOUT (attempt 1)
-  MOMENT  in_doubt   the vendor is asked CLOCK
+  MOMENT  in_doubt   next: CLOCK ask
 redis    doubt, due in LEFT, attempt 1, in_doubt was published
 journal  intent, attempt 1, in doubt since TIME, its request is over by TIME
 request  ORDERS 1, not acknowledged, received TIME, iccid 8988308650100524999, package P, renew 2, expires TIME
@@ -125,7 +125,7 @@ func TestStatusJSONNames(t *testing.T) {
 		return strings.Join(slices.Sorted(maps.Keys(object)), " ")
 	}
 	for part, want := range map[string]string{
-		"":        "errors journal known order outTradeNo pause redis request requests results searched state timeline untaken vendor",
+		"":        "account answers errors journal known order outTradeNo pause redis request requests results searched state timeline untaken vendor",
 		"redis":   "account attempt doubt foreign last leftMs owner phase refusals result revision seq waits",
 		"journal": "account attempt bought foreign last open over owner refusals result revision sendBy seq since state waits",
 		"request": "iccid packageCode received seq state stream",
@@ -168,12 +168,12 @@ func TestStatusOfStates(t *testing.T) {
 		want   []string
 	}{
 		"CLAIMED": {0, []string{"CLAIMED  claimed: a worker took it", "redis    claimed, a worker has it, for", "journal  nothing", "request  ORDERS 1, not acknowledged", "results  nothing", "vendor   not asked (--ask-vendor)"}},
-		"SENDING": {0, []string{"SENDING  sending: a request may be under way", "journal  intent, attempt 1"}},
+		"SENDING": {0, []string{"SENDING  claimed: a worker took it; a request may be under way", "journal  intent, attempt 1"}},
 		"WAITING": {0, []string{"WAITING  waiting: ", "redis    ready, due in ", "journal  ready, attempt 1, 1 refusal, due 2"}},
 		"DOUBT":   {0, []string{"DOUBT  in_doubt: ", "request  ORDERS 999, gone: acknowledged"}},
 		"FINAL":   {0, []string{"FINAL  failed: certainly not bought", `journal  final, attempt 1, failed, permanent_code, code 3002, "no such package", 1 attempt`}},
 		"OTHER":   {0, []string{"request  ORDERS 1, message 1 of stream ORDERS is another order's"}},
-		"UNTAKEN": {0, []string{"UNTAKEN  queued: it waits for a worker", "received  P for 8988308650100524999; a worker takes it", "redis    nothing", "journal  nothing"}},
+		"UNTAKEN": {0, []string{"UNTAKEN  queued: it waits for a worker", "received  P for 8988308650100524999; next: worker", "redis    nothing", "journal  nothing"}},
 		"NOBODY":  {1, []string{"NOBODY  unknown: nothing is known of it anywhere", "request  not known where, 5 requests in the stream were not taken by a worker yet"}},
 	} {
 		t.Run(no, func(t *testing.T) {

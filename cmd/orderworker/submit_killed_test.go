@@ -17,9 +17,9 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
-	"orderworker/cmd/internal/logtest"
 	"orderworker/dedupe/storetest"
 	"orderworker/upstream/sandbox"
+	"orderworker/worker/logtest"
 )
 
 var submitOrders = flag.Int("submit.orders", 3000, "lines of the file that is submitted, killed and submitted again")

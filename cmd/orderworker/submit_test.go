@@ -11,8 +11,8 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
-	"orderworker/cmd/internal/logtest"
 	"orderworker/dedupe/storetest"
+	"orderworker/worker/logtest"
 )
 
 // ordersFile writes a file of orders.

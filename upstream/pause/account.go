@@ -85,6 +85,7 @@ type account struct {
 	unanswered  int       // permits given since the last answer
 	silentInRow int       // calls in a row that ended without an answer
 	worked      time.Time // the last sale or answered lookup
+	unclear     Fault     // orders have got no clear answer; the pause does not depend on it
 
 	cause        cause
 	why          string // why the pause began, or ended
@@ -152,7 +153,7 @@ func (a *account) ended(err error, probe bool, now time.Time) ruling {
 		a.endedSilently(err, now)
 		return doesNotCount
 	}
-	a.unanswered, a.silentInRow = 0, 0
+	a.unanswered, a.silentInRow, a.unclear = 0, 0, Fault{}
 	if a.cause == vendorSilent && e != forbidden {
 		a.stop("the vendor answers again")
 	}
@@ -178,6 +179,7 @@ func (a *account) ended(err error, probe bool, now time.Time) ruling {
 // endedSilently notes a call without an answer.
 func (a *account) endedSilently(err error, now time.Time) {
 	a.silentInRow++
+	a.unclear = a.unclear.Again(upstream.Brief(err), now)
 	if a.silentInRow >= maxSilent && a.cause == noPause {
 		a.start(vendorSilent, fmt.Sprintf("%d calls in a row ended without an answer that says what became of the order, the last: %v", a.silentInRow, err), err, now)
 	}
@@ -223,6 +225,9 @@ func (a *account) lookedUp(err error, now time.Time) {
 		return
 	}
 	a.worked = now
+	if a.silentInRow < 2 { // otherwise it answers lookups, and does not sell
+		a.unclear = Fault{}
+	}
 	switch {
 	case a.cause == allRefused:
 		a.stop("a lookup works again")

@@ -174,3 +174,35 @@ func TestUnansweredCallsAreLimited(t *testing.T) {
 		t.Error("an answer did not let others go on")
 	}
 }
+
+// Orders that get no clear answer are told of before there is a pause. A lookup that is
+// answered ends that, unless two orders in a row had no answer.
+func TestUnclear(t *testing.T) {
+	for script, want := range map[string]string{
+		"":                            "",
+		"sold":                        "",
+		"failed":                      "0s 0s code 500",
+		"failed +1m timeout +1m down": "0s 2m0s refused",
+		"failed forbidden":            "",
+		"failed toofast":              "",
+		"failed bought":               "",
+		"failed +1m failed sold":      "",
+		"failed lookup:ok":            "",
+		"failed +1m failed lookup:ok": "0s 1m0s code 500",
+		"failed lookup:ok +1m failed": "1m0s 1m0s code 500",
+		"sold failed lookup:-":        "0s 0s code 500",
+		"lookup:-":                    "",
+		"failed failed failed +1m failed timeout +2s due +5s probe:timeout": "0s 1m7s time-out",
+	} {
+		a := newAccount()
+		start := time.Date(2026, 11, 25, 12, 0, 0, 0, time.UTC)
+		play(a, script)
+		got := ""
+		if f := a.unclear; f != (Fault{}) {
+			got = fmt.Sprint(f.Since.Sub(start), " ", f.Last.Sub(start), " ", f.What)
+		}
+		if got != want {
+			t.Errorf("%q: %q, want %q", script, got, want)
+		}
+	}
+}

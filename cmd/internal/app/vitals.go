@@ -10,6 +10,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"orderworker/cmd/internal/vitals"
+	"orderworker/upstream/pause"
 	"orderworker/worker"
 )
 
@@ -37,10 +38,19 @@ func PublishVitals(ctx context.Context, rdb redis.UniversalClient, deployment st
 		if p := v.Pause; p.Paused {
 			f.Pause = &vitals.Pause{Since: p.Since.UTC(), Cause: p.Cause, Why: p.Why, Code: p.Code, Message: p.Message, NextProbe: p.NextProbe.UTC()}
 		}
+		f.Unclear, f.Unproven = faultOf(v.Pause.Unclear), faultOf(v.Unproven)
 		if err := w.HaltUnread(ctx); err != nil {
 			f.Unread = err.Error()
 		}
 		before, at = v, now
 		return f
 	})
+}
+
+// faultOf returns f as other programs read it; nil: nothing is wrong.
+func faultOf(f pause.Fault) *vitals.Fault {
+	if f == (pause.Fault{}) {
+		return nil
+	}
+	return &vitals.Fault{Since: f.Since.UTC(), Last: f.Last.UTC(), What: f.What}
 }

@@ -15,8 +15,8 @@ import (
 
 	"orderworker/cmd/internal/certtest"
 	"orderworker/cmd/internal/config"
-	"orderworker/cmd/internal/logtest"
 	"orderworker/dedupe/storetest"
+	"orderworker/worker/logtest"
 )
 
 // startNATS runs a server in this process; port 0 picks one.

@@ -15,8 +15,8 @@ import (
 	"github.com/redis/go-redis/v9"
 	"github.com/rs/zerolog"
 
-	"orderworker/cmd/internal/logtest"
 	"orderworker/dedupe/storetest"
+	"orderworker/worker/logtest"
 )
 
 // Of a Cluster every master counts.

@@ -1,7 +1,6 @@
 package console
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -31,6 +30,7 @@ import (
 	"orderworker/upstream"
 	"orderworker/upstream/sandbox"
 	"orderworker/worker"
+	"orderworker/worker/logtest"
 )
 
 const testToken = "a-token-of-the-tests"
@@ -44,27 +44,9 @@ type env struct {
 	js       jetstream.JetStream
 	nats     *server.Server
 	desk     *operator.Desk
-	log      *syncBuffer
+	log      *logtest.Buffer
 	base     string // the console's address, with its prefix
 	stop     func() // stops the console
-}
-
-// syncBuffer is a log that may be read while it is written.
-type syncBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (s *syncBuffer) Write(p []byte) (int, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.b.Write(p)
-}
-
-func (s *syncBuffer) String() string {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.b.String()
 }
 
 // newEnv starts the servers, makes the streams, and serves a console. rules are the
@@ -73,7 +55,7 @@ func newEnv(t *testing.T, cfg Config, rules ...string) *env {
 	t.Helper()
 	parsed, err := sandbox.ParseRules(strings.Join(rules, "\n"))
 	ok(t, err)
-	e := &env{t: t, log: new(syncBuffer), vendor: sandbox.New(sandbox.Config{AppKey: "000001", Secret: "hunter2", Rules: parsed})}
+	e := &env{t: t, log: new(logtest.Buffer), vendor: sandbox.New(sandbox.Config{AppKey: "000001", Secret: "hunter2", Rules: parsed})}
 	vendor := httptest.NewServer(e.vendor)
 	t.Cleanup(func() { e.vendor.Close(); vendor.Close() })
 	e.settings, err = config.Defaults()

@@ -202,7 +202,7 @@ func (x *Index) scan(o *operator.Overview, rows []operator.Row, endedBefore map[
 	defer x.mu.Unlock()
 	o.Buying.KeepPause(x.overview.Buying, time.Now())
 	if newer := x.overview; newer.At.After(o.At.Time) { // a scan may take minutes
-		o.Buying, o.Workers, o.Quota = newer.Buying, newer.Workers, newer.Quota
+		o.Buying, o.Answers, o.Workers, o.Quota = newer.Buying, newer.Answers, newer.Workers, newer.Quota
 	}
 	if ordersRead(o) { // while NATS is away, the last rows and counts stay
 		x.keepDoubts(rows)
@@ -220,6 +220,10 @@ func (x *Index) scan(o *operator.Overview, rows []operator.Row, endedBefore map[
 		}
 	} else {
 		o.Counts = x.overview.Counts
+		x.rows = slices.Clone(x.rows) // a reader may have the old ones
+		for i := range x.rows {
+			x.rows[i].HideNext("NATS is away")
+		}
 	}
 	x.amiss = slices.DeleteFunc(slices.Clone(o.Stores), func(s operator.Store) bool { return s.OK || !slices.Contains(judging, s.Name) })
 	x.show(o)
@@ -266,6 +270,7 @@ func (x *Index) keepDoubts(rows []operator.Row) {
 	for i := range rows {
 		if r := before[rows[i].Seq]; r != nil && rows[i].State == operator.Unknown && r.OutTradeNo == rows[i].OutTradeNo {
 			rows[i] = *r
+			rows[i].HideNext("a store is away")
 		}
 	}
 }

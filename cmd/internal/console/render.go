@@ -114,6 +114,7 @@ func functions() template.FuncMap {
 			}
 			return thousands(n)
 		},
+		"since": func(f *operator.Fault, now time.Time) string { return f.Text(now) },
 	}
 }
 
@@ -182,7 +183,7 @@ func stateClass(s any) string {
 		return "state doubt"
 	case "waiting", "paused":
 		return "state wait"
-	case "claimed", "sending":
+	case "claimed":
 		return "state busy"
 	}
 	return "state"
@@ -196,7 +197,7 @@ func lastText(r operator.Row) string {
 	switch {
 	case r.Invalid != "":
 		return "invalid: " + r.Invalid
-	case r.State == operator.Succeeded:
+	case r.State == operator.Succeeded && !r.Open():
 		return r.OrderNumber
 	}
 	return strings.TrimSpace(r.Reason + " " + r.Last.String())
@@ -210,15 +211,21 @@ func nextText(n *operator.Next, now time.Time) string {
 	words := map[string]string{
 		"send": "is sent", "ask": "the vendor is asked", "publish": "its result is published",
 		"resume": "is sent when the pause is over", "worker": "a worker takes it",
+		"probe": "is sent when the account’s pause is over; the vendor is probed",
 	}
 	text := cmp.Or(words[n.What], n.What)
-	if n.At.IsZero() {
+	switch left := n.At.Sub(now); {
+	case n.Why != "":
+		return fmt.Sprintf("%s (%s)", text, n.Why)
+	case n.At.IsZero():
 		return text
-	}
-	if left := n.At.Sub(now); left > 0 {
+	case left > 0:
 		return fmt.Sprintf("%s in %s", text, operator.Ago(left.Round(time.Second)))
+	case left > -5*time.Second:
+		return text + " now"
+	default: // what is shown was read long ago
+		return fmt.Sprintf("%s; that was due %s ago", text, operator.Ago(-left))
 	}
-	return text + " now"
 }
 
 // percent is a part of a whole, 0 to 100.

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"orderworker/cmd/internal/vitals"
 	"orderworker/dedupe"
 	"orderworker/worker"
 	"orderworker/worker/halt"
@@ -24,7 +25,10 @@ type Detail struct {
 	Requests []RequestSeen `json:"requests"` // with its number, in the stream of orders
 	Searched bool          `json:"searched"` // the whole stream was searched for them
 	Pause    *halt.State   `json:"pause"`    // the operator's pause, which keeps the order from being sent; null: there is none
+	Account  *vitals.Pause `json:"account"`  // likewise the account's
+	Answers  Answers       `json:"answers"`  // what is wrong with the vendor's, while the order waits for one
 
+	sending   bool      // a request may be under way
 	journalAt time.Time // when the journal's record was written; zero: not known
 }
 
@@ -47,7 +51,7 @@ type Moment struct {
 	Code    string      `json:"code,omitempty"`    // of the answer
 	Message string      `json:"message,omitempty"` // the vendor's: show it with Shown
 	Text    string      `json:"text,omitempty"`    // of this program
-	Follows string      `json:"follows,omitempty"` // what follows from it
+	Follows string      `json:"follows,omitempty"` // what happens next, as Next.What
 	NextAt  worker.Time `json:"nextAt,omitzero"`   // and when
 }
 
@@ -78,14 +82,7 @@ func (d *Desk) Order(ctx context.Context, outTradeNo string, askVendor bool) *De
 	if detail.journalAt, err = d.journalled(ctx, outTradeNo); err != nil && detail.known.JournalErr == nil {
 		detail.failed("journal", err)
 	}
-	word, _, err := d.Word(ctx)
-	if err != nil {
-		detail.failed("control", err)
-	}
-	if word.Lasts(time.Now()) {
-		detail.Pause = &word
-	}
-	detail.conclude(d)
+	detail.conclude(ctx, d)
 	return detail
 }
 
@@ -128,7 +125,7 @@ func (d *Desk) orderWithoutNATS(ctx context.Context, outTradeNo string, away err
 	}
 	r.look(r.known, d.Account())
 	detail := &Detail{Report: r, Timeline: []Moment{}, Requests: []RequestSeen{}}
-	detail.conclude(d)
+	detail.conclude(ctx, d)
 	return detail
 }
 
@@ -171,8 +168,17 @@ func (d *Desk) findRequests(ctx context.Context, detail *Detail, most time.Durat
 	return err
 }
 
-// conclude makes the state, the row and the timeline of what was found.
-func (t *Detail) conclude(d *Desk) {
+// conclude makes the state, the row and the timeline of what was found, and of how the
+// deployment fares.
+func (t *Detail) conclude(ctx context.Context, d *Desk) {
+	var fleet Overview
+	d.begin(ctx, &fleet) //nolint:errcheck // it is in the overview
+	for _, s := range fleet.Stores {
+		if !s.OK {
+			t.failed(s.Name, errors.New(s.Error))
+		}
+	}
+	t.Pause, t.Account, t.Answers = fleet.Buying.Operator, fleet.Buying.Account, fleet.Answers
 	now := time.Now()
 	t.known.Stored = t.storedAt()
 	var events []resultEvent
@@ -187,8 +193,21 @@ func (t *Detail) conclude(d *Desk) {
 		t.Untaken = nil
 	}
 	t.Order = t.row(d, now)
-	if t.Order == nil || !t.Order.Open() {
-		t.Pause = nil
+	t.sending = t.State == "sending"
+	switch t.State {
+	case "sending", "claimed", "waiting", string(Queued):
+		if t.Order != nil { // a pause may hold it
+			t.State = string(t.Order.State)
+		}
+	}
+	if t.Order == nil || t.Order.State.Finished() {
+		t.Pause, t.Account, t.Answers = nil, nil, Answers{}
+	}
+	if t.State != string(InDoubt) {
+		t.Answers.Unproven = nil
+	}
+	if v := t.Vendor; v != nil && v.Answer == "missing" && t.Answers.Unproven != nil {
+		v.Why += "; the workers' lookups prove nothing " + t.Answers.Unproven.text(now)
 	}
 	t.timeline()
 }
@@ -237,7 +256,7 @@ func (t *Detail) row(d *Desk, now time.Time) *Row {
 			}
 		}
 	}
-	f := facts{known: t.known, delivered: true, paused: t.Pause != nil, now: now, call: d.UpstreamTimeout}
+	f := facts{known: t.known, delivered: true, buying: Buying{Operator: t.Pause, Account: t.Account}, now: now, call: d.UpstreamTimeout}
 	for _, seen := range t.Requests {
 		o := worker.Order{}
 		o.OutTradeNo, o.ICCID, o.PackageCode = t.OutTradeNo, seen.ICCID, seen.PackageCode
@@ -276,16 +295,10 @@ func (t *Detail) timeline() {
 	slices.SortStableFunc(t.Timeline, func(a, b Moment) int {
 		return a.At.Truncate(time.Millisecond).Compare(b.At.Truncate(time.Millisecond)) // the precision of the stores
 	})
-	if t.Order != nil && t.Order.Next != nil && !t.Order.State.Finished() && len(t.Timeline) > 0 {
+	if t.Order != nil && t.Order.Next != nil && len(t.Timeline) > 0 {
 		last := &t.Timeline[len(t.Timeline)-1]
-		last.Follows, last.NextAt = nextWords[t.Order.Next.What], t.Order.Next.At
+		last.Follows, last.NextAt = t.Order.Next.What, t.Order.Next.At
 	}
-}
-
-// nextWords are the words for Next.What.
-var nextWords = map[string]string{
-	"send": "sent to the vendor", "ask": "the vendor is asked", "publish": "its result is published",
-	"resume": "sent when the pause is over", "worker": "a worker takes it",
 }
 
 // received adds when the requests were stored.
@@ -321,14 +334,14 @@ func (t *Detail) stored(add func(Moment)) {
 	if j == nil {
 		return
 	}
-	settled := strings.HasPrefix(j.Owner, "operator-")
+	settled := byOperator(j)
 	switch {
 	case j.State == dedupe.StateIntent && !j.Since.IsZero():
-		m := Moment{At: timeOf(j.Since), What: "sent", Attempt: j.Attempt, Text: "in doubt since then"}
+		m := Moment{At: timeOf(j.Since), What: "sent", Attempt: j.Attempt, Text: "it may have left; in doubt since then"}
 		if j.EarlierOpen {
-			m.Text = "in doubt since then; sent again since"
+			m.Text = "it may have left; in doubt since then; sent again since"
 		}
-		if t.State == "sending" {
+		if t.sending {
 			m.Text = "under way until " + timeOf(cmp.Or(j.Over, j.SendBy)).String() + " at the latest"
 		}
 		add(m)

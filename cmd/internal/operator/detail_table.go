@@ -16,8 +16,11 @@ import (
 func (t *Detail) Print(out io.Writer, maxAttempts int) error {
 	now := time.Now()
 	fmt.Fprintln(out, t.headline(now, maxAttempts))
-	if t.Pause != nil {
-		fmt.Fprintf(out, "  the buying is PAUSED %s\n", operatorPause(t.Pause, now))
+	if t.Pause != nil || t.Account != nil {
+		fmt.Fprintf(out, "  the buying is %s\n", (&Buying{Operator: t.Pause, Account: t.Account}).text(now))
+	}
+	for _, told := range t.Answers.lines(now) {
+		fmt.Fprintf(out, "  %s: %s\n", told.who, told.text)
 	}
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	for _, m := range t.Timeline {
@@ -36,15 +39,22 @@ func (t *Detail) Print(out io.Writer, maxAttempts int) error {
 func (t *Detail) headline(now time.Time, maxAttempts int) string {
 	words := t.means(now)
 	if o := t.Order; o != nil {
-		if o.State == Paused {
+		switch {
+		case o.unpublished():
+			words = append(words, unpublishedWords(t.known.Journal))
+		case o.State == Paused:
 			words = []string{"it is not sent while the buying is paused"}
+		case o.State == InDoubt && t.known.Cache != nil && t.known.Cache.Doubt != nil && t.known.Cache.Doubt.Answer != "":
+			words = append(words, "last lookup: "+lookupWords(t.known.Cache.Doubt, now))
 		}
 		if o.Refusals > 0 && !o.State.Finished() {
 			words = append(words, fmt.Sprintf("%d of %d refusals", o.Refusals, maxAttempts))
 		}
 		if n := o.Next; n != nil && !n.At.IsZero() {
-			what := map[string]string{"send": "next attempt", "ask": "the vendor is asked next at"}[n.What]
+			what := map[string]string{"send": "next attempt", "ask": "the vendor is asked next at", "probe": "next probe"}[n.What]
 			words = append(words, fmt.Sprintf("%s %s (in %s)", what, clock(n.At.Time, now), ago(n.At.Sub(now))))
+		} else if n != nil && n.Why != "" {
+			words = append(words, "when it goes on is "+n.text(now))
 		}
 	}
 	return fmt.Sprintf("%s  %s: %s", Shown(t.OutTradeNo, 40), t.State, strings.Join(words, "; "))
@@ -55,11 +65,16 @@ func (t *Detail) headline(now time.Time, maxAttempts int) string {
 func (t *Detail) means(now time.Time) []string {
 	words := []string{cmp.Or(stateMeans[t.State], "it has its result")}
 	verdict := t.known.Verdict(now)
+	if t.sending {
+		return append(words, "a request may be under way")
+	}
 	switch begun := t.State == string(Queued) || t.State == "claimed"; {
 	case t.State == string(Unknown) && verdict == dedupe.Unknown:
 		return []string{"not everything could be asked: it may have been sent, and bought"}
 	case begun && verdict == dedupe.Fresh && !t.known.Stored.IsZero():
 		words = append(words, "nothing was sent")
+	case begun && (verdict == dedupe.Ready || verdict == dedupe.Waiting):
+		words = append(words, "not bought so far")
 	case begun:
 		words = append(words, "it may have been sent: its request is gone, or older than what is remembered")
 	}
@@ -92,9 +107,9 @@ func (m *Moment) text() string {
 	if text != "" {
 		text += "; "
 	}
-	text += m.Follows
+	text += "next: "
 	if !m.NextAt.IsZero() {
-		text += " " + m.NextAt.UTC().Format("15:04:05")
+		text += m.NextAt.UTC().Format("15:04:05") + " "
 	}
-	return text
+	return text + m.Follows
 }

@@ -148,7 +148,7 @@ func (d *Desk) scan(ctx context.Context, wanted func(*Row) bool, limit int) (*Ov
 		queued := 0
 		_, err = d.newest(ctx, d.OrdersStream, d.OrdersSubject, max(delivered+1, orders.State.FirstSeq), orders.State.LastSeq, limit+1, func(m natsio.Stored) {
 			queued++
-			row := rowOf(requestIn(m), facts{now: now, paused: o.Buying.Paused})
+			row := rowOf(requestIn(m), facts{now: now, buying: o.Buying})
 			rows = append(rows, row)
 		}, func() bool { return queued > limit })
 		if err != nil {
@@ -181,7 +181,7 @@ func (d *Desk) taken(ctx context.Context, first, last uint64, redisErr error, o 
 	err := d.about(ctx, d.JournalStream, func(ctx context.Context, l *link) error {
 		store := dedupe.New(cache, &scanJournal{Journal: l.journal}, l.results, dedupe.Config{FinalTTL: d.DedupeTTL, JournalTTL: d.JournalTTL})
 		d.eachOf(requests, func(r Request) {
-			f := facts{delivered: true, paused: o.Buying.Paused, now: now, call: d.UpstreamTimeout}
+			f := facts{delivered: true, buying: o.Buying, now: now, call: d.UpstreamTimeout}
 			if r.Invalid == nil {
 				f.known, _ = store.Look(ctx, r.OutTradeNo) // the errors are in what is known
 			}

@@ -17,7 +17,7 @@ const (
 	answerWidth  = 44
 )
 
-// Print writes the overview in three lines, and a line for each order. Refusals are shown
+// Print writes the overview in a few lines, and a line for each order. Refusals are shown
 // as a part of maxAttempts.
 func (l *List) Print(out io.Writer, maxAttempts int) error {
 	l.Overview.Print(out)
@@ -57,6 +57,9 @@ func PrintRows(out io.Writer, rows []Row, maxAttempts int) error {
 func (o *Overview) Print(out io.Writer) {
 	now := o.At.Time
 	fmt.Fprintf(out, "buying   %s\n", o.Buying.text(now))
+	for _, told := range o.Answers.lines(now) {
+		fmt.Fprintf(out, "%-8s %s\n", told.who, told.text)
+	}
 	facts := []string{}
 	for _, s := range o.Stores {
 		if s.OK {
@@ -136,6 +139,28 @@ func (b *Buying) text(now time.Time) string {
 	return "PAUSED " + strings.Join(why, "; and ")
 }
 
+// told is a sentence about what is wrong with the vendor's answers, and whom it is about.
+type told struct{ who, text string }
+
+// lines say what is wrong with the vendor's answers.
+func (a *Answers) lines(now time.Time) (lines []told) {
+	if f := a.Unclear; f != nil {
+		lines = append(lines, told{"vendor", "no clear answer to orders " + f.text(now)})
+	}
+	if f := a.Unproven; f != nil {
+		lines = append(lines, told{"lookups", "prove nothing " + f.text(now)})
+	}
+	return lines
+}
+
+func (f *Fault) text(now time.Time) string {
+	text := fmt.Sprintf("since %s (%s); last %s: %s", clock(f.Since, now), ago(now.Sub(f.Since)), clock(f.Last, now), Shown(f.What, 200))
+	if f.Workers < f.Of {
+		text += fmt.Sprintf(" (told by %d of %d workers)", f.Workers, f.Of)
+	}
+	return text
+}
+
 func operatorPause(s *halt.State, now time.Time) string {
 	until := ""
 	if !s.Until.IsZero() {
@@ -165,7 +190,7 @@ func (r *Row) columns(now time.Time, maxAttempts int) []string {
 	if r.Reason != "" {
 		last = strings.TrimSpace(Shown(r.Reason, answerWidth) + " " + last)
 	}
-	if r.State == Succeeded {
+	if r.State == Succeeded && !r.unpublished() {
 		last = Shown(r.OrderNumber, answerWidth)
 	}
 	dash := func(s string) string {
@@ -199,6 +224,8 @@ func (n *Next) text(now time.Time) string {
 	switch {
 	case n == nil:
 		return "-"
+	case n.Why != "":
+		return n.What + " (" + n.Why + ")"
 	case n.At.IsZero():
 		return n.What
 	}

@@ -18,6 +18,7 @@ import (
 type Overview struct {
 	At      worker.Time      `json:"at"`
 	Buying  Buying           `json:"buying"`
+	Answers Answers          `json:"answers"`
 	Stores  []Store          `json:"stores"`
 	Workers []vitals.Figures `json:"workers"` // those that told Redis of themselves lately
 	Quota   Quota            `json:"quota"`
@@ -41,6 +42,51 @@ func (b *Buying) KeepPause(before Buying, now time.Time) {
 	if b.Unknown != "" && b.Operator == nil && before.Operator != nil && before.Operator.Lasts(now) {
 		b.Operator, b.Paused = before.Operator, true
 	}
+}
+
+// held returns what has to happen before an order is sent; nil: nothing pauses the buying.
+func (b *Buying) held(now time.Time) *Next {
+	switch {
+	case b.Operator != nil:
+		return &Next{What: "resume"}
+	case b.Account != nil && b.Account.NextProbe.After(now):
+		return &Next{What: "probe", At: timeOf(b.Account.NextProbe)}
+	case b.Account != nil:
+		return &Next{What: "probe"}
+	}
+	return nil
+}
+
+// Answers is what is wrong with the vendor's answers, as the workers tell it.
+type Answers struct {
+	Unclear  *Fault `json:"unclear"`  // orders get no clear answer; null: they do, or none was sent
+	Unproven *Fault `json:"unproven"` // lookups prove nothing of orders that they do not show; null: they do, or none was made
+}
+
+// Fault is what some of the workers tell of: since when the first of them does, and what the
+// last of them has seen.
+type Fault struct {
+	vitals.Fault
+	Workers int `json:"workers"` // that tell of it
+	Of      int `json:"of"`      // how many workers there are
+}
+
+// add enters what one more worker tells.
+func (f *Fault) add(told *vitals.Fault, workers int) *Fault {
+	switch {
+	case told == nil:
+		return f
+	case f == nil:
+		return &Fault{Fault: *told, Workers: 1, Of: workers}
+	}
+	sum := Fault{Fault: f.Fault, Workers: f.Workers + 1, Of: workers}
+	if told.Last.After(sum.Last) {
+		sum.Last, sum.What = told.Last, told.What
+	}
+	if told.Since.Before(sum.Since) {
+		sum.Since = told.Since
+	}
+	return &sum
 }
 
 // Store is a server or a stream, and whether it could be asked.
@@ -240,12 +286,15 @@ func (d *Desk) begin(ctx context.Context, o *Overview) (redisErr error) {
 }
 
 // fleet enters what the workers tell together: the oldest pause of the account, since
-// each of them notices it by itself, and the use of the quota.
+// each of them notices it by itself, what is wrong with the vendor's answers, and the use of
+// the quota.
 func (o *Overview) fleet() {
 	for i := range o.Workers {
 		w := &o.Workers[i]
 		o.Quota.Rate += w.Rate
 		o.Quota.Limit = max(o.Quota.Limit, w.Limit)
+		o.Answers.Unclear = o.Answers.Unclear.add(w.Unclear, len(o.Workers))
+		o.Answers.Unproven = o.Answers.Unproven.add(w.Unproven, len(o.Workers))
 		if p := w.Pause; p != nil && (o.Buying.Account == nil || p.Since.Before(o.Buying.Account.Since)) {
 			o.Buying.Account = p
 		}

@@ -1,6 +1,7 @@
 package operator
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"strings"
@@ -52,9 +53,21 @@ func (a *Answer) String() string {
 
 // Next is what happens to an order next.
 type Next struct {
-	What string      `json:"what"` // send, ask (the vendor), publish (its result), resume (when somebody does), worker (when one takes it)
+	What string      `json:"what"` // send, ask (the vendor), publish (its result), resume (when somebody does), probe (of the account's pause, which must end), worker (when one takes it), unknown
 	At   worker.Time `json:"at,omitzero"`
+	Why  string      `json:"why,omitempty"` // it is unknown
 }
+
+// at returns what happens at t; a moment that is over is not known.
+func at(what string, t, now time.Time) *Next {
+	if !t.After(now) {
+		return &Next{What: what}
+	}
+	return &Next{What: what, At: worker.Time{Time: t}}
+}
+
+// HideNext says that what happens next is unknown, because a store is away that knows it.
+func (row *Row) HideNext(why string) { row.Next = &Next{What: "unknown", Why: why} }
 
 // Row is an order in a list.
 type Row struct {
@@ -78,7 +91,7 @@ type Row struct {
 type facts struct {
 	known     dedupe.Known
 	delivered bool // a worker was given the request
-	paused    bool // nobody may send now
+	buying    Buying
 	now       time.Time
 	call      time.Duration // UPSTREAM_TIMEOUT
 }
@@ -104,21 +117,23 @@ func knownRow(r Request, f facts) Row {
 		return row
 	}
 	switch nothing := isNothing(f.known); {
-	case nothing && !f.delivered && f.paused:
-		row.Next = &Next{What: "resume"}
-		return row
 	case nothing && !f.delivered:
-		row.Next = &Next{What: "worker"}
+		row.Next = cmp.Or(f.buying.held(f.now), &Next{What: "worker"})
 		return row
 	case nothing && f.known.Verdict(f.now) == dedupe.Fresh:
-		if f.paused {
-			row.State, row.Next = Paused, &Next{What: "resume"}
-		}
+		row.hold(f)
 		return row
 	}
 	row.progress(f.known)
 	row.decide(f)
 	return row
+}
+
+// hold enters that a pause keeps the order from being sent, if there is one.
+func (row *Row) hold(f facts) {
+	if next := f.buying.held(f.now); next != nil {
+		row.State, row.Next = Paused, next
+	}
 }
 
 // progress enters the counts and the last answer.
@@ -149,10 +164,12 @@ func (row *Row) progress(k dedupe.Known) {
 func (row *Row) decide(f facts) {
 	k := f.known
 	state := stateOf(k, nil, nil, f.now, f.call)
-	left := time.Duration(0)
 	owned := false
+	due := f.now // a moment that is over is not known
 	if e := k.Cache; e != nil {
-		left, owned = e.Left, e.Owner != "" && e.Left > 0
+		if owned = e.Owner != "" && e.Left > 0; !owned {
+			due = f.now.Add(e.Left)
+		}
 	}
 	switch state {
 	case "sending":
@@ -162,36 +179,84 @@ func (row *Row) decide(f facts) {
 		}
 	case string(worker.InDoubt):
 		row.State = InDoubt
-		row.inDoubt(k, f.now.Add(left))
+		row.inDoubt(k, due, f.now)
 	case "waiting":
-		due := f.now.Add(left)
-		if j := k.Journal; j != nil && j.Due.After(due) {
-			due = j.Due
-		}
-		switch {
-		case owned:
+		if owned {
 			row.State, row.Next = Claimed, nil
-		case !due.After(f.now) && f.paused:
-			row.State, row.Next = Paused, &Next{What: "resume"}
-		case row.Attempt == 0 && row.Refusals == 0 && !due.After(f.now): // it was handed back unsent
-		default:
-			row.State, row.Next = Waiting, &Next{What: "send", At: worker.Time{Time: due}}
+			return
 		}
+		row.waiting(f, due)
 	case "claimed":
-		switch {
-		case owned:
+		if owned {
 			row.State, row.Next = Claimed, nil
-		case f.paused:
-			row.State, row.Next = Paused, &Next{What: "resume"}
+			return
 		}
+		row.hold(f)
 	case string(worker.Succeeded), string(worker.Failed):
 		row.State, row.Next = State(state), nil
 		if k.Event == nil && k.Verdict(f.now) == dedupe.Final {
 			row.Next = &Next{What: "publish"}
+			if byOperator(k.Journal) {
+				row.Last = &Answer{Message: unpublishedWords(k.Journal)}
+			}
 		}
 	default:
 		row.State, row.Next = Unknown, nil
 	}
+}
+
+// waiting enters what an order waits for that is certainly not bought; due is when its backoff
+// is over.
+func (row *Row) waiting(f facts, due time.Time) {
+	j := f.known.Journal
+	if j != nil && j.Due.After(due) {
+		due = j.Due
+	}
+	over := f.now // until then a pause lasts at least
+	if a := f.buying.Account; a != nil && a.NextProbe.After(over) {
+		over = a.NextProbe
+	}
+	switch {
+	case !due.After(over) && f.buying.held(f.now) != nil:
+		row.hold(f)
+	case row.Attempt == 0 && row.Refusals == 0 && !due.After(f.now): // it was handed back unsent
+	default:
+		row.State, row.Next = Waiting, at("send", due, f.now)
+		if why := away(f.known); why != "" && row.Next.At.IsZero() {
+			row.HideNext(why)
+		}
+	}
+	if j != nil && byOperator(j) {
+		row.Last = &Answer{Message: "settled as not bought, not sent again yet"}
+	}
+}
+
+// away says which store cannot be asked that knows when a worker looks at the order next;
+// "": none.
+func away(k dedupe.Known) string {
+	switch {
+	case k.CacheErr != nil:
+		return "Redis is away"
+	case k.JournalErr != nil:
+		return "the journal is away"
+	}
+	return ""
+}
+
+// byOperator reports whether an operator wrote the record: settle or cancel.
+func byOperator(j *dedupe.Record) bool { return strings.HasPrefix(j.Owner, "operator-") }
+
+// unpublishedWords say how an order ended whose event no worker has published yet.
+func unpublishedWords(final *dedupe.Record) string {
+	how := ""
+	switch {
+	case !byOperator(final):
+	case statusIn(final.Result) == string(worker.Succeeded):
+		how = "settled as bought, "
+	default:
+		how = "cancelled by an operator, "
+	}
+	return how + "not published yet"
 }
 
 // unpublished reports whether the order has its result, and a worker has to publish it yet.
@@ -200,10 +265,14 @@ func (row *Row) unpublished() bool { return row.Next != nil && row.Next.What == 
 // Open reports whether a worker has something to do for the order yet.
 func (row *Row) Open() bool { return !row.State.Finished() || row.unpublished() }
 
-// inDoubt enters what is known of a doubt; ask is when the vendor is asked next.
-func (row *Row) inDoubt(k dedupe.Known, ask time.Time) {
-	row.Next = &Next{What: "ask", At: worker.Time{Time: ask}}
-	var notes []string
+// inDoubt enters what is known of a doubt; ask is when the vendor is asked next. Why the last
+// lookup did not end it comes first: nothing was answered later.
+func (row *Row) inDoubt(k dedupe.Known, ask, now time.Time) {
+	row.Next = at("ask", ask, now)
+	if why := away(k); why != "" {
+		row.HideNext(why)
+	}
+	var lookup, notes []string
 	if j := k.Journal; j != nil {
 		row.Since = worker.Time{Time: j.Since}
 		if j.Bought {
@@ -218,16 +287,20 @@ func (row *Row) inDoubt(k dedupe.Known, ask time.Time) {
 		if k.Journal == nil && !d.Since.IsZero() {
 			row.Since = worker.Time{Time: d.Since}
 		}
-		if d.Asked > 0 {
+		switch {
+		case d.Answer != "":
+			lookup = []string{lookupWords(d, now)}
+		case d.Asked > 0:
 			notes = append(notes, fmt.Sprintf("asked %s", counted(d.Asked, "time")))
 		}
-		if d.Missing {
+		if d.Missing && d.Answer == "" {
 			notes = append(notes, "once not found")
 		}
 	}
 	if row.Last != nil {
 		notes = append([]string{row.Last.String()}, notes...)
 	}
+	notes = append(lookup, notes...)
 	if len(notes) == 0 {
 		notes = []string{"no clear answer"}
 		if !hasAttempt(k) {
@@ -235,6 +308,11 @@ func (row *Row) inDoubt(k dedupe.Known, ask time.Time) {
 		}
 	}
 	row.Last = &Answer{Class: "ambiguous", Message: strings.Join(notes, "; ")}
+}
+
+// lookupWords say why the last lookup did not end a doubt.
+func lookupWords(d *dedupe.Doubt, now time.Time) string {
+	return fmt.Sprintf("%s (asked %s)", d.Answer, clock(d.AskedAt, now))
 }
 
 // finishedRow returns the row of a final event.

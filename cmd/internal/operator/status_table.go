@@ -19,7 +19,6 @@ var stateMeans = map[string]string{
 	"unknown":                "nothing is known of it anywhere that was asked",
 	string(Queued):           "it waits for a worker",
 	"claimed":                "a worker took it",
-	"sending":                "a request may be under way",
 	"waiting":                "not bought so far; the next attempt comes",
 	string(worker.InDoubt):   "it may have been bought; see orderworker settle",
 	string(worker.Succeeded): "bought",
@@ -94,6 +93,7 @@ func (v *redisView) facts(err error) []string {
 		facts = append(facts,
 			when(d.Asked > 0, "asked about %s", counted(d.Asked, "time")),
 			when(d.Missing, "once not found"),
+			when(d.Answer != "", "last lookup %s: %s", worker.Time{Time: d.AskedAt}, d.Answer),
 			when(d.Exists, "the vendor says that the number exists"),
 			when(d.Bought, "the vendor says that it was bought"),
 			when(d.Noticed, "in_doubt was published"))

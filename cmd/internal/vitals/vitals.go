@@ -34,6 +34,13 @@ type Pause struct {
 	NextProbe time.Time `json:"nextProbe"`
 }
 
+// Fault is what is wrong with the vendor's answers, as one worker sees it.
+type Fault struct {
+	Since time.Time `json:"since"`
+	Last  time.Time `json:"last"` // when it was seen last
+	What  string    `json:"what"` // it was then
+}
+
 // Figures are those of one worker.
 type Figures struct {
 	ID         string    `json:"id"`
@@ -42,10 +49,12 @@ type Figures struct {
 	Started    time.Time `json:"started"`
 	At         time.Time `json:"at"` // by the worker's clock
 	InProgress int       `json:"inProgress"`
-	Rate       float64   `json:"rate"`             // requests to the vendor per second, lately
-	Limit      float64   `json:"limit"`            // what the quota gives to all workers together now; 0: no limit
-	Pause      *Pause    `json:"pause"`            // nil: the account is not paused
-	Unread     string    `json:"unread,omitempty"` // why it cannot read the operator's word; then it sends nothing
+	Rate       float64   `json:"rate"`               // requests to the vendor per second, lately
+	Limit      float64   `json:"limit"`              // what the quota gives to all workers together now; 0: no limit
+	Pause      *Pause    `json:"pause"`              // nil: the account is not paused
+	Unclear    *Fault    `json:"unclear,omitempty"`  // orders have got no clear answer; nil: the last one had one, or none was sent
+	Unproven   *Fault    `json:"unproven,omitempty"` // lookups prove nothing of orders that they do not show; nil: the last one did, or none was made
+	Unread     string    `json:"unread,omitempty"`   // why it cannot read the operator's word; then it sends nothing
 }
 
 // key is the hash of a deployment: a field for each worker.
