@@ -15,6 +15,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"orderworker/cmd/internal/text"
 	"orderworker/worker"
 	"orderworker/worker/natsio"
 )
@@ -239,7 +240,7 @@ func examine(l *DeadLetter, set map[string]string) examined {
 func futile(l *DeadLetter, payload []byte) string {
 	now, err := worker.DecodeOrder(payload)
 	if err != nil {
-		return strings.ReplaceAll(err.Error(), "\n", "; ")
+		return text.OneLine(err)
 	}
 	before, _ := worker.DecodeOrder(l.data) // of a conflict it is valid
 	if l.Reason == string(worker.Conflict) && now.OutTradeNo == before.OutTradeNo && now.Fingerprint() == before.Fingerprint() {

@@ -8,6 +8,8 @@ import (
 	"strings"
 	"text/tabwriter"
 	"time"
+
+	"orderworker/cmd/internal/text"
 )
 
 // maxShownPayload is how many characters of a payload are shown on a terminal.
@@ -56,7 +58,7 @@ func (d *DeadLetter) Print(out io.Writer) error {
 		}
 	}
 	if d.Dropped > 0 {
-		row("", "%s were dropped: there was no room", counted(d.Dropped, "header"))
+		row("", "%s were dropped: there was no room", text.Counted(d.Dropped, "header"))
 	}
 	size := fmt.Sprintf("%d bytes", d.Bytes)
 	if d.Truncated > 0 {
@@ -77,7 +79,7 @@ func (d *DeadLetter) Print(out io.Writer) error {
 // Question says what Run is about to do.
 func (p *ReplayPlan) Question() string {
 	b := new(strings.Builder)
-	fmt.Fprintf(b, "%s will be published again as an order request", counted(len(p.Letters), "dead letter"))
+	fmt.Fprintf(b, "%s will be published again as an order request", text.Counted(len(p.Letters), "dead letter"))
 	if len(p.set) > 0 {
 		var set []string
 		for _, name := range slices.Sorted(maps.Keys(p.set)) {
@@ -110,7 +112,7 @@ func (p *ReplayPlan) Question() string {
 
 // Print writes what was done.
 func (r *Replayed) Print(out io.Writer) {
-	fmt.Fprintf(out, "%s replayed\n", counted(r.Replayed, "dead letter"))
+	fmt.Fprintf(out, "%s replayed\n", text.Counted(r.Replayed, "dead letter"))
 	listUpTo(out, 20, "will be a dead letter again", r.Futile)
 	listUpTo(out, 20, "not replayed", r.Skipped)
 	if r.Left > 0 {

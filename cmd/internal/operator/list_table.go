@@ -7,6 +7,7 @@ import (
 	"text/tabwriter"
 	"time"
 
+	"orderworker/cmd/internal/text"
 	"orderworker/cmd/internal/vitals"
 	"orderworker/worker/halt"
 )
@@ -37,7 +38,7 @@ func (l *List) Print(out io.Writer, maxAttempts int) error {
 		fmt.Fprintln(out, "there are more: --limit shows them, --state some of them")
 	}
 	if c := l.Counts; c.Unknown+c.Uncounted > 0 {
-		fmt.Fprintf(out, "%s could not be looked at: the state is not known, and may be bought\n", counted(int(c.Unknown+c.Uncounted), "order"))
+		fmt.Fprintf(out, "%s could not be looked at: the state is not known, and may be bought\n", text.Counted(int(c.Unknown+c.Uncounted), "order"))
 	}
 	return nil
 }
@@ -74,9 +75,9 @@ func (o *Overview) Print(out io.Writer) {
 		facts = append(facts, fmt.Sprintf("workers %d", len(o.Workers)))
 	}
 	if o.Quota.Limit > 0 {
-		facts = append(facts, fmt.Sprintf("quota %.1f of %.1f/s", o.Quota.Rate, o.Quota.Limit))
+		facts = append(facts, fmt.Sprintf("quota %.1f of %.1f/s (in the last 30 s)", o.Quota.Rate, o.Quota.Limit))
 	} else if len(o.Workers) > 0 {
-		facts = append(facts, fmt.Sprintf("%.1f requests/s, no limit", o.Quota.Rate))
+		facts = append(facts, fmt.Sprintf("%.1f requests/s (in the last 30 s), no limit", o.Quota.Rate))
 	}
 	fmt.Fprintf(out, "stores   %s\n", strings.Join(facts, "   "))
 	fmt.Fprintln(out, strings.Join(o.counts(now), "   "))
@@ -129,6 +130,8 @@ func (b *Buying) text(now time.Time) string {
 		why = append(why, accountPause(b.Account, now))
 	}
 	switch {
+	case len(why) == 0 && b.Unknown == "" && b.Starting:
+		return "starting: no worker has read the operator's word yet"
 	case len(why) == 0 && b.Unknown == "":
 		return "yes"
 	case len(why) == 0:

@@ -9,6 +9,7 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
+	"orderworker/cmd/internal/text"
 	"orderworker/cmd/internal/vitals"
 	"orderworker/worker"
 	"orderworker/worker/halt"
@@ -33,6 +34,7 @@ type Buying struct {
 	Paused   bool          `json:"paused"`   // by either of the two
 	Operator *halt.State   `json:"operator"` // the operator's pause; null: there is none
 	Account  *vitals.Pause `json:"account"`  // the account's, as the workers tell it; null: there is none
+	Starting bool          `json:"starting"` // all workers have just started, and send nothing yet
 	Unknown  string        `json:"unknown"`  // why it is not known whether there is another pause; "": it is known
 }
 
@@ -98,7 +100,7 @@ type Store struct {
 
 // Quota is the use of the account's quota, as the workers tell it.
 type Quota struct {
-	Rate  float64 `json:"rate"`  // requests per second of all workers
+	Rate  float64 `json:"rate"`  // requests per second of all workers, in the last 30 s
 	Limit float64 `json:"limit"` // that they may make now; 0: no limit, or not known
 }
 
@@ -205,15 +207,15 @@ func (d *Desk) Overview(ctx context.Context) *Overview {
 
 // failed notes that something could not be asked.
 func (o *Overview) failed(store string, err error) {
-	text := strings.ReplaceAll(err.Error(), "\n", "; ")
-	o.Errors = append(o.Errors, store+": "+text)
+	message := text.OneLine(err)
+	o.Errors = append(o.Errors, store+": "+message)
 	for i := range o.Stores {
 		if o.Stores[i].Name == store {
-			o.Stores[i].OK, o.Stores[i].Error = false, text
+			o.Stores[i].OK, o.Stores[i].Error = false, message
 			return
 		}
 	}
-	o.Stores = append(o.Stores, Store{Name: store, Error: text})
+	o.Stores = append(o.Stores, Store{Name: store, Error: message})
 }
 
 // failedTime is how long the count of the orders that failed may take: no event is read for
@@ -289,8 +291,10 @@ func (d *Desk) begin(ctx context.Context, o *Overview) (redisErr error) {
 // each of them notices it by itself, what is wrong with the vendor's answers, and the use of
 // the quota.
 func (o *Overview) fleet() {
+	o.Buying.Starting = len(o.Workers) > 0
 	for i := range o.Workers {
 		w := &o.Workers[i]
+		o.Buying.Starting = o.Buying.Starting && w.Starting
 		o.Quota.Rate += w.Rate
 		o.Quota.Limit = max(o.Quota.Limit, w.Limit)
 		o.Answers.Unclear = o.Answers.Unclear.add(w.Unclear, len(o.Workers))

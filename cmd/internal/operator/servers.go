@@ -4,10 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 	"sync/atomic"
 	"time"
 
+	"orderworker/cmd/internal/text"
 	"orderworker/dedupe/redisstore"
 
 	"github.com/nats-io/nats.go"
@@ -33,11 +33,11 @@ func (o *Order) within(ctx context.Context) (context.Context, context.CancelFunc
 
 // failed returns err in one line: what was being done, and whether ctx ended it.
 func (o *Order) failed(ctx context.Context, what string, err error) error {
-	text := strings.ReplaceAll(err.Error(), "\n", "; ")
+	message := text.OneLine(err)
 	if ctx.Err() == context.DeadlineExceeded {
-		return fmt.Errorf("%s %s: gave up after --timeout %v: %s", what, o.OutTradeNo, o.Timeout, text)
+		return fmt.Errorf("%s %s: gave up after --timeout %v: %s", what, o.OutTradeNo, o.Timeout, message)
 	}
-	return fmt.Errorf("%s %s: %s", what, o.OutTradeNo, text)
+	return fmt.Errorf("%s %s: %s", what, o.OutTradeNo, message)
 }
 
 // servers is NATS and Redis, and the order that they are asked about.

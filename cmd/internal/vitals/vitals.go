@@ -49,11 +49,12 @@ type Figures struct {
 	Started    time.Time `json:"started"`
 	At         time.Time `json:"at"` // by the worker's clock
 	InProgress int       `json:"inProgress"`
-	Rate       float64   `json:"rate"`               // requests to the vendor per second, lately
+	Rate       float64   `json:"rate"`               // requests to the vendor per second, in the last 30 s
 	Limit      float64   `json:"limit"`              // what the quota gives to all workers together now; 0: no limit
 	Pause      *Pause    `json:"pause"`              // nil: the account is not paused
 	Unclear    *Fault    `json:"unclear,omitempty"`  // orders have got no clear answer; nil: the last one had one, or none was sent
 	Unproven   *Fault    `json:"unproven,omitempty"` // lookups prove nothing of orders that they do not show; nil: the last one did, or none was made
+	Starting   bool      `json:"starting,omitempty"` // it has just started, and not read the operator's word yet
 	Unread     string    `json:"unread,omitempty"`   // why it cannot read the operator's word; then it sends nothing
 }
 
