@@ -182,7 +182,7 @@ func TestPauseAndResume(t *testing.T) {
 	ann := e.operator()
 	bob := ann.with("X-Operator", "bob")
 	storetest.Eventually(t, "the order is counted", func() bool { return data[Overview](ann, "/api/overview").Counts.Queued == 1 })
-	asked := bob.post("/control", "do", "pause", "reason", "bob's").want(t, http.StatusOK, "bob&#39;s", "1 orders that will wait")
+	asked := bob.post("/control", "do", "pause", "reason", "bob's").want(t, http.StatusOK, "bob&#39;s", "1 order that will wait")
 	if e.paused() {
 		t.Fatal("asking has paused")
 	}
@@ -242,7 +242,7 @@ func TestReplay(t *testing.T) {
 	}
 	form := []string{"do", "replay", "outTradeNo", "NEW-1", "iccid", "8988308650100524999", "packageCode", "CN-5M", "renew", "", "expiresAt", ""}
 	asked, done := ann.agree("/dead/1", form...)
-	asked.want(t, http.StatusOK, "1 dead letter will be published again", "iccid=8988308650100524999", "outTradeNo=NEW-1", "renew=null")
+	asked.want(t, http.StatusOK, "<strong>replay</strong>: 1 dead letter<", "1 dead letter will be published again", "iccid=8988308650100524999", "outTradeNo=NEW-1", "renew=null")
 	done.want(t, http.StatusOK, "1 dead letter replayed")
 	ann.post("/dead/1", form...).want(t, http.StatusNotFound, "somebody has replayed or removed it")
 	m, err := e.js.Stream(t.Context(), "ORDERS")

@@ -355,7 +355,7 @@ func (t *Detail) stored(add func(Moment)) {
 	case settled && j.State == dedupe.StateFinal:
 		var r worker.Result
 		if json.Unmarshal(j.Result, &r) == nil {
-			add(Moment{At: r.CompletedAt, What: "settled", Text: "an operator ended it: " + string(r.Status) + " " + string(r.Reason)})
+			add(Moment{At: r.CompletedAt, What: "settled", Text: strings.TrimSpace("an operator ended it: " + string(r.Status) + " " + string(r.Reason))})
 		}
 	}
 }
