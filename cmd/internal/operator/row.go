@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"orderworker/cmd/internal/text"
 	"orderworker/dedupe"
 	"orderworker/worker"
 	"orderworker/worker/natsio"
@@ -112,7 +113,7 @@ func knownRow(r Request, f facts) Row {
 		Received: timeOf(r.Received), Since: timeOf(r.Received), State: Queued, Next: &Next{What: "send"},
 	}
 	if r.Invalid != nil {
-		row.Invalid = strings.ReplaceAll(r.Invalid.Error(), "\n", "; ")
+		row.Invalid = text.OneLine(r.Invalid)
 		row.Next = &Next{What: "worker"}
 		return row
 	}
@@ -291,7 +292,7 @@ func (row *Row) inDoubt(k dedupe.Known, ask, now time.Time) {
 		case d.Answer != "":
 			lookup = []string{lookupWords(d, now)}
 		case d.Asked > 0:
-			notes = append(notes, fmt.Sprintf("asked %s", counted(d.Asked, "time")))
+			notes = append(notes, fmt.Sprintf("asked %s", text.Counted(d.Asked, "time")))
 		}
 		if d.Missing && d.Answer == "" {
 			notes = append(notes, "once not found")
