@@ -188,7 +188,7 @@ func TestRules(t *testing.T) {
 	if got := build(t, "production").rules[0].Spec; !reflect.DeepEqual(got, f) {
 		t.Error("kubernetes/production/prometheusrule.yaml differs from prometheus/orderworker.rules.yml")
 	}
-	guide := read(t, "README.md")
+	guide, contract := read(t, "README.md"), read(t, "../worker/CONTRACT.md")
 	tested := read(t, "prometheus/orderworker.rules.test.yml")
 	var alerts []string
 	for _, g := range f.Groups {
@@ -211,6 +211,11 @@ func TestRules(t *testing.T) {
 			}
 			if !strings.HasSuffix(r.Annotations["runbook_url"], "/deploy/README.md#"+strings.ToLower(r.Alert)) || !strings.Contains(guide, "\n### "+r.Alert+"\n") {
 				t.Errorf("%s: the guide has no section for it, or the alert does not lead there", r.Alert)
+			}
+			command, page := strings.Fields(r.Annotations["command"]), r.Annotations["console"]
+			path, _, _ := strings.Cut(page, "?")
+			if len(command) < 2 || command[0] != "orderworker" || !regexp.MustCompile("(?m)^\\| `[^|]*\\b"+command[1]+"\\b").MatchString(contract) || !strings.Contains(contract, "\n| `"+path+"` |") {
+				t.Errorf("%s: it names no command that there is (%q), or no page of the console (%q)", r.Alert, command, page)
 			}
 			if !regexp.MustCompile(`alertname: ` + r.Alert + `\n +exp_alerts:\n`).MatchString(tested) {
 				t.Errorf("%s: no test lets it fire", r.Alert)

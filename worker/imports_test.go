@@ -42,18 +42,19 @@ var packages = map[string]struct{ project, libraries string }{
 	"deploy/schemas":    {},
 
 	"cmd/internal/gather":    {},
+	"cmd/internal/text":      {},
 	"cmd/internal/config":    {project: "upstream", libraries: "kong redis log"},
 	"cmd/internal/telemetry": {project: "cmd/internal/config", libraries: "log prometheus otel exporter sdk"},
 	"cmd/internal/connect":   {project: "cmd/internal/config cmd/internal/gather worker worker/natsio upstream dedupe dedupe/redisstore upstream/quota", libraries: "nats redis log"},
 	"cmd/internal/app": {
-		project:   "cmd/internal/config cmd/internal/connect cmd/internal/telemetry cmd/internal/vitals worker worker/natsio upstream dedupe dedupe/redisstore",
+		project:   "cmd/internal/config cmd/internal/connect cmd/internal/telemetry cmd/internal/vitals worker worker/halt worker/natsio upstream dedupe dedupe/redisstore",
 		libraries: "nats redis log prometheus otel",
 	},
-	"cmd/internal/vitals":   {project: "dedupe", libraries: "redis"},
-	"cmd/internal/operator": {project: "cmd/internal/config cmd/internal/connect cmd/internal/vitals worker worker/halt worker/natsio upstream dedupe dedupe/redisstore upstream/quota", libraries: "nats redis"},
+	"cmd/internal/vitals":   {project: "dedupe upstream", libraries: "redis"},
+	"cmd/internal/operator": {project: "cmd/internal/config cmd/internal/connect cmd/internal/gather cmd/internal/text cmd/internal/vitals worker worker/halt worker/natsio upstream dedupe dedupe/redisstore upstream/quota", libraries: "nats redis"},
 	"cmd/internal/console":  {project: "cmd/internal/config cmd/internal/operator worker worker/halt worker/natsio", libraries: "log"},
 	"cmd/internal/doctor":   {project: "cmd/internal/config cmd/internal/connect worker worker/natsio upstream upstream/quota", libraries: "nats redis"},
-	"cmd/internal/submit":   {project: "cmd/internal/config cmd/internal/connect worker worker/client dedupe", libraries: "nats"},
+	"cmd/internal/submit":   {project: "cmd/internal/config cmd/internal/connect cmd/internal/text worker worker/client dedupe", libraries: "nats"},
 	"cmd/internal/demo": {
 		project:   "cmd/internal/app cmd/internal/config cmd/internal/connect cmd/internal/console cmd/internal/operator worker worker/client dedupe/redisstore upstream/sandbox",
 		libraries: "nats redis log prometheus",

@@ -58,8 +58,8 @@ type lookups struct {
 	failures  *backoff.ExponentialBackOff
 	retryAt   time.Time // no lookup before: earlier ones failed
 
-	mu       sync.Mutex
-	unproven pause.Fault // rounds have proved nothing, for operators
+	mu     sync.Mutex
+	proofs upstream.Streak // rounds: bad is one that proved nothing of an order that it did not find; for operators
 }
 
 // inquiry asks for one order.
@@ -175,14 +175,14 @@ func (l *lookups) round(ctx context.Context, batch map[string][]inquiry) (upstre
 	if time.Now().Before(l.retryAt) {
 		return upstream.Findings{}, errNotAsked
 	}
-	control := l.controlFor(ctx, batch)
+	control, without := l.controlFor(ctx, batch)
 	round := upstream.NewRound(slices.Sorted(maps.Keys(batch)), control, l.states)
 	for q, more := round.Next(); more; q, more = round.Next() {
 		page, err := l.lookUp(ctx, q, l.slots.WaitLookup)
 		if err != nil {
 			l.retryAt = time.Now().Add(l.failures.NextBackOff())
 			if ctx.Err() == nil {
-				l.noteUnproven(upstream.Brief(err))
+				l.noteFailed(err)
 			}
 			return l.report(round.Findings(false), control), err
 		}
@@ -190,28 +190,39 @@ func (l *lookups) round(ctx context.Context, batch map[string][]inquiry) (upstre
 	}
 	l.failures.Reset()
 	f := round.Findings(true)
-	if f.Why != "" || f.Seen { // otherwise every order was found, which says nothing of a "not found"
-		l.noteUnproven(f.Why)
+	if f.Why != "" && control == (upstream.Control{}) && without != "" {
+		f.Why = without
 	}
+	l.noteRound(f)
 	return l.report(f, control), nil
 }
 
-// noteUnproven notes why a round proved nothing of an order that it did not find; "": it did.
-func (l *lookups) noteUnproven(why string) {
+// noteRound notes whether a whole round proved something of an order that it did not find,
+// or could have: then it showed the control number. A round that found every order and did
+// not show it says nothing.
+func (l *lookups) noteRound(f upstream.Findings) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if why == "" {
-		l.unproven = pause.Fault{}
-		return
+	switch now := time.Now(); {
+	case len(f.Missing) > 0, f.Why == "" && f.Seen:
+		l.proofs = l.proofs.AfterGood(now)
+	case f.Why != "":
+		l.proofs = l.proofs.AfterBad(f.Why, now)
 	}
-	l.unproven = l.unproven.Again(why, time.Now())
 }
 
-// Unproven says since when rounds have proved nothing, and why.
-func (l *lookups) Unproven() pause.Fault {
+// noteFailed notes that a round failed with err, and so proved nothing.
+func (l *lookups) noteFailed(err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.unproven
+	l.proofs = l.proofs.AfterBad(upstream.Brief(err), time.Now())
+}
+
+// Proofs says since when rounds have proved nothing, and why.
+func (l *lookups) Proofs() upstream.Streak {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.proofs
 }
 
 // report logs double purchases and a control number that was not shown, and
@@ -236,26 +247,28 @@ func (l *lookups) report(f upstream.Findings, control upstream.Control) upstream
 	return f
 }
 
-// controlFor returns the control number of the round about batch, or the zero one
-// where there is none or it cannot be found now: then "not found" proves nothing.
+// controlFor returns the control number of the round about batch. It returns the zero one
+// where there is none or it cannot be found now: then "not found" proves nothing. without
+// says why, unless no purchase is old enough.
 // A control number that was not shown is kept until it is shown. A newer one may
 // be shown only because it is in another state, and would say nothing about
 // orders in the state that is not shown.
-func (l *lookups) controlFor(ctx context.Context, batch map[string][]inquiry) upstream.Control {
+func (l *lookups) controlFor(ctx context.Context, batch map[string][]inquiry) (c upstream.Control, without string) {
 	now := time.Now()
 	if l.control == (upstream.Control{}) || !l.blind && now.Sub(l.controlAt) > l.minAge/10 {
 		control, ok, err := l.controls.FindControl(ctx, now.Add(-l.minAge))
 		if err != nil {
 			l.logger.Warn().Err(err).Msg("find control number failed")
+			without = "no control number: the results cannot be read"
 		}
 		if ok {
 			l.control, l.controlAt = control, now
 		}
 	}
 	if _, asked := batch[l.control.OutTradeNo]; asked {
-		return upstream.Control{}
+		return upstream.Control{}, "the control number is itself looked up in this round"
 	}
-	return l.control
+	return l.control, without
 }
 
 // probe looks one number up in one state, to learn whether the account works. The

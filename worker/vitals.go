@@ -3,19 +3,20 @@ package worker
 import (
 	"time"
 
+	"orderworker/upstream"
 	"orderworker/upstream/pause"
 )
 
 // Vitals say how a worker fares: for operators, who see them beside those of the others.
 type Vitals struct {
 	InProgress int
-	Requests   uint64        // to the vendor so far
-	Spacing    time.Duration // between two requests of all workers, now; 0: no limit
-	Pause      pause.Status  // of the account, and whether orders get a clear answer
-	Unproven   pause.Fault   // lookups prove nothing of orders that they do not show
+	Requests   uint64          // to the vendor so far
+	Spacing    time.Duration   // between two requests of all workers, now; 0: no limit
+	Pause      pause.Status    // of the account, and how orders are answered
+	Proofs     upstream.Streak // rounds of lookups: bad is one that proved nothing of an order that it did not find
 }
 
 // Vitals returns the worker's vitals.
 func (w *Worker) Vitals() Vitals {
-	return Vitals{InProgress: w.inFlight.count(), Requests: w.metrics.sent.Load(), Spacing: w.slots.Spacing(), Pause: w.pause.Status(), Unproven: w.lookups.Unproven()}
+	return Vitals{InProgress: w.inFlight.count(), Requests: w.metrics.sent.Load(), Spacing: w.slots.Spacing(), Pause: w.pause.Status(), Proofs: w.lookups.Proofs()}
 }

@@ -144,8 +144,9 @@ func (m mutant) try(dir string) (string, error) {
 	if by := failed.FindSubmatch(out); by != nil {
 		return string(by[1]), nil
 	}
-	if bytes.Contains(out, []byte(" failed]\n")) { // [build failed], [setup failed]
-		return "", fmt.Errorf("the tests do not compile: %s", out)
+	// [build failed], [setup failed]; without any result of a package, go itself has failed
+	if bytes.Contains(out, []byte(" failed]\n")) || !bytes.Contains(out, []byte("\nFAIL\t")) {
+		return "", fmt.Errorf("the tests do not run: %s", out)
 	}
 	return "the tests end: " + lastLine(out), nil
 }

@@ -18,7 +18,8 @@ var (
 	pages   = []string{"-run", "TestChangesNeed|TestPauseAndResume|TestReplay|TestSession|TestHostile|TestEnded", "./cmd/internal/console"}
 	ended   = []string{"./worker", "-run", "TestCrashTable$|TestAnotherResult|TestSuccess"}
 	event   = []string{"./dedupe", "-run", "TestStore(Success|Result|Event|Settle|Doubt|Expired|Parked|Foreign|CleanOrder)|TestRecordLifetime|TestJudge|Cache"}
-	desk    = []string{"./cmd/orderworker", "-run", "TestDesk(Replay(Is|sSkips)|Pauses[ON])"}
+	desk    = []string{"./cmd/orderworker", "-run", "TestDesk(Replay(Is|sSkips|Says)|Pauses[ON])"}
+	lists   = []string{"./cmd/orderworker", "-run", "TestDeskLists$"}
 	letters = []string{"./cmd/internal/operator"}
 	shell   = []string{"./cmd/orderworker", "-run", "Redis|Settings|NATS|Ready|Reconcile|Clock|Status"}
 )
@@ -99,12 +100,14 @@ var mutants = []mutant{
 	{"a pause lasts", "worker/halt/state.go",
 		`	return s.Paused && (s.Until.IsZero() || now.Before(s.Until))`, `	return s.Paused && now.Before(s.Until)`, halting},
 	{"a vendor that gives no clear answer is told of", "upstream/pause/account.go",
-		`	a.unclear = a.unclear.Again(upstream.Brief(err), now)
+		`	a.answers = a.answers.AfterBad(upstream.Brief(err), now)
 `, ``, unclear},
 	{"lookups that are answered do not hide a vendor that does not sell", "upstream/pause/account.go",
 		`	if a.silentInRow < 2 {`, `	if true {`, unclear},
 	{"lookups that prove nothing are told of", "worker/lookups.go",
-		`		l.noteUnproven(f.Why)`, `		l.noteUnproven("")`, told},
+		`		l.proofs = l.proofs.AfterBad(f.Why, now)`, ``, []string{"./worker", "-run", "TestNoteRound"}},
+	{"a good answer to one worker ends what all tell of bad ones", "cmd/internal/operator/overview.go",
+		`		if s == nil || !s.Last.After(all.Good) {`, `		if s == nil || s.Last.IsZero() {`, []string{"./cmd/internal/operator", "-run", "TestStreak"}},
 	{"why the last lookup did not end a doubt is told", "worker/doubt.go",
 		`	d.Asked++
 	d.AskedAt, d.Answer =`, `	d.Asked++
@@ -656,12 +659,30 @@ redis.call('DEL'`, `redis.call('DEL'`, known},
 		`	case errors.Is(err, jetstream.ErrStreamNotFound):`, `	case false && errors.Is(err, jetstream.ErrStreamNotFound):`, desk},
 	{"an operator is told what was published and not removed", "cmd/internal/operator/dead.go",
 		`("%s, but may still be a dead letter (%w): never replay it under another number", published, err)`, `("%[2]w", published, err)`, desk},
+	{"an operator is told that a replayed letter will be a dead letter again", "cmd/internal/operator/dead.go",
+		`			if futile != "" {`, `			if false {`, desk},
+	{"a letter that was cut is not counted as one that can be replayed", "cmd/internal/operator/dead.go",
+		`	if e.cannot != nil {`, `	if e.cannot != nil && false {`, desk},
 	{"a correction is not taken for a repeat of what was published before", "cmd/internal/operator/dead.go",
 		`sha256.Sum256(payload)))`, `sha256.Sum256(nil)))`, desk},
 	{"a dead letter of two orders is not corrected into one", "cmd/internal/operator/correct.go",
 		`; !errors.Is(err, io.EOF) {`, `; false && !errors.Is(err, io.EOF) {`, letters},
 	{"an operator agrees to what was shown and nothing else", "cmd/internal/console/change.go",
 		`agreed := subtle.ConstantTimeCompare([]byte(confirm), []byte(ch.digest())) == 1 ||`, `agreed := subtle.ConstantTimeCompare([]byte(confirm), []byte(ch.digest())) == 1 || len(confirm) == 32 ||`, pages},
+	{"a count that could not be asked is not shown as 0", "cmd/internal/operator/list_table.go",
+		`		if !c.Known(name) {`, `		if false {`, lists},
+	{"the console does not show a count that could not be asked as 0", "cmd/internal/operator/overview.go",
+		`			if !before.Known(one.name) {`, `			if false {`, []string{"./cmd/internal/console", "-run", "TestIndexSays"}},
+	{"only orders that failed are counted as failed", "cmd/internal/operator/overview.go",
+		`FilterSubject: d.ResultsSubject + "." + string(Failed) + ".*"`, `FilterSubject: d.ResultsSubject + ".>"`, lists},
+	{"an order whose event is published is not listed as open", "cmd/internal/operator/row.go",
+		`if k.Event == nil && k.Verdict`, `if k.Verdict`, []string{"./cmd/orderworker", "-run", "TestDeskListsWhatIsNot"}},
+	{"an operator is told of an order that was told as failed and is bought", "cmd/internal/operator/detail_table.go",
+		`	if t.twoFinals() {`, `	if false {`, []string{"./cmd/orderworker", "-run", "TestStatusShowsTwo"}},
+	{"a worker that has not read the operator's word is not shown as one that buys", "cmd/internal/operator/list_table.go",
+		`b.Unknown == "" && b.Starting:`, `b.Unknown == "" && false:`, []string{"./cmd/orderworker", "-run", "TestDeskListsWorkers"}},
+	{"a write whose connection was lost is not told of as not written", "cmd/internal/operator/away.go",
+		`	return fmt.Errorf("NATS does not answer at %s: %s", hosts(natsURL), reason)`, `	return &awayError{fmt.Sprintf("NATS does not answer at %s: %s", hosts(natsURL), reason)}`, letters},
 	{"a session is over after its time", "cmd/internal/console/guard.go",
 		`return s, now.Unix() < s.Until`, `return s, true`, pages},
 	{"an order that has ended is not shown as in doubt", "cmd/internal/console/search.go",

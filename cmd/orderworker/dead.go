@@ -103,7 +103,7 @@ type deadReplayCmd struct {
 
 // Help is what the command's help says first.
 func (deadReplayCmd) Help() string {
-	return `Publishes dead letters again as order requests and removes each once it is stored. The number of an invalid request was not used up. A conflict needs a new number (--set outTradeNo=...). What is neither corrected nor valid becomes a dead letter again, which the question says. A letter whose payload was cut cannot be replayed.
+	return `Publishes dead letters again as order requests and removes each once it is stored. The number of an invalid request was not used up. A conflict needs a new number (--set outTradeNo=...). What is neither corrected nor valid becomes a dead letter again; the question says so, and so does the result. A letter whose payload was cut cannot be replayed, which is exit status 1.
 
 It can be interrupted: the same command goes on, and what was published twice is a duplicate, bought once. But a letter that you correct differently the second time is another request, and with another number another order, which is bought too. You are told where a letter was published and could not be removed.
 

@@ -77,9 +77,9 @@ func TestDeskTellsOfAVendorThatIsUnclear(t *testing.T) {
 	}
 	d.publish("A")
 	since := clockPattern + ` \([^)]+\); last ` + clockPattern
-	d.until("list", `^buying   yes\n`, `\nvendor   no clear answer to orders since `+since+`: HTTP 503\n`, `\nlookups  prove nothing since `+since+`: HTTP 503\n`,
+	d.until("list", `^buying   yes\n`, `\nvendor   no clear answer to the last orders since `+since+`: HTTP 503\n`, `\nlookups  the last ones proved nothing since `+since+`: HTTP 503\n`,
 		`\nA +in_doubt .* asked `+clockPattern+`: HTTP 503`)
-	d.until("status A", `^A  in_doubt: .*; last lookup at `+clockPattern+`: HTTP 503`, `\n  vendor: no clear answer to orders since `, `\n  lookups: prove nothing since `,
+	d.until("status A", `^A  in_doubt: .*; last lookup at `+clockPattern+`: HTTP 503`, `\n  vendor: no clear answer to the last orders since `, `\n  lookups: the last ones proved nothing since `,
 		`\nredis .*, last lookup \S+: HTTP 503`)
 }
 
@@ -97,13 +97,13 @@ func TestDeskTellsOfABlindLookup(t *testing.T) {
 	d.ok(d.vendor.SetLookupMode(mode))
 	d.publishFor("A", "LOST")
 	const blind = "control number BK-7 is not shown"
-	d.until("list", `\nlookups  prove nothing since .*: `+blind, `\nA +in_doubt .* asked `+clockPattern+`: control number BK-7 is not`)
-	d.until("status A --ask-vendor", `; last lookup at `+clockPattern+`: `+blind, `\n  lookups: prove nothing since `, `\nvendor   not found, proves nothing by itself.*the workers' lookups prove nothing since .*`+blind)
+	d.until("list", `\nlookups  the last ones proved nothing since .*: `+blind, `\nA +in_doubt .* asked `+clockPattern+`: control number BK-7 is not`)
+	d.until("status A --ask-vendor", `; last lookup at `+clockPattern+`: `+blind, `\n  lookups: the last ones proved nothing since `, `\nvendor   not found, proves nothing by itself.*the workers' last lookups proved nothing since .*`+blind)
 	if k := d.know("A", "--ask-vendor"); k.Vendor == nil || k.Vendor.Answer != "missing" || strings.Contains(k.Vendor.Why, "since") {
 		t.Errorf("what the workers tell is in another field of the JSON: %+v", k.Vendor)
 	}
 	d.ok(d.vendor.SetLookupMode(sandbox.LookupMode{}))
-	storetest.Eventually(t, "lookups prove again", func() bool { _, out, _ := d.do("list"); return !strings.Contains(out, "prove nothing") })
+	storetest.Eventually(t, "lookups prove again", func() bool { _, out, _ := d.do("list"); return !strings.Contains(out, "proved nothing") })
 }
 
 // TestDeskOfAnAccountsPause: one state word for one state in list and status, and what is next

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"regexp"
 	"strings"
 	"sync"
@@ -118,6 +119,48 @@ func TestDeskReplaySkipsWhatIsTooLarge(t *testing.T) {
 	status, out, errs := d.do("dead", "replay", "--all", "--yes")
 	if status != statusFailed || !strings.Contains(out, "1 dead letter replayed\nnot replayed: 1: stream ORDERS can never take it") || d.count("ORDERS") != 1 {
 		t.Errorf("%d %s%s", status, out, errs)
+	}
+}
+
+// TestDeskReplaySaysWhatIsFutile: a letter that will be one again, and one that cannot be
+// replayed, are told of in the question, and in the result of a command that asks nothing.
+func TestDeskReplaySaysWhatIsFutile(t *testing.T) {
+	t.Parallel()
+	d := newDesk(t, nil)
+	letters := func() {
+		d.bury(`{"outTradeNo":"GOOD","iccid":"8988308650100524999","packageCode":"P"}`, "invalid")
+		d.bury(`{"outTradeNo":"BAD","iccid":"1","packageCode":"P"}`, "invalid")
+		d.bury(`{"outTradeNo":"OTHER","iccid":"8988308650100524999","packageCode":"P"}`, "conflict")
+		d.bury(`{"outTradeNo":"CUT","iccid":"8988308650100`, "invalid", "Dead-Truncated", "2000000")
+	}
+	letters()
+	deskGolden(t, "dead_replay.txt", d.asked(&d.parsed("dead", "replay", "--all").Dead.Replay))
+	if letters, orders := d.count("ORDERS_DEAD"), d.count("ORDERS"); letters != 1 || orders != 3 {
+		t.Errorf("%d letters and %d orders", letters, orders)
+	}
+	letters()
+	status, out, errs := d.do("dead", "replay", "6", "7", "--yes")
+	deskGolden(t, "dead_replay_yes.txt", out)
+	if status != statusDone || errs != "" { // they are published again, as was asked
+		t.Errorf("%d %s", status, errs)
+	}
+	status, out, errs = d.do("dead", "replay", "4", "8") // nothing to agree to
+	if status != statusFailed || errs != "" || out != "0 dead letters replayed\n"+
+		"not replayed: 4: its payload of 2000000 bytes was cut to 42: ask the publisher for it\n"+
+		"not replayed: 8: its payload of 2000000 bytes was cut to 42: ask the publisher for it\n" {
+		t.Errorf("%d %s%s", status, out, errs)
+	}
+	// What was cut takes no other letter's place.
+	if _, out, _ := d.do("dead", "replay", "--all", "--limit=1", "--yes"); !strings.HasPrefix(out, "1 dead letter replayed\n") {
+		t.Errorf("with --limit: %s", out)
+	}
+	d.bury(`{"outTradeNo":"OTHER","iccid":"8988308650100524999","packageCode":"P"}`, "conflict")
+	if _, out, _ := d.do("dead", "replay", "9", "--set=expiresAt=2030-01-01T00:00:00Z", "--yes"); !strings.Contains(out, "will be a dead letter again: 9: its number was used for another order") {
+		t.Errorf("a conflict whose content is the same: %s", out)
+	}
+	seq := d.bury(`{"outTradeNo":"OTHER","iccid":"8988308650100524999","packageCode":"P"}`, "conflict")
+	if _, out, _ := d.do("dead", "replay", fmt.Sprint(seq), "--set=outTradeNo=NEW", "--yes"); out != "1 dead letter replayed\n" {
+		t.Errorf("a conflict with another number: %s", out)
 	}
 }
 

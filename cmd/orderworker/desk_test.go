@@ -155,12 +155,16 @@ func (d *desk) publish(no string, more ...string) uint64 {
 	return ack.Sequence
 }
 
-// bury stores a dead letter and returns its place in the stream.
-func (d *desk) bury(payload, reason string) uint64 {
+// bury stores a dead letter with these headers (names and values) and returns its place in
+// the stream.
+func (d *desk) bury(payload, reason string, headers ...string) uint64 {
 	d.t.Helper()
 	msg := nats.NewMsg("orders.package.dead")
 	msg.Data = []byte(payload)
 	msg.Header.Set("Dead-Reason", reason)
+	for i := 0; i < len(headers); i += 2 {
+		msg.Header.Set(headers[i], headers[i+1])
+	}
 	ack, err := d.js.PublishMsg(d.t.Context(), msg)
 	d.ok(err)
 	return ack.Sequence
@@ -187,6 +191,19 @@ func (d *desk) do(args ...string) (status int, stdout, stderr string) {
 		d.t.Errorf("%v shows a secret:\n%s%s", args, stdout, stderr)
 	}
 	return status, stdout, stderr
+}
+
+// asked runs a command on a terminal, where somebody agrees, and returns all that it prints.
+func (d *desk) asked(command interface {
+	Run(context.Context, *std) error
+}) string {
+	d.t.Helper()
+	var all bytes.Buffer
+	err := command.Run(d.t.Context(), &std{out: &all, err: &all, in: strings.NewReader("yes\n"), isTerminal: func() bool { return true }})
+	if err != nil {
+		fmt.Fprintf(&all, "error: %v\n", err)
+	}
+	return all.String()
 }
 
 // know is what status says of the order.

@@ -12,6 +12,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"orderworker/cmd/internal/operator"
+	"orderworker/cmd/internal/vitals"
 	"orderworker/dedupe/storetest"
 )
 
@@ -139,8 +140,17 @@ func TestDeskListsWhatIsNotPublished(t *testing.T) {
 	if _, out, _ := d.do("status", "A"); !strings.Contains(out, ", cancelled by an operator, failed, cancelled") || strings.Contains(out, "settled") {
 		t.Error(out)
 	}
-	if _, out, _ := d.do("list", "--state", "succeeded"); strings.Contains(out, "failed") {
+	if _, out, _ := d.do("list", "--state", "succeeded"); strings.Contains(out, "A       ") {
 		t.Error(out)
+	}
+	// Its request is still in the stream: it was not acknowledged yet.
+	_, err := d.js.Publish(t.Context(), "orders.package.result.failed.A", []byte(`{"outTradeNo":"A","status":"failed","reason":"cancelled"}`))
+	d.ok(err)
+	if _, out, _ := d.do("list"); strings.Contains(out, "A       ") {
+		t.Errorf("its event is published, and it is listed as not finished:\n%s", out)
+	}
+	if _, out, _ := d.do("list", "--state", "failed"); strings.Count(out, "A       ") != 1 || strings.Contains(out, "publish\n") {
+		t.Errorf("of those that failed it is one:\n%s", out)
 	}
 }
 
@@ -259,4 +269,47 @@ func TestDeskShowsWhatItHasRead(t *testing.T) {
 		return sum > 0
 	}, "list", "--json")
 	untilWhole(func(out string) bool { return strings.Count(out, "M-") > 0 }, "dead", "list", "--limit", "1000")
+}
+
+// An order that was told as failed and bought after all says so, and what to do.
+func TestStatusShowsTwoFinals(t *testing.T) {
+	t.Parallel()
+	d := newDesk(t, nil)
+	for subject, event := range map[string]string{"failed.A": `{"outTradeNo":"A","status":"failed","reason":"expired"}`, "succeeded.A": `{"outTradeNo":"A","status":"succeeded","orderNumber":"X1"}`, "succeeded.B": `{"outTradeNo":"B","status":"succeeded","orderNumber":"X2"}`} {
+		_, err := d.js.Publish(t.Context(), "orders.package.result."+subject, []byte(event))
+		d.ok(err)
+	}
+	const both = "an event said before that it had failed: tell those who read it"
+	if _, out, _ := d.do("status", "A"); !strings.HasPrefix(out, "A  succeeded: bought; "+both) {
+		t.Error(out)
+	}
+	if _, out, _ := d.do("status", "B"); strings.Contains(out, both) {
+		t.Error(out)
+	}
+}
+
+// A worker that has just started is no alarm; one that cannot read the word is.
+func TestDeskListsWorkersThatStart(t *testing.T) {
+	t.Parallel()
+	d := newDesk(t, nil)
+	tell := func(id string, figures vitals.Figures) {
+		figures.ID, figures.At = id, time.Now().UTC()
+		value, err := json.Marshal(figures)
+		d.ok(err)
+		d.ok(d.rdb.HSet(t.Context(), "ORDERS:workers", id, value).Err())
+	}
+	for _, c := range []struct {
+		first, second vitals.Figures
+		want          string
+	}{
+		{vitals.Figures{Starting: true}, vitals.Figures{Starting: true}, "buying   starting: no worker has read the operator's word yet\n"},
+		{vitals.Figures{Starting: true}, vitals.Figures{}, "buying   yes\n"},
+		{vitals.Figures{Starting: true}, vitals.Figures{Unread: "away"}, "buying   NOT KNOWN: worker 2 sends nothing: away\n"},
+	} {
+		tell("1", c.first)
+		tell("2", c.second)
+		if _, out, _ := d.do("list"); !strings.HasPrefix(out, c.want) {
+			t.Errorf("%s\nwant %s", out, c.want)
+		}
+	}
 }

@@ -233,6 +233,9 @@ func TestDoctorServersAway(t *testing.T) {
 					t.Errorf("want ok: %+v", found[check])
 				}
 			}
+			if name == "vendor" && !strings.Contains(found["vendor tcp"].Cure, "correct host and port in UPSTREAM_URL") {
+				t.Errorf("a refused connection: %+v", found["vendor tcp"])
+			}
 			if len(s.lookups) != c.lookups {
 				t.Errorf("%d lookups, want %d", len(s.lookups), c.lookups)
 			}
@@ -367,19 +370,21 @@ func TestDoctorAccount(t *testing.T) {
 	for rule, want := range map[string]struct {
 		result doctor.Result
 		detail string
+		cure   string
 	}{
-		"refuse code=403":   {doctor.Failed, "no permission"},
-		"refuse code=45112": {doctor.Failed, "balance too low"},
-		"refuse code=9999":  {doctor.Failed, "in none of the lists of codes"},
-		"refuse code=501":   {doctor.Warning, "UPSTREAM_THROTTLE_CODES"},
-		"refuse code=500":   {doctor.Failed, "UPSTREAM_AMBIGUOUS_CODES"},
-		"hang":              {doctor.Failed, "deadline"},
+		"refuse code=403":   {doctor.Failed, "no permission", "ask the vendor what this account may do"},
+		"refuse code=502":   {doctor.Failed, "not on the whitelist", "tell the vendor the address that this host reaches it from"},
+		"refuse code=45112": {doctor.Failed, "balance too low", "top up the account"},
+		"refuse code=9999":  {doctor.Failed, "in none of the lists of codes", "--bad-signature"},
+		"refuse code=501":   {doctor.Warning, "UPSTREAM_THROTTLE_CODES", "lower UPSTREAM_RATE"},
+		"refuse code=500":   {doctor.Failed, "UPSTREAM_AMBIGUOUS_CODES", "ask the vendor whether the API is up"},
+		"hang":              {doctor.Failed, "deadline", "try again"},
 	} {
 		t.Run(rule, func(t *testing.T) {
 			t.Parallel()
 			s := newSurgery(t, map[string]string{"UPSTREAM_RATE": "200"}, "endpoint=lookup always: "+rule)
 			_, _, found := s.examine()
-			if got := found["vendor account"]; got.Result != want.result || !strings.Contains(got.Detail, want.detail) {
+			if got := found["vendor account"]; got.Result != want.result || !strings.Contains(got.Detail, want.detail) || !strings.Contains(got.Cure, want.cure) {
 				t.Errorf("got %+v, want %+v", got, want)
 			}
 			if rule == "refuse code=501" {

@@ -82,10 +82,10 @@ const (
 // account collects what the ends of calls say about the account, and decides when
 // orders are paused. The time is passed in; only the interval of probes is random.
 type account struct {
-	unanswered  int       // permits given since the last answer
-	silentInRow int       // calls in a row that ended without an answer
-	worked      time.Time // the last sale or answered lookup
-	unclear     Fault     // orders have got no clear answer; the pause does not depend on it
+	unanswered  int             // permits given since the last answer
+	silentInRow int             // calls in a row that ended without an answer
+	worked      time.Time       // the last sale or answered lookup
+	answers     upstream.Streak // to orders: bad is one that is not clear; the pause does not depend on it
 
 	cause        cause
 	why          string // why the pause began, or ended
@@ -153,7 +153,7 @@ func (a *account) ended(err error, probe bool, now time.Time) ruling {
 		a.endedSilently(err, now)
 		return doesNotCount
 	}
-	a.unanswered, a.silentInRow, a.unclear = 0, 0, Fault{}
+	a.unanswered, a.silentInRow, a.answers = 0, 0, a.answers.AfterGood(now)
 	if a.cause == vendorSilent && e != forbidden {
 		a.stop("the vendor answers again")
 	}
@@ -179,7 +179,7 @@ func (a *account) ended(err error, probe bool, now time.Time) ruling {
 // endedSilently notes a call without an answer.
 func (a *account) endedSilently(err error, now time.Time) {
 	a.silentInRow++
-	a.unclear = a.unclear.Again(upstream.Brief(err), now)
+	a.answers = a.answers.AfterBad(upstream.Brief(err), now)
 	if a.silentInRow >= maxSilent && a.cause == noPause {
 		a.start(vendorSilent, fmt.Sprintf("%d calls in a row ended without an answer that says what became of the order, the last: %v", a.silentInRow, err), err, now)
 	}
@@ -226,7 +226,7 @@ func (a *account) lookedUp(err error, now time.Time) {
 	}
 	a.worked = now
 	if a.silentInRow < 2 { // otherwise it answers lookups, and does not sell
-		a.unclear = Fault{}
+		a.answers = a.answers.AfterGood(now)
 	}
 	switch {
 	case a.cause == allRefused:

@@ -198,8 +198,8 @@ func TestUnclear(t *testing.T) {
 		start := time.Date(2026, 11, 25, 12, 0, 0, 0, time.UTC)
 		play(a, script)
 		got := ""
-		if f := a.unclear; f != (Fault{}) {
-			got = fmt.Sprint(f.Since.Sub(start), " ", f.Last.Sub(start), " ", f.What)
+		if s := a.answers; !s.Since.IsZero() {
+			got = fmt.Sprint(s.Since.Sub(start), " ", s.Last.Sub(start), " ", s.What)
 		}
 		if got != want {
 			t.Errorf("%q: %q, want %q", script, got, want)

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"sync"
 	"time"
+
+	"orderworker/upstream"
 )
 
 // Status describes a pause, or that there is none.
@@ -17,23 +19,7 @@ type Status struct {
 	Since     time.Time
 	NextProbe time.Time
 	Probes    int
-	Unclear   Fault // orders have got no clear answer, whether there is a pause or not
-}
-
-// Fault is what is wrong with the vendor's answers, for operators. Its zero value: nothing is.
-type Fault struct {
-	Since time.Time // when it was seen first
-	Last  time.Time // and last
-	What  string    // it was then
-}
-
-// Again returns f after the same fault was seen at now.
-func (f Fault) Again(what string, now time.Time) Fault {
-	if f.Since.IsZero() {
-		f.Since = now
-	}
-	f.Last, f.What = now, what
-	return f
+	Answers   upstream.Streak // to orders, whether there is a pause or not: bad is one that is not clear
 }
 
 // Pause stops and restarts the sending of orders. It is safe for concurrent use.
@@ -201,7 +187,7 @@ func (p *Pause) Status() Status {
 
 func (p *Pause) status() Status {
 	a := p.account
-	s := Status{Paused: a.cause != noPause, Cause: string(a.cause), Why: a.why, Code: a.code, Message: a.message, Since: a.since, Probes: a.probes, Unclear: a.unclear}
+	s := Status{Paused: a.cause != noPause, Cause: string(a.cause), Why: a.why, Code: a.code, Message: a.message, Since: a.since, Probes: a.probes, Answers: a.answers}
 	if s.Paused {
 		s.NextProbe = a.due
 	}

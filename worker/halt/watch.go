@@ -46,6 +46,10 @@ type Error struct {
 
 func (e *Error) Error() string { return "no order is sent: " + e.Why }
 
+// ErrUnasked says that the operator's word was not read since the start: the first answer
+// has not come yet.
+var ErrUnasked = errors.New("it has not answered yet")
+
 // Status is what a worker knows of the operator's word.
 type Status struct {
 	State
@@ -181,7 +185,7 @@ func (w *Watch) status(now time.Time) Status {
 	}
 	switch {
 	case r == nil && w.err == nil:
-		s.Err = errors.New("it has not answered yet")
+		s.Err = ErrUnasked
 	case r == nil || !r.fresh(now):
 		s.Err = w.err // nil: the answer is old only because nothing is in flight
 	}

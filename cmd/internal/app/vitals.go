@@ -3,6 +3,7 @@ package app
 import (
 	"context"
 	"crypto/rand"
+	"errors"
 	"os"
 	"runtime/debug"
 	"time"
@@ -10,8 +11,13 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"orderworker/cmd/internal/vitals"
-	"orderworker/upstream/pause"
 	"orderworker/worker"
+	"orderworker/worker/halt"
+)
+
+const (
+	rateSpan  = 30 * time.Second // over which requests are counted for the rate
+	startTime = 10 * time.Second // a worker that has not read the operator's word by then cannot
 )
 
 // PublishVitals tells Redis every few seconds how the worker fares, until ctx ends.
@@ -25,32 +31,24 @@ func PublishVitals(ctx context.Context, rdb redis.UniversalClient, deployment st
 		version = info.Main.Version
 	}
 	started := time.Now().UTC()
-	before, at := w.Vitals(), started
+	requests := rate{span: rateSpan}
 	vitals.Publish(ctx, rdb, deployment, host+"-"+rand.Text()[:8], func() vitals.Figures {
 		now, v := time.Now(), w.Vitals()
 		f := vitals.Figures{Host: host, Version: version, Started: started, InProgress: v.InProgress}
-		if since := now.Sub(at).Seconds(); since > 0.1 {
-			f.Rate = float64(v.Requests-before.Requests) / since
-		}
+		f.Rate = requests.add(now, v.Requests)
 		if v.Spacing > 0 {
 			f.Limit = 1 / v.Spacing.Seconds()
 		}
 		if p := v.Pause; p.Paused {
 			f.Pause = &vitals.Pause{Since: p.Since.UTC(), Cause: p.Cause, Why: p.Why, Code: p.Code, Message: p.Message, NextProbe: p.NextProbe.UTC()}
 		}
-		f.Unclear, f.Unproven = faultOf(v.Pause.Unclear), faultOf(v.Unproven)
-		if err := w.HaltUnread(ctx); err != nil {
+		f.Orders, f.Lookups = &v.Pause.Answers, &v.Proofs
+		switch err := w.HaltUnread(ctx); {
+		case errors.Is(err, halt.ErrUnasked) && now.Sub(started) < startTime:
+			f.Starting = true
+		case err != nil:
 			f.Unread = err.Error()
 		}
-		before, at = v, now
 		return f
 	})
-}
-
-// faultOf returns f as other programs read it; nil: nothing is wrong.
-func faultOf(f pause.Fault) *vitals.Fault {
-	if f == (pause.Fault{}) {
-		return nil
-	}
-	return &vitals.Fault{Since: f.Since.UTC(), Last: f.Last.UTC(), What: f.What}
 }

@@ -13,6 +13,7 @@ import (
 	"orderworker/cmd/internal/operator"
 	"orderworker/cmd/internal/vitals"
 	"orderworker/dedupe/storetest"
+	"orderworker/upstream"
 )
 
 // tell tells Redis of a worker until the test ends.
@@ -33,14 +34,14 @@ func TestPagesTellOfTheVendor(t *testing.T) {
 	e.publish(request("A"))
 	now := time.Now().UTC()
 	e.tell(vitals.Figures{
-		Started: now, Unclear: &vitals.Fault{Since: now, Last: now, What: "HTTP <503>"}, Unproven: &vitals.Fault{Since: now, Last: now, What: "control number BK-7 is not shown"},
+		Started: now, Orders: &upstream.Streak{Since: now, Last: now, What: "HTTP <503>"}, Lookups: &upstream.Streak{Since: now, Last: now, What: "control number BK-7 is not shown"},
 		Pause: &vitals.Pause{Since: now, Cause: "account", Code: "502", Message: "ip", NextProbe: now.Add(time.Hour)},
 	})
 	r := e.reader()
 	storetest.Eventually(t, "the vendor is told of", func() bool { return data[Overview](r, "/api/overview").Answers.Unproven != nil })
 	for _, path := range []string{"/", "/in-doubt", "/orders/A"} {
 		body := r.get(path).want(t, http.StatusOK).body
-		for _, want := range []string{"<strong>The vendor gives no clear answer to orders</strong> since ", "HTTP &lt;503&gt;", "<strong>Lookups prove nothing</strong> since ", ": control number BK-7 is not shown"} {
+		for _, want := range []string{"<strong>The vendor gave no clear answer to the last orders</strong> since ", "HTTP &lt;503&gt;", "<strong>The last lookups proved nothing</strong> since ", ": control number BK-7 is not shown"} {
 			if !strings.Contains(body, want) {
 				t.Errorf("%s: no %q in\n%s", path, want, body)
 			}

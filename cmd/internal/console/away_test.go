@@ -31,6 +31,7 @@ func TestNATSGoesAway(t *testing.T) {
 	}
 	e.nats.Shutdown()
 	waitEvent(t, control, `role="alert"`)
+	waitEvent(t, control, "NATS does not answer at 127.0.0.1:")
 	storetest.Eventually(t, "the store nats is away", func() bool {
 		o := data[Overview](r, "/api/overview")
 		return slices.ContainsFunc(o.Stores, func(s operator.Store) bool { return s.Name == "nats" && !s.OK }) && len(o.Errors) > 0

@@ -198,7 +198,7 @@ func TestBrowser(t *testing.T) {
 	succeeded, failed := e.history()
 	b.scheme("light")
 	b.open("/")
-	b.wait("Results per minute", "read-only", "works")
+	b.wait("Results per minute", "not logged in", "works")
 	for i := range 40 {
 		e.publish(request(fmt.Sprintf("BK-20261126-%04d", i)))
 	}

@@ -119,7 +119,7 @@ func (c *Console) allowed(w http.ResponseWriter, r *http.Request) (who string, e
 	}
 	c.log.Warn().Str("remote", r.RemoteAddr).Str("path", cut(r.URL.Path, 200)).Msg("console refused a change: no token, or a wrong one")
 	w.Header().Set("WWW-Authenticate", `Bearer realm="orderworker console"`)
-	return "", &problem{http.StatusUnauthorized, "read-only: log in with the token first (or send it as Authorization: Bearer)"}
+	return "", &problem{http.StatusUnauthorized, "not logged in: log in at " + c.Prefix + "/login with the token (or send it as Authorization: Bearer)"}
 }
 
 // conflict makes an error that says why a change is not possible one of the client's,

@@ -10,6 +10,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats.go"
+
 	"orderworker/cmd/internal/operator"
 	"orderworker/dedupe/storetest"
 	"orderworker/worker"
@@ -180,7 +182,7 @@ func TestPauseAndResume(t *testing.T) {
 	ann := e.operator()
 	bob := ann.with("X-Operator", "bob")
 	storetest.Eventually(t, "the order is counted", func() bool { return data[Overview](ann, "/api/overview").Counts.Queued == 1 })
-	asked := bob.post("/control", "do", "pause", "reason", "bob's").want(t, http.StatusOK, "bob&#39;s", "1 orders that will wait")
+	asked := bob.post("/control", "do", "pause", "reason", "bob's").want(t, http.StatusOK, "bob&#39;s", "1 order that will wait")
 	if e.paused() {
 		t.Fatal("asking has paused")
 	}
@@ -234,13 +236,13 @@ func TestReplay(t *testing.T) {
 	}
 	ann := e.operator()
 	ann.get("/dead/1").want(t, http.StatusOK, `name="outTradeNo" value="DEAD-1"`, `name="renew" value="2"`)
-	futile := ann.post("/dead/1", "do", "replay", "outTradeNo", "DEAD-1", "iccid", "1").want(t, http.StatusOK, "will be dead letters again")
+	futile := ann.post("/dead/1", "do", "replay", "outTradeNo", "DEAD-1", "iccid", "1").want(t, http.StatusOK, "will be a dead letter again")
 	if strings.Contains(futile.body, ", with ") {
 		t.Errorf("a field that was left as it is counts as corrected:\n%s", futile.body)
 	}
 	form := []string{"do", "replay", "outTradeNo", "NEW-1", "iccid", "8988308650100524999", "packageCode", "CN-5M", "renew", "", "expiresAt", ""}
 	asked, done := ann.agree("/dead/1", form...)
-	asked.want(t, http.StatusOK, "1 dead letter will be published again", "iccid=8988308650100524999", "outTradeNo=NEW-1", "renew=null")
+	asked.want(t, http.StatusOK, "<strong>replay</strong>: 1 dead letter<", "1 dead letter will be published again", "iccid=8988308650100524999", "outTradeNo=NEW-1", "renew=null")
 	done.want(t, http.StatusOK, "1 dead letter replayed")
 	ann.post("/dead/1", form...).want(t, http.StatusNotFound, "somebody has replayed or removed it")
 	m, err := e.js.Stream(t.Context(), "ORDERS")
@@ -255,10 +257,13 @@ func TestReplay(t *testing.T) {
 	ann.post("/dead", "do", "replay_all", "limit", "0").want(t, http.StatusUnprocessableEntity)
 	ann.post("/dead", "do", "replay", "seq", "1").want(t, http.StatusNotFound)
 	_, done = ann.agree("/dead", "do", "replay", "seq", "2", "seq", "2")
-	done.want(t, http.StatusOK, "1 dead letter replayed")
+	done.want(t, http.StatusOK, "1 dead letter replayed", "will be a dead letter again: 2: iccid")
+	cut := fmt.Sprint(e.letter([]byte(`{"outTradeNo":"CUT`), nats.Header{"Dead-Reason": {"conflict"}, "Dead-Truncated": {"2000000"}}))
+	ann.post("/dead", "do", "replay", "seq", cut).want(t, http.StatusConflict, "cannot be replayed: "+cut+": its payload of 2000000 bytes was cut")
+	ann.post("/dead", "do", "replay", "seq", cut, "seq", "3").want(t, http.StatusOK, "1 dead letter will be published", "cannot be replayed: "+cut)
 	_, done = ann.agree("/dead", "do", "replay_all", "reason", "invalid", "limit", "5")
 	done.want(t, http.StatusOK, "1 dead letter replayed")
-	storetest.Eventually(t, "no letter is shown", func() bool { return data[Dead](ann, "/api/dead").Total == 0 })
+	storetest.Eventually(t, "only the letter that was cut is shown", func() bool { return data[Dead](ann, "/api/dead").Total == 1 })
 }
 
 // A field that was not sent as it must be is set, though its text is the same.
@@ -286,7 +291,7 @@ func TestReplayCorrectsTheFormOfAField(t *testing.T) {
 		if _, set, _ := strings.Cut(asked.body, "order request, with "); want == "" && set != "" || want != "" && !strings.HasPrefix(set, want+", and removed") {
 			t.Errorf("%s sets %.100q, want %q", payload, set, want)
 		}
-		if want != "" && want[:3] != "exp" && strings.Contains(asked.body, "will be dead letters again") {
+		if want != "" && want[:3] != "exp" && strings.Contains(asked.body, "will be a dead letter again") {
 			t.Errorf("%s: %s", payload, asked.body)
 		}
 	}

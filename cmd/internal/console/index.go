@@ -39,6 +39,7 @@ type Index struct {
 	unlisted uint64            // unfinished orders that it did not read: they are too many
 	amiss    []operator.Store  // what the last scan could not ask, and judges orders by
 	answers  bool              // every server, when it was asked last how it fares
+	heard    bool              // the results are followed, or were
 	deaf     map[string]string // streams that are not followed, and why
 
 	letters     []operator.DeadLetter // oldest first
@@ -80,7 +81,8 @@ func NewIndex(bound int) *Index {
 	return &Index{
 		bound: bound, ended: map[string]uint64{}, deaf: map[string]string{}, minutes: map[int64]*perMinute{}, poked: make(chan struct{}, 1),
 		amiss:    []operator.Store{{Name: "orders", Error: "not read yet"}},
-		overview: &operator.Overview{At: worker.Time{Time: time.Now()}, Errors: []string{"the servers were not asked yet"}},
+		overview: &operator.Overview{At: worker.Time{Time: time.Now()}, Errors: []string{"the servers were not asked yet"}, Counts: operator.UnknownCounts()},
+		counted:  operator.UnknownCounts(),
 	}
 }
 
@@ -295,18 +297,7 @@ func (x *Index) refresh(o *operator.Overview, firstResult uint64) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	x.answers = len(o.Errors) == 0
-	counts, was := x.counted, x.overview.Counts
-	counts.Queued, counts.Dead, counts.Finished = o.Counts.Queued+counts.HandedBack, o.Counts.Dead, o.Counts.Finished
-	if away(o, "nats", "consumer") {
-		counts.Queued = was.Queued
-	}
-	if away(o, "nats", "dead letters") {
-		counts.Dead = was.Dead
-	}
-	if away(o, "nats", "results") {
-		counts.Finished = was.Finished
-	}
-	o.Counts = counts
+	o.Counts = x.counted.With(o.Counts, x.overview.Counts)
 	o.Buying.KeepPause(x.overview.Buying, time.Now())
 	for n := len(x.finished); x.gone < n && x.newest(n-1-x.gone).event < firstResult; {
 		x.gone++
@@ -330,6 +321,8 @@ func (x *Index) followed(stream string, err error) {
 	delete(x.deaf, stream)
 	if err != nil {
 		x.deaf[stream] = err.Error()
+	} else if stream == "results" {
+		x.heard = true
 	}
 }
 

@@ -118,17 +118,20 @@ func TestIndexSaysWhatAScanCouldNotRead(t *testing.T) {
 			}
 			o.Stores = append(o.Stores, operator.Store{Name: name, Error: "no"})
 			o.Errors = append(o.Errors, name+": no")
+			o.Counts.NotKnown = append(o.Counts.NotKnown, map[string]string{"consumer": "queued", "dead letters": "dead", "results": "finished"}[name])
 		}
 		return o
 	}
 	check := func(what string, want operator.Counts, errors ...string) {
 		t.Helper()
-		if o := x.Overview(); !slices.Equal(o.Errors, errors) || o.Counts != want {
+		if o := x.Overview(); !slices.Equal(o.Errors, errors) || fmt.Sprint(o.Counts) != fmt.Sprint(want) {
 			t.Errorf("%s: %q, %+v, want %q, %+v", what, o.Errors, o.Counts, errors, want)
 		}
 	}
-	x.refresh(overview(operator.Counts{Queued: 5}), 0)
-	check("no scan yet", operator.Counts{Queued: 5}, "orders: not read yet")
+	x.refresh(overview(operator.Counts{Queued: 5}, "results"), 0)
+	notRead := slices.DeleteFunc(operator.UnknownCounts().NotKnown, func(name string) bool { return name == "queued" || name == "dead" })
+	check("no scan yet", operator.Counts{Queued: 5, NotKnown: notRead}, "results: no", "orders: not read yet")
+	x.followed("results", nil)
 	row := finishedRow(1, now)
 	row.State = operator.InDoubt
 	x.scan(overview(operator.Counts{InDoubt: 1, Queued: 3, HandedBack: 2}), []operator.Row{row}, nil)
@@ -147,6 +150,25 @@ func TestIndexSaysWhatAScanCouldNotRead(t *testing.T) {
 	check("NATS is back", all)
 	if found := x.InDoubt(); len(found) != 1 {
 		t.Errorf("in doubt: %v", numbers(found))
+	}
+}
+
+// What failed in the last hour is counted once the results are followed.
+func TestIndexCountsWhatFailedLately(t *testing.T) {
+	x := NewIndex(5)
+	now := time.Now()
+	for i, ago := range []time.Duration{0, 10 * time.Minute, 58 * time.Minute, 62 * time.Minute} {
+		r := finishedRow(i, now.Add(-ago))
+		r.State = operator.Failed
+		x.finish(r, uint64(i+1))
+	}
+	x.finish(finishedRow(9, now), 9)
+	if c := x.Overview().Counts; c.Known("failedLastHour") {
+		t.Error("it is known before the results are followed")
+	}
+	x.followed("results", nil)
+	if c := x.Overview().Counts; c.FailedLately != 3 || !c.Known("failedLastHour") {
+		t.Errorf("%+v", c)
 	}
 }
 

@@ -43,7 +43,7 @@ func (c *Console) planControl(ctx context.Context, r *http.Request, who string) 
 			return nil, &problem{http.StatusConflict, "not paused by an operator: " + was.String()}
 		}
 		return &change{
-			action: "resume", object: c.desk.OrdersStream, count: c.held(), unit: "orders that wait", danger: true, seen: fmt.Sprint(was.Seen),
+			action: "resume", object: c.desk.OrdersStream, count: c.held(), unit: unit(c.held(), "order that waits", "orders that wait"), danger: true, seen: fmt.Sprint(was.Seen),
 			question: was.String() + ".\nOrders are bought again.",
 			do: func(ctx context.Context) (string, error) {
 				_, err := c.desk.Resume(ctx, by, was.Seen)
@@ -70,7 +70,7 @@ func (c *Console) planPause(r *http.Request, p operator.PauseRequest, before str
 		p.For, until = d, fmt.Sprintf("for %v", d)
 	}
 	return &change{
-		action: "pause", object: c.desk.OrdersStream, count: c.held(), unit: "orders that will wait", seen: fmt.Sprint(p.Seen),
+		action: "pause", object: c.desk.OrdersStream, count: c.held(), unit: unit(c.held(), "order that will wait", "orders that will wait"), seen: fmt.Sprint(p.Seen),
 		question: fmt.Sprintf("No order is bought any more, by any worker, %s. Reason: %s%s", until, operator.Shown(p.Reason, 0), before),
 		note:     "Requests that are under way finish; no attempt is spent; lookups, settling and cancelling go on.",
 		do: func(ctx context.Context) (string, error) {
@@ -78,6 +78,14 @@ func (c *Console) planPause(r *http.Request, p operator.PauseRequest, before str
 			return "Paused: " + operator.Said(now) + ". Within a second nothing is sent any more.", err
 		},
 	}, nil
+}
+
+// unit is what is counted, as a word for n of them.
+func unit(n int, one, many string) string {
+	if n == 1 {
+		return one
+	}
+	return many
 }
 
 // held is how many orders a pause concerns now.
@@ -258,6 +266,9 @@ func (c *Console) planReplay(ctx context.Context, s operator.ReplaySelection) (*
 	if err != nil {
 		return nil, err
 	}
+	if len(p.Letters) == 0 && len(p.Cannot) > 0 {
+		return nil, &problem{http.StatusConflict, "cannot be replayed: " + operator.Shown(strings.Join(p.Cannot[:min(len(p.Cannot), 5)], "; "), 0)}
+	}
 	if len(p.Letters) == 0 {
 		return nil, &problem{http.StatusConflict, "there is no such dead letter: somebody may have replayed it"}
 	}
@@ -266,7 +277,7 @@ func (c *Console) planReplay(ctx context.Context, s operator.ReplaySelection) (*
 		fmt.Fprintln(&seen, l.Seq, l.At.UnixNano())
 	}
 	return &change{
-		action: "replay", object: ranges(p.Letters), seen: seen.String(), count: len(p.Letters), unit: "dead letters", danger: true, question: p.Question(),
+		action: "replay", object: ranges(p.Letters), seen: seen.String(), count: len(p.Letters), unit: unit(len(p.Letters), "dead letter", "dead letters"), danger: true, question: p.Question(),
 		do: func(ctx context.Context) (string, error) {
 			running, stop := context.WithCancelCause(ctx)
 			defer stop(nil)

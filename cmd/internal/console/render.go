@@ -79,43 +79,52 @@ func (t *templates) execute(w http.ResponseWriter, status int, name, part string
 // escapes those.
 func functions() template.FuncMap {
 	return template.FuncMap{
-		"show":     operator.Shown,
-		"dash":     func(s string) string { return cmp.Or(s, "–") },
-		"ago":      func(t worker.Time, now time.Time) string { return operator.Ago(now.Sub(t.Time)) },
-		"clock":    func(t worker.Time, now time.Time) string { return operator.Clock(t.Time, now) },
-		"clockOf":  operator.Clock,
-		"agoOf":    func(t, now time.Time) string { return operator.Ago(now.Sub(t)) },
-		"order":    orderPath,
-		"tries":    func(r operator.Row, most int) string { return r.Tries(most) },
-		"next":     nextText,
-		"last":     func(r operator.Row, now time.Time) string { return r.LastText(now) },
-		"class":    stateClass,
-		"words":    stateWords,
-		"chart":    newChart,
-		"rate":     func(f float64) string { return fmt.Sprintf("%.1f", f) },
-		"percent":  percent,
-		"said":     operator.Said,
-		"query":    pageQuery,
-		"sum":      func(a, b int) int { return a + b },
-		"payload":  shownPayload,
-		"static":   staticPath,
-		"headers":  publisherHeaders,
-		"nav":      newEntryOfMenu,
-		"states":   listStates,
-		"moment":   func(m operator.Moment) string { return m.Words() },
-		"headline": headline,
-		"show2":    shownLines,
-		"finished": func(s operator.State) bool { return s.Finished() },
-		"fixed":    func(f float64) string { return fmt.Sprintf("%.1f", f) },
-		"thousands": func(n any) string {
-			digits := fmt.Sprint(n)
-			for i := len(digits) - 3; i > 0; i -= 3 {
-				digits = digits[:i] + "\u202f" + digits[i:]
+		"show":      operator.Shown,
+		"dash":      func(s string) string { return cmp.Or(s, "–") },
+		"ago":       func(t worker.Time, now time.Time) string { return operator.Ago(now.Sub(t.Time)) },
+		"clock":     func(t worker.Time, now time.Time) string { return operator.Clock(t.Time, now) },
+		"clockOf":   operator.Clock,
+		"agoOf":     func(t, now time.Time) string { return operator.Ago(now.Sub(t)) },
+		"order":     orderPath,
+		"tries":     func(r operator.Row, most int) string { return r.Tries(most) },
+		"next":      nextText,
+		"last":      func(r operator.Row, now time.Time) string { return r.LastText(now) },
+		"class":     stateClass,
+		"words":     stateWords,
+		"chart":     newChart,
+		"rate":      func(f float64) string { return fmt.Sprintf("%.1f", f) },
+		"percent":   percent,
+		"said":      operator.Said,
+		"query":     pageQuery,
+		"sum":       func(a, b int) int { return a + b },
+		"payload":   shownPayload,
+		"static":    staticPath,
+		"headers":   publisherHeaders,
+		"nav":       newEntryOfMenu,
+		"states":    listStates,
+		"moment":    func(m operator.Moment) string { return m.Words() },
+		"headline":  headline,
+		"show2":     shownLines,
+		"finished":  func(s operator.State) bool { return s.Finished() },
+		"fixed":     func(f float64) string { return fmt.Sprintf("%.1f", f) },
+		"thousands": thousands,
+		"count": func(c operator.Counts, name string, n uint64) string {
+			if !c.Known(name) {
+				return "?"
 			}
-			return digits
+			return thousands(n)
 		},
-		"since": func(f *operator.Fault, now time.Time) string { return f.Text(now) },
+		"since": func(s *operator.Streak, now time.Time) string { return s.Text(now) },
 	}
+}
+
+// thousands is a number with a narrow space between each three digits.
+func thousands(n any) string {
+	digits := fmt.Sprint(n)
+	for i := len(digits) - 3; i > 0; i -= 3 {
+		digits = digits[:i] + "\u202f" + digits[i:]
+	}
+	return digits
 }
 
 // menuEntry is an entry of the menu.

@@ -149,6 +149,16 @@ func (x *Index) Overview() *Overview {
 		}
 	}
 	o.EndedRate = float64(ended) / 60
+	fleet := *x.overview
+	fleet.Counts.FailedLately = 0
+	for _, m := range o.PerMinute {
+		fleet.Counts.FailedLately += uint64(m.Failed)
+	}
+	fleet.Counts.NotKnown = slices.DeleteFunc(slices.Clone(fleet.Counts.NotKnown), func(name string) bool { return name == "failedLastHour" })
+	if !x.heard {
+		fleet.Counts.NotKnown = append(fleet.Counts.NotKnown, "failedLastHour")
+	}
+	o.Overview = &fleet
 	return o
 }
 

@@ -93,8 +93,16 @@ func (v *vendorVisit) account(ctx context.Context) Finding {
 	case upstream.Unreachable, upstream.Ambiguous:
 		return f.but("ask the vendor whether the API is up, and try again")
 	default:
-		return f
+		return f.but("%s", accountCures[e.Code]) // "": as the table says
 	}
+}
+
+// accountCures say what to do about a code by which the vendor refuses the whole account.
+var accountCures = map[string]string{
+	"502": "tell the vendor the address that this host reaches it from (behind NAT the gateway's), to be put on the account's whitelist; then run doctor again. " +
+		"Meanwhile the workers buy nothing, lose nothing, and go on by themselves",
+	"403":   "ask the vendor what this account may do; --bad-signature tells whether this code means a wrong UPSTREAM_SECRET instead",
+	"45112": "top up the account with the vendor; the workers go on by themselves within a minute",
 }
 
 // aboutNobody returns a lookup of an order that does not exist.

@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"syscall"
 	"time"
 
 	"orderworker/upstream"
@@ -100,8 +101,11 @@ func (v *vendorVisit) dial(ctx context.Context) Finding {
 			return fine("connected to %s in %v", net.JoinHostPort(address, port), took(time.Since(start)))
 		}
 	}
-	if err == nil {
+	switch {
+	case err == nil:
 		err = errors.New("no address")
+	case errors.Is(err, syscall.ECONNREFUSED):
+		return because(ctx, err).but("correct host and port in UPSTREAM_URL; if they are right, ask the vendor whether the API is up: the host answers, but nothing listens there, or a firewall rejects this host")
 	}
 	return because(ctx, err)
 }

@@ -5,9 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 	"time"
 
+	"orderworker/cmd/internal/text"
 	"orderworker/dedupe"
 	"orderworker/worker"
 	"orderworker/worker/natsio"
@@ -49,7 +49,7 @@ func (d *Desk) PlanCancel(ctx context.Context, outTradeNo string) (*Cancel, erro
 	}
 	detail := d.Order(ctx, outTradeNo, false)
 	for _, failed := range detail.Errors {
-		if !strings.HasPrefix(failed, "control: ") { // the operator's word says nothing of an order
+		if failed != detail.wordUnread { // the operator's word says nothing of an order
 			return nil, no(dedupe.ErrNotCancellable, "not everything can be asked: %s", failed)
 		}
 	}
@@ -114,7 +114,7 @@ func (c *Cancel) order() dedupe.Order {
 // Question says what Run is about to do.
 func (c *Cancel) Question() string {
 	return fmt.Sprintf("Order %s: package %s for iccid %s, received %s; %s, %s.\nIt is published as failed, reason cancelled, and never sent. That cannot be taken back.",
-		c.request.OutTradeNo, Shown(c.request.PackageCode, 128), c.request.ICCID, timeOf(c.request.Received), c.Order.State, counted(c.Order.Refusals, "refusal"))
+		c.request.OutTradeNo, Shown(c.request.PackageCode, 128), c.request.ICCID, timeOf(c.request.Received), c.Order.State, text.Counted(c.Order.Refusals, "refusal"))
 }
 
 // Run cancels the order, unless it has changed since PlanCancel, and returns what happens

@@ -15,6 +15,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"orderworker/cmd/internal/text"
 	"orderworker/worker"
 	"orderworker/worker/natsio"
 )
@@ -40,7 +41,6 @@ type DeadLetter struct {
 
 	data   []byte
 	header nats.Header
-	futile string // why it would be a dead letter again; "": it would not, or nobody has looked
 }
 
 // ErrNoLetter is returned for a dead letter that is not there, or not any more.
@@ -142,9 +142,10 @@ const DefaultReplay = 1000
 
 // ReplayPlan is what a replay is going to do.
 type ReplayPlan struct {
-	Letters []DeadLetter `json:"letters"`           // oldest first; without their payloads
+	Letters []DeadLetter `json:"letters"`           // that are published again, oldest first; without their payloads
+	Cannot  []string     `json:"cannot"`            // which cannot be, and why
 	Left    uint64       `json:"left"`              // more than the limit
-	Futile  int          `json:"futile"`            // those that will be dead letters again
+	Futile  int          `json:"futile"`            // those of Letters that will be dead letters again
 	Because string       `json:"because,omitempty"` // why the first of them will
 	desk    *Desk
 	set     map[string]string
@@ -153,20 +154,21 @@ type ReplayPlan struct {
 // Replayed is what a replay has done.
 type Replayed struct {
 	Replayed int      `json:"replayed"` // published again, and removed from the dead letters
+	Futile   []string `json:"futile"`   // those of them that will be dead letters again, and why
 	Skipped  []string `json:"skipped"`  // which could not be, and why
 	Left     uint64   `json:"left"`     // that were more than the limit
 }
 
 // PlanReplay looks at the letters that are to be replayed, and changes nothing.
 func (d *Desk) PlanReplay(ctx context.Context, s ReplaySelection) (*ReplayPlan, error) {
-	p := &ReplayPlan{Letters: []DeadLetter{}, desk: d, set: s.Set}
+	p := &ReplayPlan{Letters: []DeadLetter{}, Cannot: []string{}, desk: d, set: s.Set}
 	if !s.All {
 		for _, seq := range s.Seqs {
 			l, err := d.Letter(ctx, seq)
 			if err != nil {
 				return nil, err
 			}
-			p.add(p.examined(*l))
+			p.add(examine(l, p.set))
 		}
 		return p, nil
 	}
@@ -178,12 +180,12 @@ func (d *Desk) PlanReplay(ctx context.Context, s ReplaySelection) (*ReplayPlan, 
 	low, last := max(info.State.FirstSeq, 1), info.State.LastSeq
 	var matching uint64
 	for step := uint64(firstWindow); low <= last && last > 0; low += step {
-		window, err := d.lettersOf(ctx, s, low, min(low+step-1, last), p)
+		window, err := d.lettersOf(ctx, s, low, min(low+step-1, last))
 		if err != nil {
 			return nil, fmt.Errorf("dead letters: %w", err)
 		}
 		for _, l := range window {
-			if matching++; len(p.Letters) < limit {
+			if matching++; len(p.Letters) < limit { // what cannot be replayed takes no other letter's place
 				p.add(l)
 			}
 		}
@@ -192,13 +194,12 @@ func (d *Desk) PlanReplay(ctx context.Context, s ReplaySelection) (*ReplayPlan, 
 			break
 		}
 	}
-	p.Left = matching - min(matching, uint64(len(p.Letters)))
+	p.Left = matching - min(matching, uint64(len(p.Letters)+len(p.Cannot)))
 	return p, nil
 }
 
-// lettersOf returns the letters of a selection in the sequences first to last, oldest first,
-// examined for p.
-func (d *Desk) lettersOf(ctx context.Context, s ReplaySelection, first, last uint64, p *ReplayPlan) (letters []DeadLetter, err error) {
+// lettersOf returns the letters of a selection in the sequences first to last, oldest first.
+func (d *Desk) lettersOf(ctx context.Context, s ReplaySelection, first, last uint64) (letters []examined, err error) {
 	if s.Patience > 0 {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeoutCause(ctx, s.Patience, fmt.Errorf("gave up after %v", s.Patience))
@@ -206,35 +207,60 @@ func (d *Desk) lettersOf(ctx context.Context, s ReplaySelection, first, last uin
 	}
 	err = d.walk(ctx, d.DeadStream, d.DeadSubject, first, last, func(m natsio.Stored) {
 		if l := letterIn(m); s.Reason == "" || l.Reason == s.Reason {
-			letters = append(letters, p.examined(l))
+			letters = append(letters, examine(&l, s.Set))
 		}
 	})
-	slices.SortFunc(letters, func(a, b DeadLetter) int { return cmp.Compare(a.Seq, b.Seq) })
+	slices.SortFunc(letters, func(a, b examined) int { return cmp.Compare(a.Seq, b.Seq) })
 	return letters, err
 }
 
-// examined returns a letter with why its replay is futile, and without its payload and
-// headers: many letters would take much memory.
-func (p *ReplayPlan) examined(l DeadLetter) DeadLetter {
-	if payload, err := correct(&l, p.set); err == nil {
-		if _, err := worker.DecodeOrder(payload); err != nil {
-			l.futile = strings.ReplaceAll(err.Error(), "\n", "; ")
-		} else if l.Reason == string(worker.Conflict) && len(p.set) == 0 {
-			l.futile = "it has the number of another order"
-		}
-	}
-	l.data, l.header, l.Headers, l.Payload, l.Raw = nil, nil, nil, nil, nil
-	return l
+// examined is a letter, without its payload and headers (many letters would take much
+// memory), and what becomes of it when it is replayed.
+type examined struct {
+	DeadLetter
+	cannot error  // why it cannot be published
+	futile string // why it will be a dead letter again; "": that is not known
 }
 
-// add adds a letter that was examined.
-func (p *ReplayPlan) add(l DeadLetter) {
-	if l.futile != "" {
+// examine says what becomes of a letter that is replayed with some fields set.
+func examine(l *DeadLetter, set map[string]string) examined {
+	e := examined{DeadLetter: *l}
+	e.data, e.header, e.Headers, e.Payload, e.Raw = nil, nil, nil, nil, nil
+	payload, err := correct(l, set)
+	if err != nil {
+		e.cannot = err
+	} else {
+		e.futile = futile(l, payload)
+	}
+	return e
+}
+
+// futile returns why a letter that is published with payload will be a dead letter again;
+// "": that is not known.
+func futile(l *DeadLetter, payload []byte) string {
+	now, err := worker.DecodeOrder(payload)
+	if err != nil {
+		return text.OneLine(err)
+	}
+	before, _ := worker.DecodeOrder(l.data) // of a conflict it is valid
+	if l.Reason == string(worker.Conflict) && now.OutTradeNo == before.OutTradeNo && now.Fingerprint() == before.Fingerprint() {
+		return "its number was used for another order, unless that is forgotten by now"
+	}
+	return ""
+}
+
+// add adds a letter.
+func (p *ReplayPlan) add(e examined) {
+	if e.cannot != nil {
+		p.Cannot = append(p.Cannot, fmt.Sprintf("%d: %v", e.Seq, e.cannot))
+		return
+	}
+	if e.futile != "" {
 		if p.Futile++; p.Futile == 1 {
-			p.Because = l.futile
+			p.Because = e.futile
 		}
 	}
-	p.Letters = append(p.Letters, l)
+	p.Letters = append(p.Letters, e.DeadLetter)
 }
 
 // Run replays the letters of the plan, oldest first: each is published to the stream of
@@ -243,17 +269,20 @@ func (p *ReplayPlan) add(l DeadLetter) {
 // unless it is corrected in another way.
 // It calls progress after each letter. The error is about what ended it early.
 func (p *ReplayPlan) Run(ctx context.Context, progress func(done, of int)) (*Replayed, error) {
-	r := &Replayed{Skipped: []string{}, Left: p.Left}
+	r := &Replayed{Futile: []string{}, Skipped: slices.Clone(p.Cannot), Left: p.Left}
 	for i, l := range p.Letters {
 		if ctx.Err() != nil {
 			r.Left += uint64(len(p.Letters) - i)
 			return r, fmt.Errorf("replay: %w; %d replayed, %d left: the same command goes on", context.Cause(ctx), r.Replayed, r.Left)
 		}
-		err := p.desk.replay(ctx, l.Seq, p.set)
+		futile, err := p.desk.replay(ctx, l.Seq, p.set)
 		skipped, isSkipped := errors.AsType[*skippedError](err)
 		switch {
 		case err == nil:
 			r.Replayed++
+			if futile != "" {
+				r.Futile = append(r.Futile, fmt.Sprintf("%d: %s", l.Seq, futile))
+			}
 		case isSkipped:
 			r.Skipped = append(r.Skipped, fmt.Sprintf("%d: %s", l.Seq, skipped.why))
 		default:
@@ -270,22 +299,23 @@ type skippedError struct{ why string }
 
 func (e *skippedError) Error() string { return e.why }
 
-// replay publishes one letter again, and removes it. A letter that is gone was replayed
+// replay publishes one letter again, and removes it. It returns why the letter will be a
+// dead letter again; "": that is not known. A letter that is gone was replayed
 // by another operator. Once it may have been published, each error says so: under another
 // number it would be a second order. An interruption lets it come to its end.
-func (d *Desk) replay(ctx context.Context, seq uint64, set map[string]string) error {
+func (d *Desk) replay(ctx context.Context, seq uint64, set map[string]string) (again string, err error) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
 	defer cancel()
 	l, err := d.Letter(ctx, seq)
 	if errors.Is(err, ErrNoLetter) {
-		return &skippedError{ErrNoLetter.Error()}
+		return "", &skippedError{ErrNoLetter.Error()}
 	}
 	if err != nil {
-		return err
+		return "", err
 	}
 	payload, err := correct(l, set)
 	if err != nil {
-		return &skippedError{err.Error()}
+		return "", &skippedError{err.Error()}
 	}
 	var ack *jetstream.PubAck
 	err = d.about(ctx, d.OrdersSubject, func(ctx context.Context, link *link) (err error) {
@@ -294,11 +324,11 @@ func (d *Desk) replay(ctx context.Context, seq uint64, set map[string]string) er
 	})
 	switch {
 	case tooLarge(err):
-		return &skippedError{fmt.Sprintf("stream %s can never take it: %v", d.OrdersStream, err)}
+		return "", &skippedError{fmt.Sprintf("stream %s can never take it: %v", d.OrdersStream, err)}
 	case err != nil && notWritten(err):
-		return err
+		return "", err
 	case err != nil:
-		return fmt.Errorf("%w: it may have been published, so never replay it under another number", err)
+		return "", fmt.Errorf("%w: it may have been published, so never replay it under another number", err)
 	}
 	published := fmt.Sprintf("it was published as message %d of %s", ack.Sequence, d.OrdersStream)
 	removed := false
@@ -308,11 +338,11 @@ func (d *Desk) replay(ctx context.Context, seq uint64, set map[string]string) er
 	})
 	switch {
 	case err != nil:
-		return fmt.Errorf("%s, but may still be a dead letter (%w): never replay it under another number", published, err)
+		return "", fmt.Errorf("%s, but may still be a dead letter (%w): never replay it under another number", published, err)
 	case !removed:
-		return &skippedError{published + ", while another operator replayed or removed it: if that was under another number, both are bought"}
+		return "", &skippedError{published + ", while another operator replayed or removed it: if that was under another number, both are bought"}
 	}
-	return nil
+	return futile(l, payload), nil
 }
 
 // replayMsg returns the order request that a letter becomes. Its id is its own: the

@@ -8,6 +8,8 @@ import (
 	"strings"
 	"text/tabwriter"
 	"time"
+
+	"orderworker/cmd/internal/text"
 )
 
 // maxShownPayload is how many characters of a payload are shown on a terminal.
@@ -56,7 +58,7 @@ func (d *DeadLetter) Print(out io.Writer) error {
 		}
 	}
 	if d.Dropped > 0 {
-		row("", "%s were dropped: there was no room", counted(d.Dropped, "header"))
+		row("", "%s were dropped: there was no room", text.Counted(d.Dropped, "header"))
 	}
 	size := fmt.Sprintf("%d bytes", d.Bytes)
 	if d.Truncated > 0 {
@@ -77,7 +79,7 @@ func (d *DeadLetter) Print(out io.Writer) error {
 // Question says what Run is about to do.
 func (p *ReplayPlan) Question() string {
 	b := new(strings.Builder)
-	fmt.Fprintf(b, "%s will be published again as an order request", counted(len(p.Letters), "dead letter"))
+	fmt.Fprintf(b, "%s will be published again as an order request", text.Counted(len(p.Letters), "dead letter"))
 	if len(p.set) > 0 {
 		var set []string
 		for _, name := range slices.Sorted(maps.Keys(p.set)) {
@@ -93,9 +95,14 @@ func (p *ReplayPlan) Question() string {
 		}
 		fmt.Fprintf(b, "  %d  %s  %s  %s\n", l.Seq, Shown(l.Reason, 20), Shown(l.OutTradeNo, 40), Shown(l.Error, 80))
 	}
-	if p.Futile > 0 {
+	switch p.Futile {
+	case 0:
+	case 1:
+		fmt.Fprintf(b, "1 of them will be a dead letter again, because nothing corrects it: %s\n", Shown(p.Because, 200))
+	default:
 		fmt.Fprintf(b, "%d of them will be dead letters again, because nothing corrects them: %s\n", p.Futile, Shown(p.Because, 200))
 	}
+	listUpTo(b, 5, "cannot be replayed", p.Cannot)
 	if p.Left > 0 {
 		fmt.Fprintf(b, "%d more are left for the next time (--limit).\n", p.Left)
 	}
@@ -105,15 +112,21 @@ func (p *ReplayPlan) Question() string {
 
 // Print writes what was done.
 func (r *Replayed) Print(out io.Writer) {
-	fmt.Fprintf(out, "%s replayed\n", counted(r.Replayed, "dead letter"))
-	for i, s := range r.Skipped {
-		if i == 20 {
-			fmt.Fprintf(out, "and %d more were not replayed\n", len(r.Skipped)-i)
-			break
-		}
-		fmt.Fprintf(out, "not replayed: %s\n", Shown(s, 300))
-	}
+	fmt.Fprintf(out, "%s replayed\n", text.Counted(r.Replayed, "dead letter"))
+	listUpTo(out, 20, "will be a dead letter again", r.Futile)
+	listUpTo(out, 20, "not replayed", r.Skipped)
 	if r.Left > 0 {
 		fmt.Fprintf(out, "%d are left: the same command goes on\n", r.Left)
+	}
+}
+
+// listUpTo writes a line for each letter that something is said of, most at most.
+func listUpTo(out io.Writer, most int, what string, letters []string) {
+	for i, l := range letters {
+		if i == most {
+			fmt.Fprintf(out, "%s: %d more\n", what, len(letters)-i)
+			return
+		}
+		fmt.Fprintf(out, "%s: %s\n", what, Shown(l, 300))
 	}
 }

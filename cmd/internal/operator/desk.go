@@ -34,6 +34,8 @@ type Desk struct {
 	stop    context.CancelFunc
 	dialing sync.WaitGroup
 
+	dialer *noting
+
 	mu     sync.Mutex
 	link   *link         // nil: NATS was not reached yet
 	failed error         // why not
@@ -60,7 +62,7 @@ func Open(ctx context.Context, s *config.Settings) (*Desk, error) {
 	}
 	d := &Desk{
 		Settings: s, ScanLimit: MaxScan, names: connect.Streams(s), rdb: rdb, cache: redisstore.NewCache(rdb, s.OrdersStream),
-		failed: errors.New("not connected yet"), dialed: make(chan struct{}), asks: make(map[*ask]struct{}),
+		failed: errors.New("not connected yet"), dialer: newNoting(), dialed: make(chan struct{}), asks: make(map[*ask]struct{}),
 	}
 	background, stop := context.WithCancel(context.WithoutCancel(ctx))
 	d.stop = stop
@@ -76,8 +78,8 @@ func Open(ctx context.Context, s *config.Settings) (*Desk, error) {
 func (d *Desk) Close() {
 	d.stop()
 	d.dialing.Wait()
-	if l, _ := d.nats(); l != nil {
-		l.nc.Close()
+	if d.link != nil {
+		d.link.nc.Close()
 	}
 	connect.CloseRedis(d.rdb)
 }
@@ -90,7 +92,7 @@ func (d *Desk) dial(ctx context.Context) {
 		defer d.mu.Unlock()
 		d.failed = err
 	}
-	nc, err := dialInbox(ctx, d.Settings, failed, d.denied)
+	nc, err := dialInbox(ctx, d.Settings, d.dialer, failed, d.denied)
 	if err != nil {
 		if ctx.Err() == nil {
 			failed(err)
@@ -112,8 +114,11 @@ func (d *Desk) dial(ctx context.Context) {
 func (d *Desk) nats() (*link, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if d.link == nil {
-		return nil, fmt.Errorf("nats: %w", d.failed)
+	switch {
+	case d.link == nil:
+		return nil, &awayError{d.failed.Error()}
+	case !d.link.nc.IsConnected():
+		return nil, &awayError{d.dialer.why(d.NATSURL, nil).Error()}
 	}
 	return d.link, nil
 }
@@ -157,8 +162,11 @@ func (d *Desk) about(ctx context.Context, what string, do func(context.Context, 
 		d.mu.Unlock()
 	}()
 	err = do(ctx, l)
-	if err != nil && ctx.Err() != nil {
+	switch {
+	case err != nil && ctx.Err() != nil:
 		err = context.Cause(ctx)
+	case errors.Is(err, nats.ErrReconnectBufExceeded): // in words that say which server; an earlier request may have been sent
+		err = d.dialer.why(d.NATSURL, nil)
 	}
 	return err
 }
@@ -166,7 +174,8 @@ func (d *Desk) about(ctx context.Context, what string, do func(context.Context, 
 // notWritten reports whether err says for certain that a write was not stored.
 func notWritten(err error) bool {
 	_, replied := errors.AsType[*jetstream.APIError](err)
-	return replied || errors.Is(err, nats.ErrPermissionViolation) || errors.Is(err, jetstream.ErrNoStreamResponse)
+	_, away := errors.AsType[*awayError](err)
+	return replied || away || errors.Is(err, nats.ErrPermissionViolation) || errors.Is(err, jetstream.ErrNoStreamResponse)
 }
 
 // order returns an order as status and settle ask about it.

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"orderworker/cmd/internal/text"
 	"orderworker/cmd/internal/vitals"
 	"orderworker/dedupe"
 	"orderworker/worker"
@@ -30,8 +31,9 @@ type Detail struct {
 
 	BuyingUnknown string `json:"buyingUnknown"` // why it is not known whether there is another pause; "": it is known
 
-	sending   bool      // a request may be under way
-	journalAt time.Time // when the journal's record was written; zero: not known
+	sending    bool      // a request may be under way
+	journalAt  time.Time // when the journal's record was written; zero: not known
+	wordUnread string    // which of Errors says that the operator's word cannot be read; "": it can
 }
 
 // RequestSeen is an order request in the stream.
@@ -90,9 +92,9 @@ func (d *Desk) Order(ctx context.Context, outTradeNo string, askVendor bool) *De
 
 // failed notes that a store could not be asked, unless the same was noted before.
 func (t *Detail) failed(store string, err error) {
-	text := strings.ReplaceAll(err.Error(), "\n", "; ")
-	if !slices.ContainsFunc(t.Errors, func(e string) bool { return strings.Contains(e, text) }) {
-		t.Errors = append(t.Errors, store+": "+text)
+	message := text.OneLine(err)
+	if !slices.ContainsFunc(t.Errors, func(e string) bool { return strings.Contains(e, message) }) {
+		t.Errors = append(t.Errors, store+": "+message)
 	}
 }
 
@@ -149,7 +151,7 @@ func (d *Desk) findRequests(ctx context.Context, detail *Detail, most time.Durat
 		}
 		seen := RequestSeen{Seq: r.Seq, Received: timeOf(r.Received), Delivered: r.Seq <= delivered, ICCID: r.ICCID, PackageCode: r.PackageCode, ExpiresAt: r.ExpiresAt}
 		if r.Invalid != nil {
-			seen.Invalid = strings.ReplaceAll(r.Invalid.Error(), "\n", "; ")
+			seen.Invalid = text.OneLine(r.Invalid)
 		}
 		if !slices.ContainsFunc(detail.Requests, func(s RequestSeen) bool { return s.Seq == seen.Seq }) {
 			detail.Requests = append(detail.Requests, seen)
@@ -178,6 +180,9 @@ func (t *Detail) conclude(ctx context.Context, d *Desk) {
 	for _, s := range fleet.Stores {
 		if !s.OK {
 			t.failed(s.Name, errors.New(s.Error))
+		}
+		if !s.OK && s.Name == "control" {
+			t.wordUnread = s.Name + ": " + s.Error
 		}
 	}
 	t.Pause, t.Account, t.BuyingUnknown, t.Answers = fleet.Buying.Operator, fleet.Buying.Account, fleet.Buying.Unknown, fleet.Answers
@@ -355,7 +360,7 @@ func (t *Detail) stored(add func(Moment)) {
 	case ruling != "" && j.State == dedupe.StateFinal:
 		var r worker.Result
 		if json.Unmarshal(j.Result, &r) == nil {
-			add(Moment{At: r.CompletedAt, What: ruling, Text: "an operator ended it: " + string(r.Status) + " " + string(r.Reason)})
+			add(Moment{At: r.CompletedAt, What: ruling, Text: strings.TrimSpace("an operator ended it: " + string(r.Status) + " " + string(r.Reason))})
 		}
 	}
 }

@@ -4,11 +4,13 @@ import (
 	"cmp"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"text/tabwriter"
 	"time"
 
 	"orderworker/dedupe"
+	"orderworker/worker"
 )
 
 // Print writes what is known of an order: its state in a sentence, its timeline, and who
@@ -38,6 +40,9 @@ func (t *Detail) Print(out io.Writer, maxAttempts int) error {
 // headline is the state in a sentence.
 func (t *Detail) headline(now time.Time, maxAttempts int) string {
 	words := t.means(now)
+	if t.twoFinals() {
+		words = append(words, "an event said before that it had failed: tell those who read it; if nobody wants it any more, the vendor refunds it within 24 hours")
+	}
 	if o := t.Order; o != nil {
 		switch {
 		case o.Unpublished:
@@ -55,6 +60,18 @@ func (t *Detail) headline(now time.Time, maxAttempts int) string {
 		}
 	}
 	return fmt.Sprintf("%s  %s: %s", Shown(t.OutTradeNo, 40), t.State, strings.Join(words, "; "))
+}
+
+// twoFinals reports whether an event said that the order had failed, and another that it was
+// bought. The reverse cannot be stored.
+func (t *Detail) twoFinals() bool {
+	if t.Results == nil {
+		return false
+	}
+	has := func(s worker.Status) bool {
+		return slices.ContainsFunc(t.Results.Events, func(e resultEvent) bool { return e.Status == string(s) })
+	}
+	return has(worker.Succeeded) && has(worker.Failed)
 }
 
 // means is the state in words. That nothing was sent is said only if it is certain: see

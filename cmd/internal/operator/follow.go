@@ -3,7 +3,6 @@ package operator
 import (
 	"context"
 	"errors"
-	"slices"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -16,25 +15,28 @@ import (
 // those that the streams tell by themselves. firstResult is the place of the oldest event
 // in the results stream; 0: not known.
 func (d *Desk) Fleet(ctx context.Context) (o *Overview, firstResult uint64) {
-	o = &Overview{At: timeOf(time.Now()), Errors: []string{}}
+	o = &Overview{At: timeOf(time.Now()), Errors: []string{}, Counts: UnknownCounts()}
 	d.begin(ctx, o)
-	if slices.ContainsFunc(o.Stores, func(s Store) bool { return s.Name == "nats" && !s.OK }) {
+	if o.away("nats") {
 		return o, 0
 	}
 	if info, err := d.info(ctx, d.DeadStream); err != nil {
 		o.failed("dead letters", err)
 	} else {
 		o.Counts.Dead = info.State.Msgs
+		o.Counts.know(countsOfDead)
 	}
 	if info, err := d.info(ctx, d.ResultsStream); err != nil {
 		o.failed("results", err)
 	} else {
 		o.Counts.Finished, firstResult = info.State.Msgs, info.State.FirstSeq
+		o.Counts.know(countsOfResults)
 	}
 	if c, err := d.consumerInfo(ctx); err != nil {
 		o.failed("consumer", err)
 	} else {
 		o.Counts.Queued = c.NumPending
+		o.Counts.know(countsOfConsumer)
 	}
 	return o, firstResult
 }

@@ -17,8 +17,11 @@ const operatorInbox = "_INBOX_operator"
 // dialInbox connects as connect.TryNATS does. A user whose permissions do not let it have
 // inboxes under _INBOX gets the prefix _INBOX_USER, as deploy/nats/permissions.conf has
 // it: so that no operator can read what a worker is sent.
-func dialInbox(ctx context.Context, s *config.Settings, failed, denied func(error)) (*nats.Conn, error) {
-	nc, err := connect.TryNATS(ctx, s, failed, func(error) {})
+//
+// The dialer keeps why a server cannot be reached, from which failed is told in plain words.
+func dialInbox(ctx context.Context, s *config.Settings, dialer *noting, failed, denied func(error)) (*nats.Conn, error) {
+	plainly := func(err error) { failed(dialer.why(s.NATSURL, err)) }
+	nc, err := connect.TryNATS(ctx, s, plainly, func(error) {}, nats.SetCustomDialer(dialer))
 	if err == nil && connect.MayReceive(ctx, nc) {
 		nc.SetErrorHandler(deniedOnly(denied))
 		return nc, nil
@@ -28,7 +31,7 @@ func dialInbox(ctx context.Context, s *config.Settings, failed, denied func(erro
 	}
 	nc.Close()
 	inbox := cmp.Or(connect.InboxPrefix(s.NATSURL), operatorInbox)
-	return connect.TryNATS(ctx, s, failed, denied, nats.CustomInboxPrefix(inbox))
+	return connect.TryNATS(ctx, s, plainly, denied, nats.SetCustomDialer(dialer), nats.CustomInboxPrefix(inbox))
 }
 
 // deniedOnly is an error handler that tells of permissions that are missing.

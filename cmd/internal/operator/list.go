@@ -31,6 +31,13 @@ type List struct {
 // Orders returns a list of orders. What could not be asked is among the errors of its
 // overview.
 func (d *Desk) Orders(ctx context.Context, f Filter) *List {
+	enter := d.countFailed(ctx)
+	l := d.orders(ctx, f)
+	enter(l.Overview)
+	return l
+}
+
+func (d *Desk) orders(ctx context.Context, f Filter) *List {
 	limit := cmp.Or(f.Limit, DefaultLimit)
 	if f.State.Finished() {
 		return d.finished(ctx, f.State, limit)
@@ -53,6 +60,9 @@ func (d *Desk) Orders(ctx context.Context, f Filter) *List {
 func (d *Desk) finished(ctx context.Context, s State, limit int) *List {
 	o, unpublished := d.scan(ctx, func(r *Row) bool { return r.State == s && r.Unpublished }, 0)
 	l := &List{Overview: o, Orders: []Row{}}
+	if o.away("nats") {
+		return l
+	}
 	older, err := d.Finished(ctx, s, limit, func(r Row) { l.Orders = append(l.Orders, r) })
 	if err != nil {
 		o.failed("results", err)
@@ -91,21 +101,23 @@ func (d *Desk) Unfinished(ctx context.Context, limit int) (*Overview, []Row) {
 // has taken, which are counted without being read, it reads as many as limit.
 func (d *Desk) scan(ctx context.Context, wanted func(*Row) bool, limit int) (*Overview, []Row) {
 	now := time.Now()
-	o := &Overview{At: timeOf(now), Errors: []string{}}
+	o := &Overview{At: timeOf(now), Errors: []string{}, Counts: UnknownCounts()}
 	redisErr := d.begin(ctx, o)
 	rows := []Row{}
-	if _, err := d.nats(); err != nil {
+	if o.away("nats") {
 		return o, rows
 	}
 	if dead, err := d.info(ctx, d.DeadStream); err != nil {
 		o.failed("dead letters", err)
 	} else {
 		o.Counts.Dead = dead.State.Msgs
+		o.Counts.know(countsOfDead)
 	}
 	if results, err := d.info(ctx, d.ResultsStream); err != nil {
 		o.failed("results", err)
 	} else {
 		o.Counts.Finished = results.State.Msgs
+		o.Counts.know(countsOfResults)
 	}
 	orders, err := d.info(ctx, d.OrdersStream)
 	if err != nil {
@@ -117,7 +129,9 @@ func (d *Desk) scan(ctx context.Context, wanted func(*Row) bool, limit int) (*Ov
 		o.failed("consumer", err)
 	} else {
 		delivered, pending = consumer.Delivered.Stream, consumer.NumPending
+		o.Counts.know(countsOfConsumer)
 	}
+	o.Counts.know(countsOfScan) // what of it cannot be read is uncounted
 	take := func(row Row) {
 		if wanted(&row) {
 			rows = append(rows, row)

@@ -7,6 +7,7 @@ import (
 	"text/tabwriter"
 	"time"
 
+	"orderworker/cmd/internal/text"
 	"orderworker/cmd/internal/vitals"
 	"orderworker/worker/halt"
 )
@@ -21,6 +22,10 @@ const (
 // as a part of maxAttempts.
 func (l *List) Print(out io.Writer, maxAttempts int) error {
 	l.Overview.Print(out)
+	if len(l.Orders) == 0 && !l.Counts.Known("inProgress") {
+		_, err := fmt.Fprintln(out, "orders   not known")
+		return err
+	}
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(w, "NUMBER\tSTATE\tSINCE\tCARD\tPACKAGE\tTRIES\tLAST ANSWER\tNEXT")
 	for i := range l.Orders {
@@ -33,7 +38,7 @@ func (l *List) Print(out io.Writer, maxAttempts int) error {
 		fmt.Fprintln(out, "there are more: --limit shows them, --state some of them")
 	}
 	if c := l.Counts; c.Unknown+c.Uncounted > 0 {
-		fmt.Fprintf(out, "%s could not be looked at: the state is not known, and may be bought\n", counted(int(c.Unknown+c.Uncounted), "order"))
+		fmt.Fprintf(out, "%s could not be looked at: the state is not known, and may be bought\n", text.Counted(int(c.Unknown+c.Uncounted), "order"))
 	}
 	return nil
 }
@@ -64,11 +69,15 @@ func (o *Overview) Print(out io.Writer) {
 			facts = append(facts, strings.ToUpper(s.Name)+" AWAY")
 		}
 	}
-	facts = append(facts, fmt.Sprintf("workers %d", len(o.Workers)))
+	if o.away("redis") || o.away("workers") {
+		facts = append(facts, "workers ?")
+	} else {
+		facts = append(facts, fmt.Sprintf("workers %d", len(o.Workers)))
+	}
 	if o.Quota.Limit > 0 {
-		facts = append(facts, fmt.Sprintf("quota %.1f of %.1f/s", o.Quota.Rate, o.Quota.Limit))
+		facts = append(facts, fmt.Sprintf("quota %.1f of %.1f/s (in the last 30 s)", o.Quota.Rate, o.Quota.Limit))
 	} else if len(o.Workers) > 0 {
-		facts = append(facts, fmt.Sprintf("%.1f requests/s, no limit", o.Quota.Rate))
+		facts = append(facts, fmt.Sprintf("%.1f requests/s (in the last 30 s), no limit", o.Quota.Rate))
 	}
 	fmt.Fprintf(out, "stores   %s\n", strings.Join(facts, "   "))
 	fmt.Fprintln(out, strings.Join(o.counts(now), "   "))
@@ -86,17 +95,24 @@ func (o *Overview) counts(now time.Time) []string {
 		}
 		return fmt.Sprintf("%s %d", name, n)
 	}
-	queued := fmt.Sprintf("queued %d", c.Queued)
+	count := func(words, name string, n uint64) string {
+		if !c.Known(name) {
+			return words + " ?"
+		}
+		return fmt.Sprintf("%s %d", words, n)
+	}
+	queued := count("queued", "queued", c.Queued)
 	if c.Queued > 0 && o.Quota.Limit > 0 && !o.Buying.Paused {
 		queued += fmt.Sprintf(" (about %s)", ago(time.Duration(float64(c.Queued)/o.Quota.Limit*float64(time.Second)).Round(time.Second)))
 	}
-	doubt := fmt.Sprintf("in doubt %d", c.InDoubt)
+	doubt := count("in doubt", "inDoubt", c.InDoubt)
 	if !c.OldestDoubt.IsZero() {
 		doubt += fmt.Sprintf(" (oldest %s)", ago(now.Sub(c.OldestDoubt.Time)))
 	}
 	var shown []string
-	for _, text := range []string{queued, fmt.Sprintf("in progress %d", c.InProgress), fmt.Sprintf("waiting %d", c.Waiting), rare("paused", c.Paused), doubt,
-		rare("being published", c.Finishing), rare("not known", c.Unknown), rare("not counted", c.Uncounted), fmt.Sprintf("dead %d", c.Dead)} {
+	for _, text := range []string{queued, count("in progress", "inProgress", c.InProgress), count("waiting", "waiting", c.Waiting), rare("paused", c.Paused), doubt,
+		rare("being published", c.Finishing), rare("not known", c.Unknown), rare("not counted", c.Uncounted), count("dead", "dead", c.Dead),
+		count("failed in the last hour", "failedLastHour", c.FailedLately)} {
 		if text != "" {
 			shown = append(shown, text)
 		}
@@ -114,6 +130,8 @@ func (b *Buying) text(now time.Time) string {
 		why = append(why, accountPause(b.Account, now))
 	}
 	switch {
+	case len(why) == 0 && b.Unknown == "" && b.Starting:
+		return "starting: no worker has read the operator's word yet"
 	case len(why) == 0 && b.Unknown == "":
 		return "yes"
 	case len(why) == 0:
@@ -129,19 +147,19 @@ type told struct{ who, text string }
 
 // lines say what is wrong with the vendor's answers.
 func (a *Answers) lines(now time.Time) (lines []told) {
-	if f := a.Unclear; f != nil {
-		lines = append(lines, told{"vendor", "no clear answer to orders " + f.text(now)})
+	if s := a.Unclear; s != nil {
+		lines = append(lines, told{"vendor", "no clear answer to the last orders " + s.text(now)})
 	}
-	if f := a.Unproven; f != nil {
-		lines = append(lines, told{"lookups", "prove nothing " + f.text(now)})
+	if s := a.Unproven; s != nil {
+		lines = append(lines, told{"lookups", "the last ones proved nothing " + s.text(now)})
 	}
 	return lines
 }
 
-func (f *Fault) text(now time.Time) string {
-	text := fmt.Sprintf("since %s (%s); last %s: %s", clock(f.Since, now), ago(now.Sub(f.Since)), clock(f.Last, now), Shown(f.What, 200))
-	if f.Workers < f.Of {
-		text += fmt.Sprintf(" (told by %d of %d workers)", f.Workers, f.Of)
+func (s *Streak) text(now time.Time) string {
+	text := fmt.Sprintf("since %s (%s); last %s: %s", clock(s.Since, now), ago(now.Sub(s.Since)), clock(s.Last, now), Shown(s.What, 200))
+	if s.Workers < s.Of {
+		text += fmt.Sprintf(" (told by %d of %d workers)", s.Workers, s.Of)
 	}
 	return text
 }

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"orderworker/cmd/internal/text"
 	"orderworker/dedupe"
 	"orderworker/worker"
 	"orderworker/worker/natsio"
@@ -99,7 +100,7 @@ func knownRow(r Request, f facts) Row {
 		Received: timeOf(r.Received), Since: timeOf(r.Received), State: Queued, Next: &Next{What: "send"},
 	}
 	if r.Invalid != nil {
-		row.Invalid = strings.ReplaceAll(r.Invalid.Error(), "\n", "; ")
+		row.Invalid = text.OneLine(r.Invalid)
 		row.Next = &Next{What: "worker"}
 		return row
 	}
@@ -173,7 +174,7 @@ func (row *Row) inDoubt(k dedupe.Known) {
 		}
 		row.AskedAt, row.Answer = timeOf(d.AskedAt), d.Answer
 		if d.Asked > 0 && d.Answer == "" {
-			notes = append(notes, fmt.Sprintf("asked %s", counted(d.Asked, "time")))
+			notes = append(notes, fmt.Sprintf("asked %s", text.Counted(d.Asked, "time")))
 		}
 		if d.Missing && d.Answer == "" {
 			notes = append(notes, "once not found")
@@ -202,14 +203,14 @@ func (row *Row) lastText(now time.Time) string {
 	case row.State == Succeeded && !row.Unpublished:
 		return row.OrderNumber
 	}
-	text := strings.TrimSpace(row.Reason + " " + row.Last.String())
+	last := strings.TrimSpace(row.Reason + " " + row.Last.String())
 	if row.Answer == "" {
-		return text
+		return last
 	}
-	if text != "" {
-		text = "; " + text
+	if last != "" {
+		last = "; " + last
 	}
-	return fmt.Sprintf("asked %s: %s%s", clock(row.AskedAt.Time, now), row.Answer, text)
+	return fmt.Sprintf("asked %s: %s%s", clock(row.AskedAt.Time, now), row.Answer, last)
 }
 
 // finishedRow returns the row of a final event.

@@ -4,10 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 	"sync/atomic"
 	"time"
 
+	"orderworker/cmd/internal/text"
 	"orderworker/dedupe/redisstore"
 
 	"github.com/nats-io/nats.go"
@@ -33,11 +33,11 @@ func (o *Order) within(ctx context.Context) (context.Context, context.CancelFunc
 
 // failed returns err in one line: what was being done, and whether ctx ended it.
 func (o *Order) failed(ctx context.Context, what string, err error) error {
-	text := strings.ReplaceAll(err.Error(), "\n", "; ")
+	message := text.OneLine(err)
 	if ctx.Err() == context.DeadlineExceeded {
-		return fmt.Errorf("%s %s: gave up after --timeout %v: %s", what, o.OutTradeNo, o.Timeout, text)
+		return fmt.Errorf("%s %s: gave up after --timeout %v: %s", what, o.OutTradeNo, o.Timeout, message)
 	}
-	return fmt.Errorf("%s %s: %s", what, o.OutTradeNo, text)
+	return fmt.Errorf("%s %s: %s", what, o.OutTradeNo, message)
 }
 
 // servers is NATS and Redis, and the order that they are asked about.
@@ -74,7 +74,7 @@ func (o *Order) reach(ctx context.Context) (*servers, error) {
 func dialNATS(ctx context.Context, s *config.Settings) (*nats.Conn, error) {
 	var last atomic.Pointer[error]
 	failed := func(err error) { last.Store(&err) }
-	nc, err := dialInbox(ctx, s, failed, failed)
+	nc, err := dialInbox(ctx, s, newNoting(), failed, failed)
 	switch reason := last.Load(); {
 	case err == nil || ctx.Err() == nil:
 		return nc, err

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"orderworker/cmd/internal/text"
 	"orderworker/dedupe"
 	"orderworker/upstream"
 	"orderworker/worker"
@@ -152,7 +153,7 @@ func (c *Case) ruling(now time.Time) dedupe.Ruling {
 // Question says what Settle is about to do.
 func (c *Case) Question() string {
 	order := fmt.Sprintf("Order %s: package %s for iccid %s, received %s; in doubt since %s (attempt %d, %s).\n", c.OutTradeNo, c.PackageCode, c.ICCID,
-		worker.Time{Time: c.received}, worker.Time{Time: c.open.Since}, c.open.Attempt, counted(c.open.Refusals, "refusal"))
+		worker.Time{Time: c.received}, worker.Time{Time: c.open.Since}, c.open.Attempt, text.Counted(c.open.Refusals, "refusal"))
 	switch {
 	case c.Bought:
 		id := ""

@@ -6,9 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 	"time"
 
+	"orderworker/cmd/internal/text"
 	"orderworker/upstream/quota"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -35,7 +35,7 @@ type Report struct {
 
 	known    dedupe.Known
 	asked    bool          // the vendor was
-	unproven *Fault        // the workers' lookups prove nothing; nil: they do, or that is not known
+	unproven *Streak       // the workers' lookups prove nothing; nil: they do, or that is not known
 	call     time.Duration // UPSTREAM_TIMEOUT
 }
 
@@ -109,7 +109,7 @@ func (v *servers) gather(ctx context.Context, askVendor bool) *Report {
 	r := &Report{OutTradeNo: v.OutTradeNo, Errors: []string{}, asked: askVendor, call: v.UpstreamTimeout}
 	failed := func(err error) {
 		if err != nil {
-			r.Errors = append(r.Errors, strings.ReplaceAll(err.Error(), "\n", "; "))
+			r.Errors = append(r.Errors, text.OneLine(err))
 		}
 	}
 	half, cancel := context.WithTimeout(ctx, v.Timeout/2) // if one of the two is away, there is time left for the others

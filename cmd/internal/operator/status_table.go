@@ -10,6 +10,7 @@ import (
 	"text/tabwriter"
 	"time"
 
+	"orderworker/cmd/internal/text"
 	"orderworker/dedupe"
 	"orderworker/worker"
 )
@@ -63,14 +64,6 @@ func when(ok bool, format string, args ...any) string {
 	return fmt.Sprintf(format, args...)
 }
 
-// counted is "1 refusal" or "2 refusals".
-func counted(n int, what string) string {
-	if n == 1 {
-		return "1 " + what
-	}
-	return fmt.Sprintf("%d %ss", n, what)
-}
-
 func (v *redisView) facts(err error) []string {
 	switch {
 	case err != nil:
@@ -85,13 +78,13 @@ func (v *redisView) facts(err error) []string {
 		when(v.Owner != "" && left == 0, "its worker died"),
 		when(v.Owner == "" && left > 0, "due in %v", left),
 		when(v.Attempt > 0, "attempt %d", v.Attempt),
-		when(v.Refusals > 0, "%s", counted(v.Refusals, "refusal")),
+		when(v.Refusals > 0, "%s", text.Counted(v.Refusals, "refusal")),
 		lastFact(v.Last, v.Result),
 		when(v.Foreign, "attempt under another account (%s)", v.Account),
 	}
 	if d := v.Doubt; d != nil {
 		facts = append(facts,
-			when(d.Asked > 0, "asked about %s", counted(d.Asked, "time")),
+			when(d.Asked > 0, "asked about %s", text.Counted(d.Asked, "time")),
 			when(d.Missing, "once not found"),
 			when(d.Answer != "", "last lookup %s: %s", worker.Time{Time: d.AskedAt}, d.Answer),
 			when(d.Exists, "the vendor says that the number exists"),
@@ -111,7 +104,7 @@ func (v *journalView) facts(err error, call time.Duration) []string {
 	facts := []string{
 		string(v.State),
 		when(v.Attempt > 0, "attempt %d", v.Attempt),
-		when(v.Refusals > 0, "%s", counted(v.Refusals, "refusal")),
+		when(v.Refusals > 0, "%s", text.Counted(v.Refusals, "refusal")),
 		lastFact(v.Last, v.Result),
 		when(v.Foreign, "attempt under another account (%s)", v.Account),
 	}
@@ -174,7 +167,7 @@ func (v *orderEvents) lines() []string {
 	return lines
 }
 
-func (v *vendorView) facts(asked bool, unproven *Fault) []string {
+func (v *vendorView) facts(asked bool, unproven *Streak) []string {
 	switch {
 	case v == nil && asked:
 		return []string{"no answer"}
@@ -191,11 +184,11 @@ func (v *vendorView) facts(asked bool, unproven *Fault) []string {
 }
 
 // blind says that a number that was not found may have been bought all the more.
-func (v *vendorView) blind(unproven *Fault) string {
+func (v *vendorView) blind(unproven *Streak) string {
 	if v.Answer != "missing" || unproven == nil {
 		return ""
 	}
-	return "the workers' lookups prove nothing " + unproven.text(time.Now())
+	return "the workers' last lookups proved nothing " + unproven.text(time.Now())
 }
 
 // lastFact is the vendor's last answer; empty if there is a result, which has it.
@@ -218,7 +211,7 @@ func resultFacts(encoded []byte) []string {
 		when(r.Message != "", "%q", r.Message),
 		when(r.OrderNumber != "", "order number %s", r.OrderNumber),
 		when(r.OrderID != 0, "order id %d", r.OrderID),
-		when(r.Attempts > 0, "%s", counted(r.Attempts, "attempt")),
+		when(r.Attempts > 0, "%s", text.Counted(r.Attempts, "attempt")),
 		when(r.Reconciled, "reconciled"),
 	}
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"orderworker/cmd/internal/connect"
+	"orderworker/cmd/internal/text"
 	"orderworker/worker"
 )
 
@@ -47,7 +48,7 @@ func (v *servers) stored(ctx context.Context, stream jetstream.Stream, seq uint6
 	case o.OutTradeNo != v.OutTradeNo:
 		return storedOrder{}, &notThere{fmt.Sprintf("message %d of stream %s is another order's", seq, name), false}
 	case err != nil:
-		why := strings.ReplaceAll(err.Error(), "\n", "; ")
+		why := text.OneLine(err)
 		return storedOrder{}, &notThere{fmt.Sprintf("message %d of stream %s is not a valid request: %s", seq, name, why), false}
 	}
 	return storedOrder{Order: o, seq: seq, received: msg.Time}, nil

@@ -17,7 +17,7 @@ func Clock(t, now time.Time) string { return clock(t, now) }
 func (b *Buying) Text(now time.Time) string { return b.text(now) }
 
 // Text says since when, and what was seen last.
-func (f *Fault) Text(now time.Time) string { return f.text(now) }
+func (s *Streak) Text(now time.Time) string { return s.text(now) }
 
 // Tries are the refusals of those that are allowed, or the number of the request.
 func (r *Row) Tries(maxAttempts int) string { return r.tries(maxAttempts) }

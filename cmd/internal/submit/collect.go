@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"orderworker/cmd/internal/text"
 	"orderworker/worker"
 	"orderworker/worker/client"
 )
@@ -37,7 +38,7 @@ func (t *tally) add(line int, r result) {
 // String returns the counts on one line, and then tally.failures.
 func (t *tally) String() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%s: %d succeeded, %d failed, %d rejected, %d open", count(t.rows, "order"),
+	fmt.Fprintf(&b, "%s: %d succeeded, %d failed, %d rejected, %d open", text.Counted(t.rows, "order"),
 		t.statuses[worker.Succeeded], t.statuses[worker.Failed], t.statuses[worker.Rejected], t.statuses[statusOpen])
 	if t.inDoubt > 0 {
 		fmt.Fprintf(&b, " (%d of them in doubt)", t.inDoubt)
@@ -95,9 +96,9 @@ func (f *file) outcomesAgain(ctx context.Context, c reader, i int, waiting func(
 		case err == nil && missing == 0:
 			return rows, outcomes, nil
 		case err == nil:
-			waiting(fmt.Sprintf("a replica of the results stream may be behind: it does not have %s that another had", count(missing, "final event")))
+			waiting(fmt.Sprintf("a replica of the results stream may be behind: it does not have %s that another had", text.Counted(missing, "final event")))
 		case followed && errors.Is(err, client.ErrUnavailable) && ctx.Err() == nil:
-			waiting(oneLine(err))
+			waiting(text.OneLine(err))
 		default:
 			return nil, nil, err
 		}

@@ -11,6 +11,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"orderworker/cmd/internal/text"
 )
 
 // write makes a file of orders.
@@ -33,7 +35,7 @@ func checked(t *testing.T, path, prefix string) (*file, []string, error) {
 	t.Cleanup(func() { data.Close() })
 	var said []string
 	f, err := check(t.Context(), path, data, prefix, time.Now(), func(line int, fault error) {
-		said = append(said, fmt.Sprintf("%d: %s", line, oneLine(fault)))
+		said = append(said, fmt.Sprintf("%d: %s", line, text.OneLine(fault)))
 	})
 	return f, said, err
 }

@@ -6,6 +6,7 @@ import (
 	"iter"
 	"time"
 
+	"orderworker/cmd/internal/text"
 	"orderworker/worker/client"
 )
 
@@ -91,7 +92,7 @@ func (f *file) follow(ctx context.Context, c reader, connected func() bool, p *p
 		news, err := w.pass(ctx)
 		switch {
 		case errors.Is(err, client.ErrUnavailable) && ctx.Err() == nil:
-			p.set(w.known, oneLine(err))
+			p.set(w.known, text.OneLine(err))
 		case err != nil:
 			return err
 		}

@@ -237,6 +237,3 @@ func clip(text []byte) string {
 	}
 	return strconv.QuoteToASCII(string(text))
 }
-
-// oneLine returns the message of err without line breaks.
-func oneLine(err error) string { return strings.ReplaceAll(err.Error(), "\n", "; ") }

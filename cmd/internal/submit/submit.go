@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"orderworker/cmd/internal/config"
+	"orderworker/cmd/internal/text"
 	"orderworker/worker"
 	"orderworker/worker/client"
 )
@@ -59,7 +60,7 @@ func Submit(ctx context.Context, s *config.Settings, o Options, t Terminal) erro
 		return nil
 	}
 	if t.Confirm != nil {
-		if err := t.Confirm(fmt.Sprintf("Publish %s?", count(f.rows-f.duplicates, "order"))); err != nil {
+		if err := t.Confirm(fmt.Sprintf("Publish %s?", text.Counted(f.rows-f.duplicates, "order"))); err != nil {
 			return fmt.Errorf("submit %s: %w", f.name, err)
 		}
 	}
@@ -113,7 +114,7 @@ func load(ctx context.Context, o Options, t Terminal) (*file, error) {
 		return nil, err
 	}
 	f, err := check(ctx, o.Path, data, o.Prefix, time.Now(), func(line int, fault error) {
-		fmt.Fprintf(t.Err, "%s: line %d: %s\n", displayName(o.Path), line, oneLine(fault))
+		fmt.Fprintf(t.Err, "%s: line %d: %s\n", displayName(o.Path), line, text.OneLine(fault))
 	})
 	if err != nil {
 		data.Close()
@@ -128,7 +129,7 @@ func (f *file) publish(l *link, t Terminal) error {
 	stored, err := l.client.SubmitAll(l.ctx, f.requests(), func(now client.Progress) {
 		note := ""
 		if now.Waiting != nil {
-			note = oneLine(now.Waiting)
+			note = text.OneLine(now.Waiting)
 		}
 		p.set(now.Stored, note)
 	})

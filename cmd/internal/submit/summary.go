@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"orderworker/cmd/internal/text"
 )
 
 // summary is what a person is told of a file before it is published.
@@ -58,7 +60,7 @@ func (s *summary) add(r *row, now time.Time) uint16 {
 func (f *file) describe(rate float64, jitter time.Duration) string {
 	orders := f.rows - f.duplicates
 	var b strings.Builder
-	fmt.Fprintf(&b, "%s: %s, %s, %s", f.name, count(orders, "order"), count(f.cards, "card"), f.countPackages())
+	fmt.Fprintf(&b, "%s: %s, %s, %s", f.name, text.Counted(orders, "order"), text.Counted(f.cards, "card"), f.countPackages())
 	if rate > 0 {
 		took := time.Duration(float64(orders) * (1 + jitter.Seconds()) / rate * float64(time.Second))
 		fmt.Fprintf(&b, "; about %s at %g requests a second", roughly(took), rate)
@@ -92,11 +94,8 @@ func (f *file) countPackages() string {
 	if len(f.packages) > maxPackages {
 		return fmt.Sprintf("more than %d packages", maxPackages)
 	}
-	return count(len(f.packages), "package")
+	return text.Counted(len(f.packages), "package")
 }
-
-// count returns n with the noun, in the plural unless n is 1.
-func count(n int, noun string) string { return plural(n, noun, noun+"s") }
 
 func plural(n int, one, many string) string {
 	if n == 1 {

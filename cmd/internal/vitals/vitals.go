@@ -11,6 +11,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"orderworker/dedupe"
+	"orderworker/upstream"
 )
 
 const (
@@ -34,27 +35,21 @@ type Pause struct {
 	NextProbe time.Time `json:"nextProbe"`
 }
 
-// Fault is what is wrong with the vendor's answers, as one worker sees it.
-type Fault struct {
-	Since time.Time `json:"since"`
-	Last  time.Time `json:"last"` // when it was seen last
-	What  string    `json:"what"` // it was then
-}
-
 // Figures are those of one worker.
 type Figures struct {
-	ID         string    `json:"id"`
-	Host       string    `json:"host"`
-	Version    string    `json:"version"`
-	Started    time.Time `json:"started"`
-	At         time.Time `json:"at"` // by the worker's clock
-	InProgress int       `json:"inProgress"`
-	Rate       float64   `json:"rate"`               // requests to the vendor per second, lately
-	Limit      float64   `json:"limit"`              // what the quota gives to all workers together now; 0: no limit
-	Pause      *Pause    `json:"pause"`              // nil: the account is not paused
-	Unclear    *Fault    `json:"unclear,omitempty"`  // orders have got no clear answer; nil: the last one had one, or none was sent
-	Unproven   *Fault    `json:"unproven,omitempty"` // lookups prove nothing of orders that they do not show; nil: the last one did, or none was made
-	Unread     string    `json:"unread,omitempty"`   // why it cannot read the operator's word; then it sends nothing
+	ID         string           `json:"id"`
+	Host       string           `json:"host"`
+	Version    string           `json:"version"`
+	Started    time.Time        `json:"started"`
+	At         time.Time        `json:"at"` // by the worker's clock
+	InProgress int              `json:"inProgress"`
+	Rate       float64          `json:"rate"`               // requests to the vendor per second, in the last 30 s
+	Limit      float64          `json:"limit"`              // what the quota gives to all workers together now; 0: no limit
+	Pause      *Pause           `json:"pause"`              // nil: the account is not paused
+	Orders     *upstream.Streak `json:"orders,omitempty"`   // answers to orders, bad is one that is not clear; nil: an older worker does not tell
+	Lookups    *upstream.Streak `json:"lookups,omitempty"`  // lookups, bad is what proves nothing of an order that it does not show; nil likewise
+	Starting   bool             `json:"starting,omitempty"` // it has just started, and not read the operator's word yet
+	Unread     string           `json:"unread,omitempty"`   // why it cannot read the operator's word; then it sends nothing
 }
 
 // key is the hash of a deployment: a field for each worker.
