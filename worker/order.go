@@ -66,7 +66,7 @@ func differences(a, b string) string {
 // ConflictError says in which fields an order request with that fingerprint differs from
 // the one by which its number was used.
 func ConflictError(outTradeNo, fingerprint, usedWith string) *InvalidError {
-	return &InvalidError{Field: "outTradeNo", Value: shown([]byte(outTradeNo)), Rule: "it was already used with another " + differences(fingerprint, usedWith) + "; that order stands, and this request needs a number of its own"}
+	return &InvalidError{Field: "outTradeNo", Value: shown([]byte(outTradeNo)), Rule: "it was already used with another " + differences(fingerprint, usedWith) + "; that order is not touched, and this request needs a number of its own"}
 }
 
 // InvalidError says which rule of section 2 of the contract a payload breaks. The

@@ -462,7 +462,7 @@ func TestConflictLeavesTheFirstOrderAlone(t *testing.T) {
 		statuses[r.Status] = r
 	}
 	if len(statuses) != 2 || statuses[worker.Succeeded].PackageCode != "P" || statuses[worker.Rejected].Reason != worker.Conflict ||
-		!strings.Contains(statuses[worker.Rejected].Message, "with another packageCode; that order stands") {
+		!strings.Contains(statuses[worker.Rejected].Message, "with another packageCode; that order is not touched") {
 		t.Errorf("results are %+v, want P succeeded and ANOTHER rejected as a conflict", statuses)
 	}
 	dead := w.all("ORDERS_DEAD")

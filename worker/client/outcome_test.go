@@ -55,10 +55,10 @@ func TestOutcome(t *testing.T) {
 		"another's was rejected":            {map[worker.Status]storedEvent{worker.Rejected: rejected(other)}, " false "},
 		"another's was rejected, ours sold": {map[worker.Status]storedEvent{worker.Rejected: rejected(other), worker.Succeeded: final(asked)}, "succeeded true said"},
 		"ours is the conflict":              {map[worker.Status]storedEvent{worker.Rejected: rejected(asked), worker.Succeeded: final(other)}, "rejected true said"},
-		"ours will be the conflict":         {map[worker.Status]storedEvent{worker.Succeeded: final(other)}, "rejected true outTradeNo: A breaks the rule: it was already used with another packageCode; that order stands, and this request needs a number of its own"},
-		"only renew differs":                {map[worker.Status]storedEvent{worker.Succeeded: final(renewed)}, "rejected true outTradeNo: A breaks the rule: it was already used with another renew; that order stands, and this request needs a number of its own"},
+		"ours will be the conflict":         {map[worker.Status]storedEvent{worker.Succeeded: final(other)}, "rejected true outTradeNo: A breaks the rule: it was already used with another packageCode; that order is not touched, and this request needs a number of its own"},
+		"only renew differs":                {map[worker.Status]storedEvent{worker.Succeeded: final(renewed)}, "rejected true outTradeNo: A breaks the rule: it was already used with another renew; that order is not touched, and this request needs a number of its own"},
 		"an event of an early version":      {map[worker.Status]storedEvent{worker.Succeeded: event(t, asked, worker.Succeeded, "", "")}, "succeeded true said"},
-		"its content is another":            {map[worker.Status]storedEvent{worker.Succeeded: event(t, other, worker.Succeeded, "", "")}, "rejected true outTradeNo: A breaks the rule: it was already used with another iccid, packageCode, renew; that order stands, and this request needs a number of its own"},
+		"its content is another":            {map[worker.Status]storedEvent{worker.Succeeded: event(t, other, worker.Succeeded, "", "")}, "rejected true outTradeNo: A breaks the rule: it was already used with another iccid, packageCode, renew; that order is not touched, and this request needs a number of its own"},
 	} {
 		o, err := outcome(asked, c.events)
 		if got := fmt.Sprint(o.Status, " ", o.Final, " ", o.Message); err != nil || got != c.want {

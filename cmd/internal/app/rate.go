@@ -15,7 +15,8 @@ type sample struct {
 	n  uint64
 }
 
-// add enters a sample, and returns the rate since the oldest that is no older than the span.
+// add enters a sample, and returns the rate since the newest sample that is at
+// least span old, or the oldest that there is.
 func (r *rate) add(now time.Time, n uint64) float64 {
 	r.samples = append(r.samples, sample{now, n})
 	for len(r.samples) > 2 && now.Sub(r.samples[1].at) >= r.span {

@@ -16,8 +16,8 @@ import (
 )
 
 const (
-	rateSpan  = 30 * time.Second // over which requests are counted for the rate
-	startTime = 10 * time.Second // a worker that has not read the operator's word by then cannot
+	rateSpan    = 30 * time.Second // over which requests are counted for the rate
+	startWithin = 10 * time.Second // a worker that has not read the operator's word by then cannot
 )
 
 // PublishVitals tells Redis every few seconds how the worker fares, until ctx ends.
@@ -44,7 +44,7 @@ func PublishVitals(ctx context.Context, rdb redis.UniversalClient, deployment st
 		}
 		f.Orders, f.Lookups = &v.Pause.Answers, &v.Proofs
 		switch err := w.HaltUnread(ctx); {
-		case errors.Is(err, halt.ErrUnasked) && now.Sub(started) < startTime:
+		case errors.Is(err, halt.ErrUnasked) && now.Sub(started) < startWithin:
 			f.Starting = true
 		case err != nil:
 			f.Unread = err.Error()

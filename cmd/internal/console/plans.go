@@ -42,8 +42,9 @@ func (c *Console) planControl(ctx context.Context, r *http.Request, who string) 
 		if !was.Paused && was.Unread == nil && was.Seen != 0 { // without a word, workers that have read one wait for this
 			return nil, &problem{http.StatusConflict, "not paused by an operator: " + was.String()}
 		}
+		held, word := c.held("order that waits", "orders that wait")
 		return &change{
-			action: "resume", object: c.desk.OrdersStream, count: c.held(), unit: unit(c.held(), "order that waits", "orders that wait"), danger: true, seen: fmt.Sprint(was.Seen),
+			action: "resume", object: c.desk.OrdersStream, count: held, unit: word, danger: true, seen: fmt.Sprint(was.Seen),
 			question: was.String() + ".\nOrders are bought again.",
 			do: func(ctx context.Context) (string, error) {
 				_, err := c.desk.Resume(ctx, by, was.Seen)
@@ -69,8 +70,9 @@ func (c *Console) planPause(r *http.Request, p operator.PauseRequest, before str
 		}
 		p.For, until = d, fmt.Sprintf("for %v", d)
 	}
+	held, word := c.held("order that will wait", "orders that will wait")
 	return &change{
-		action: "pause", object: c.desk.OrdersStream, count: c.held(), unit: unit(c.held(), "order that will wait", "orders that will wait"), seen: fmt.Sprint(p.Seen),
+		action: "pause", object: c.desk.OrdersStream, count: held, unit: word, seen: fmt.Sprint(p.Seen),
 		question: fmt.Sprintf("No order is bought any more, by any worker, %s. Reason: %s%s", until, operator.Shown(p.Reason, 0), before),
 		note:     "Requests that are under way finish; no attempt is spent; lookups, settling and cancelling go on.",
 		do: func(ctx context.Context) (string, error) {
@@ -88,10 +90,15 @@ func unit(n int, one, many string) string {
 	return many
 }
 
-// held is how many orders a pause concerns now.
-func (c *Console) held() int {
+// held is how many orders a pause concerns now, and what to call them.
+func (c *Console) held(one, many string) (int, string) {
 	n := c.index.Overview().Counts
-	return int(n.Queued + n.InProgress + n.Waiting + n.Paused)
+	sum := int(n.Queued + n.InProgress + n.Waiting + n.Paused)
+	word := unit(sum, one, many)
+	if !n.Known("queued") || !n.Known("inProgress") {
+		word += " (not all are counted yet)"
+	}
+	return sum, word
 }
 
 // planOrder plans to settle or to cancel an order.

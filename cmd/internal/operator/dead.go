@@ -140,13 +140,15 @@ type ReplaySelection struct {
 // DefaultReplay is how many dead letters one replay of all of them takes.
 const DefaultReplay = 1000
 
+// maxCannot is how many letters that cannot be replayed a plan lists: then it is full.
+const maxCannot = 1000
+
 // ReplayPlan is what a replay is going to do.
 type ReplayPlan struct {
-	Letters []DeadLetter `json:"letters"`           // that are published again, oldest first; without their payloads
-	Cannot  []string     `json:"cannot"`            // which cannot be, and why
-	Left    uint64       `json:"left"`              // more than the limit
-	Futile  int          `json:"futile"`            // those of Letters that will be dead letters again
-	Because string       `json:"because,omitempty"` // why the first of them will
+	Letters []DeadLetter `json:"letters"` // that are published again, oldest first; without their payloads
+	Cannot  []string     `json:"cannot"`  // which cannot be, and why
+	Left    uint64       `json:"left"`    // more than the limit
+	Futile  []string     `json:"futile"`  // those of Letters that will be dead letters again, and why
 	desk    *Desk
 	set     map[string]string
 }
@@ -161,7 +163,7 @@ type Replayed struct {
 
 // PlanReplay looks at the letters that are to be replayed, and changes nothing.
 func (d *Desk) PlanReplay(ctx context.Context, s ReplaySelection) (*ReplayPlan, error) {
-	p := &ReplayPlan{Letters: []DeadLetter{}, Cannot: []string{}, desk: d, set: s.Set}
+	p := &ReplayPlan{Letters: []DeadLetter{}, Cannot: []string{}, Futile: []string{}, desk: d, set: s.Set}
 	if !s.All {
 		for _, seq := range s.Seqs {
 			l, err := d.Letter(ctx, seq)
@@ -173,6 +175,7 @@ func (d *Desk) PlanReplay(ctx context.Context, s ReplaySelection) (*ReplayPlan, 
 		return p, nil
 	}
 	limit := cmp.Or(s.Limit, DefaultReplay)
+	full := func() bool { return len(p.Letters) >= limit || len(p.Cannot) >= maxCannot }
 	info, err := d.info(ctx, d.DeadStream)
 	if err != nil {
 		return nil, fmt.Errorf("dead letters: %w", err)
@@ -185,11 +188,11 @@ func (d *Desk) PlanReplay(ctx context.Context, s ReplaySelection) (*ReplayPlan, 
 			return nil, fmt.Errorf("dead letters: %w", err)
 		}
 		for _, l := range window {
-			if matching++; len(p.Letters) < limit { // what cannot be replayed takes no other letter's place
+			if matching++; !full() { // what cannot be replayed takes no other letter's place
 				p.add(l)
 			}
 		}
-		if s.Reason == "" && len(p.Letters) >= limit { // the rest need not be read to be counted
+		if s.Reason == "" && full() { // the rest need not be read to be counted
 			matching = info.State.Msgs
 			break
 		}
@@ -256,9 +259,7 @@ func (p *ReplayPlan) add(e examined) {
 		return
 	}
 	if e.futile != "" {
-		if p.Futile++; p.Futile == 1 {
-			p.Because = e.futile
-		}
+		p.Futile = append(p.Futile, fmt.Sprintf("%d: %s", e.Seq, e.futile))
 	}
 	p.Letters = append(p.Letters, e.DeadLetter)
 }

@@ -95,13 +95,7 @@ func (p *ReplayPlan) Question() string {
 		}
 		fmt.Fprintf(b, "  %d  %s  %s  %s\n", l.Seq, Shown(l.Reason, 20), Shown(l.OutTradeNo, 40), Shown(l.Error, 80))
 	}
-	switch p.Futile {
-	case 0:
-	case 1:
-		fmt.Fprintf(b, "1 of them will be a dead letter again, because nothing corrects it: %s\n", Shown(p.Because, 200))
-	default:
-		fmt.Fprintf(b, "%d of them will be dead letters again, because nothing corrects them: %s\n", p.Futile, Shown(p.Because, 200))
-	}
+	listUpTo(b, 5, "will be a dead letter again", p.Futile)
 	listUpTo(b, 5, "cannot be replayed", p.Cannot)
 	if p.Left > 0 {
 		fmt.Fprintf(b, "%d more are left for the next time (--limit).\n", p.Left)

@@ -41,7 +41,7 @@ func (t *Detail) Print(out io.Writer, maxAttempts int) error {
 func (t *Detail) headline(now time.Time, maxAttempts int) string {
 	words := t.means(now)
 	if t.twoFinals() {
-		words = append(words, "an event said before that it had failed: tell those who read it; if nobody wants it any more, the vendor refunds it within 24 hours")
+		words = append(words, "an event said before that it had failed: tell those who read it; if nobody wants it any more, a refund returns the whole amount only within 24 hours of the purchase")
 	}
 	if o := t.Order; o != nil {
 		switch {

@@ -202,7 +202,10 @@ func (d *Desk) taken(ctx context.Context, first, last uint64, redisErr error, o 
 		})
 		return nil
 	})
-	return uint64(len(requests)), cmp.Or(failed, err)
+	if err != nil { // nothing was looked at
+		return 0, cmp.Or(failed, err)
+	}
+	return uint64(len(requests)), failed
 }
 
 // because is err, or why ctx has ended.

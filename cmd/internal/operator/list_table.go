@@ -135,9 +135,9 @@ func (b *Buying) text(now time.Time) string {
 	case len(why) == 0 && b.Unknown == "":
 		return "yes"
 	case len(why) == 0:
-		return "NOT KNOWN: " + b.Unknown
+		return "NOT KNOWN: " + Shown(b.Unknown, 300)
 	case b.Unknown != "":
-		why = append(why, "whether there is another pause is not known: "+b.Unknown)
+		why = append(why, "whether there is another pause is not known: "+Shown(b.Unknown, 300))
 	}
 	return "PAUSED " + strings.Join(why, "; and ")
 }
