@@ -39,7 +39,7 @@ type Index struct {
 	unlisted uint64            // unfinished orders that it did not read: they are too many
 	amiss    []operator.Store  // what the last scan could not ask, and judges orders by
 	answers  bool              // every server, when it was asked last how it fares
-	heard    bool              // the results are followed, or were
+	heard    bool              // the results are followed
 	deaf     map[string]string // streams that are not followed, and why
 
 	letters     []operator.DeadLetter // oldest first
@@ -321,8 +321,9 @@ func (x *Index) followed(stream string, err error) {
 	delete(x.deaf, stream)
 	if err != nil {
 		x.deaf[stream] = err.Error()
-	} else if stream == "results" {
-		x.heard = true
+	}
+	if stream == "results" {
+		x.heard = err == nil
 	}
 }
 

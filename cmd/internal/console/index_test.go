@@ -1,6 +1,7 @@
 package console
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"testing"
@@ -169,6 +170,10 @@ func TestIndexCountsWhatFailedLately(t *testing.T) {
 	x.followed("results", nil)
 	if c := x.Overview().Counts; c.FailedLately != 3 || !c.Known("failedLastHour") {
 		t.Errorf("%+v", c)
+	}
+	x.followed("results", errors.New("no permission"))
+	if c := x.Overview().Counts; c.Known("failedLastHour") {
+		t.Error("it is known though the results are not followed any more")
 	}
 }
 

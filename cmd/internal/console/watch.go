@@ -58,7 +58,7 @@ func rest(ctx context.Context, d time.Duration) bool {
 
 // followFinished adds the final events as they are stored.
 func (x *Index) followFinished(ctx context.Context, desk *operator.Desk, log zerolog.Logger) {
-	at := &operator.Place{Most: uint64(x.bound + x.bound/8), Began: func() { x.followed("results", nil) }} // some events are not final
+	at := &operator.Cursor{Most: uint64(x.bound + x.bound/8), Began: func() { x.followed("results", nil) }} // some events are not final
 	for ok := true; ok; ok = rest(ctx, time.Second) {
 		err := desk.FollowFinished(ctx, at, x.finish)
 		if errors.Is(err, operator.ErrStreamAnew) {
@@ -91,7 +91,7 @@ func (x *Index) followDead(ctx context.Context, desk *operator.Desk, log zerolog
 			}
 		}
 	})
-	at := &operator.Place{Most: maxLetters, Began: func() { x.followed("dead letters", nil) }}
+	at := &operator.Cursor{Most: maxLetters, Began: func() { x.followed("dead letters", nil) }}
 	for ok := true; ok; ok = rest(ctx, time.Second) {
 		err := desk.FollowDead(ctx, at, x.bury)
 		if errors.Is(err, operator.ErrStreamAnew) {

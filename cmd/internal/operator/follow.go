@@ -41,8 +41,8 @@ func (d *Desk) Fleet(ctx context.Context) (o *Overview, firstResult uint64) {
 	return o, firstResult
 }
 
-// Place is where a stream is followed. Who follows again gives the same one.
-type Place struct {
+// Cursor is how far a stream was followed. Who follows again gives the same one.
+type Cursor struct {
 	Most  uint64 // at first, how many of the newest are read
 	Began func() // called each time that following has begun
 
@@ -53,7 +53,7 @@ type Place struct {
 // FollowFinished calls take with each final event, oldest first: those that are stored
 // from at on, and then those that come, until ctx ends or NATS fails. seq is the
 // event's place in its stream.
-func (d *Desk) FollowFinished(ctx context.Context, at *Place, take func(row Row, seq uint64)) error {
+func (d *Desk) FollowFinished(ctx context.Context, at *Cursor, take func(row Row, seq uint64)) error {
 	subjects := []string{d.ResultsSubject + "." + string(Succeeded) + ".*", d.ResultsSubject + "." + string(Failed) + ".*"}
 	return d.follow(ctx, d.ResultsStream, subjects, at, func(m natsio.Stored) {
 		if row, ok := finishedRow(m, d.ResultsSubject); ok {
@@ -67,21 +67,21 @@ func (d *Desk) FollowFinished(ctx context.Context, at *Place, take func(row Row,
 var ErrStreamAnew = errors.New("the stream was made anew")
 
 // find finds out where a stream is followed.
-func (p *Place) find(info *jetstream.StreamInfo) error {
-	before := p.created
-	p.created = info.Created
+func (c *Cursor) find(info *jetstream.StreamInfo) error {
+	before := c.created
+	c.created = info.Created
 	switch last := info.State.LastSeq; {
-	case p.next > 0 && (p.next > last+1 || !before.Equal(info.Created)):
-		p.next = 0
+	case c.next > 0 && (c.next > last+1 || !before.Equal(info.Created)):
+		c.next = 0
 		return ErrStreamAnew
-	case p.next == 0:
-		p.next = last - min(last, p.Most) + 1
+	case c.next == 0:
+		c.next = last - min(last, c.Most) + 1
 	}
 	return nil
 }
 
 // FollowDead is FollowFinished for dead letters. They come without headers and payload.
-func (d *Desk) FollowDead(ctx context.Context, at *Place, take func(DeadLetter)) error {
+func (d *Desk) FollowDead(ctx context.Context, at *Cursor, take func(DeadLetter)) error {
 	return d.follow(ctx, d.DeadStream, []string{d.DeadSubject}, at, func(m natsio.Stored) {
 		l := letterIn(m)
 		l.data, l.header = nil, nil
@@ -110,7 +110,7 @@ func (d *Desk) DeadLeft(ctx context.Context) (first, last, count uint64, gone []
 // fails. It makes a consumer that ends by itself; nats.go's ordered consumer would do the
 // same, but removes consumers, which an operator may not. A message that was lost on the
 // way ends it with an error: the caller follows again from the last one that it has.
-func (d *Desk) follow(ctx context.Context, stream string, subjects []string, at *Place, take func(natsio.Stored)) error {
+func (d *Desk) follow(ctx context.Context, stream string, subjects []string, at *Cursor, take func(natsio.Stored)) error {
 	info, err := d.info(ctx, stream)
 	if err == nil {
 		err = at.find(info)
