@@ -126,6 +126,8 @@ var mutants = []mutant{
 		`&& hasAttempt(k) && !parked(k):`, `&& hasAttempt(k):`, told},
 	{"nobody is told that the vendor is asked where an operator must settle", "cmd/internal/operator/next.go",
 		`	case f.policy == worker.Hold:`, `	case false:`, told},
+	{"an operator is told that a pause ends sooner than the one that it replaces", "cmd/internal/operator/pausing.go",
+		`!b.Until.IsZero() && !end.Before(b.Until)`, `!b.Until.IsZero()`, []string{"./cmd/internal/operator", "-run", "TestReplaced"}},
 	{"of two operators at once the second is told", "worker/natsio/control.go",
 		`, jetstream.WithExpectLastSequencePerSubject(rev))`, `)`, adapter},
 	{"what may have been bought is not cancelled", "dedupe/cancel.go",

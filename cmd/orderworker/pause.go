@@ -58,11 +58,8 @@ func (c *pauseCmd) Run(soft context.Context, std *std) error {
 		request.For, until = *c.For, fmt.Sprintf("for %v", *c.For)
 	}
 	question := fmt.Sprintf("No order of %s is bought any more, by any worker, %s.", c.OrdersStream, until)
-	switch {
-	case was.Lasts(time.Now()):
-		question += "\nIt is paused already: " + was.String() + ". Yours replaces that."
-	case was.Unread != nil:
-		question += "\nYours replaces what there is: " + was.String() + "."
+	if replaced := was.Replaced(request.For, time.Now()); replaced != "" {
+		question += "\n" + replaced
 	}
 	if err := confirm(soft, std, c.Yes, question); err != nil {
 		return fmt.Errorf("pause: %w", err)
@@ -78,6 +75,9 @@ func (c *pauseCmd) Run(soft context.Context, std *std) error {
 	}
 	if was.Lasts(time.Now()) || was.Unread != nil {
 		fmt.Fprintln(std.out, "before:", was)
+	}
+	if sooner := was.Shortened(request.For, time.Now()); sooner != "" {
+		fmt.Fprintln(std.out, sooner)
 	}
 	_, err = fmt.Fprintf(std.out, "%s is paused: %s. Within a second nothing is sent any more; orderworker resume ends it\n", c.OrdersStream, operator.Said(now))
 	return err

@@ -30,14 +30,7 @@ func (c *Console) planControl(ctx context.Context, r *http.Request, who string) 
 	by := who + " (console)"
 	switch do {
 	case "pause":
-		before := ""
-		switch {
-		case was.Lasts(time.Now()):
-			before = "\nIt is paused already: " + was.String() + ". Yours replaces that."
-		case was.Unread != nil:
-			before = "\nYours replaces what there is: " + was.String() + "."
-		}
-		return c.planPause(r, operator.PauseRequest{By: by, Seen: was.Seen}, before)
+		return c.planPause(r, operator.PauseRequest{By: by, Seen: was.Seen}, was)
 	case "resume":
 		if !was.Paused && was.Unread == nil && was.Seen != 0 { // without a word, workers that have read one wait for this
 			return nil, &problem{http.StatusConflict, "not paused by an operator: " + was.String()}
@@ -57,7 +50,7 @@ func (c *Console) planControl(ctx context.Context, r *http.Request, who string) 
 }
 
 // planPause plans a pause.
-func (c *Console) planPause(r *http.Request, p operator.PauseRequest, before string) (*change, error) {
+func (c *Console) planPause(r *http.Request, p operator.PauseRequest, was *operator.Before) (*change, error) {
 	p.Reason = strings.TrimSpace(r.PostFormValue("reason"))
 	if p.Reason == "" || len(p.Reason) > 1000 {
 		return nil, wrong("a reason must be given, of 1000 bytes at most: it is shown to everybody who looks")
@@ -69,6 +62,10 @@ func (c *Console) planPause(r *http.Request, p operator.PauseRequest, before str
 			return nil, wrong("for (%q) must be a duration above 0, such as 30m or 2h, or empty", cut(text, 40))
 		}
 		p.For, until = d, fmt.Sprintf("for %v", d)
+	}
+	before := was.Replaced(p.For, time.Now())
+	if before != "" {
+		before = "\n" + before
 	}
 	held, word := c.held("order that will wait", "orders that will wait")
 	return &change{

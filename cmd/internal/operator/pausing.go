@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -62,6 +63,28 @@ func (d *Desk) Before(ctx context.Context, ends bool) (*Before, error) {
 		return nil, fmt.Errorf("read what was said before: %w", err)
 	}
 	return &Before{State: word, Seen: seen}, nil
+}
+
+// Replaced says what a pause replaces that lasts for d (0: until somebody resumes);
+// "": nothing.
+func (b *Before) Replaced(d time.Duration, now time.Time) string {
+	switch {
+	case b.Unread != nil:
+		return "Yours replaces what there is: " + b.String() + "."
+	case !b.Lasts(now):
+		return ""
+	}
+	return strings.TrimSpace("It is paused already: " + b.String() + ". Yours replaces that. " + b.Shortened(d, now))
+}
+
+// Shortened says that a pause which lasts for d ends sooner than the one before; "": it
+// does not.
+func (b *Before) Shortened(d time.Duration, now time.Time) string {
+	end := now.Add(d)
+	if d == 0 || b.Unread != nil || !b.Lasts(now) || !b.Until.IsZero() && !end.Before(b.Until) {
+		return ""
+	}
+	return "It ends sooner than the pause before: orders are bought again at " + clock(end, now) + "."
 }
 
 // clockFault returns what is wrong between this host's clock and that of NATS, which is
