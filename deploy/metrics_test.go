@@ -214,6 +214,9 @@ func TestRules(t *testing.T) {
 			}
 			command, page := strings.Fields(r.Annotations["command"]), r.Annotations["console"]
 			path, _, _ := strings.Cut(page, "?")
+			if len(command) > 1 && !slices.Contains([]string{"list", "status", "doctor", "dead"}, command[1]) {
+				t.Errorf("%s: %q changes something: the first command looks", r.Alert, command)
+			}
 			if len(command) < 2 || command[0] != "orderworker" || !regexp.MustCompile("(?m)^\\| `[^|]*\\b"+command[1]+"\\b").MatchString(contract) || !strings.Contains(contract, "\n| `"+path+"` |") {
 				t.Errorf("%s: it names no command that there is (%q), or no page of the console (%q)", r.Alert, command, page)
 			}

@@ -50,8 +50,8 @@ func (e *Error) Error() string {
 	return b.String()
 }
 
-// Brief returns in a few words how a request ended for which err was returned: the cause,
-// or else the vendor's code and message.
+// Brief returns in a few words how a request ended for which err was returned: the vendor's
+// code and message if they say it, and otherwise the cause.
 func Brief(err error) string {
 	e, ok := errors.AsType[*Error](err)
 	switch {

@@ -52,7 +52,7 @@ var packages = map[string]struct{ project, libraries string }{
 	},
 	"cmd/internal/vitals":   {project: "dedupe upstream", libraries: "redis"},
 	"cmd/internal/operator": {project: "cmd/internal/config cmd/internal/connect cmd/internal/gather cmd/internal/text cmd/internal/vitals worker worker/halt worker/natsio upstream dedupe dedupe/redisstore upstream/quota", libraries: "nats redis"},
-	"cmd/internal/console":  {project: "cmd/internal/config cmd/internal/operator worker worker/halt worker/natsio", libraries: "log"},
+	"cmd/internal/console":  {project: "cmd/internal/config cmd/internal/operator cmd/internal/text worker worker/halt worker/natsio", libraries: "log"},
 	"cmd/internal/doctor":   {project: "cmd/internal/config cmd/internal/connect worker worker/natsio upstream upstream/quota", libraries: "nats redis"},
 	"cmd/internal/submit":   {project: "cmd/internal/config cmd/internal/connect cmd/internal/text worker worker/client dedupe", libraries: "nats"},
 	"cmd/internal/demo": {

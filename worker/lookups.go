@@ -59,7 +59,7 @@ type lookups struct {
 	retryAt   time.Time // no lookup before: earlier ones failed
 
 	mu     sync.Mutex
-	proofs upstream.Streak // rounds: bad is one that proved nothing of an order that it did not find; for operators
+	proofs upstream.Streak // of rounds; a bad one proved nothing of an order that it did not find
 }
 
 // inquiry asks for one order.

@@ -1,7 +1,12 @@
 package worker
 
 import (
+	"context"
+	"errors"
 	"testing"
+	"time"
+
+	"github.com/rs/zerolog"
 
 	"orderworker/upstream"
 )
@@ -25,6 +30,37 @@ func TestNoteRound(t *testing.T) {
 		l.noteRound(c.findings)
 		if s := l.Proofs(); !s.Good.IsZero() != c.good || !s.Since.IsZero() != c.bad || s.What != c.findings.Why && c.bad {
 			t.Errorf("%s: %+v", name, s)
+		}
+	}
+}
+
+type fixedControls struct {
+	control Control
+	ok      bool
+	err     error
+}
+
+func (f fixedControls) FindControl(context.Context, time.Time) (Control, bool, error) {
+	return f.control, f.ok, f.err
+}
+
+// A round without a control number says why it has none.
+func TestControlFor(t *testing.T) {
+	bk7 := Control{OutTradeNo: "BK-7"}
+	for name, c := range map[string]struct {
+		found   fixedControls
+		want    Control
+		without string
+	}{
+		"found":             {fixedControls{bk7, true, nil}, bk7, ""},
+		"none is old":       {fixedControls{}, Control{}, ""},
+		"cannot be read":    {fixedControls{err: errors.New("no permission")}, Control{}, "no control number: the results cannot be read"},
+		"is asked for also": {fixedControls{Control{OutTradeNo: "A"}, true, nil}, Control{}, "the control number is itself looked up in this round"},
+	} {
+		l := &lookups{controls: c.found, logger: zerolog.Nop()}
+		got, without := l.controlFor(t.Context(), map[string][]inquiry{"A": nil})
+		if got != c.want || without != c.without {
+			t.Errorf("%s: %v, %q, want %v, %q", name, got, without, c.want, c.without)
 		}
 	}
 }

@@ -13,7 +13,7 @@ type Vitals struct {
 	Requests   uint64          // to the vendor so far
 	Spacing    time.Duration   // between two requests of all workers, now; 0: no limit
 	Pause      pause.Status    // of the account, and how orders are answered
-	Proofs     upstream.Streak // rounds of lookups: bad is one that proved nothing of an order that it did not find
+	Proofs     upstream.Streak // of rounds of lookups; a bad one proved nothing of an order that it did not find
 }
 
 // Vitals returns the worker's vitals.

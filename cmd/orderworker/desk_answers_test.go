@@ -198,7 +198,7 @@ func TestDeskOfAnAnsweredDoubt(t *testing.T) {
 		"status A": {"A  in_doubt: it may have been bought; see orderworker settle\n", "; next: settle\n"},
 	} {
 		if _, out, _ := d.do(strings.Fields(args)...); !strings.Contains(out, want[0]) || !strings.Contains(out, want[1]) || strings.Contains(out, "under way") {
-			t.Errorf("%s has not %q:\n%s", args, want, out)
+			t.Errorf("%s: %q is missing in\n%s", args, want, out)
 		}
 	}
 	if status, _, errs := d.do("settle", "A", "--not-bought", "--yes"); status != statusFailed || !strings.Contains(errs, "its request may leave until") {

@@ -288,7 +288,8 @@ func TestStatusShowsTwoFinals(t *testing.T) {
 	}
 }
 
-// A worker that has just started is no alarm; one that cannot read the word is.
+// A worker that has just started raises no alarm; one that cannot read the operator's word
+// does.
 func TestDeskListsWorkersThatStart(t *testing.T) {
 	t.Parallel()
 	d := newDesk(t, nil)

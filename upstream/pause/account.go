@@ -85,7 +85,7 @@ type account struct {
 	unanswered  int             // permits given since the last answer
 	silentInRow int             // calls in a row that ended without an answer
 	worked      time.Time       // the last sale or answered lookup
-	answers     upstream.Streak // to orders: bad is one that is not clear; the pause does not depend on it
+	answers     upstream.Streak // to orders; an unclear one is bad; the pause does not depend on it
 
 	cause        cause
 	why          string // why the pause began, or ended

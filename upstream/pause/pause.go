@@ -19,7 +19,7 @@ type Status struct {
 	Since     time.Time
 	NextProbe time.Time
 	Probes    int
-	Answers   upstream.Streak // to orders, whether there is a pause or not: bad is one that is not clear
+	Answers   upstream.Streak // to orders, whether there is a pause or not; an unclear one is bad
 }
 
 // Pause stops and restarts the sending of orders. It is safe for concurrent use.

@@ -2,8 +2,8 @@ package app
 
 import "time"
 
-// rate counts requests per second over the last span: with a shorter one the few requests
-// that more or less fall into it show as a rate above the quota.
+// rate measures requests per second over a span. Over a short span, one request more or
+// less would show as a rate above the quota.
 type rate struct {
 	span    time.Duration
 	samples []sample // oldest first

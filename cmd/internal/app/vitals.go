@@ -17,7 +17,7 @@ import (
 
 const (
 	rateSpan    = 30 * time.Second // over which requests are counted for the rate
-	startWithin = 10 * time.Second // a worker that has not read the operator's word by then cannot
+	startWithin = 10 * time.Second // how long a worker may take to read the operator's word for the first time
 )
 
 // PublishVitals tells Redis every few seconds how the worker fares, until ctx ends.

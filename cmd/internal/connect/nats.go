@@ -18,7 +18,7 @@ import (
 )
 
 const (
-	natsDialTimeout   = 3 * time.Second
+	NATSDialTimeout   = 3 * time.Second
 	natsReconnectWait = 500 * time.Millisecond
 	natsPingInterval  = 10 * time.Second // two without an answer, and the connection counts as lost
 )
@@ -65,8 +65,8 @@ func NATS(ctx context.Context, s *config.Settings, log zerolog.Logger, failed, d
 func natsOptions(log zerolog.Logger, denied func(error)) []nats.Option {
 	return []nats.Option{
 		nats.Name("orderworker"),
-		nats.Timeout(natsDialTimeout),
-		nats.SetCustomDialer(&gather.Dialer{Dialer: net.Dialer{Timeout: natsDialTimeout}}),
+		nats.Timeout(NATSDialTimeout),
+		nats.SetCustomDialer(&gather.Dialer{Dialer: net.Dialer{Timeout: NATSDialTimeout}}),
 		nats.MaxReconnects(-1),
 		nats.IgnoreAuthErrorAbort(),
 		nats.ReconnectWait(natsReconnectWait),

@@ -201,7 +201,7 @@ func (x *Index) scan(o *operator.Overview, rows []operator.Row, endedBefore map[
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	o.Buying.KeepPause(x.overview.Buying, time.Now())
-	if newer := x.overview; newer.At.After(o.At.Time) { // a scan may take minutes
+	if newer := x.overview; newer.At.After(o.At.Time) { // read meanwhile: a scan may take minutes
 		o.Buying, o.Answers, o.Workers, o.Quota = newer.Buying, newer.Answers, newer.Workers, newer.Quota
 	}
 	if ordersRead(o) { // otherwise the last rows and counts stay

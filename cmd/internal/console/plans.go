@@ -12,6 +12,7 @@ import (
 	"unicode"
 
 	"orderworker/cmd/internal/operator"
+	"orderworker/cmd/internal/text"
 	"orderworker/worker"
 )
 
@@ -56,10 +57,10 @@ func (c *Console) planPause(r *http.Request, p operator.PauseRequest, was *opera
 		return nil, wrong("a reason must be given, of 1000 bytes at most: it is shown to everybody who looks")
 	}
 	until := "until somebody resumes"
-	if text := strings.TrimSpace(r.PostFormValue("for")); text != "" {
-		d, err := time.ParseDuration(text)
+	if given := strings.TrimSpace(r.PostFormValue("for")); given != "" {
+		d, err := time.ParseDuration(given)
 		if err != nil || d <= 0 {
-			return nil, wrong("for (%q) must be a duration above 0, such as 30m or 2h, or empty", cut(text, 40))
+			return nil, wrong("for (%q) must be a duration above 0, such as 30m or 2h, or empty", cut(given, 40))
 		}
 		p.For, until = d, fmt.Sprintf("for %v", d)
 	}
@@ -79,19 +80,11 @@ func (c *Console) planPause(r *http.Request, p operator.PauseRequest, was *opera
 	}, nil
 }
 
-// unit is what is counted, as a word for n of them.
-func unit(n int, one, many string) string {
-	if n == 1 {
-		return one
-	}
-	return many
-}
-
 // held is how many orders a pause concerns now, and what to call them.
 func (c *Console) held(one, many string) (int, string) {
 	n := c.index.Overview().Counts
 	sum := int(n.Queued + n.InProgress + n.Waiting + n.Paused)
-	word := unit(sum, one, many)
+	word := text.Noun(sum, one, many)
 	if !n.Known("queued") || !n.Known("inProgress") {
 		word += " (not all are counted yet)"
 	}
@@ -281,7 +274,7 @@ func (c *Console) planReplay(ctx context.Context, s operator.ReplaySelection) (*
 		fmt.Fprintln(&seen, l.Seq, l.At.UnixNano())
 	}
 	return &change{
-		action: "replay", object: ranges(p.Letters), seen: seen.String(), count: len(p.Letters), unit: unit(len(p.Letters), "dead letter", "dead letters"), danger: true, question: p.Question(),
+		action: "replay", object: ranges(p.Letters), seen: seen.String(), count: len(p.Letters), unit: text.Noun(len(p.Letters), "dead letter", "dead letters"), danger: true, question: p.Question(),
 		do: func(ctx context.Context) (string, error) {
 			running, stop := context.WithCancelCause(ctx)
 			defer stop(nil)

@@ -92,7 +92,7 @@ func functions() template.FuncMap {
 		"class":     stateClass,
 		"words":     stateWords,
 		"chart":     newChart,
-		"rate":      func(f float64) string { return fmt.Sprintf("%.1f", f) },
+		"decimal":   func(f float64) string { return fmt.Sprintf("%.1f", f) },
 		"percent":   percent,
 		"said":      operator.Said,
 		"query":     pageQuery,
@@ -106,7 +106,6 @@ func functions() template.FuncMap {
 		"headline":  headline,
 		"show2":     shownLines,
 		"finished":  func(s operator.State) bool { return s.Finished() },
-		"fixed":     func(f float64) string { return fmt.Sprintf("%.1f", f) },
 		"thousands": thousands,
 		"count": func(c operator.Counts, name string, n uint64) string {
 			if !c.Known(name) {

@@ -7,7 +7,6 @@ import (
 	"net/url"
 	"strings"
 	"sync"
-	"time"
 
 	"orderworker/cmd/internal/connect"
 	"orderworker/cmd/internal/gather"
@@ -28,11 +27,8 @@ type noting struct {
 }
 
 func newNoting() *noting {
-	return &noting{Dialer: gather.Dialer{Dialer: net.Dialer{Timeout: dialTimeout}}}
+	return &noting{Dialer: gather.Dialer{Dialer: net.Dialer{Timeout: connect.NATSDialTimeout}}}
 }
-
-// dialTimeout is how long the connection to one address of NATS may take.
-const dialTimeout = 3 * time.Second
 
 // Dial connects to address.
 func (d *noting) Dial(network, address string) (net.Conn, error) {
@@ -43,8 +39,8 @@ func (d *noting) Dial(network, address string) (net.Conn, error) {
 	return c, err
 }
 
-// why says in plain words why there is no connection to the servers of NATS_URL; err is
-// what nats.go says; nil: the connection was lost.
+// why returns an error that says in plain words why no server of natsURL is connected. err
+// is the error of nats.go; nil means that the connection was lost.
 func (d *noting) why(natsURL string, err error) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()

@@ -217,8 +217,8 @@ func (d *Desk) lettersOf(ctx context.Context, s ReplaySelection, first, last uin
 	return letters, err
 }
 
-// examined is a letter, without its payload and headers (many letters would take much
-// memory), and what becomes of it when it is replayed.
+// examined is a letter, and what becomes of it when it is replayed. It has neither payload nor
+// headers: those of many letters would take much memory.
 type examined struct {
 	DeadLetter
 	cannot error  // why it cannot be published

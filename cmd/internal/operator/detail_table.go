@@ -63,7 +63,7 @@ func (t *Detail) headline(now time.Time, maxAttempts int) string {
 }
 
 // twoFinals reports whether an event said that the order had failed, and another that it was
-// bought. The reverse cannot be stored.
+// bought. The failed one came first: no worker stores it beside a succeeded one.
 func (t *Detail) twoFinals() bool {
 	if t.Results == nil {
 		return false

@@ -89,7 +89,7 @@ func (row *Row) decide(f facts) {
 	k := f.known
 	state := stateOf(k, nil, nil, f.now, f.call)
 	owned := false
-	due := f.now // a moment that is over is not known
+	due := f.now // unless a store has a later moment
 	if e := k.Cache; e != nil {
 		if owned = e.Owner != "" && e.Left > 0; !owned {
 			due = f.now.Add(e.Left)

@@ -36,3 +36,13 @@ func TestReplaced(t *testing.T) {
 		}
 	}
 }
+
+// What a worker tells through Redis is shown, not obeyed, by the terminal.
+func TestBuyingIsShown(t *testing.T) {
+	hostile := "worker \x1b[2J\nbuying   yes"
+	for _, b := range []Buying{{Unknown: hostile}, {Operator: &halt.State{Paused: true}, Unknown: hostile}} {
+		if text := b.text(time.Now()); strings.ContainsAny(text, "\x1b\n") || !strings.Contains(text, "buying   yes") {
+			t.Errorf("%q", text)
+		}
+	}
+}

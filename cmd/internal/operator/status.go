@@ -76,7 +76,7 @@ type journalView struct {
 	Last     *dedupe.Answer  `json:"last"`    // why the vendor did not sell, as it said last; null: it has not said
 	Result   json.RawMessage `json:"result"`
 
-	ruling string // what an operator did who wrote it: see ruling
+	ruling string // settled or cancelled, if an operator wrote the record; otherwise ""
 }
 
 // requestView is the order's message in the request stream.
@@ -160,8 +160,8 @@ func (r *Report) look(k dedupe.Known, account string) {
 	}
 }
 
-// ruling says what an operator did who wrote the record: settled or cancelled; "": a worker
-// wrote it.
+// ruling returns settled or cancelled if an operator wrote the record, and "" if a worker
+// did.
 func ruling(j *dedupe.Record) string {
 	switch {
 	case !j.ByOperator():

@@ -76,16 +76,16 @@ func (f *file) describe(rate float64, jitter time.Duration) string {
 		b.WriteString("          and further packages\n")
 	}
 	if f.duplicates > 0 {
-		fmt.Fprintf(&b, "  %s the same as an earlier one, and %s sent once; each gets the result\n", plural(f.duplicates, "row is", "rows are"), isAre(f.duplicates))
+		fmt.Fprintf(&b, "  %d %s the same as an earlier one, and %s sent once; each gets the result\n", f.duplicates, text.Noun(f.duplicates, "row is", "rows are"), isAre(f.duplicates))
 	}
 	if f.header != nil && len(f.header.unused) > 0 {
 		fmt.Fprintf(&b, "  columns that are not used: %s\n", shownNames(f.header.unused))
 	}
 	if f.expired > 0 {
-		fmt.Fprintf(&b, "  warning: %s past expiresAt already, and will fail as expired\n", plural(f.expired, "order is", "orders are"))
+		fmt.Fprintf(&b, "  warning: %d %s past expiresAt already, and will fail as expired\n", f.expired, text.Noun(f.expired, "order is", "orders are"))
 	}
 	if f.rounded*10 > f.rows { // by chance it is one card in ten thousand
-		fmt.Fprintf(&b, "  warning: %s only zeros after the 15th digit: a spreadsheet that takes a card for a number rounds it so\n", plural(f.rounded, "card has", "cards have"))
+		fmt.Fprintf(&b, "  warning: %d %s only zeros after the 15th digit: a spreadsheet that takes a card for a number rounds it so\n", f.rounded, text.Noun(f.rounded, "card has", "cards have"))
 	}
 	return b.String()
 }
@@ -95,13 +95,6 @@ func (f *file) countPackages() string {
 		return fmt.Sprintf("more than %d packages", maxPackages)
 	}
 	return text.Counted(len(f.packages), "package")
-}
-
-func plural(n int, one, many string) string {
-	if n == 1 {
-		return "1 " + one
-	}
-	return fmt.Sprintf("%d %s", n, many)
 }
 
 // roughly formats d with the precision that a person needs.

@@ -11,8 +11,13 @@ func OneLine(err error) string { return strings.ReplaceAll(err.Error(), "\n", ";
 
 // Counted returns n with the noun, in the plural unless n is 1: "1 refusal", "2 refusals".
 func Counted(n int, noun string) string {
+	return fmt.Sprintf("%d %s", n, Noun(n, noun, noun+"s"))
+}
+
+// Noun returns one if n is 1, and otherwise many.
+func Noun(n int, one, many string) string {
 	if n == 1 {
-		return "1 " + noun
+		return one
 	}
-	return fmt.Sprintf("%d %ss", n, noun)
+	return many
 }

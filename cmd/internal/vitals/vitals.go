@@ -46,10 +46,10 @@ type Figures struct {
 	Rate       float64          `json:"rate"`               // requests to the vendor per second, in the last 30 s
 	Limit      float64          `json:"limit"`              // what the quota gives to all workers together now; 0: no limit
 	Pause      *Pause           `json:"pause"`              // nil: the account is not paused
-	Orders     *upstream.Streak `json:"orders,omitempty"`   // answers to orders, bad is one that is not clear; nil: an older worker does not tell
-	Lookups    *upstream.Streak `json:"lookups,omitempty"`  // lookups, bad is what proves nothing of an order that it does not show; nil likewise
+	Orders     *upstream.Streak `json:"orders,omitempty"`   // the answers to orders, of which the unclear ones are bad; nil: a worker of an older version
+	Lookups    *upstream.Streak `json:"lookups,omitempty"`  // the rounds of lookups, of which those are bad that proved nothing of an order that they did not find; nil likewise
 	Starting   bool             `json:"starting,omitempty"` // it has just started, and not read the operator's word yet
-	Unread     string           `json:"unread,omitempty"`   // why it cannot read the operator's word; then it sends nothing
+	Unread     string           `json:"unread,omitempty"`   // why the worker cannot read the operator's word, without which it sends nothing
 }
 
 // key is the hash of a deployment: a field for each worker.
