@@ -83,7 +83,11 @@ func natsOptions(log zerolog.Logger, denied func(error)) []nats.Option {
 			log.Info().Str("server", nc.ConnectedAddr()).Msg("nats reconnected")
 		}),
 		nats.ErrorHandler(func(_ *nats.Conn, sub *nats.Subscription, err error) {
-			event := log.Error().Err(err)
+			level := zerolog.ErrorLevel
+			if _, broken := errors.AsType[net.Error](err); broken && sub == nil {
+				level = zerolog.DebugLevel // a write that failed: "nats disconnected" says so too
+			}
+			event := log.WithLevel(level).Err(err)
 			if sub != nil {
 				event = event.Str("subject", sub.Subject)
 			}

@@ -1,11 +1,13 @@
 package connect
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"net"
 	"os"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -204,4 +206,31 @@ func TestNATSErrorsAreLogged(t *testing.T) {
 	storetest.Eventually(t, "the violation is logged", func() bool {
 		return strings.Contains(log.String(), "nats error") && strings.Contains(strings.ToLower(log.String()), "permissions violation")
 	})
+}
+
+// A write that fails because the connection breaks is no line of its own above debug: the
+// line about the disconnection says it. Every other error of the connection is one.
+func TestErrorsOfTheConnectionAreLoggedOnce(t *testing.T) {
+	for name, c := range map[string]struct {
+		err  error
+		sub  *nats.Subscription
+		want string
+	}{
+		"a write on a broken connection": {&net.OpError{Op: "write", Net: "tcp", Err: syscall.EPIPE}, nil, `"level":"debug"`},
+		"a write on a closed connection": {net.ErrClosed, nil, `"level":"debug"`},
+		"a permission":                   {nats.ErrPermissionViolation, nil, `"level":"error"`},
+		"a slow consumer":                {nats.ErrSlowConsumer, &nats.Subscription{Subject: "orders"}, `"level":"error"`},
+	} {
+		var log bytes.Buffer
+		var o nats.Options
+		for _, option := range natsOptions(zerolog.New(&log), func(error) {}) {
+			if err := option(&o); err != nil {
+				t.Fatal(err)
+			}
+		}
+		o.AsyncErrorCB(nil, c.sub, c.err)
+		if got := log.String(); !strings.Contains(got, c.want) || strings.Count(got, "\n") != 1 {
+			t.Errorf("%s: %q, want %s", name, got, c.want)
+		}
+	}
 }
