@@ -138,6 +138,7 @@ func TestDecodeOrderRefuses(t *testing.T) {
 		"expiresAt, one digit":    {with("expiresAt", `"2099-01-01T0:00:00Z"`), "expiresAt", "2099", no},
 		"expiresAt with a comma":  {with("expiresAt", `"2099-01-01T00:00:00,5Z"`), "expiresAt", "2099", no},
 		"expires_at":              {extra(`"expires_at":"2020-01-01T00:00:00Z"`), "expires_at", "did you mean expiresAt?", no},
+		"expires_at beside all":   {extra(`"renew":1,"expiresAt":"2099-01-01T00:00:00Z","expires_at":"2020-01-01T00:00:00Z"`), "expires_at", "did you mean expiresAt?", no},
 		"ICCID":                   {strings.Replace(example, "iccid", "ICCID", 1), "iccid", "ICCID: \"8988308650100524999\" breaks the rule: no such field; did you mean iccid?", no},
 		"out-trade-no":            {strings.Replace(example, "outTradeNo", "out-trade-no", 1), "outTradeNo", "did you mean outTradeNo?", ""},
 		"another name beside it":  {extra(`"OutTradeNo":7`), "OutTradeNo", "did you mean outTradeNo?", no},

@@ -118,9 +118,25 @@ func checkAll(root string, chosen []mutant) error {
 
 var failed = regexp.MustCompile(`(?m)^\s*--- FAIL: (\S+)`)
 
-// try makes the change, runs the tests, and takes the change back. It returns
-// the first test that failed.
-func (m mutant) try(dir string) (string, error) {
+// try makes the change, runs the tests, and takes the change back. It returns the first
+// test that failed. A test that fails without the change too has caught nothing.
+func (m mutant) try(dir string) (by string, err error) {
+	by, err = m.tryChanged(dir)
+	if err != nil {
+		return "", err
+	}
+	again := m.tests
+	if test, ok := strings.CutPrefix(by, "Test"); ok {
+		test, _, _ = strings.Cut(test, "/")
+		again = append(slices.Clone(m.tests), "-run", "^Test"+test+"$") // of two, the last counts
+	}
+	if out, err := goTest(dir, again); err != nil {
+		return "", fmt.Errorf("without the change %s fails as well: %s", by, out)
+	}
+	return by, nil
+}
+
+func (m mutant) tryChanged(dir string) (by string, err error) {
 	path := filepath.Join(dir, m.file)
 	was, err := os.ReadFile(path)
 	if err != nil {
@@ -134,10 +150,7 @@ func (m mutant) try(dir string) (string, error) {
 		return "", err
 	}
 	defer func() { _ = os.WriteFile(path, was, 0o644) }()
-	// Without vet, which would end the tests of a mutant that only looks odd.
-	test := exec.Command("go", append([]string{"test", "-vet=off", "-failfast", "-timeout", "5m"}, m.tests...)...)
-	test.Dir = dir
-	out, err := test.CombinedOutput()
+	out, err := goTest(dir, m.tests)
 	if err == nil {
 		return "", errors.New("every test passes")
 	}
@@ -149,6 +162,14 @@ func (m mutant) try(dir string) (string, error) {
 		return "", fmt.Errorf("the tests do not run: %s", out)
 	}
 	return "the tests end: " + lastLine(out), nil
+}
+
+// goTest runs go test in dir, without vet, which would end the tests of a mutant that only
+// looks odd.
+func goTest(dir string, args []string) ([]byte, error) {
+	test := exec.Command("go", append([]string{"test", "-vet=off", "-failfast", "-timeout", "5m"}, args...)...)
+	test.Dir = dir
+	return test.CombinedOutput()
 }
 
 func lastLine(out []byte) string {
