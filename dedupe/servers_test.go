@@ -8,12 +8,12 @@ import (
 	"orderworker/dedupe"
 	"orderworker/dedupe/dedupetest"
 	"orderworker/dedupe/redisstore"
+	"orderworker/dedupe/storetest"
 	"orderworker/worker/natsio"
 
 	"github.com/alicebob/miniredis/v2"
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/redis/go-redis/v9"
-	"orderworker/dedupe/storetest"
 )
 
 const (
@@ -46,11 +46,7 @@ func miniRedis(t testing.TB) redis.UniversalClient {
 // natsServer starts a nats-server in this process, and connects.
 func natsServer(t testing.TB) jetstream.JetStream {
 	t.Helper()
-	js, err := jetstream.New(storetest.Connect(t, storetest.NATS(t)))
-	if err != nil {
-		t.Fatal(err)
-	}
-	return js
+	return storetest.JetStream(t, storetest.NATS(t))
 }
 
 func realJournal(t testing.TB) (dedupe.Journal, jetstream.JetStream) {

@@ -50,7 +50,7 @@ func serveConsole(t *testing.T, env map[string]string) (base string, log *logtes
 func TestConsoleAsOperator(t *testing.T) {
 	s := guarded(t)
 	redis := "redis://" + storetest.Redis(t).Addr
-	work(t, here(t, natsURL(s, "worker"), redis, vendor(t, "").URL))
+	work(t, here(t, natsURL(s, "worker"), redis, vendor(t, "")))
 	const token = "the-token-of-this-test"
 	base, log := serveConsole(t, map[string]string{"NATS_URL": natsURL(s, "operator"), "REDIS_URL": redis, "CONSOLE_TOKEN": token})
 	publisher := as(t, s, "publisher")

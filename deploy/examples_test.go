@@ -85,7 +85,7 @@ func TestNodeExamples(t *testing.T) {
 	node := tool(t, "node")
 	dir := nodeModules(t)
 	s := guarded(t)
-	env := here(t, natsURL(s, "worker"), "redis://"+storetest.Redis(t).Addr, vendor(t, "packageCode=GONE always: refuse code=41018").URL)
+	env := here(t, natsURL(s, "worker"), "redis://"+storetest.Redis(t).Addr, vendor(t, "packageCode=GONE always: refuse code=41018"))
 	env["UPSTREAM_RATE"] = "0"
 	work(t, env)
 	run := func(user string, more map[string]string, args ...string) string {

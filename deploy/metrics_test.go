@@ -80,7 +80,7 @@ func queries(t *testing.T) map[string]string {
 // TestEveryMetricIsExported compares the metrics and label values that the
 // dashboard and the rules use with those that a running worker serves.
 func TestEveryMetricIsExported(t *testing.T) {
-	w := work(t, here(t, storetest.NATS(t).ClientURL(), "redis://"+storetest.Redis(t).Addr, vendor(t, "").URL))
+	w := work(t, here(t, storetest.NATS(t).ClientURL(), "redis://"+storetest.Redis(t).Addr, vendor(t, "")))
 	status, scrape := get(w.admin + "/metrics")
 	if status != 200 {
 		t.Fatalf("scrape: %d %s", status, scrape)

@@ -153,11 +153,8 @@ func TestNATSConfig(t *testing.T) {
 func TestStreamsAreTheWorkersOwn(t *testing.T) {
 	free := storetest.NATS(t)
 	redis := storetest.Redis(t)
-	work(t, here(t, free.ClientURL(), "redis://"+redis.Addr, vendor(t, "").URL))
-	made, err := jetstream.New(storetest.Connect(t, free))
-	if err != nil {
-		t.Fatal(err)
-	}
+	work(t, here(t, free.ClientURL(), "redis://"+redis.Addr, vendor(t, "")))
+	made := storetest.JetStream(t, free)
 	ours := as(t, guarded(t), "admin")
 	for _, name := range streamFiles {
 		want, err := made.Stream(t.Context(), name)

@@ -24,7 +24,7 @@ func TestLeastPermissions(t *testing.T) {
 	s := guarded(t)
 	used := watch(t, s)
 	redis := "redis://" + storetest.Redis(t).Addr
-	env := here(t, natsURL(s, "worker"), redis, vendor(t, "first=1 packageCode=DOUBT buy: hang").URL)
+	env := here(t, natsURL(s, "worker"), redis, vendor(t, "first=1 packageCode=DOUBT buy: hang"))
 	env["UPSTREAM_TIMEOUT"], env["RECONCILE_DELAY"], env["UPSTREAM_RECONCILE"], env["IN_DOUBT_NOTICE"] = "1s", "2s", "hold", "0s"
 	env["ORDERS_ACK_WAIT"] = "30s"
 	w := work(t, env)

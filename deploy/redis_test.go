@@ -22,5 +22,5 @@ func TestRedisConfig(t *testing.T) {
 			t.Errorf("%s is %q (%v), want %q", name, got[name], err, want)
 		}
 	}
-	work(t, here(t, storetest.NATS(t).ClientURL(), "redis://"+s.Addr, vendor(t, "").URL))
+	work(t, here(t, storetest.NATS(t).ClientURL(), "redis://"+s.Addr, vendor(t, "")))
 }

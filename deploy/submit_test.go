@@ -18,7 +18,7 @@ func TestPublisherSubmitsAFile(t *testing.T) {
 	s := guarded(t)
 	used := watch(t, s)
 	work(t, func() map[string]string {
-		env := here(t, natsURL(s, "worker"), "redis://"+storetest.Redis(t).Addr, vendor(t, "packageCode=GONE always: refuse code=41018").URL)
+		env := here(t, natsURL(s, "worker"), "redis://"+storetest.Redis(t).Addr, vendor(t, "packageCode=GONE always: refuse code=41018"))
 		env["UPSTREAM_RATE"] = "0"
 		return env
 	}())

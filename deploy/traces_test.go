@@ -90,7 +90,7 @@ func TestTraces(t *testing.T) {
 			t.Parallel()
 			c := collect(t)
 			s := storetest.NATS(t)
-			env := here(t, s.ClientURL(), "redis://"+storetest.Redis(t).Addr, vendor(t, "").URL)
+			env := here(t, s.ClientURL(), "redis://"+storetest.Redis(t).Addr, vendor(t, ""))
 			env["LOG_FORMAT"] = "json"
 			if on {
 				env["OTEL_EXPORTER_OTLP_ENDPOINT"] = c.url

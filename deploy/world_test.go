@@ -4,7 +4,6 @@ import (
 	"io"
 	"maps"
 	"net/http"
-	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -15,6 +14,7 @@ import (
 
 	"orderworker/dedupe/storetest"
 	"orderworker/upstream/sandbox"
+	"orderworker/upstream/sandbox/sandboxtest"
 	"orderworker/worker/logtest"
 )
 
@@ -23,17 +23,11 @@ const (
 	secret = "sandbox-secret"
 )
 
-// vendor starts the simulated vendor with rules.
-func vendor(t *testing.T, rules string) *httptest.Server {
+// vendor starts the simulated vendor with rules, and returns its base URL.
+func vendor(t *testing.T, rules string) string {
 	t.Helper()
-	parsed, err := sandbox.ParseRules(rules)
-	if err != nil {
-		t.Fatal(err)
-	}
-	v := sandbox.New(sandbox.Config{AppKey: appkey, Secret: secret, Rules: parsed})
-	s := httptest.NewServer(v)
-	t.Cleanup(func() { v.Close(); s.Close() })
-	return s
+	_, url := sandboxtest.Start(t, sandbox.Config{AppKey: appkey, Secret: secret}, rules)
+	return url
 }
 
 // running is a worker process.
@@ -159,7 +153,7 @@ func acceptable(t *testing.T, env map[string]string) *running {
 	}
 	env["NATS_REPLICAS"] = "1"
 	delete(env, "UPSTREAM_SECRET")
-	maps.Copy(env, here(t, storetest.NATS(t).ClientURL(), "redis://"+storetest.Redis(t).Addr, vendor(t, "").URL))
+	maps.Copy(env, here(t, storetest.NATS(t).ClientURL(), "redis://"+storetest.Redis(t).Addr, vendor(t, "")))
 	return work(t, env)
 }
 

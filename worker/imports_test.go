@@ -69,7 +69,7 @@ var packages = map[string]struct{ project, libraries string }{
 }
 
 // helpers are the packages that only tests import.
-var helpers = []string{"dedupe/dedupetest", "dedupe/storetest", "cmd/internal/certtest", "worker/logtest", "deploy"}
+var helpers = []string{"dedupe/dedupetest", "dedupe/storetest", "upstream/sandbox/sandboxtest", "cmd/internal/apptest", "cmd/internal/certtest", "worker/logtest", "deploy"}
 
 // libraryOf is the name of the library that has the imported package; empty if every
 // package may import it.

@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -25,6 +24,7 @@ import (
 	"orderworker/upstream"
 	"orderworker/upstream/quota"
 	"orderworker/upstream/sandbox"
+	"orderworker/upstream/sandbox/sandboxtest"
 	"orderworker/worker"
 	"orderworker/worker/natsio"
 )
@@ -73,19 +73,10 @@ func newWorld(t *testing.T, rules ...string) *world {
 func newWorldOf(t *testing.T, vendor sandbox.Config, rules ...string) *world {
 	t.Helper()
 	w := &world{t: t, size: 8, wait: 5 * time.Second, secret: secret, log: &logLines{out: zerolog.NewTestWriter(t)}}
-	parsed, err := sandbox.ParseRules(strings.Join(rules, "\n"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	vendor.AppKey, vendor.Secret, vendor.Rules = appkey, secret, parsed
-	w.vendor = sandbox.New(vendor)
-	server := httptest.NewServer(w.vendor)
-	t.Cleanup(func() { w.vendor.Close(); server.Close() })
-	w.url = server.URL
-	w.conn = storetest.Connect(t, storetest.NATS(t))
-	if w.js, err = jetstream.New(w.conn); err != nil {
-		t.Fatal(err)
-	}
+	vendor.AppKey, vendor.Secret = appkey, secret
+	w.vendor, w.url = sandboxtest.Start(t, vendor, rules...)
+	w.js = storetest.JetStream(t, storetest.NATS(t))
+	w.conn = w.js.Conn()
 	w.redis = storetest.Redis(t)
 	w.rdb = w.redis.Client(t)
 	w.rules = worker.Rules{

@@ -65,7 +65,7 @@ func aclUserOverTLS(w *world) map[string]string {
 	cert, key := ca.Issue(w.t, w.dir, "redis")
 	addr := storetest.FreeAddr(w.t)
 	_, port, _ := net.SplitHostPort(addr)
-	startRedis(w.t, append(w.users(), "--tls-port", port, "--tls-cert-file", cert, "--tls-key-file", key, "--tls-auth-clients", "no")...)
+	storetest.Redis(w.t, append(w.users(), "--tls-port", port, "--tls-cert-file", cert, "--tls-key-file", key, "--tls-auth-clients", "no")...)
 	return map[string]string{
 		"REDIS_URL": "rediss://orderworker:worker-pw@" + addr + "/0", "SSL_CERT_DIR": authorities,
 		"JOURNAL_TTL": "0", "UPSTREAM_RATE": "100",

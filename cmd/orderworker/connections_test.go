@@ -12,6 +12,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/rs/zerolog"
 
+	"orderworker/cmd/internal/apptest"
 	"orderworker/cmd/internal/connect"
 	"orderworker/dedupe/storetest"
 )
@@ -52,7 +53,7 @@ func TestOrdersThroughConnectionsOfProduction(t *testing.T) {
 				env["NATS_URL"] = storetest.NATS(t).ClientURL()
 			}
 			if env["REDIS_URL"] == "" {
-				env["REDIS_URL"] = "redis://" + startRedis(t)
+				env["REDIS_URL"] = "redis://" + storetest.Redis(t).Addr
 			}
 			w.startWorkers(w.connect(env), 1, append(environment(env), "ORDERS_ACK_WAIT=5s")...) // so long that no lease is lost on a busy machine
 			w.publisher.enqueue(w.newOrders(30)...)
@@ -116,7 +117,7 @@ func (w *world) connect(env map[string]string) *nats.Conn {
 	w.t.Helper()
 	all := required()
 	maps.Copy(all, env)
-	s, err := load(w.t, all)
+	s, err := apptest.Load(all)
 	if err != nil {
 		w.t.Fatal(err)
 	}

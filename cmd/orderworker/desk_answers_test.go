@@ -1,52 +1,24 @@
 package main
 
 import (
-	"context"
 	"encoding/json"
-	"fmt"
 	"regexp"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
-	"orderworker/cmd/internal/app"
+	"orderworker/cmd/internal/apptest"
 	"orderworker/cmd/internal/operator"
 	"orderworker/cmd/internal/vitals"
 	"orderworker/dedupe/storetest"
 	"orderworker/upstream/sandbox"
 )
 
-// startTelling is start for a worker that tells Redis of itself.
-func (d *desk) startTelling() {
-	d.t.Helper()
-	w := d.worker()
-	ctx, cancel := context.WithCancel(context.Background())
-	var all sync.WaitGroup
-	all.Go(func() { app.PublishVitals(ctx, d.rdb, "ORDERS", w) })
-	all.Go(func() {
-		if err := w.Run(ctx); err != nil {
-			d.t.Errorf("worker: %v", err)
-		}
-	})
-	d.t.Cleanup(func() { cancel(); all.Wait() })
-}
-
-// tell tells Redis of a worker until the test ends.
-func (d *desk) tell(f vitals.Figures) {
-	d.t.Helper()
-	ctx, cancel := context.WithCancel(context.Background())
-	var all sync.WaitGroup
-	all.Go(func() { vitals.Publish(ctx, d.rdb, "ORDERS", "w7", func() vitals.Figures { return f }) })
-	d.t.Cleanup(func() { cancel(); all.Wait() })
-	storetest.Eventually(d.t, "the worker is told of", func() bool { return d.rdb.HLen(context.Background(), "ORDERS:workers").Val() == 1 })
-}
-
 // until waits until what a command prints matches every pattern.
 func (d *desk) until(args string, patterns ...string) {
-	d.t.Helper()
+	d.T.Helper()
 	var out string
-	storetest.Eventually(d.t, args+" has "+strings.Join(patterns, " and "), func() bool {
+	storetest.Eventually(d.T, args+" has "+strings.Join(patterns, " and "), func() bool {
 		_, out, _ = d.do(strings.Fields(args)...)
 		for _, p := range patterns {
 			if !regexp.MustCompile(p).MatchString(out) {
@@ -57,13 +29,6 @@ func (d *desk) until(args string, patterns ...string) {
 	})
 }
 
-// publishFor stores a request for a package.
-func (d *desk) publishFor(no, code string) {
-	d.t.Helper()
-	_, err := d.js.Publish(d.t.Context(), "orders.package.request", fmt.Appendf(nil, `{"outTradeNo":%q,"iccid":"8988308650100524999","packageCode":%q}`, no, code))
-	d.ok(err)
-}
-
 const clockPattern = `\d\d:\d\d:\d\d`
 
 // TestDeskTellsOfAVendorThatIsUnclear: while the vendor answers HTTP 503 to everything, and
@@ -71,7 +36,7 @@ const clockPattern = `\d\d:\d\d:\d\d`
 func TestDeskTellsOfAVendorThatIsUnclear(t *testing.T) {
 	t.Parallel()
 	d := newDesk(t, map[string]string{"UPSTREAM_RECONCILE": "lookup"}, "always: status=503", "endpoint=lookup always: status=503")
-	d.startTelling()
+	d.StartTelling()
 	if _, out, _ := d.do("list"); strings.Contains(out, "vendor ") || strings.Contains(out, "lookups ") {
 		t.Errorf("nothing was asked yet:\n%s", out)
 	}
@@ -88,21 +53,21 @@ func TestDeskTellsOfAVendorThatIsUnclear(t *testing.T) {
 func TestDeskTellsOfABlindLookup(t *testing.T) {
 	t.Parallel()
 	d := newDesk(t, map[string]string{"UPSTREAM_RECONCILE": "lookup", "RECONCILE_DELAY": "3s"}, "packageCode=LOST always: refuse code=500")
-	d.startTelling()
-	d.publishFor("BK-7", "GOOD")
+	d.StartTelling()
+	d.Publish(apptest.OrderRequest("BK-7", "GOOD", ""))
 	storetest.Eventually(t, "BK-7 is bought", func() bool { return d.know("BK-7").State == "succeeded" })
 	time.Sleep(3100 * time.Millisecond) // it may be the control number from now on
 	mode, err := sandbox.ParseLookupMode("hide=*")
-	d.ok(err)
-	d.ok(d.vendor.SetLookupMode(mode))
-	d.publishFor("A", "LOST")
+	d.OK(err)
+	d.OK(d.Vendor.SetLookupMode(mode))
+	d.Publish(apptest.OrderRequest("A", "LOST", ""))
 	const blind = "control number BK-7 is not shown"
 	d.until("list", `\nlookups  the last ones proved nothing since .*: `+blind, `\nA +in_doubt .* asked `+clockPattern+`: control number BK-7 is not`)
 	d.until("status A --ask-vendor", `; last lookup at `+clockPattern+`: `+blind, `\n  lookups: the last ones proved nothing since `, `\nvendor   not found, proves nothing by itself.*the workers' last lookups proved nothing since .*`+blind)
 	if k := d.know("A", "--ask-vendor"); k.Vendor == nil || k.Vendor.Answer != "missing" || strings.Contains(k.Vendor.Why, "since") {
 		t.Errorf("what the workers tell is in another field of the JSON: %+v", k.Vendor)
 	}
-	d.ok(d.vendor.SetLookupMode(sandbox.LookupMode{}))
+	d.OK(d.Vendor.SetLookupMode(sandbox.LookupMode{}))
 	storetest.Eventually(t, "lookups prove again", func() bool { _, out, _ := d.do("list"); return !strings.Contains(out, "proved nothing") })
 }
 
@@ -113,19 +78,19 @@ func TestDeskOfAnAccountsPause(t *testing.T) {
 	d := newDesk(t, nil)
 	store := d.store()
 	c := d.claim(store, "HANDED-BACK", 0)
-	d.ok(store.Release(t.Context(), c))
+	d.OK(store.Release(t.Context(), c))
 	c = d.claim(store, "REFUSED", 0)
 	d.intent(store, c, time.Hour, time.Hour)
-	d.ok(store.Wait(t.Context(), c, 1, 5*time.Second))
+	d.OK(store.Wait(t.Context(), c, 1, 5*time.Second))
 	c = d.claim(store, "LATER", 0)
 	d.intent(store, c, time.Hour, time.Hour)
-	d.ok(store.Wait(t.Context(), c, 1, 2*time.Hour))
+	d.OK(store.Wait(t.Context(), c, 1, 2*time.Hour))
 	d.claim(store, "CLAIMED", 0)
 	d.intent(store, d.claim(store, "SENDING", 0), time.Hour, time.Hour)
 	d.take(5)
 	d.publish("QUEUED")
 	now := time.Now().UTC()
-	d.tell(vitals.Figures{Started: now, Pause: &vitals.Pause{Since: now, Cause: "account", Why: "refused", Code: "502", Message: "ip", NextProbe: now.Add(time.Hour)}})
+	d.Tell(vitals.Figures{Started: now, Pause: &vitals.Pause{Since: now, Cause: "account", Why: "refused", Code: "502", Message: "ip", NextProbe: now.Add(time.Hour)}})
 	_, listed, _ := d.do("list")
 	for no, want := range map[string][2]string{
 		"HANDED-BACK": {"paused", "probe"}, "REFUSED": {"paused", "probe"}, "LATER": {"waiting", "send"},
@@ -169,7 +134,7 @@ func TestDeskInventsNoTime(t *testing.T) {
 	t.Parallel()
 	d := newDesk(t, map[string]string{"UPSTREAM_RECONCILE": "lookup"})
 	deskStates(d)
-	d.redis.Kill(t)
+	d.Redis.Kill(t)
 	_, out, _ := d.do("list", "--timeout=9s")
 	if !regexp.MustCompile(`\nDOUBT .* unknown \(Redis is away\)\n`).MatchString(out) || !regexp.MustCompile(`\nWAITING .* `+clockPattern+` send\n`).MatchString(out) {
 		t.Errorf("the journal alone knows when WAITING is due:\n%s", out)
@@ -179,7 +144,7 @@ func TestDeskInventsNoTime(t *testing.T) {
 	}
 	var l operator.List
 	_, out, _ = d.do("list", "--json", "--timeout=9s", "--state=in_doubt")
-	if d.ok(json.Unmarshal([]byte(out), &l)); len(l.Orders) != 1 || !l.Orders[0].Next.At.IsZero() {
+	if d.OK(json.Unmarshal([]byte(out), &l)); len(l.Orders) != 1 || !l.Orders[0].Next.At.IsZero() {
 		t.Error(out)
 	}
 }
@@ -191,7 +156,7 @@ func TestDeskOfAnAnsweredDoubt(t *testing.T) {
 	d := newDesk(t, nil)
 	store := d.store()
 	c := d.claim(store, "A", 0)
-	d.ok(store.Doubt(t.Context(), c, d.intent(store, c, time.Hour, 2*time.Hour).Doubt, time.Minute))
+	d.OK(store.Doubt(t.Context(), c, d.intent(store, c, time.Hour, 2*time.Hour).Doubt, time.Minute))
 	d.take(1)
 	for args, want := range map[string][2]string{
 		"list":     {"in progress 0   waiting 0   in doubt 1", " settle\n"},
@@ -215,8 +180,8 @@ func TestDeskOfAPauseThatEnds(t *testing.T) {
 	d.do("pause", "--reason=r", "--for=1h", "--yes")
 	d.until("list", `\nA +queued .* `+clockPattern+` resume\n`)
 	d.until("status A", `; the pause ends `+clockPattern+` \(in [^)]+\), or when somebody resumes\n`, `next: `+clockPattern+` resume\n`)
-	_, err := d.js.Publish(t.Context(), "$KV.ORDER_CONTROL.ORDERS", []byte("?"))
-	d.ok(err)
+	_, err := d.JS.Publish(t.Context(), "$KV.ORDER_CONTROL.ORDERS", []byte("?"))
+	d.OK(err)
 	d.until("list", `^buying   NOT KNOWN: the operator's word`, `\nA +queued .* unknown \(whether it buys is not known\)\n`)
 	d.until("status A", `; when it goes on is unknown \(whether it buys is not known\)\n`, `\n  the buying is NOT KNOWN: the operator's word`, `next: unknown\n`)
 }

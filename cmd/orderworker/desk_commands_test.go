@@ -41,8 +41,8 @@ func deskGolden(t *testing.T, file, got string) {
 
 // deskStates leaves one order in each state, without a worker.
 func deskStates(d *desk) {
-	d.t.Helper()
-	ctx, store := d.t.Context(), d.store()
+	d.T.Helper()
+	ctx, store := d.T.Context(), d.store()
 	d.claim(store, "CLAIMED", 0)
 	sending := d.claim(store, "SENDING", 0)
 	d.intent(store, sending, time.Hour, time.Hour)
@@ -51,28 +51,28 @@ func deskStates(d *desk) {
 	waiting.Last.Class, waiting.Last.Code, waiting.Last.Message = "refused", "3009", "balance \x1b[31mtoo low"
 	waiting.Note(dedupe.Ending{At: time.Now(), Attempt: 1, Class: "unreachable", Message: "connection refused"})
 	waiting.Note(dedupe.Ending{At: time.Now().Add(time.Millisecond), Attempt: 1, Class: "refused", Code: "3009", Message: "balance \x1b[31mtoo low"})
-	d.ok(store.Wait(ctx, waiting, 6, time.Hour))
+	d.OK(store.Wait(ctx, waiting, 6, time.Hour))
 	d.doubt(store, "DOUBT", d.publish("DOUBT"))
 	// They were all delivered: a consumer that has taken them, and acknowledged none.
 	d.take(4)
 	d.publish("QUEUED", `,"renew":1`)
-	_, err := d.js.Publish(ctx, "orders.package.request", []byte(`{"outTradeNo":"BROKEN"}`))
-	d.ok(err)
+	_, err := d.JS.Publish(ctx, "orders.package.request", []byte(`{"outTradeNo":"BROKEN"}`))
+	d.OK(err)
 }
 
 // take has n requests delivered to nobody.
 func (d *desk) take(n int) {
-	d.t.Helper()
-	consumer, err := d.js.Consumer(d.t.Context(), "ORDERS", "order-worker")
-	d.ok(err)
+	d.T.Helper()
+	consumer, err := d.JS.Consumer(d.T.Context(), "ORDERS", "order-worker")
+	d.OK(err)
 	batch, err := consumer.Fetch(n, jetstream.FetchMaxWait(10*time.Second))
-	d.ok(err)
+	d.OK(err)
 	got := 0
 	for range batch.Messages() {
 		got++
 	}
 	if got != n {
-		d.t.Fatalf("%d requests were delivered, want %d", got, n)
+		d.T.Fatalf("%d requests were delivered, want %d", got, n)
 	}
 }
 
@@ -85,8 +85,8 @@ func TestDeskLists(t *testing.T) {
 	}
 	deskStates(d)
 	for subject, event := range map[string]string{"failed.A": `{"outTradeNo":"A","status":"failed"}`, "succeeded.B": `{"outTradeNo":"B","status":"succeeded"}`, "rejected.C": `{"outTradeNo":"C","status":"rejected"}`} {
-		_, err := d.js.Publish(t.Context(), "orders.package.result."+subject, []byte(event))
-		d.ok(err)
+		_, err := d.JS.Publish(t.Context(), "orders.package.result."+subject, []byte(event))
+		d.OK(err)
 	}
 	status, out, errs := d.do("list")
 	if status != statusDone || errs != "" {
@@ -96,7 +96,7 @@ func TestDeskLists(t *testing.T) {
 	for state, want := range map[string]string{"queued": "BROKEN QUEUED", "claimed": "SENDING CLAIMED", "waiting": "WAITING", "in_doubt": "DOUBT", "paused": "", "succeeded": "B", "failed": "A"} {
 		_, out, _ := d.do("list", "--state", state, "--json")
 		var l operator.List
-		d.ok(json.Unmarshal([]byte(out), &l))
+		d.OK(json.Unmarshal([]byte(out), &l))
 		var got []string
 		for _, r := range l.Orders {
 			got = append(got, r.OutTradeNo)
@@ -111,7 +111,7 @@ func TestDeskLists(t *testing.T) {
 	if _, out, _ := d.do("status", "--iccid", "8988308650100524999"); strings.Count(out, "8988308650100524999") != 5 {
 		t.Errorf("the card:\n%s", out)
 	}
-	d.redis.Kill(t)
+	d.Redis.Kill(t)
 	status, out, errs = d.do("list", "--timeout", "9s")
 	if status != statusFailed || !strings.Contains(out, "REDIS AWAY") || !strings.Contains(out, "WAITING") || !strings.Contains(out, "in doubt 1") || !strings.Contains(out, "error    redis: ") || errs == "" {
 		t.Errorf("without Redis: %d %s\n%s", status, errs, out)
@@ -161,11 +161,11 @@ func TestDeskPauses(t *testing.T) {
 	_, out, _ = d.do("list")
 	deskGolden(t, "list_paused.txt", out)
 
-	desk, err := operator.Open(t.Context(), d.settings())
-	d.ok(err)
+	desk, err := operator.Open(t.Context(), d.Settings())
+	d.OK(err)
 	defer desk.Close()
 	_, seen, err := desk.Word(t.Context())
-	d.ok(err)
+	d.OK(err)
 	_, out, _ = d.do("resume", "--by", "carol", "--yes") // while the other one thinks
 	deskGolden(t, "resume.txt", out)
 	_, err = desk.Pause(t.Context(), operator.PauseRequest{Reason: "late", By: "dave", Seen: seen})
@@ -176,7 +176,7 @@ func TestDeskPauses(t *testing.T) {
 		t.Error("the second operator's word is in force")
 	}
 	words, err := desk.Words(t.Context())
-	if d.ok(err); len(words) != 4 || words[1].By != "alice" || words[3].By != "carol" {
+	if d.OK(err); len(words) != 4 || words[1].By != "alice" || words[3].By != "carol" {
 		t.Errorf("history %+v", words)
 	}
 	for args, want := range map[string]string{
@@ -203,10 +203,10 @@ func TestDeskReplaysDeadLetters(t *testing.T) {
 		for i := 0; i < len(headers); i += 2 {
 			msg.Header.Set(headers[i], headers[i+1])
 		}
-		_, err := d.js.PublishMsg(t.Context(), msg)
-		d.ok(err)
+		_, err := d.JS.PublishMsg(t.Context(), msg)
+		d.OK(err)
 	}
-	d.start()
+	d.Start()
 	send(`{"outTradeNo":"A","iccid":"8988308650100524999"}`, nats.MsgIdHdr, "mine", "X-From", "shop")
 	storetest.Eventually(t, "it is a dead letter", func() bool { return d.count("ORDERS_DEAD") == 1 })
 	send("\x1b]0;owned\x07{\"outTradeNo\":\"<script>\u202e\"}\xff", "X-Evil", "\x1b[31m")
@@ -223,7 +223,7 @@ func TestDeskReplaysDeadLetters(t *testing.T) {
 	}
 	var letter operator.DeadLetter
 	_, out, _ = d.do("dead", "show", "2", "--json")
-	if d.ok(json.Unmarshal([]byte(out), &letter)); len(letter.Raw) == 0 || letter.Payload != nil || strings.Contains(out, "\x1b") {
+	if d.OK(json.Unmarshal([]byte(out), &letter)); len(letter.Raw) == 0 || letter.Payload != nil || strings.Contains(out, "\x1b") {
 		t.Errorf("%s", out)
 	}
 	if status, _, errs := d.do("dead", "replay", "1"); status != statusUsage || !strings.Contains(errs, "--yes") || d.count("ORDERS_DEAD") != 3 {
@@ -264,12 +264,12 @@ func TestDeskReplaysMany(t *testing.T) {
 		msg.Data = fmt.Appendf(nil, `{"outTradeNo":"M-%d","iccid":"8988308650100524999","packageCode":"P"}`, i)
 		msg.Header.Set("Dead-Reason", "invalid")
 		msg.Header.Set("Dead-Nats-Msg-Id", "same")
-		if _, err := d.js.PublishMsgAsync(msg, jetstream.WithStallWait(time.Minute)); err != nil {
+		if _, err := d.JS.PublishMsgAsync(msg, jetstream.WithStallWait(time.Minute)); err != nil {
 			t.Fatal(err)
 		}
 	}
 	select {
-	case <-d.js.PublishAsyncComplete():
+	case <-d.JS.PublishAsyncComplete():
 	case <-time.After(time.Minute):
 		t.Fatal("the letters are not stored")
 	}
@@ -302,7 +302,7 @@ func TestDeskCancels(t *testing.T) {
 	final := d.claim(store, "FINAL", 0)
 	result := worker.CancelledResult(worker.Order{}, 0, "", "", time.Now(), time.Now())
 	_, err := store.Finish(t.Context(), final, result, false)
-	d.ok(err)
+	d.OK(err)
 	for no, want := range map[string]string{
 		"SENDING": "may be under way or have bought it", "DOUBT": "may be under way or have bought it", "FINAL": "it has its final result",
 		"NOBODY": "its request is not in the stream", "BROKEN": "its request is not in the stream",
@@ -327,8 +327,8 @@ func TestDeskCancels(t *testing.T) {
 		t.Errorf("twice: %d %s", status, errs)
 	}
 	d.redeliver("WAITING")
-	d.ok(d.rdb.Del(t.Context(), "ORDERS:order:CLAIMED").Err()) // its lease of an hour
-	d.start()
+	d.OK(d.RDB.Del(t.Context(), "ORDERS:order:CLAIMED").Err()) // its lease of an hour
+	d.Start()
 	for _, no := range []string{"QUEUED", "WAITING", "CLAIMED"} {
 		storetest.Eventually(t, no+" is published", func() bool { return d.know(no).State == "failed" && len(d.know(no).Results.Events) == 1 })
 		if event := string(d.know(no).Results.Events[0].Event); !strings.Contains(event, `"reason":"cancelled"`) {

@@ -12,6 +12,7 @@ import (
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
 
+	"orderworker/cmd/internal/apptest"
 	"orderworker/cmd/internal/operator"
 	"orderworker/cmd/internal/vitals"
 	"orderworker/dedupe/storetest"
@@ -23,7 +24,7 @@ import (
 func TestDeskReplayIsNotRemoved(t *testing.T) {
 	t.Parallel()
 	d := newDeskWithout(t, "$JS.API.STREAM.MSG.DELETE.>")
-	d.bury(`{"outTradeNo":"OLD","iccid":"8988308650100524999","packageCode":"P"}`, "conflict")
+	d.bury(apptest.OrderRequest("OLD", "P", ""), "conflict")
 	status, out, errs := d.do("dead", "replay", "1", "--set", "outTradeNo=N1", "--yes")
 	if status != statusFailed || !strings.Contains(out, "0 dead letters replayed") ||
 		!strings.Contains(errs, "published as message 1 of ORDERS, but may still be a dead letter") || !strings.Contains(errs, "never replay it under another number") {
@@ -38,7 +39,7 @@ func TestDeskReplayIsNotRemoved(t *testing.T) {
 func TestDeskReplayIsRefused(t *testing.T) {
 	t.Parallel()
 	d := newDeskWithout(t, "orders.package.request")
-	d.bury(`{"outTradeNo":"OLD","iccid":"8988308650100524999","packageCode":"P"}`, "invalid")
+	d.bury(apptest.OrderRequest("OLD", "P", ""), "invalid")
 	status, _, errs := d.do("dead", "replay", "1", "--yes")
 	if status != statusFailed || !strings.Contains(errs, "permission") || strings.Contains(errs, "published") {
 		t.Errorf("%d %s", status, errs)
@@ -50,14 +51,14 @@ func TestDeskReplayIsRefused(t *testing.T) {
 func TestDeskReplaysAtOnce(t *testing.T) {
 	t.Parallel()
 	d := newDesk(t, nil)
-	seq := d.bury(`{"outTradeNo":"OLD","iccid":"8988308650100524999","packageCode":"P"}`, "conflict")
+	seq := d.bury(apptest.OrderRequest("OLD", "P", ""), "conflict")
 	var plans [2]*operator.ReplayPlan
 	for i, no := range []string{"N1", "N2"} {
-		desk, err := operator.Open(t.Context(), d.settings())
-		d.ok(err)
+		desk, err := operator.Open(t.Context(), d.Settings())
+		d.OK(err)
 		defer desk.Close()
 		plans[i], err = desk.PlanReplay(t.Context(), operator.ReplaySelection{Seqs: []uint64{seq}, Set: map[string]string{"outTradeNo": no}})
-		d.ok(err)
+		d.OK(err)
 	}
 	var all sync.WaitGroup
 	var replayed [2]*operator.Replayed
@@ -79,19 +80,19 @@ func TestDeskReplaysAtOnce(t *testing.T) {
 func TestDeskReplayIsCorrectedAnew(t *testing.T) {
 	t.Parallel()
 	d := newDesk(t, nil)
-	s, err := d.js.Stream(t.Context(), "ORDERS")
-	d.ok(err)
+	s, err := d.JS.Stream(t.Context(), "ORDERS")
+	d.OK(err)
 	config := s.CachedInfo().Config
 	config.Duplicates = 2 * time.Minute
-	_, err = d.js.UpdateStream(t.Context(), config)
-	d.ok(err)
-	d.bury(`{"outTradeNo":"A","iccid":"8988308650100524999","packageCode":"WRONG"}`, "invalid")
-	letters, err := d.js.Stream(t.Context(), "ORDERS_DEAD")
-	d.ok(err)
+	_, err = d.JS.UpdateStream(t.Context(), config)
+	d.OK(err)
+	d.bury(apptest.OrderRequest("A", "WRONG", ""), "invalid")
+	letters, err := d.JS.Stream(t.Context(), "ORDERS_DEAD")
+	d.OK(err)
 	frozen := letters.CachedInfo().Config
 	frozen.DenyDelete = true // nothing is removed
-	_, err = d.js.UpdateStream(t.Context(), frozen)
-	d.ok(err)
+	_, err = d.JS.UpdateStream(t.Context(), frozen)
+	d.OK(err)
 	for i, correction := range []string{"FIRST", "RIGHT", "RIGHT"} {
 		status, _, errs := d.do("dead", "replay", "1", "--set", "packageCode="+correction, "--yes")
 		if want := uint64(min(i+1, 2)); status != statusFailed || d.count("ORDERS") != want {
@@ -99,7 +100,7 @@ func TestDeskReplayIsCorrectedAnew(t *testing.T) {
 		}
 	}
 	m, err := s.GetLastMsgForSubject(t.Context(), "orders.package.request")
-	if d.ok(err); !strings.Contains(string(m.Data), "RIGHT") {
+	if d.OK(err); !strings.Contains(string(m.Data), "RIGHT") {
 		t.Errorf("stored: %s", m.Data)
 	}
 }
@@ -108,14 +109,14 @@ func TestDeskReplayIsCorrectedAnew(t *testing.T) {
 func TestDeskReplaySkipsWhatIsTooLarge(t *testing.T) {
 	t.Parallel()
 	d := newDesk(t, nil)
-	s, err := d.js.Stream(t.Context(), "ORDERS")
-	d.ok(err)
+	s, err := d.JS.Stream(t.Context(), "ORDERS")
+	d.OK(err)
 	config := s.CachedInfo().Config
 	config.MaxMsgSize = 1000
-	_, err = d.js.UpdateStream(t.Context(), config)
-	d.ok(err)
+	_, err = d.JS.UpdateStream(t.Context(), config)
+	d.OK(err)
 	d.bury(`{"outTradeNo":"A","iccid":"8988308650100524999","packageCode":"P","x":"`+strings.Repeat("x", 2000)+`"}`, "invalid")
-	d.bury(`{"outTradeNo":"B","iccid":"8988308650100524999","packageCode":"P"}`, "invalid")
+	d.bury(apptest.OrderRequest("B", "P", ""), "invalid")
 	status, out, errs := d.do("dead", "replay", "--all", "--yes")
 	if status != statusFailed || !strings.Contains(out, "1 dead letter replayed\nnot replayed: 1: stream ORDERS can never take it") || d.count("ORDERS") != 1 {
 		t.Errorf("%d %s%s", status, out, errs)
@@ -128,9 +129,9 @@ func TestDeskReplaySaysWhatIsFutile(t *testing.T) {
 	t.Parallel()
 	d := newDesk(t, nil)
 	letters := func() {
-		d.bury(`{"outTradeNo":"GOOD","iccid":"8988308650100524999","packageCode":"P"}`, "invalid")
+		d.bury(apptest.OrderRequest("GOOD", "P", ""), "invalid")
 		d.bury(`{"outTradeNo":"BAD","iccid":"1","packageCode":"P"}`, "invalid")
-		d.bury(`{"outTradeNo":"OTHER","iccid":"8988308650100524999","packageCode":"P"}`, "conflict")
+		d.bury(apptest.OrderRequest("OTHER", "P", ""), "conflict")
 		d.bury(`{"outTradeNo":"CUT","iccid":"8988308650100`, "invalid", "Dead-Truncated", "2000000")
 	}
 	letters()
@@ -154,11 +155,11 @@ func TestDeskReplaySaysWhatIsFutile(t *testing.T) {
 	if _, out, _ := d.do("dead", "replay", "--all", "--limit=1", "--yes"); !strings.HasPrefix(out, "1 dead letter replayed\n") {
 		t.Errorf("with --limit: %s", out)
 	}
-	d.bury(`{"outTradeNo":"OTHER","iccid":"8988308650100524999","packageCode":"P"}`, "conflict")
+	d.bury(apptest.OrderRequest("OTHER", "P", ""), "conflict")
 	if _, out, _ := d.do("dead", "replay", "9", "--set=expiresAt=2030-01-01T00:00:00Z", "--yes"); !strings.Contains(out, "will be a dead letter again: 9: its number was used for another order") {
 		t.Errorf("a conflict whose content is the same: %s", out)
 	}
-	seq := d.bury(`{"outTradeNo":"OTHER","iccid":"8988308650100524999","packageCode":"P"}`, "conflict")
+	seq := d.bury(apptest.OrderRequest("OTHER", "P", ""), "conflict")
 	if _, out, _ := d.do("dead", "replay", fmt.Sprint(seq), "--set=outTradeNo=NEW", "--yes"); out != "1 dead letter replayed\n" {
 		t.Errorf("a conflict with another number: %s", out)
 	}
@@ -171,24 +172,24 @@ func TestDeskPauseIsNotForgotten(t *testing.T) {
 	d := newDesk(t, nil)
 	d.do("pause", "--reason", "r", "--yes")
 	d.publish("A")
-	d.start()
+	d.Start()
 	listed := func(what string) {
 		t.Helper()
 		storetest.Eventually(t, what, func() bool { _, out, _ := d.do("list"); return strings.Contains(out, what) })
 	}
 	listed("paused 1")
-	d.ok(d.js.DeleteStream(t.Context(), "KV_ORDER_CONTROL"))
+	d.OK(d.JS.DeleteStream(t.Context(), "KV_ORDER_CONTROL"))
 	d.publish("B")
 	if status, out, errs := d.do("cancel", "B", "--yes"); status != statusDone {
 		t.Errorf("cancel without the bucket: %d %s%s", status, out, errs)
 	}
-	d.ok(natsio.NewControl(d.js, "ORDERS").Ensure(t.Context(), 1))
+	d.OK(natsio.NewControl(d.JS, "ORDERS").Ensure(t.Context(), 1))
 	storetest.Eventually(t, "B is published", func() bool { return d.know("B").State == "failed" })
 	if n := d.calls(); n != 0 {
 		t.Errorf("%d calls: the pause is forgotten", n)
 	}
 	tell, stop := context.WithCancel(t.Context())
-	go vitals.Publish(tell, d.rdb, "ORDERS", "w7", func() vitals.Figures { return vitals.Figures{Unread: "the word is lost"} })
+	go vitals.Publish(tell, d.RDB, "ORDERS", "w7", func() vitals.Figures { return vitals.Figures{Unread: "the word is lost"} })
 	listed("NOT KNOWN: worker w7 sends nothing: the word is lost")
 	stop()
 	if status, out, errs := d.do("resume", "--yes"); status != statusDone || !strings.Contains(out, "ORDERS is resumed") {
@@ -202,8 +203,8 @@ func TestDeskPausesOverAnUnreadableWord(t *testing.T) {
 	t.Parallel()
 	d := newDesk(t, nil)
 	for _, args := range []string{"pause --reason=r --yes", "resume --yes"} {
-		_, err := d.js.Publish(t.Context(), "$KV.ORDER_CONTROL.ORDERS", []byte("?"))
-		d.ok(err)
+		_, err := d.JS.Publish(t.Context(), "$KV.ORDER_CONTROL.ORDERS", []byte("?"))
+		d.OK(err)
 		if status, out, errs := d.do(strings.Fields(args)...); status != statusDone || !strings.Contains(strings.ToLower(out), "before: what was said before is not known") {
 			t.Errorf("%s: %d %s%s", args, status, out, errs)
 		}
@@ -251,7 +252,7 @@ func TestDeskClock(t *testing.T) {
 	d := newDesk(t, nil)
 	d.doubt(d.store(), "DOUBT", d.publish("DOUBT"))
 	d.publish("A")
-	d.env["NATS_URL"] = d.ahead(2 * time.Hour)
+	d.Env["NATS_URL"] = d.ahead(2 * time.Hour)
 	for _, args := range []string{"pause --reason=r --for=1h", "cancel A", "settle DOUBT --not-bought"} {
 		status, out, errs := d.do(append(strings.Fields(args), "--yes")...)
 		if status != statusFailed || out != "" || !strings.Contains(errs, "set both clocks by NTP") {
@@ -266,23 +267,23 @@ func TestDeskClock(t *testing.T) {
 // ahead returns the URL of a server that passes all requests on to the desk's, and says
 // that it is by so much later.
 func (d *desk) ahead(by time.Duration) string {
-	d.t.Helper()
-	s := storetest.NATS(d.t, func(o *server.Options) { o.JetStream = false })
-	nc := storetest.Connect(d.t, s)
+	d.T.Helper()
+	s := storetest.NATS(d.T, func(o *server.Options) { o.JetStream = false })
+	nc := storetest.Connect(d.T, s)
 	now := regexp.MustCompile(`"ts":"[^"]*"`)
 	_, err := nc.Subscribe(">", func(m *nats.Msg) {
 		if m.Reply == "" {
 			return
 		}
-		real, err := d.js.Conn().RequestMsg(&nats.Msg{Subject: m.Subject, Data: m.Data, Header: m.Header}, 5*time.Second)
+		real, err := d.JS.Conn().RequestMsg(&nats.Msg{Subject: m.Subject, Data: m.Data, Header: m.Header}, 5*time.Second)
 		if err != nil {
 			return
 		}
 		ts := `"ts":"` + time.Now().UTC().Add(by).Format(time.RFC3339Nano) + `"`
 		_ = m.RespondMsg(&nats.Msg{Data: now.ReplaceAll(real.Data, []byte(ts)), Header: real.Header})
 	})
-	d.ok(err)
-	d.ok(nc.Flush())
+	d.OK(err)
+	d.OK(nc.Flush())
 	return s.ClientURL()
 }
 
@@ -307,8 +308,8 @@ func TestDeskCancelsWhatWasDelivered(t *testing.T) {
 func TestDeskWaitsForNATS(t *testing.T) {
 	t.Parallel()
 	d := newDesk(t, nil)
-	p := newProxy(t, strings.TrimPrefix(d.env["NATS_URL"], "nats://"))
-	d.env["NATS_URL"] = "nats://" + p.addr
+	p := newProxy(t, strings.TrimPrefix(d.Env["NATS_URL"], "nats://"))
+	d.Env["NATS_URL"] = "nats://" + p.addr
 	p.set(linkReset, 0)
 	defer time.AfterFunc(6*time.Second, func() { p.set(linkFine, 0) }).Stop()
 	status, out, errs := d.do("pause", "--reason=r", "--yes", "--timeout=15s")

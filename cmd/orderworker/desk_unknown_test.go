@@ -28,8 +28,8 @@ func TestDeskNeverSaysNothingWasSent(t *testing.T) {
 	}{
 		"the journal cannot be read, Redis is empty": {lose: func(d *desk) {
 			d.doubt(d.store(), "A", 0)
-			d.ok(d.rdb.FlushAll(t.Context()).Err())
-			d.ok(d.js.DeleteStream(t.Context(), "ORDER_JOURNAL"))
+			d.OK(d.RDB.FlushAll(t.Context()).Err())
+			d.OK(d.JS.DeleteStream(t.Context(), "ORDER_JOURNAL"))
 		}, state: operator.Unknown, fails: true},
 		"older than the journal remembers": {env: map[string]string{"JOURNAL_TTL": "1s"}, lose: func(d *desk) {
 			d.publish("A")
@@ -38,9 +38,9 @@ func TestDeskNeverSaysNothingWasSent(t *testing.T) {
 		"its worker died, the journal was made anew": {lose: func(d *desk) {
 			c := d.claim(d.store(), "A", 0)
 			_, err := d.store().Intent(t.Context(), c, time.Now().Add(-time.Minute), time.Now().Add(-time.Minute))
-			d.ok(err)
-			d.ok(d.js.DeleteStream(t.Context(), "ORDER_JOURNAL"))
-			d.worker()
+			d.OK(err)
+			d.OK(d.JS.DeleteStream(t.Context(), "ORDER_JOURNAL"))
+			d.Worker()
 		}, state: operator.InDoubt},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -54,7 +54,7 @@ func TestDeskNeverSaysNothingWasSent(t *testing.T) {
 			}
 			var l operator.List
 			status, out, _ = d.do("list", "--json")
-			d.ok(json.Unmarshal([]byte(out), &l))
+			d.OK(json.Unmarshal([]byte(out), &l))
 			if len(l.Orders) != 1 || l.Orders[0].State != c.state || (status != statusDone) != c.fails {
 				t.Errorf("list: %d %s", status, out)
 			}
@@ -89,20 +89,20 @@ func TestDeskBuyingIsNotKnown(t *testing.T) {
 		first, _, _ := strings.Cut(out, "\n")
 		return first
 	}
-	_, err := d.js.Publish(t.Context(), "$KV.ORDER_CONTROL.ORDERS", []byte("?"))
-	d.ok(err)
+	_, err := d.JS.Publish(t.Context(), "$KV.ORDER_CONTROL.ORDERS", []byte("?"))
+	d.OK(err)
 	if got := buying(); !strings.HasPrefix(got, "buying   NOT KNOWN: the operator's word cannot be read") {
 		t.Error(got)
 	}
-	d.ok(d.js.DeleteStream(t.Context(), "KV_ORDER_CONTROL"))
+	d.OK(d.JS.DeleteStream(t.Context(), "KV_ORDER_CONTROL"))
 	if got := buying(); !strings.HasPrefix(got, "buying   NOT KNOWN: the operator's word cannot be read") {
 		t.Error(got)
 	}
 	if got := buying("--timeout=3s", "--nats-url=nats://127.0.0.1:1"); !strings.HasPrefix(got, "buying   NOT KNOWN: NATS is away") {
 		t.Error(got)
 	}
-	d.worker() // the bucket again
-	d.redis.Kill(t)
+	d.Worker() // the bucket again
+	d.Redis.Kill(t)
 	if got := buying("--timeout=9s"); !strings.HasPrefix(got, "buying   NOT KNOWN: Redis") {
 		t.Error(got)
 	}
@@ -144,8 +144,8 @@ func TestDeskListsWhatIsNotPublished(t *testing.T) {
 		t.Error(out)
 	}
 	// Its request is still in the stream: it was not acknowledged yet.
-	_, err := d.js.Publish(t.Context(), "orders.package.result.failed.A", []byte(`{"outTradeNo":"A","status":"failed","reason":"cancelled"}`))
-	d.ok(err)
+	_, err := d.JS.Publish(t.Context(), "orders.package.result.failed.A", []byte(`{"outTradeNo":"A","status":"failed","reason":"cancelled"}`))
+	d.OK(err)
 	if _, out, _ := d.do("list"); strings.Contains(out, "A       ") {
 		t.Errorf("its event is published, and it is listed as not finished:\n%s", out)
 	}
@@ -159,11 +159,11 @@ func TestStatusFindsTheFinalEventAmongMany(t *testing.T) {
 	t.Parallel()
 	d := newDesk(t, nil)
 	for i := range 101 {
-		_, err := d.js.Publish(t.Context(), "orders.package.result.rejected.A", fmt.Appendf(nil, `{"outTradeNo":"A","status":"rejected","message":"%d"}`, i))
-		d.ok(err)
+		_, err := d.JS.Publish(t.Context(), "orders.package.result.rejected.A", fmt.Appendf(nil, `{"outTradeNo":"A","status":"rejected","message":"%d"}`, i))
+		d.OK(err)
 	}
-	_, err := d.js.Publish(t.Context(), "orders.package.result.succeeded.A", []byte(`{"outTradeNo":"A","status":"succeeded","orderNumber":"X1"}`))
-	d.ok(err)
+	_, err := d.JS.Publish(t.Context(), "orders.package.result.succeeded.A", []byte(`{"outTradeNo":"A","status":"succeeded","orderNumber":"X1"}`))
+	d.OK(err)
 	if _, out, _ := d.do("status", "A"); !strings.HasPrefix(out, "A  succeeded") || strings.Count(out, "order number X1") != 2 {
 		t.Error(out)
 	}
@@ -173,7 +173,7 @@ func TestStatusFindsTheFinalEventAmongMany(t *testing.T) {
 func TestStatusShowsTheVendorsTextHarmlessly(t *testing.T) {
 	t.Parallel()
 	d := newDesk(t, map[string]string{"BACKOFF_INITIAL": "1h", "BACKOFF_MAX": "1h"}, "outTradeNo=A always: refuse code=\"77\u202egnilles\"", "outTradeNo=B always: refuse code=\"41002\" message=\"\u202e\"")
-	d.start()
+	d.Start()
 	for no, state := range map[string]string{"A": "waiting", "B": "failed"} {
 		d.publish(no)
 		storetest.Eventually(t, no+" is refused", func() bool { return d.know(no).State == state })
@@ -197,25 +197,25 @@ func TestDeskSaysWhatItHasNotSearched(t *testing.T) {
 		}
 		msg := nats.NewMsg("orders.package.dead")
 		msg.Data = fmt.Appendf(nil, `{"outTradeNo":"M-%d","iccid":"%s","packageCode":"P"}`, i, iccid)
-		_, err := d.js.PublishAsync("orders.package.request", msg.Data, jetstream.WithStallWait(time.Minute))
-		d.ok(err)
+		_, err := d.JS.PublishAsync("orders.package.request", msg.Data, jetstream.WithStallWait(time.Minute))
+		d.OK(err)
 		msg.Header.Set("Dead-Reason", map[bool]string{true: "conflict", false: "invalid"}[i < 50])
-		_, err = d.js.PublishMsgAsync(msg, jetstream.WithStallWait(time.Minute))
-		d.ok(err)
+		_, err = d.JS.PublishMsgAsync(msg, jetstream.WithStallWait(time.Minute))
+		d.OK(err)
 	}
 	select {
-	case <-d.js.PublishAsyncComplete():
+	case <-d.JS.PublishAsyncComplete():
 	case <-time.After(2 * time.Minute):
 		t.Fatal("the messages are not stored")
 	}
-	desk, err := operator.Open(t.Context(), d.settings())
-	d.ok(err)
+	desk, err := operator.Open(t.Context(), d.Settings())
+	d.OK(err)
 	defer desk.Close()
 	desk.ScanLimit = 1000
 	var out bytes.Buffer
 	letters, err := desk.Dead(t.Context(), "conflict", 0)
-	d.ok(err)
-	d.ok(letters.Print(&out))
+	d.OK(err)
+	d.OK(letters.Print(&out))
 	if !strings.Contains(out.String(), "0 of 1100 dead letters; ") || !strings.Contains(out.String(), " were not searched") {
 		t.Errorf("%s", &out)
 	}
@@ -234,11 +234,11 @@ func TestDeskShowsWhatItHasRead(t *testing.T) {
 	for i := range all {
 		payload := fmt.Appendf(nil, `{"outTradeNo":"M-%d","iccid":"8988308650100524999","packageCode":"P"}`, i)
 		for _, subject := range []string{"orders.package.request", "orders.package.dead"} {
-			_, err := d.js.PublishAsync(subject, payload, jetstream.WithStallWait(time.Minute))
-			d.ok(err)
+			_, err := d.JS.PublishAsync(subject, payload, jetstream.WithStallWait(time.Minute))
+			d.OK(err)
 		}
 	}
-	<-d.js.PublishAsyncComplete()
+	<-d.JS.PublishAsyncComplete()
 	d.take(all)
 	// untilWhole runs a command with more and more time until it is done, after it was cut in
 	// its middle at least once: with a quarter more each time it is cut about ten times.
@@ -260,7 +260,7 @@ func TestDeskShowsWhatItHasRead(t *testing.T) {
 	}
 	untilWhole(func(out string) bool {
 		var l operator.List
-		d.ok(json.Unmarshal([]byte(out), &l))
+		d.OK(json.Unmarshal([]byte(out), &l))
 		c := l.Counts
 		sum := c.Queued + c.InProgress + c.Waiting + c.InDoubt + c.Paused + c.Unknown + c.Uncounted
 		if sum > 0 && sum != all {
@@ -276,8 +276,8 @@ func TestStatusShowsTwoFinals(t *testing.T) {
 	t.Parallel()
 	d := newDesk(t, nil)
 	for subject, event := range map[string]string{"failed.A": `{"outTradeNo":"A","status":"failed","reason":"expired"}`, "succeeded.A": `{"outTradeNo":"A","status":"succeeded","orderNumber":"X1"}`, "succeeded.B": `{"outTradeNo":"B","status":"succeeded","orderNumber":"X2"}`} {
-		_, err := d.js.Publish(t.Context(), "orders.package.result."+subject, []byte(event))
-		d.ok(err)
+		_, err := d.JS.Publish(t.Context(), "orders.package.result."+subject, []byte(event))
+		d.OK(err)
 	}
 	const both = "an event said before that it had failed: tell those who read it"
 	if _, out, _ := d.do("status", "A"); !strings.HasPrefix(out, "A  succeeded: bought; "+both) {
@@ -296,8 +296,8 @@ func TestDeskListsWorkersThatStart(t *testing.T) {
 	tell := func(id string, figures vitals.Figures) {
 		figures.ID, figures.At = id, time.Now().UTC()
 		value, err := json.Marshal(figures)
-		d.ok(err)
-		d.ok(d.rdb.HSet(t.Context(), "ORDERS:workers", id, value).Err())
+		d.OK(err)
+		d.OK(d.RDB.HSet(t.Context(), "ORDERS:workers", id, value).Err())
 	}
 	for _, c := range []struct {
 		first, second vitals.Figures

@@ -19,12 +19,14 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/rs/zerolog"
 
+	"orderworker/cmd/internal/apptest"
 	"orderworker/cmd/internal/connect"
 	"orderworker/cmd/internal/doctor"
 	"orderworker/dedupe/storetest"
 	"orderworker/upstream"
 	"orderworker/upstream/quota"
 	"orderworker/upstream/sandbox"
+	"orderworker/upstream/sandbox/sandboxtest"
 )
 
 // surgery is the desk with a vendor that fails the test if the doctor calls anything but
@@ -40,7 +42,7 @@ func newSurgery(t *testing.T, env map[string]string, rules ...string) *surgery {
 	s := &surgery{desk: newDesk(t, env, rules...)}
 	s.bought("BOUGHT-1")
 	s = s.examinedWith(t, nil)
-	t.Cleanup(s.vendor.Close) // before the servers are closed, which would wait for calls that hang
+	t.Cleanup(s.Vendor.Close) // before the servers are closed, which would wait for calls that hang
 	return s
 }
 
@@ -48,9 +50,9 @@ func newSurgery(t *testing.T, env map[string]string, rules ...string) *surgery {
 // other settings, and its own list of lookups.
 func (s *surgery) examinedWith(t *testing.T, env map[string]string) *surgery {
 	t.Helper()
-	desk := *s.desk
-	s = &surgery{desk: &desk}
-	s.t, s.env = t, maps.Clone(s.env)
+	deployment := *s.Deployment
+	deployment.T, deployment.Env = t, maps.Clone(s.Env)
+	s = &surgery{desk: &desk{&deployment}}
 	guarded := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch {
 		case r.URL.Path == sandbox.LookupPath && r.Method == http.MethodPost:
@@ -61,46 +63,46 @@ func (s *surgery) examinedWith(t *testing.T, env map[string]string) *surgery {
 		default:
 			t.Errorf("the doctor called %s %s", r.Method, r.URL.Path)
 		}
-		s.vendor.ServeHTTP(w, r)
+		s.Vendor.ServeHTTP(w, r)
 	}))
 	t.Cleanup(guarded.Close)
-	s.env["UPSTREAM_URL"] = guarded.URL
-	maps.Copy(s.env, env)
+	s.Env["UPSTREAM_URL"] = guarded.URL
+	maps.Copy(s.Env, env)
 	return s
 }
 
 // bought buys an order, as a worker did once.
 func (s *surgery) bought(no string) {
-	s.t.Helper()
-	client, err := connect.Vendor(s.settings())
-	s.ok(err)
+	s.T.Helper()
+	client, err := connect.Vendor(s.Settings())
+	s.OK(err)
 	defer client.Close()
-	line, err := client.Connect(s.t.Context())
-	s.ok(err)
-	_, err = line.Place(s.t.Context(), upstream.Order{OutTradeNo: no, ICCID: "8988308650100524999", PackageCode: "P"}, time.Now().Add(time.Second))
-	s.ok(err)
+	line, err := client.Connect(s.T.Context())
+	s.OK(err)
+	_, err = line.Place(s.T.Context(), upstream.Order{OutTradeNo: no, ICCID: apptest.Card, PackageCode: "P"}, time.Now().Add(time.Second))
+	s.OK(err)
 }
 
 // examine runs the doctor, who must not buy, and returns its findings by check.
 func (s *surgery) examine(args ...string) (status int, report doctor.Report, found map[string]doctor.Finding) {
-	s.t.Helper()
+	s.T.Helper()
 	before := s.calls()
 	status, out, errs := s.do(append([]string{"doctor", "--json", "--timeout=1m"}, args...)...) // of two, the last counts
 	if err := json.Unmarshal([]byte(out), &report); err != nil || errs != "" {
-		s.t.Fatalf("status %d, %v\n%s%s", status, err, out, errs)
+		s.T.Fatalf("status %d, %v\n%s%s", status, err, out, errs)
 	}
 	if s.calls() != before {
-		s.t.Errorf("the doctor made %d calls of orderPackage", s.calls()-before)
+		s.T.Errorf("the doctor made %d calls of orderPackage", s.calls()-before)
 	}
 	found = map[string]doctor.Finding{}
 	for _, f := range report.Checks {
 		found[f.Check] = f
 		if (f.Result == doctor.OK) != (f.Cure == "") {
-			s.t.Errorf("%s is %s, with the cure %q", f.Check, f.Result, f.Cure)
+			s.T.Errorf("%s is %s, with the cure %q", f.Check, f.Result, f.Cure)
 		}
 	}
 	if report.OK != (status == statusDone) {
-		s.t.Errorf("exit status %d for ok=%v", status, report.OK)
+		s.T.Errorf("exit status %d for ok=%v", status, report.OK)
 	}
 	return status, report, found
 }
@@ -133,7 +135,7 @@ func TestDoctorHealthy(t *testing.T) {
 	if status != statusDone || len(report.Checks) != strings.Count(table, "\n")-strings.Count(table, "-> ")-3 {
 		t.Errorf("exit status %d; the table has other checks than %+v", status, report)
 	}
-	if n, err := memory.Client(t).Exists(t.Context(), "quota:{"+upstream.AccountID("000001", s.env["UPSTREAM_URL"])+"}").Result(); n != 1 || err != nil {
+	if n, err := memory.Client(t).Exists(t.Context(), "quota:{"+upstream.AccountID(apptest.AppKey, s.Env["UPSTREAM_URL"])+"}").Result(); n != 1 || err != nil {
 		t.Errorf("no slot of the quota was taken: %v", err)
 	}
 	if keys, err := memory.Client(t).Keys(t.Context(), "order:*").Result(); len(keys) != 0 || err != nil {
@@ -155,19 +157,19 @@ func TestDoctorBroken(t *testing.T) {
 		}
 		o.Users = []*server.User{{Username: "admin", Password: "hunter2", Permissions: all}, {Username: "worker", Password: "hunter2", Permissions: some}}
 	})
-	s.env["NATS_URL"] = strings.Replace(nats.ClientURL(), "nats://", "nats://admin:hunter2@", 1)
-	nc, err := connect.NATS(t.Context(), s.settings(), zerolog.Nop(), func(error) {}, func(error) {})
-	s.ok(err)
+	s.Env["NATS_URL"] = strings.Replace(nats.ClientURL(), "nats://", "nats://admin:hunter2@", 1)
+	nc, err := connect.NATS(t.Context(), s.Settings(), zerolog.Nop(), func(error) {}, func(error) {})
+	s.OK(err)
 	t.Cleanup(nc.Close)
 	js, err := jetstream.New(nc)
-	s.ok(err)
+	s.OK(err)
 	_, err = js.CreateStream(t.Context(), jetstream.StreamConfig{Name: "ORDERS", Subjects: []string{"orders.package.request"}, MaxAge: time.Hour})
-	s.ok(err)
+	s.OK(err)
 	_, err = js.CreateConsumer(t.Context(), "ORDERS", jetstream.ConsumerConfig{Durable: "order-worker", AckPolicy: jetstream.AckExplicitPolicy, MaxDeliver: 3})
-	s.ok(err)
+	s.OK(err)
 	_, err = js.CreateStream(t.Context(), jetstream.StreamConfig{Name: "ORDER_RESULTS", Subjects: []string{"orders.package.result.*"}})
-	s.ok(err)
-	s.env["NATS_URL"] = strings.Replace(s.env["NATS_URL"], "admin", "worker", 1)
+	s.OK(err)
+	s.Env["NATS_URL"] = strings.Replace(s.Env["NATS_URL"], "admin", "worker", 1)
 	status, table, errs := s.do("doctor", "--timeout=1m")
 	if status != statusFailed || errs != "" {
 		t.Errorf("exit status %d, %s", status, errs)
@@ -181,7 +183,7 @@ func TestDoctorBroken(t *testing.T) {
 		t.Errorf("the doctor made streams: %v", made)
 	}
 
-	s.env["ALLOW_LOSSY_STREAMS"] = "true"
+	s.Env["ALLOW_LOSSY_STREAMS"] = "true"
 	if _, _, found := s.examine(); found["orders stream"].Result != doctor.Warning {
 		t.Errorf("with ALLOW_LOSSY_STREAMS: %+v", found["orders stream"])
 	}
@@ -193,7 +195,7 @@ func TestDoctorServersAway(t *testing.T) {
 	t.Parallel()
 	s := newSurgery(t, map[string]string{"UPSTREAM_RATE": "200"})
 	mute := taken(t)
-	s.ok(s.rdb.Do(t.Context(), "acl", "setuser", "reader", "on", ">hunter2", "~*", "+@all", "-pexpire").Err())
+	s.OK(s.RDB.Do(t.Context(), "acl", "setuser", "reader", "on", ">hunter2", "~*", "+@all", "-pexpire").Err())
 	for name, c := range map[string]struct {
 		env     map[string]string
 		fails   []string
@@ -204,7 +206,7 @@ func TestDoctorServersAway(t *testing.T) {
 		"nats mute":        {map[string]string{"NATS_URL": "nats://" + mute}, []string{"nats", "orders consumer"}, []string{"redis", "vendor account"}, 1},
 		"redis":            {map[string]string{"REDIS_URL": "redis://127.0.0.1:1"}, []string{"redis", "redis eviction", "rate headroom"}, []string{"nats", "vendor account"}, 2},
 		"redis mute":       {map[string]string{"REDIS_URL": "redis://" + mute}, []string{"redis", "redis clock"}, []string{"nats", "vendor account"}, 2},
-		"redis forbids":    {map[string]string{"REDIS_URL": "redis://reader:hunter2@" + s.redis.Addr}, []string{"redis permissions"}, []string{"redis", "nats", "vendor account"}, 2},
+		"redis forbids":    {map[string]string{"REDIS_URL": "redis://reader:hunter2@" + s.Redis.Addr}, []string{"redis permissions"}, []string{"redis", "nats", "vendor account"}, 2},
 		"vendor":           {map[string]string{"UPSTREAM_URL": "http://127.0.0.1:1"}, []string{"vendor tcp", "vendor account", "wrong signature"}, []string{"nats", "redis", "vendor dns"}, 0},
 		"vendor mute":      {map[string]string{"UPSTREAM_URL": "http://" + mute}, []string{"vendor round trip", "vendor account"}, []string{"nats", "redis", "vendor tcp"}, 0},
 		"vendor, no TLS":   {map[string]string{"UPSTREAM_URL": "https://" + mute}, []string{"vendor tls", "vendor account"}, []string{"nats", "redis", "vendor tcp"}, 0},
@@ -249,7 +251,7 @@ func TestDoctorServersAway(t *testing.T) {
 func TestDoctorKnown(t *testing.T) {
 	t.Parallel()
 	s := newSurgery(t, nil)
-	up := maps.Clone(s.env)
+	up := maps.Clone(s.Env)
 	for name, c := range map[string]struct {
 		mode    string
 		state   sandbox.State
@@ -273,18 +275,18 @@ func TestDoctorKnown(t *testing.T) {
 		"bought twice":    {"", sandbox.InUse, "1,0,2", "BOUGHT-2", doctor.Warning, []string{"it was bought more than once"}, "refund"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			s.t, s.env = t, maps.Clone(up)
+			s.T, s.Env = t, maps.Clone(up)
 			if c.known == "BOUGHT-2" {
-				s.env["UPSTREAM_URL"] = unguarded(t, s.vendor)
+				s.Env["UPSTREAM_URL"] = s.VendorURL // where the test itself may buy
 				s.bought("BOUGHT-2")
 				s.bought("BOUGHT-2")
-				s.env["UPSTREAM_URL"] = up["UPSTREAM_URL"]
+				s.Env["UPSTREAM_URL"] = up["UPSTREAM_URL"]
 			}
 			mode, err := sandbox.ParseLookupMode(c.mode)
-			s.ok(err)
-			s.ok(s.vendor.SetLookupMode(mode))
-			s.vendor.SetState("BOUGHT-1", c.state)
-			s.env["UPSTREAM_LOOKUP_STATES"] = c.states
+			s.OK(err)
+			s.OK(s.Vendor.SetLookupMode(mode))
+			s.Vendor.SetState("BOUGHT-1", c.state)
+			s.Env["UPSTREAM_LOOKUP_STATES"] = c.states
 			_, _, found := s.examine("--known", c.known)
 			got := found["known: result"]
 			if got.Result != c.result || !strings.Contains(got.Cure, c.cure) {
@@ -299,13 +301,6 @@ func TestDoctorKnown(t *testing.T) {
 	}
 }
 
-// unguarded returns an address of v at which the test itself may buy.
-func unguarded(t *testing.T, v *sandbox.Vendor) string {
-	s := httptest.NewServer(v)
-	t.Cleanup(s.Close)
-	return s.URL
-}
-
 // --known also measures what the vendor does with a lookup without a state.
 func TestDoctorKnownWithoutState(t *testing.T) {
 	t.Parallel()
@@ -315,8 +310,8 @@ func TestDoctorKnownWithoutState(t *testing.T) {
 		t.Run(means, func(t *testing.T) {
 			t.Parallel()
 			s := newSurgery(t, nil)
-			other := sandbox.New(sandbox.Config{AppKey: "000001", Secret: "hunter2", LookupWithoutState: means})
-			s.env["UPSTREAM_URL"] = unguarded(t, other)
+			other, url := sandboxtest.Start(t, sandbox.Config{AppKey: apptest.AppKey, Secret: apptest.Secret, LookupWithoutState: means})
+			s.Env["UPSTREAM_URL"] = url // where the test itself may buy
 			s.bought("BOUGHT-3")
 			status, _, found := s.examine("--known", "BOUGHT-3")
 			if got := found["known: result"]; status != statusDone || !strings.Contains(got.Detail, want) {
@@ -353,13 +348,13 @@ func TestDoctorBadSignature(t *testing.T) {
 			if found["vendor account"].Result != doctor.OK {
 				t.Errorf("the account's own lookup: %+v", found["vendor account"])
 			}
-			if n := s.vendor.Totals().Refused[sandbox.CodeSign]; n != 1 {
+			if n := s.Vendor.Totals().Refused[sandbox.CodeSign]; n != 1 {
 				t.Errorf("%d wrong signatures reached the vendor, want 1", n)
 			}
 		})
 	}
 	s := newSurgery(t, nil)
-	if _, _, found := s.examine(); found["wrong signature"].Check != "" || s.vendor.Totals().Refused[sandbox.CodeSign] != 0 {
+	if _, _, found := s.examine(); found["wrong signature"].Check != "" || s.Vendor.Totals().Refused[sandbox.CodeSign] != 0 {
 		t.Error("a signature was wrong, though nobody asked for that")
 	}
 }
@@ -395,7 +390,7 @@ func TestDoctorAccount(t *testing.T) {
 		})
 	}
 	s := newSurgery(t, nil)
-	s.env["UPSTREAM_SECRET"] = "another"
+	s.Env["UPSTREAM_SECRET"] = "another"
 	if status, _, found := s.examine(); status != statusFailed || found["vendor account"].Result != doctor.Failed {
 		t.Errorf("a wrong secret: %d, %+v", status, found["vendor account"])
 	}
@@ -405,13 +400,13 @@ func TestDoctorAccount(t *testing.T) {
 func TestDoctorHeadroom(t *testing.T) {
 	t.Parallel()
 	s := newSurgery(t, map[string]string{"UPSTREAM_RATE": "10"})
-	set := s.settings()
-	limiter := quota.New(s.rdb, upstream.AccountID(set.UpstreamAppkey, s.env["UPSTREAM_URL"]), set.UpstreamRate, set.UpstreamJitter)
+	set := s.Settings()
+	limiter := quota.New(s.RDB, upstream.AccountID(set.UpstreamAppkey, s.Env["UPSTREAM_URL"]), set.UpstreamRate, set.UpstreamJitter)
 	// Two thirds are left, and more from the first moment on: a busy machine may look too late.
 	twoThirds := regexp.MustCompile(`\b(6[6-9]|[78]\d) %`)
 	storetest.Eventually(t, "the rate is reduced to two thirds", func() bool {
-		s.ok(s.rdb.FlushAll(t.Context()).Err())
-		s.ok(limiter.Slow(t.Context(), 0))
+		s.OK(s.RDB.FlushAll(t.Context()).Err())
+		s.OK(limiter.Slow(t.Context(), 0))
 		_, _, found := s.examine()
 		return found["rate headroom"].Result == doctor.Warning && twoThirds.MatchString(found["rate headroom"].Detail)
 	})
@@ -437,7 +432,7 @@ func TestDoctorPermissions(t *testing.T) {
 			nats := storetest.NATS(t, func(o *server.Options) {
 				o.Users = []*server.User{{Username: "worker", Password: "hunter2", Permissions: &c.permissions}}
 			})
-			s.env["NATS_URL"] = strings.Replace(nats.ClientURL(), "nats://", "nats://worker:hunter2@", 1)
+			s.Env["NATS_URL"] = strings.Replace(nats.ClientURL(), "nats://", "nats://worker:hunter2@", 1)
 			_, _, found := s.examine()
 			if got := found[c.check]; got.Result != c.result || !strings.Contains(got.Detail, c.detail) {
 				t.Errorf("got %+v, want %s, %s", got, c.result, c.detail)
@@ -473,7 +468,7 @@ func TestDoctorHostileServer(t *testing.T) {
 		}
 	}()
 	s := newSurgery(t, nil)
-	s.env["NATS_URL"] = "nats://" + l.Addr().String()
+	s.Env["NATS_URL"] = "nats://" + l.Addr().String()
 	status, table, _ := s.do("doctor", "--timeout=3s")
 	if status != statusFailed || strings.ContainsAny(table, "\x1b\u202e") || !strings.Contains(table, "is older than 2.12") {
 		t.Errorf("got %d\n%q", status, table)

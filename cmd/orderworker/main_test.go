@@ -17,6 +17,7 @@ import (
 
 	"github.com/nats-io/nats-server/v2/server"
 
+	"orderworker/cmd/internal/apptest"
 	"orderworker/cmd/internal/config"
 	"orderworker/dedupe/storetest"
 	"orderworker/worker/logtest"
@@ -26,7 +27,7 @@ import (
 func orderworker(t *testing.T, env map[string]string, args ...string) (status int, stdout, stderr string) {
 	t.Helper()
 	var out, err bytes.Buffer
-	status = run(args, lookupIn(env), &out, &err)
+	status = run(args, apptest.Lookup(env), &out, &err)
 	return status, out.String(), err.String()
 }
 
@@ -40,9 +41,6 @@ func taken(t *testing.T) string {
 	t.Cleanup(func() { l.Close() })
 	return l.Addr().String()
 }
-
-// startRedis starts a real server that stores nothing, and returns its address.
-func startRedis(t *testing.T, args ...string) string { return storetest.Redis(t, args...).Addr }
 
 func get(t *testing.T, url string) (int, string) {
 	t.Helper()
@@ -106,36 +104,9 @@ func variables() (names []string) {
 	return names
 }
 
-// lookupIn is an environment made of env.
-func lookupIn(env map[string]string) config.LookupFunc {
-	return func(name string) (string, bool) {
-		value, set := env[name]
-		return value, set
-	}
-}
-
 // required are the settings that have no default.
 func required() map[string]string {
 	return map[string]string{"UPSTREAM_APPKEY": "key-1", "UPSTREAM_SECRET": "hunter2"}
-}
-
-// load reads settings as `orderworker run` does, and returns the faults. Its parser knows no
-// other command: with the race detector, one of all commands costs a tenth of a second.
-func load(t *testing.T, env map[string]string) (*config.Settings, error) {
-	t.Helper()
-	var cli struct {
-		Run runCmd `cmd:""`
-	}
-	var found config.Faults
-	parser, err := config.NewParser(&cli, lookupIn(env), &found, io.Discard, io.Discard)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := parser.Parse([]string{"run"}); err != nil {
-		t.Fatal(err)
-	}
-	cli.Run.Check(&found)
-	return &cli.Run.Settings, found.Err()
 }
 
 func TestAllFaultsInOneGo(t *testing.T) {
@@ -231,7 +202,7 @@ func TestSandboxServesUntilASignal(t *testing.T) {
 	var stderr bytes.Buffer
 	go func() {
 		ended <- run([]string{"sandbox", "--addr=127.0.0.1:0", "--appkey=acme", "--secret=hunter2", "--rule=first=1 buy: hang", "--rule=always: delay=1s"},
-			lookupIn(nil), write, &stderr)
+			apptest.Lookup(nil), write, &stderr)
 		write.Close()
 	}()
 	lines := bufio.NewScanner(read)
@@ -278,8 +249,8 @@ func TestServersThatRefuseEndTheWorker(t *testing.T) {
 	t.Parallel()
 	open := "nats://" + storetest.NATS(t).Addr().String()
 	locked := storetest.NATS(t, func(o *server.Options) { o.Username, o.Password = "u", "hunter2" }).Addr().String()
-	evicting := startRedis(t, "--maxmemory-policy", "allkeys-lru")
-	private := startRedis(t, "--requirepass", "hunter2")
+	evicting := storetest.Redis(t, "--maxmemory-policy", "allkeys-lru").Addr
+	private := storetest.Redis(t, "--requirepass", "hunter2").Addr
 	for name, c := range map[string]struct{ nats, redis, want string }{
 		"NATS password":  {"nats://u:hunter3@" + locked, "redis://" + private, "Authorization Violation"},
 		"Redis password": {open, "redis://:hunter3@" + private, "WRONGPASS"},
@@ -302,7 +273,7 @@ func TestServersThatAreAwayAreWaitedFor(t *testing.T) {
 	env["NATS_URL"], env["ADMIN_ADDR"], env["LOG_FORMAT"] = "nats://127.0.0.1:1", admin, "json"
 	var stderr logtest.Buffer
 	ended := make(chan int, 1)
-	go func() { ended <- run([]string{"run"}, lookupIn(env), io.Discard, &stderr) }()
+	go func() { ended <- run([]string{"run"}, apptest.Lookup(env), io.Discard, &stderr) }()
 	storetest.Eventually(t, "the worker waits", func() bool { return strings.Contains(stderr.String(), "waiting for the server") })
 	storetest.Eventually(t, "/readyz says why", func() bool {
 		status, body := get(t, "http://"+admin+"/readyz")

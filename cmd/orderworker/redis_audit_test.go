@@ -33,22 +33,22 @@ func whenReadyz(t *testing.T, admin string, status int, want string) {
 // running starts a worker that audits Redis very often. It returns the address of its
 // admin server, and its log.
 func running(d *desk) (admin string, log *logtest.Buffer) {
-	d.t.Helper()
-	d.env["ADMIN_ADDR"] = storetest.FreeAddr(d.t)
-	d.env["LOG_FORMAT"] = "json"
+	d.T.Helper()
+	d.Env["ADMIN_ADDR"] = storetest.FreeAddr(d.T)
+	d.Env["LOG_FORMAT"] = "json"
 	cli := d.parsed("run")
 	cli.Run.auditPeriod = 20 * time.Millisecond
 	log = new(logtest.Buffer)
 	ctx, stop := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- cli.Run.Run(ctx, &std{out: log, err: log}) }()
-	d.t.Cleanup(func() {
+	d.T.Cleanup(func() {
 		stop()
 		if err := <-done; err != nil {
-			d.t.Error(err)
+			d.T.Error(err)
 		}
 	})
-	return d.env["ADMIN_ADDR"], log
+	return d.Env["ADMIN_ADDR"], log
 }
 
 // If the configuration of Redis is changed while a worker runs, it is not ready, logs one
@@ -58,9 +58,9 @@ func TestRedisThatIsAlteredIsReported(t *testing.T) {
 	d := newDesk(t, nil)
 	admin, log := running(d)
 	whenReadyz(t, admin, 200, "ok")
-	d.ok(d.rdb.ConfigSet(t.Context(), "maxmemory-policy", "allkeys-lru").Err())
+	d.OK(d.RDB.ConfigSet(t.Context(), "maxmemory-policy", "allkeys-lru").Err())
 	whenReadyz(t, admin, 503, "redis: maxmemory-policy is allkeys-lru and must be noeviction")
-	d.ok(d.rdb.ConfigSet(t.Context(), "maxmemory-policy", "noeviction").Err())
+	d.OK(d.RDB.ConfigSet(t.Context(), "maxmemory-policy", "noeviction").Err())
 	whenReadyz(t, admin, 200, "ok")
 	if text := log.String(); strings.Count(text, "maxmemory-policy is allkeys-lru") != 1 || !strings.Contains(text, `"level":"error"`) {
 		t.Errorf("want one error line:\n%s", text)
@@ -74,12 +74,12 @@ func TestStreamsThatAreAlteredAreNotReady(t *testing.T) {
 	whenReadyz(t, admin, 200, "ok")
 	alter := func(age time.Duration) {
 		t.Helper()
-		stream, err := d.js.Stream(t.Context(), "ORDERS")
-		d.ok(err)
+		stream, err := d.JS.Stream(t.Context(), "ORDERS")
+		d.OK(err)
 		config := stream.CachedInfo().Config
 		config.MaxAge = age
-		_, err = d.js.UpdateStream(t.Context(), config)
-		d.ok(err)
+		_, err = d.JS.UpdateStream(t.Context(), config)
+		d.OK(err)
 	}
 	alter(time.Hour)
 	whenReadyz(t, admin, 503, "jetstream: an unfinished order could be dropped: stream ORDERS: max_age is 1h0m0s")
@@ -90,14 +90,14 @@ func TestStreamsThatAreAlteredAreNotReady(t *testing.T) {
 	// worker may make it again in between.
 	deleted := 0
 	storetest.Eventually(t, "the subject is another stream's", func() bool {
-		if d.js.DeleteStream(t.Context(), "ORDERS") == nil {
+		if d.JS.DeleteStream(t.Context(), "ORDERS") == nil {
 			deleted++
 		}
-		_, err := d.js.CreateStream(t.Context(), jetstream.StreamConfig{Name: "OTHER", Subjects: []string{"orders.package.request"}})
+		_, err := d.JS.CreateStream(t.Context(), jetstream.StreamConfig{Name: "OTHER", Subjects: []string{"orders.package.request"}})
 		return err == nil
 	})
 	whenReadyz(t, admin, 503, "jetstream: stream ORDERS: ")
-	d.ok(d.js.DeleteStream(t.Context(), "OTHER"))
+	d.OK(d.JS.DeleteStream(t.Context(), "OTHER"))
 	whenReadyz(t, admin, 200, "ok")
 	if text := log.String(); strings.Count(text, "was altered while running") != 1 || !strings.Contains(text, "pull failed, retrying") || strings.Count(text, "pull failed, retrying") > deleted {
 		t.Errorf("want one line each, and at most one for each of %d deletions:\n%s", deleted, text)

@@ -45,7 +45,7 @@ func TestWrongInputEndsInOneLine(t *testing.T) {
 
 	cert, key := ca.Issue(t, dir, "redis")
 	_, tlsPort, _ := net.SplitHostPort(storetest.FreeAddr(t))
-	openRedis := startRedis(t, "--tls-port", tlsPort, "--tls-cert-file", cert, "--tls-key-file", key, "--tls-auth-clients", "no")
+	openRedis := storetest.Redis(t, "--tls-port", tlsPort, "--tls-cert-file", cert, "--tls-key-file", key, "--tls-auth-clients", "no").Addr
 	clustered, other := storetest.Redis(t, "--cluster-enabled", "yes"), storetest.Redis(t, "--cluster-enabled", "yes")
 	host, port, _ := net.SplitHostPort(clustered.Addr)
 	for _, command := range [][]any{{"cluster", "addslotsrange", 0, 16383}, {"cluster", "meet", host, port}} {
@@ -57,7 +57,7 @@ func TestWrongInputEndsInOneLine(t *testing.T) {
 		_, moved := redis.IsMovedError(clustered.Client(t).Get(t.Context(), "x").Err())
 		return moved
 	})
-	private := startRedis(t, "--requirepass", "hunter2")
+	private := storetest.Redis(t, "--requirepass", "hunter2").Addr
 
 	for name, c := range map[string]struct {
 		env    map[string]string

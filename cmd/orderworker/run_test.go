@@ -44,7 +44,7 @@ func TestRunWarnsOfAShortReconcileDelay(t *testing.T) {
 	t.Parallel()
 	var out, errs bytes.Buffer
 	status := run([]string{"run"}, runSettings(map[string]string{ // it goes on, to a Redis that refuses
-		"NATS_URL": storetest.NATS(t).ClientURL(), "REDIS_URL": "redis://:wrong@" + startRedis(t, "--requirepass", "right"), "RECONCILE_DELAY": "30s",
+		"NATS_URL": storetest.NATS(t).ClientURL(), "REDIS_URL": "redis://:wrong@" + storetest.Redis(t, "--requirepass", "right").Addr, "RECONCILE_DELAY": "30s",
 	}), &out, &errs)
 	if status != statusFailed || !strings.Contains(errs.String(), "RECONCILE_DELAY is less than 2m") || !strings.Contains(errs.String(), "WRONGPASS") {
 		t.Errorf("exit status %d:\n%s", status, errs.String())
@@ -53,7 +53,7 @@ func TestRunWarnsOfAShortReconcileDelay(t *testing.T) {
 
 func TestRunEndsWhereNATSForbidsOrDoesNotFit(t *testing.T) {
 	t.Parallel()
-	redis := startRedis(t, "--maxmemory-policy", "noeviction")
+	redis := storetest.Redis(t, "--maxmemory-policy", "noeviction").Addr
 	for name, c := range map[string]struct {
 		deny   []string
 		stream *jetstream.StreamConfig

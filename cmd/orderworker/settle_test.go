@@ -37,7 +37,7 @@ func TestSettledAsBoughtIsPublishedAndNotSentAgain(t *testing.T) {
 			t.Errorf("before the worker looks: %+v", k)
 		}
 		d.redeliver("A.>")
-		d.start()
+		d.Start()
 		storetest.Eventually(t, "the request is acknowledged", func() bool { return d.count("ORDERS") == 0 })
 
 		k := d.know("A.>")
@@ -87,9 +87,9 @@ func TestSettledAsNotBoughtIsSentAgain(t *testing.T) {
 			t.Errorf("before the worker looks: %+v", k)
 		}
 		d.redeliver("A")
-		d.start()
+		d.Start()
 		storetest.Eventually(t, "the request is acknowledged", func() bool { return d.count("ORDERS") == 0 })
-		bought := d.vendor.Purchases("A")
+		bought := d.Vendor.Purchases("A")
 		if k := d.know("A"); k.State != "succeeded" || len(bought) != 1 || d.calls() != 2 ||
 			!strings.Contains(string(k.Redis.Result), bought[0].OrderNumber) || !strings.Contains(string(k.Redis.Result), `"reconciled":false`) {
 			t.Errorf("%+v after %d calls and %d purchases, want 2 and 1", k, d.calls(), len(bought))
@@ -107,7 +107,7 @@ func TestSettledAsNotBoughtButExpired(t *testing.T) {
 		t.Fatalf("%d\n%s%s", status, out, errs)
 	}
 	d.redeliver("A")
-	d.start()
+	d.Start()
 	storetest.Eventually(t, "the request is acknowledged", func() bool { return d.count("ORDERS") == 0 })
 	if k := d.know("A"); k.State != "failed" || !strings.Contains(string(k.Redis.Result), `"reason":"expired"`) || d.calls() != 0 {
 		t.Errorf("%+v after %d calls", k, d.calls())
@@ -121,11 +121,11 @@ func TestSettledCountsRefusals(t *testing.T) {
 	store := d.store()
 	c := d.claim(store, "A", 0)
 	d.intent(store, c, -time.Minute, -time.Minute)
-	d.ok(store.Wait(t.Context(), c, 2, 0))
+	d.OK(store.Wait(t.Context(), c, 2, 0))
 	c = d.claim(store, "A", c.Seq)
 	sent := d.intent(store, c, -time.Minute, -time.Minute)
 	c.Refusals = 3 // as a resend that was refused
-	d.ok(store.Doubt(t.Context(), c, sent.Doubt, time.Hour))
+	d.OK(store.Doubt(t.Context(), c, sent.Doubt, time.Hour))
 	if status, _, errs := d.do("settle", "--yes", "A", "--bought", "--order-number=N"); status != statusDone {
 		t.Fatal(errs)
 	}
@@ -141,7 +141,7 @@ func TestSettledByAnotherRequestOfTheOrder(t *testing.T) {
 	d := newDesk(t, nil)
 	store := d.store()
 	d.doubt(store, "A", 999)
-	d.ok(d.rdb.HSet(t.Context(), "ORDERS:order:A", "seq", d.publish("A")).Err())
+	d.OK(d.RDB.HSet(t.Context(), "ORDERS:order:A", "seq", d.publish("A")).Err())
 	if status, _, errs := d.do("settle", "--yes", "A", "--bought", "--order-number=N"); status != statusDone {
 		t.Error(errs)
 	}
@@ -157,16 +157,16 @@ func TestSettleRefuses(t *testing.T) {
 		c.Doubt = d.intent(store, c, sendBy, over).Doubt
 		return c
 	}
-	park := func(c *dedupe.Claim) { d.ok(store.Doubt(ctx, c, c.Doubt, time.Hour)) }
+	park := func(c *dedupe.Claim) { d.OK(store.Doubt(ctx, c, c.Doubt, time.Hour)) }
 
 	d.claim(store, "CLAIMED", 0)
-	d.ok(store.Wait(ctx, intent("WAITING", 0, 0), 1, time.Hour))
+	d.OK(store.Wait(ctx, intent("WAITING", 0, 0), 1, time.Hour))
 	done := intent("FINAL", 0, 0)
 	if _, err := store.Finish(ctx, done, []byte(`{"status":"succeeded"}`), true); err != nil {
 		t.Fatal(err)
 	}
 	forgotten := intent("FORGOTTEN", 0, 0)
-	d.ok(store.Remember(ctx, forgotten, []byte(`{"status":"failed"}`)))
+	d.OK(store.Remember(ctx, forgotten, []byte(`{"status":"failed"}`)))
 	park(intent("LEAVING", time.Hour, time.Hour))
 	park(intent("TRAVELLING", 0, time.Hour))
 	intent("HELD", -time.Minute, -time.Minute)
@@ -204,7 +204,7 @@ func TestSettleRefuses(t *testing.T) {
 				args = append(args, "--bought", "--order-number=N")
 			}
 			before, err := store.Look(ctx, name)
-			d.ok(err)
+			d.OK(err)
 			status, out, errs := d.do(args...)
 			if status != statusFailed || out != "" || !strings.HasPrefix(errs, "orderworker: settle "+name+": ") || !strings.Contains(errs, c.want) || strings.Count(errs, "\n") != 1 {
 				t.Errorf("%d\n%s%swant 1 and %q", status, out, errs, c.want)
@@ -220,9 +220,9 @@ func TestSettleWithoutItsJournal(t *testing.T) {
 	t.Parallel()
 	d := newDesk(t, nil)
 	d.doubt(d.store(), "A", 0)
-	stream, err := d.js.Stream(t.Context(), "ORDER_JOURNAL")
-	d.ok(err)
-	d.ok(stream.Purge(t.Context()))
+	stream, err := d.JS.Stream(t.Context(), "ORDER_JOURNAL")
+	d.OK(err)
+	d.OK(stream.Purge(t.Context()))
 	status, out, errs := d.do("settle", "--yes", "A", "--bought", "--order-number=N")
 	if status != statusDone || !strings.Contains(errs, "the journal has nothing of A") || !strings.Contains(errs, "JOURNAL_TTL") {
 		t.Errorf("%d\n%s%s", status, out, errs)
@@ -332,7 +332,7 @@ func TestSettleAsksOnATerminal(t *testing.T) {
 		"NO":        {[]string{"--not-bought"}, "no\n", nil, []string{"NOT BOUGHT", "sends it to the vendor again", "bought twice"}, "settle NO: not confirmed, nothing was written"},
 		"SENT":      {[]string{"--not-bought"}, "yes\n", func(no string) { d.resend(store, no) }, []string{"NOT BOUGHT"}, "it has changed meanwhile, nothing was written"},
 		"SETTLED":   {[]string{"--not-bought"}, "yes\n", func(no string) { d.do("settle", "--yes", no, "--bought", "--order-number=N") }, []string{"NOT BOUGHT"}, "not in doubt: it has its final result"},
-		"REDISLESS": {[]string{"--not-bought"}, "yes\n", func(no string) { d.rdb.Del(t.Context(), "ORDERS:order:"+no) }, []string{"NOT BOUGHT"}, ""},
+		"REDISLESS": {[]string{"--not-bought"}, "yes\n", func(no string) { d.RDB.Del(t.Context(), "ORDERS:order:"+no) }, []string{"NOT BOUGHT"}, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			d.doubt(store, name, 0)
@@ -358,19 +358,19 @@ func TestSettleAsksOnATerminal(t *testing.T) {
 // resend makes a second attempt, as a worker with the policy resend does. It ends in doubt
 // too.
 func (d *desk) resend(store *dedupe.Store, no string) {
-	d.ok(d.rdb.HSet(d.t.Context(), "ORDERS:order:"+no, "due", 0).Err())
-	k, err := store.Look(d.t.Context(), no)
-	d.ok(err)
-	c, err := store.Claim(d.t.Context(), dedupe.Order{OutTradeNo: no, Fingerprint: k.Cache.Fingerprint, Seq: k.Cache.Seq}, store.NewOwner(), true)
-	d.ok(err)
-	d.ok(store.Doubt(d.t.Context(), c, d.intent(store, c, -time.Minute, -time.Minute).Doubt, time.Hour))
+	d.OK(d.RDB.HSet(d.T.Context(), "ORDERS:order:"+no, "due", 0).Err())
+	k, err := store.Look(d.T.Context(), no)
+	d.OK(err)
+	c, err := store.Claim(d.T.Context(), dedupe.Order{OutTradeNo: no, Fingerprint: k.Cache.Fingerprint, Seq: k.Cache.Seq}, store.NewOwner(), true)
+	d.OK(err)
+	d.OK(store.Doubt(d.T.Context(), c, d.intent(store, c, -time.Minute, -time.Minute).Doubt, time.Hour))
 }
 
 func TestSettleNeedsItsServers(t *testing.T) {
 	t.Parallel()
 	d := newDesk(t, nil)
 	d.doubt(d.store(), "A", 0)
-	d.redis.Kill(t)
+	d.Redis.Kill(t)
 	for name, args := range map[string][]string{
 		"Redis is away":    nil,
 		"NATS is away":     {"--nats-url=nats://127.0.0.1:1"},

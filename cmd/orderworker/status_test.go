@@ -12,6 +12,7 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
+	"orderworker/cmd/internal/apptest"
 	"orderworker/dedupe"
 	"orderworker/dedupe/storetest"
 	"orderworker/worker/natsio"
@@ -21,7 +22,7 @@ func TestStatusOfAnOrderInDoubt(t *testing.T) {
 	t.Parallel()
 	d := newDesk(t, nil, "first=1 buy: hang")
 	d.inDoubt("A", `,"renew":2,"expiresAt":"2050-01-01T00:00:00Z"`)
-	number := d.vendor.Purchases("A")[0]
+	number := d.Vendor.Purchases("A")[0]
 
 	status, out, errs := d.do("status", "A", "--ask-vendor")
 	if status != statusDone || errs != "" {
@@ -63,7 +64,7 @@ func TestStatusSaysWhy(t *testing.T) {
 	t.Parallel()
 	d := newDesk(t, map[string]string{"BACKOFF_INITIAL": "1h", "BACKOFF_MAX": "1h"}, `packageCode=GONE always: refuse code=41013 message="no stock"`,
 		`packageCode=CLOSED always: refuse code=502 message="not on the whitelist"`)
-	d.start()
+	d.Start()
 	for _, c := range []struct { // in this order: B pauses the account
 		no, packageCode string
 		last            dedupe.Answer
@@ -73,9 +74,7 @@ func TestStatusSaysWhy(t *testing.T) {
 		{"B", "CLOSED", dedupe.Answer{Class: "account", Code: "502", Message: "not on the whitelist"}, ""},
 	} {
 		no := c.no
-		payload := fmt.Sprintf(`{"outTradeNo":"%s","iccid":"8988308650100524999","packageCode":"%s"}`, no, c.packageCode)
-		_, err := d.js.Publish(t.Context(), "orders.package.request", []byte(payload))
-		d.ok(err)
+		d.Publish(apptest.OrderRequest(no, c.packageCode, ""))
 		storetest.Eventually(t, no+" waits", func() bool {
 			k := d.know(no)
 			return k.State == "waiting" && k.Redis != nil && k.Redis.Last != nil && k.Journal != nil && k.Journal.Last != nil
@@ -98,8 +97,8 @@ func TestStatusOfAnotherAccountsAttempt(t *testing.T) {
 	d := newDesk(t, nil, "first=1 buy: hang")
 	d.inDoubt("A", "")
 	const shown = "attempt under another account ("
-	for appkey, foreign := range map[string]bool{"000001": false, "000002": true, "": false} {
-		d.env["UPSTREAM_APPKEY"] = appkey
+	for appkey, foreign := range map[string]bool{apptest.AppKey: false, "000002": true, "": false} {
+		d.Env["UPSTREAM_APPKEY"] = appkey
 		k := d.know("A")
 		_, out, _ := d.do("status", "A")
 		if k.Redis.Foreign != foreign || k.Journal.Foreign != foreign || k.Journal.Account == "" || (strings.Count(out, shown) == 2) != foreign || strings.Contains(out, shown) != foreign {
@@ -120,7 +119,7 @@ func TestStatusJSONNames(t *testing.T) {
 	}
 	names := func(raw json.RawMessage) string {
 		var object map[string]any
-		d.ok(json.Unmarshal(raw, &object))
+		d.OK(json.Unmarshal(raw, &object))
 		return strings.Join(slices.Sorted(maps.Keys(object)), " ")
 	}
 	for part, want := range map[string]string{
@@ -154,11 +153,11 @@ func TestStatusOfStates(t *testing.T) {
 	}
 	d.claim(store, "CLAIMED", 0)
 	intent("SENDING")
-	d.ok(store.Wait(t.Context(), intent("WAITING"), 1, time.Hour))
+	d.OK(store.Wait(t.Context(), intent("WAITING"), 1, time.Hour))
 	d.doubt(store, "DOUBT", 999)
 	final := intent("FINAL")
 	_, err := store.Finish(t.Context(), final, []byte(`{"status":"failed","reason":"permanent_code","code":"3002","message":"no such package","attempts":1}`), true)
-	d.ok(err)
+	d.OK(err)
 	d.doubt(store, "OTHER", 1) // the request of CLAIMED
 	d.publish("UNTAKEN")
 
@@ -195,8 +194,8 @@ func TestStatusFindsResultsBySubject(t *testing.T) {
 	d := newDesk(t, nil)
 	names := natsio.Streams{ResultsSubject: "orders.package.result"}
 	result := func(no, status string) {
-		_, err := d.js.Publish(t.Context(), names.ResultSubject(status, no), []byte(`{"outTradeNo":"`+no+`","status":"`+status+`"}`))
-		d.ok(err)
+		_, err := d.JS.Publish(t.Context(), names.ResultSubject(status, no), []byte(`{"outTradeNo":"`+no+`","status":"`+status+`"}`))
+		d.OK(err)
 	}
 	result("A.>", "in_doubt")
 	for range 20 {
@@ -223,10 +222,10 @@ func TestStatusFindsResultsBySubject(t *testing.T) {
 func TestStatusOfARequestThatIsKept(t *testing.T) {
 	t.Parallel()
 	d := newDesk(t, map[string]string{"ALLOW_LOSSY_STREAMS": "true"})
-	d.ok(d.js.DeleteStream(t.Context(), "ORDERS"))
-	_, err := d.js.CreateStream(t.Context(), jetstream.StreamConfig{Name: "ORDERS", Subjects: []string{"orders.package.request"}})
-	d.ok(err)
-	d.start()
+	d.OK(d.JS.DeleteStream(t.Context(), "ORDERS"))
+	_, err := d.JS.CreateStream(t.Context(), jetstream.StreamConfig{Name: "ORDERS", Subjects: []string{"orders.package.request"}})
+	d.OK(err)
+	d.Start()
 	d.publish("A")
 	storetest.Eventually(t, "A is acknowledged", func() bool { return d.know("A").Request != nil && d.know("A").Request.State == "acknowledged" })
 	if d.count("ORDERS") != 1 {
@@ -238,7 +237,7 @@ func TestStatusShowsWhatItCanGet(t *testing.T) {
 	t.Parallel()
 	d := newDesk(t, nil)
 	d.doubt(d.store(), "A", 0)
-	d.redis.Kill(t)
+	d.Redis.Kill(t)
 	status, out, errs := d.do("status", "A", "--timeout=8s")
 	if status != statusFailed || strings.Count(errs, "\n") != 1 || !strings.HasPrefix(errs, "orderworker: status A: ") {
 		t.Errorf("%d %s", status, errs)
@@ -248,12 +247,12 @@ func TestStatusShowsWhatItCanGet(t *testing.T) {
 			t.Errorf("%q is not in\n%s", want, out)
 		}
 	}
-	d.redis.Start(t)
+	d.Redis.Start(t)
 	k := d.know("A", "--journal-stream=NONE", "--orders-stream=GONE", "--results-stream=NEVER")
 	if len(k.Errors) != 2 || k.Results != nil || k.Journal != nil {
 		t.Errorf("%+v", k)
 	}
-	d.vendor.SetDown(true)
+	d.Vendor.SetDown(true)
 	if k := d.know("B", "--ask-vendor", "--timeout=8s"); len(k.Errors) != 1 || k.Vendor != nil || !strings.Contains(k.Errors[0], "ask the vendor: ") {
 		t.Errorf("%+v", k)
 	}

@@ -5,7 +5,6 @@ import (
 	"bytes"
 	"flag"
 	"fmt"
-	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -17,8 +16,10 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"orderworker/cmd/internal/apptest"
 	"orderworker/dedupe/storetest"
 	"orderworker/upstream/sandbox"
+	"orderworker/upstream/sandbox/sandboxtest"
 	"orderworker/worker/logtest"
 )
 
@@ -31,17 +32,12 @@ func TestSubmitKilledThreeTimes(t *testing.T) {
 	n := *submitOrders
 	server := storetest.NATS(t)
 	path := buildPrograms(t).orderworker
-	v := sandbox.New(sandbox.Config{AppKey: "000001", Secret: "hunter2"})
-	http := httptest.NewServer(v)
-	t.Cleanup(func() { v.Close(); http.Close() })
-	js, err := jetstream.New(storetest.Connect(t, server))
-	if err != nil {
-		t.Fatal(err)
-	}
+	v, vendor := sandboxtest.Start(t, sandbox.Config{AppKey: apptest.AppKey, Secret: apptest.Secret})
+	js := storetest.JetStream(t, server)
 	dir := t.TempDir()
 	env := []string{"NATS_URL=" + server.ClientURL(), "HOME=" + dir, "TMPDIR=" + dir}
 	newProcess(t, dir, "worker", path, append([]string{
-		"REDIS_URL=redis://" + startRedis(t), "UPSTREAM_URL=" + http.URL, "UPSTREAM_APPKEY=000001", "UPSTREAM_SECRET=hunter2", "UPSTREAM_RATE=0", "ADMIN_ADDR=",
+		"REDIS_URL=redis://" + storetest.Redis(t).Addr, "UPSTREAM_URL=" + vendor, "UPSTREAM_APPKEY=" + apptest.AppKey, "UPSTREAM_SECRET=" + apptest.Secret, "UPSTREAM_RATE=0", "ADMIN_ADDR=",
 	}, env...), "run")
 	last := func() uint64 {
 		stream, err := js.Stream(t.Context(), "ORDERS")
@@ -88,7 +84,7 @@ func TestSubmitKilledThreeTimes(t *testing.T) {
 		t.Fatal(err)
 	}
 	most := watchMemory(run.Process.Pid)
-	err = run.Wait()
+	err := run.Wait()
 	out, memory := said.String(), most()
 	if err != nil || !strings.Contains(out, fmt.Sprintf("%d orders: %d succeeded, 0 failed, 0 rejected, 0 open", n, n)) {
 		t.Fatalf("the last submit: %v\n%s", err, out)

@@ -11,6 +11,7 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
+	"orderworker/cmd/internal/apptest"
 	"orderworker/dedupe/storetest"
 	"orderworker/worker/logtest"
 )
@@ -31,7 +32,7 @@ const fileHead = "outTradeNo,iccid,packageCode\n"
 // order of the file, whatever is published how often.
 func TestSubmitAndResults(t *testing.T) {
 	d := newDesk(t, nil, "packageCode=GONE always: refuse code=41018 message=\"gone, for good\"")
-	d.start()
+	d.Start()
 	d.publish("used", `,"renew":1`)
 	const card = "8988308650100524999"
 	path := ordersFile(t, "orders.csv", fileHead+"A.1,"+card+",P\nused,"+card+",OTHER\nB,"+card+",GONE\nA.1,"+card+",P\n")
@@ -45,7 +46,7 @@ func TestSubmitAndResults(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		bought := d.vendor.Purchases("A.1")
+		bought := d.Vendor.Purchases("A.1")
 		lines := strings.Split(string(got), "\n")
 		if len(bought) != 1 || len(lines) != 6 || lines[0] != "outTradeNo,iccid,packageCode,status,reason,code,message,orderNumber,orderId,attempts,completedAt" ||
 			!strings.HasPrefix(lines[1], fmt.Sprintf("A.1,%s,P,succeeded,,200,success,%s,%d,1,20", card, bought[0].OrderNumber, bought[0].OrderID)) ||
@@ -65,7 +66,7 @@ func TestSubmitAndResults(t *testing.T) {
 	}
 	text, err := os.ReadFile(jsonl)
 	var line map[string]any
-	if err != nil || json.Unmarshal(text, &line) != nil || line["status"] != "succeeded" || line["orderNumber"] != d.vendor.Purchases("A.1")[0].OrderNumber {
+	if err != nil || json.Unmarshal(text, &line) != nil || line["status"] != "succeeded" || line["orderNumber"] != d.Vendor.Purchases("A.1")[0].OrderNumber {
 		t.Errorf("%s %v", text, err)
 	}
 	if n := d.calls(); n != 3 {
@@ -123,7 +124,7 @@ func TestSubmitPublishesNothing(t *testing.T) {
 		t.Error("a dry run has written a file")
 	}
 	// Settings that the command has no use for may be what they want.
-	d.env["REDIS_URL"], d.env["UPSTREAM_APPKEY"], d.env["CONCURRENCY"] = "nonsense", "", "x"
+	d.Env["REDIS_URL"], d.Env["UPSTREAM_APPKEY"], d.Env["CONCURRENCY"] = "nonsense", "", "x"
 	if status, _, errs := d.do("submit", prefixed, "--yes", "--prefix", "P"); status != statusDone {
 		t.Fatalf("%d %s", status, errs)
 	}
@@ -140,10 +141,7 @@ func completedOf(path string) string { return strings.TrimSuffix(path, ".csv") +
 // Without streams the command says so. A full stream is waited for, and no line is lost.
 func TestSubmitWaitsWhileTheStreamIsFull(t *testing.T) {
 	server := storetest.NATS(t)
-	js, err := jetstream.New(storetest.Connect(t, server))
-	if err != nil {
-		t.Fatal(err)
-	}
+	js := storetest.JetStream(t, server)
 	env := map[string]string{"NATS_URL": server.ClientURL()}
 	var text strings.Builder
 	text.WriteString(fileHead)
@@ -173,7 +171,7 @@ func TestSubmitWaitsWhileTheStreamIsFull(t *testing.T) {
 	var said logtest.Buffer
 	ended := make(chan int, 1)
 	go func() {
-		ended <- run([]string{"submit", path, "--yes"}, lookupIn(env), &said, &said)
+		ended <- run([]string{"submit", path, "--yes"}, apptest.Lookup(env), &said, &said)
 	}()
 	storetest.Eventually(t, "it says that the stream is full", func() bool { return strings.Contains(said.String(), "waiting: the stream is full: ORDERS") })
 	seen := map[string]bool{}

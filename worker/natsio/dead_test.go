@@ -94,10 +94,7 @@ func TestDeadLetterOfARequestWithLongHeaders(t *testing.T) {
 func TestDeadLetterIsCutToMaxPayload(t *testing.T) {
 	t.Parallel()
 	const most = 10_000
-	js, err := jetstream.New(storetest.Connect(t, storetest.NATS(t, func(o *server.Options) { o.MaxPayload = most })))
-	if err != nil {
-		t.Fatal(err)
-	}
+	js := storetest.JetStream(t, storetest.NATS(t, func(o *server.Options) { o.MaxPayload = most }))
 	m := bury(t, js, open(t, js), strings.Repeat("x", most-200), map[string][]string{"X": {"1"}})
 	if m.Header.Get("Dead-Truncated") != fmt.Sprint(most-200) || m.Header.Get("X") != "1" || len(m.Data) < most-2_000 {
 		t.Errorf("%d bytes are left, headers %v", len(m.Data), m.Header)

@@ -23,11 +23,7 @@ var names = Streams{
 // newServer returns a client of an empty nats-server.
 func newServer(t *testing.T) jetstream.JetStream {
 	t.Helper()
-	js, err := jetstream.New(storetest.Connect(t, storetest.NATS(t)))
-	if err != nil {
-		t.Fatal(err)
-	}
-	return js
+	return storetest.JetStream(t, storetest.NATS(t))
 }
 
 // open makes what is missing, as a worker that starts does.

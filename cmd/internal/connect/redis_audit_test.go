@@ -21,7 +21,7 @@ import (
 
 // Of a Cluster every master counts.
 func TestRedisAuditAsksEveryMaster(t *testing.T) {
-	good, bad := startRedis(t, "--cluster-enabled", "yes"), startRedis(t, "--cluster-enabled", "yes")
+	good, bad := storetest.Redis(t, "--cluster-enabled", "yes").Addr, storetest.Redis(t, "--cluster-enabled", "yes").Addr
 	for i, addr := range []string{good, bad} {
 		node := newClient(t, "redis://"+addr)
 		if err := node.Do(t.Context(), "cluster", "addslotsrange", i*8192, i*8192+8191).Err(); err != nil {
@@ -52,7 +52,7 @@ func TestRedisAuditAsksEveryMaster(t *testing.T) {
 
 // Keys that Redis evicted are a warning, each time there are more.
 func TestRedisEvictions(t *testing.T) {
-	client := newClient(t, "redis://"+startRedis(t))
+	client := newClient(t, "redis://"+storetest.Redis(t).Addr)
 	var log bytes.Buffer
 	audit := NewRedisAudit(client, zerolog.New(&log))
 	look := func() {

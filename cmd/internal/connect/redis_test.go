@@ -19,10 +19,6 @@ import (
 	"orderworker/dedupe/storetest"
 )
 
-// startRedis starts a real server that stores nothing, with more arguments, and
-// returns its address.
-func startRedis(t *testing.T, args ...string) string { return storetest.Redis(t, args...).Addr }
-
 func newClient(t *testing.T, url string) redis.UniversalClient {
 	t.Helper()
 	client, err := Redis(&config.Settings{RedisURL: url, Concurrency: 4}, nil)
@@ -34,14 +30,14 @@ func newClient(t *testing.T, url string) redis.UniversalClient {
 }
 
 func TestCheckRedis(t *testing.T) {
-	open := startRedis(t)
-	locked := startRedis(t, "--requirepass", "hunter2")
-	evicting := startRedis(t, "--maxmemory-policy", "allkeys-lru")
-	managed := startRedis(t, "--rename-command", "CONFIG", "")
-	managedEvicting := startRedis(t, "--rename-command", "CONFIG", "", "--maxmemory-policy", "volatile-ttl")
-	secretive := startRedis(t, "--rename-command", "CONFIG", "", "--rename-command", "INFO", "")
-	replica := startRedis(t, "--replicaof", "127.0.0.1 1", "--replica-serve-stale-data", "yes")
-	users := startRedis(t)
+	open := storetest.Redis(t).Addr
+	locked := storetest.Redis(t, "--requirepass", "hunter2").Addr
+	evicting := storetest.Redis(t, "--maxmemory-policy", "allkeys-lru").Addr
+	managed := storetest.Redis(t, "--rename-command", "CONFIG", "").Addr
+	managedEvicting := storetest.Redis(t, "--rename-command", "CONFIG", "", "--maxmemory-policy", "volatile-ttl").Addr
+	secretive := storetest.Redis(t, "--rename-command", "CONFIG", "", "--rename-command", "INFO", "").Addr
+	replica := storetest.Redis(t, "--replicaof", "127.0.0.1 1", "--replica-serve-stale-data", "yes").Addr
+	users := storetest.Redis(t).Addr
 	admin := newClient(t, "redis://"+users)
 	for _, rules := range [][]any{
 		{"acl", "setuser", "worker", "on", ">pw", "~ORDERS:order:*", "~quota:*", "+@all", "-@dangerous"},
@@ -104,7 +100,7 @@ func TestCheckRedisOverTLS(t *testing.T) {
 	}
 	cert, key := ca.Issue(t, dir, "redis")
 	_, port, _ := net.SplitHostPort(storetest.FreeAddr(t))
-	startRedis(t, "--tls-port", port, "--tls-cert-file", cert, "--tls-key-file", key, "--tls-ca-cert-file", caFile, "--tls-auth-clients", "no")
+	storetest.Redis(t, "--tls-port", port, "--tls-cert-file", cert, "--tls-key-file", key, "--tls-ca-cert-file", caFile, "--tls-auth-clients", "no")
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	err := NewRedisAudit(newClient(t, "rediss://127.0.0.1:"+port), zerolog.Nop()).Check(ctx, "ORDERS")
@@ -139,7 +135,7 @@ func TestCheckRedisOnMiniredis(t *testing.T) {
 func TestCheckRedisCluster(t *testing.T) {
 	for policy, want := range map[string]bool{"noeviction": true, "allkeys-random": false} {
 		t.Run(policy, func(t *testing.T) {
-			addr := startRedis(t, "--cluster-enabled", "yes", "--maxmemory-policy", policy)
+			addr := storetest.Redis(t, "--cluster-enabled", "yes", "--maxmemory-policy", policy).Addr
 			node := newClient(t, "redis://"+addr)
 			if err := node.Do(t.Context(), "cluster", "addslotsrange", 0, 16383).Err(); err != nil {
 				t.Fatalf("this redis-server cannot be a Cluster of one: %v", err)

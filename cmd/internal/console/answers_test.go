@@ -1,39 +1,25 @@
 package console
 
 import (
-	"context"
 	"maps"
 	"net/http"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
-	"orderworker/cmd/internal/connect"
 	"orderworker/cmd/internal/operator"
 	"orderworker/cmd/internal/vitals"
 	"orderworker/dedupe/storetest"
 	"orderworker/upstream"
 )
 
-// tell tells Redis of a worker until the test ends.
-func (e *env) tell(f vitals.Figures) {
-	e.t.Helper()
-	rdb, err := connect.Redis(e.settings, nil)
-	ok(e.t, err)
-	ctx, cancel := context.WithCancel(context.Background())
-	var all sync.WaitGroup
-	all.Go(func() { vitals.Publish(ctx, rdb, e.settings.OrdersStream, "w7", func() vitals.Figures { return f }) })
-	e.t.Cleanup(func() { cancel(); all.Wait(); connect.CloseRedis(rdb) })
-}
-
 // What is wrong with the vendor's answers is on every page, and a page has the words of the
 // command for an order that the account's pause holds.
 func TestPagesTellOfTheVendor(t *testing.T) {
 	e := newEnv(t, Config{})
-	e.publish(request("A"))
+	e.Publish(request("A"))
 	now := time.Now().UTC()
-	e.tell(vitals.Figures{
+	e.Tell(vitals.Figures{
 		Started: now, Orders: &upstream.Streak{Since: now, Last: now, What: "HTTP <503>"}, Lookups: &upstream.Streak{Since: now, Last: now, What: "control number BK-7 is not shown"},
 		Pause: &vitals.Pause{Since: now, Cause: "account", Code: "502", Message: "ip", NextProbe: now.Add(time.Hour)},
 	})

@@ -29,7 +29,7 @@ func TestNATSGoesAway(t *testing.T) {
 		ok(t, err)
 		waitEvent(t, control, `: `+reason+`</span></li>`)
 	}
-	e.nats.Shutdown()
+	e.NATS.Shutdown()
 	waitEvent(t, control, `role="alert"`)
 	waitEvent(t, control, "NATS does not answer at 127.0.0.1:")
 	storetest.Eventually(t, "the store nats is away", func() bool {
@@ -67,12 +67,12 @@ func TestLooksThatTakeTooLongSaySo(t *testing.T) {
 func TestStreamThatIsNotFollowed(t *testing.T) {
 	e := newEnv(t, Config{})
 	e.stop()
-	s, err := e.js.Stream(t.Context(), "ORDERS_DEAD")
+	s, err := e.JS.Stream(t.Context(), "ORDERS_DEAD")
 	ok(t, err)
 	cfg := s.CachedInfo().Config
-	ok(t, e.js.DeleteStream(t.Context(), cfg.Name))
+	ok(t, e.JS.DeleteStream(t.Context(), cfg.Name))
 	cfg.MaxConsumers = 1
-	s, err = e.js.CreateStream(t.Context(), cfg)
+	s, err = e.JS.CreateStream(t.Context(), cfg)
 	ok(t, err)
 	_, err = s.CreateConsumer(t.Context(), jetstream.ConsumerConfig{Durable: "another"})
 	ok(t, err)
@@ -98,7 +98,7 @@ func TestResultsAreGone(t *testing.T) {
 		t.Helper()
 		for i := range n {
 			no := fmt.Sprintf("%s-%d", prefix, i)
-			_, err := e.js.Publish(t.Context(), "orders.package.result.succeeded."+no, []byte(`{"outTradeNo":"`+no+`","status":"succeeded"}`))
+			_, err := e.JS.Publish(t.Context(), "orders.package.result.succeeded."+no, []byte(`{"outTradeNo":"`+no+`","status":"succeeded"}`))
 			ok(t, err)
 		}
 	}
@@ -111,14 +111,14 @@ func TestResultsAreGone(t *testing.T) {
 	}
 	results("OLD", 5)
 	listed("OLD", 5)
-	s, err := e.js.Stream(t.Context(), "ORDER_RESULTS")
+	s, err := e.JS.Stream(t.Context(), "ORDER_RESULTS")
 	ok(t, err)
 	ok(t, s.Purge(t.Context()))
 	listed("", 0)
 	results("LATE", 2)
 	listed("LATE", 2)
-	ok(t, e.js.DeleteStream(t.Context(), "ORDER_RESULTS"))
-	_, err = e.js.CreateStream(t.Context(), s.CachedInfo().Config)
+	ok(t, e.JS.DeleteStream(t.Context(), "ORDER_RESULTS"))
+	_, err = e.JS.CreateStream(t.Context(), s.CachedInfo().Config)
 	ok(t, err)
 	results("NEW", 20) // longer than the old one was
 	listed("NEW", 20)

@@ -34,7 +34,7 @@ type browser struct {
 // newBrowser starts a browser that reaches nothing but loopback. If there is none, the test
 // is skipped, or fails if CI is set.
 func newBrowser(e *env) *browser {
-	t := e.t
+	t := e.T
 	t.Helper()
 	program, err := exec.LookPath("chromium")
 	if err != nil {
@@ -89,11 +89,11 @@ func (b *browser) trouble(text string) {
 
 // do runs actions, for a minute at most.
 func (b *browser) do(what string, actions ...chromedp.Action[chromedp.Void]) {
-	b.e.t.Helper()
+	b.e.T.Helper()
 	ctx, cancel := context.WithTimeout(b.ctx, time.Minute)
 	defer cancel()
 	if err := chromedp.Do(ctx, actions...); err != nil {
-		b.e.t.Fatalf("%s: %v\nthe page has: %s", what, err, b.text())
+		b.e.T.Fatalf("%s: %v\nthe page has: %s", what, err, b.text())
 	}
 }
 
@@ -110,52 +110,52 @@ func (b *browser) text() string {
 
 // value evaluates an expression.
 func value[T any](b *browser, expression string) T {
-	b.e.t.Helper()
+	b.e.T.Helper()
 	return run(b, expression, chromedp.Evaluate[T](expression))
 }
 
 // run runs an action, for a minute at most, and returns its value.
 func run[T any](b *browser, what string, action chromedp.Action[T]) T {
-	b.e.t.Helper()
+	b.e.T.Helper()
 	ctx, cancel := context.WithTimeout(b.ctx, time.Minute)
 	defer cancel()
 	found, err := chromedp.Run(ctx, action)
 	if err != nil {
-		b.e.t.Fatalf("%s: %v\nthe page has: %s", what, err, b.text())
+		b.e.T.Fatalf("%s: %v\nthe page has: %s", what, err, b.text())
 	}
 	return found
 }
 
 // call sends a command to the browser.
 func call[P, R any](b *browser, command cdp.Command[P, R], params P) {
-	b.e.t.Helper()
+	b.e.T.Helper()
 	if _, err := chromedp.Call(b.ctx, command, params); err != nil {
-		b.e.t.Fatalf("%s: %v", command.Method, err)
+		b.e.T.Fatalf("%s: %v", command.Method, err)
 	}
 }
 
 // open goes to a page.
 func (b *browser) open(path string) {
-	b.e.t.Helper()
+	b.e.T.Helper()
 	b.do("open "+path, chromedp.Navigate(b.e.base+path), chromedp.WaitVisible("main"))
 }
 
 // wait waits until the page shows each of the texts, which it does without being loaded
 // again.
 func (b *browser) wait(texts ...string) {
-	b.e.t.Helper()
+	b.e.T.Helper()
 	for _, text := range texts {
-		storetest.Eventually(b.e.t, fmt.Sprintf("the page shows %q; it has:\n%s", text, b.text()), func() bool { return strings.Contains(b.text(), text) })
+		storetest.Eventually(b.e.T, fmt.Sprintf("the page shows %q; it has:\n%s", text, b.text()), func() bool { return strings.Contains(b.text(), text) })
 	}
 }
 
 // click clicks what a selector finds, and waits for the page that comes.
 func (b *browser) click(selector string) {
-	b.e.t.Helper()
+	b.e.T.Helper()
 	b.do("see "+selector, chromedp.WaitVisible(selector))
 	value[bool](b, `window.before = true`)
 	b.do("click "+selector, chromedp.Click(selector))
-	storetest.Eventually(b.e.t, "the page after "+selector, func() bool {
+	storetest.Eventually(b.e.T, "the page after "+selector, func() bool {
 		loaded, err := chromedp.Run(b.ctx, chromedp.Evaluate[bool](`!window.before && document.readyState === 'complete'`))
 		return err == nil && loaded
 	})
@@ -163,29 +163,29 @@ func (b *browser) click(selector string) {
 
 // fill types text into a field.
 func (b *browser) fill(selector, text string) {
-	b.e.t.Helper()
+	b.e.T.Helper()
 	value[string](b, fmt.Sprintf(`document.querySelector(%q).value = ""`, selector))
 	b.do("fill "+selector, chromedp.SendKeys(selector, text))
 }
 
 // shot takes a screenshot of the whole page.
 func (b *browser) shot(name string) {
-	b.e.t.Helper()
+	b.e.T.Helper()
 	picture := run(b, "screenshot", chromedp.FullScreenshot(100))
-	ok(b.e.t, os.WriteFile(filepath.Join(b.shots, name+".png"), picture, 0o600))
+	ok(b.e.T, os.WriteFile(filepath.Join(b.shots, name+".png"), picture, 0o600))
 }
 
 // scheme makes the browser prefer a colour scheme.
 func (b *browser) scheme(name string) {
-	b.e.t.Helper()
+	b.e.T.Helper()
 	call(b, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: name}}})
 }
 
 // noOverflow checks that the page is not wider than the window.
 func (b *browser) noOverflow(what string) {
-	b.e.t.Helper()
+	b.e.T.Helper()
 	if wide := value[int](b, `document.documentElement.scrollWidth - window.innerWidth`); wide > 0 {
-		b.e.t.Errorf("%s is %d pixels wider than the window", what, wide)
+		b.e.T.Errorf("%s is %d pixels wider than the window", what, wide)
 	}
 }
 
@@ -194,17 +194,17 @@ func (b *browser) noOverflow(what string) {
 func TestBrowser(t *testing.T) {
 	e := newEnv(t, Config{Token: testToken}, badPackages...)
 	b := newBrowser(e)
-	e.start()
+	e.StartTelling()
 	succeeded, failed := e.history()
 	b.scheme("light")
 	b.open("/")
 	b.wait("Results per minute", "not logged in", "works")
 	for i := range 40 {
-		e.publish(request(fmt.Sprintf("BK-20261126-%04d", i)))
+		e.Publish(request(fmt.Sprintf("BK-20261126-%04d", i)))
 	}
-	e.publish(request("POOR-1", "POOR"))
-	e.publish(request("GONE-1", "GONE"))
-	e.publish(request("DOUBT-1", "HANG"))
+	e.Publish(request("POOR-1", "POOR"))
+	e.Publish(request("GONE-1", "GONE"))
+	e.Publish(request("DOUBT-1", "HANG"))
 	dead := e.letter([]byte(`{"outTradeNo":"TYPO-1","iccid":"89883086 50100524999","packageCode":"CN-5M"}`), nil)
 	b.wait(fmt.Sprintf("%d succeeded, %d failed", succeeded+40, failed+1), "in doubt, oldest", "Dead letters 1", "In doubt 1")
 	b.shot("overview-busy")
@@ -217,7 +217,7 @@ func TestBrowser(t *testing.T) {
 
 // search looks for orders and one order's timeline, without the token.
 func (b *browser) search() {
-	t := b.e.t
+	t := b.e.T
 	b.open("/orders")
 	b.fill("#q", "gone-")
 	b.click("form[role=search] button")
@@ -260,7 +260,7 @@ func (b *browser) settle() {
 	b.shot("order-in-doubt")
 	b.do("choose", chromedp.Click(`input[value=bought]`), chromedp.SendKeys("#orderNumber", "1611558040873b105b26"))
 	// Its request is certainly over a little later: until then it is refused, with the reason.
-	storetest.Eventually(b.e.t, "it may be settled", func() bool {
+	storetest.Eventually(b.e.T, "it may be settled", func() bool {
 		return b.e.operator().post("/orders/DOUBT-1", "do", "settle", "verdict", "not_bought").status == 200
 	})
 	b.click("#actions form button")
@@ -295,7 +295,7 @@ func (b *browser) replay(seq uint64) {
 
 // pauseAndResume pauses the buying, sees it everywhere, and resumes.
 func (b *browser) pauseAndResume() {
-	t := b.e.t
+	t := b.e.T
 	b.open("/control")
 	b.fill("#reason", "the vendor sells at wrong prices")
 	b.fill("#for", "2h")
@@ -324,7 +324,7 @@ func (b *browser) pauseAndResume() {
 // looks checks what pages look like in the dark, on a telephone and to the keyboard, and
 // that nothing is sent to a tab that nobody sees.
 func (b *browser) looks() {
-	t := b.e.t
+	t := b.e.T
 	b.open("/")
 	b.wait("live")
 	b.shot("overview")

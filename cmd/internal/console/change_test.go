@@ -28,9 +28,9 @@ var everyChange = map[string][]string{
 
 // paused reports whether an operator's pause lasts.
 func (e *env) paused() bool {
-	e.t.Helper()
-	word, _, err := e.desk.Word(e.t.Context())
-	ok(e.t, err)
+	e.T.Helper()
+	word, _, err := e.desk.Word(e.T.Context())
+	ok(e.T, err)
 	return word.Lasts(time.Now())
 }
 
@@ -38,7 +38,7 @@ func (e *env) paused() bool {
 func TestPauseAndResumeOverAnUnreadableWord(t *testing.T) {
 	e := newEnv(t, Config{Token: testToken})
 	for do, text := range map[string]string{"pause": "Paused: ", "resume": "Resumed: "} {
-		_, err := e.js.Publish(t.Context(), "$KV.ORDER_CONTROL.ORDERS", []byte("?"))
+		_, err := e.JS.Publish(t.Context(), "$KV.ORDER_CONTROL.ORDERS", []byte("?"))
 		ok(t, err)
 		e.reader().get("/control").want(t, http.StatusOK, "not known", "what was said before is not known")
 		_, done := e.operator().agree("/control", "do", do, "reason", "r")
@@ -178,7 +178,7 @@ func TestSessionEnds(t *testing.T) {
 // the log. So is its end.
 func TestPauseAndResume(t *testing.T) {
 	e := newEnv(t, Config{Token: testToken})
-	e.publish(request("W-1"))
+	e.Publish(request("W-1"))
 	ann := e.operator()
 	bob := ann.with("X-Operator", "bob")
 	storetest.Eventually(t, "the order is counted", func() bool { return data[Overview](ann, "/api/overview").Counts.Queued == 1 })
@@ -245,7 +245,7 @@ func TestReplay(t *testing.T) {
 	asked.want(t, http.StatusOK, "<strong>replay</strong>: 1 dead letter<", "1 dead letter will be published again", "iccid=8988308650100524999", "outTradeNo=NEW-1", "renew=null")
 	done.want(t, http.StatusOK, "1 dead letter replayed")
 	ann.post("/dead/1", form...).want(t, http.StatusNotFound, "somebody has replayed or removed it")
-	m, err := e.js.Stream(t.Context(), "ORDERS")
+	m, err := e.JS.Stream(t.Context(), "ORDERS")
 	ok(t, err)
 	stored, err := m.GetMsg(t.Context(), 1)
 	ok(t, err)
@@ -298,7 +298,7 @@ func TestReplayCorrectsTheFormOfAField(t *testing.T) {
 	seq := e.letter([]byte(`{"outTradeNo":"N-8","iccid":"8988308650100524999","packageCode":"CN-5M","expires_at":"2020-01-01T00:00:00Z"}`), nil)
 	_, done := ann.agree(fmt.Sprintf("/dead/%d", seq), "do", "replay", "expiresAt", "")
 	done.want(t, http.StatusOK, "1 dead letter replayed")
-	s, err := e.js.Stream(t.Context(), "ORDERS")
+	s, err := e.JS.Stream(t.Context(), "ORDERS")
 	ok(t, err)
 	m, err := s.GetMsg(t.Context(), 1)
 	ok(t, err)
@@ -316,7 +316,7 @@ func TestReplayOfOtherLettersAsksAgain(t *testing.T) {
 	}
 	ann := e.operator()
 	confirm := confirmField.FindStringSubmatch(ann.post("/dead", "do", "replay_all").body)[1]
-	s, err := e.js.Stream(t.Context(), "ORDERS_DEAD")
+	s, err := e.JS.Stream(t.Context(), "ORDERS_DEAD")
 	ok(t, err)
 	ok(t, s.DeleteMsg(t.Context(), 25)) // another operator has replayed it
 	e.letter([]byte(request("NEVER-SHOWN")), nil)
@@ -351,15 +351,15 @@ func TestStopAmidReplay(t *testing.T) {
 	e := newEnv(t, Config{Token: testToken})
 	const letters = 3000
 	for i := range letters {
-		_, err := e.js.PublishAsync("orders.package.dead", []byte(request(fmt.Sprintf("DEAD-%d", i))))
+		_, err := e.JS.PublishAsync("orders.package.dead", []byte(request(fmt.Sprintf("DEAD-%d", i))))
 		ok(t, err)
 	}
-	<-e.js.PublishAsyncComplete()
+	<-e.JS.PublishAsyncComplete()
 	ann, answered := e.operator(), make(chan reply, 1)
 	go func() {
 		answered <- ann.post("/api/dead", "do", "replay_all", "limit", fmt.Sprint(letters), "confirm", "yes")
 	}()
-	s, err := e.js.Stream(t.Context(), "ORDERS")
+	s, err := e.JS.Stream(t.Context(), "ORDERS")
 	ok(t, err)
 	published := func() uint64 {
 		info, err := s.Info(t.Context())
@@ -382,11 +382,11 @@ func TestStopAmidReplay(t *testing.T) {
 }
 
 // An order in doubt is settled; any other is refused, with the reason.
-func TestSettle(t *testing.T) {
+func TestOrderIsSettledOnItsPage(t *testing.T) {
 	e := newEnv(t, Config{Token: testToken}, badPackages...)
-	e.start()
-	e.publish(request("DOUBT-1", "HANG"))
-	e.publish(request("OK-1"))
+	e.StartTelling()
+	e.Publish(request("DOUBT-1", "HANG"))
+	e.Publish(request("OK-1"))
 	ann := e.operator()
 	storetest.Eventually(t, "it is in doubt and may be settled", func() bool {
 		return ann.post("/orders/DOUBT-1", "do", "settle", "verdict", "not_bought").status == http.StatusOK
@@ -410,9 +410,9 @@ func TestSettle(t *testing.T) {
 // An order that waits is cancelled; one that is bought is not.
 func TestCancel(t *testing.T) {
 	e := newEnv(t, Config{Token: testToken}, badPackages...)
-	e.start()
-	e.publish(request("POOR-1", "POOR"))
-	e.publish(request("OK-1"))
+	e.StartTelling()
+	e.Publish(request("POOR-1", "POOR"))
+	e.Publish(request("OK-1"))
 	ann := e.operator()
 	storetest.Eventually(t, "both orders are as they will be", func() bool {
 		return data[operator.Detail](ann, "/api/orders/POOR-1").State == "waiting" && data[operator.Detail](ann, "/api/orders/OK-1").State == "succeeded"

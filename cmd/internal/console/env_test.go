@@ -12,64 +12,37 @@ import (
 	"net/url"
 	"regexp"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
-	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
-	"github.com/nats-io/nats.go/jetstream"
-	"github.com/prometheus/client_golang/prometheus"
 	"github.com/rs/zerolog"
 
-	"orderworker/cmd/internal/app"
-	"orderworker/cmd/internal/config"
-	"orderworker/cmd/internal/connect"
+	"orderworker/cmd/internal/apptest"
 	"orderworker/cmd/internal/operator"
-	"orderworker/dedupe/storetest"
-	"orderworker/upstream"
-	"orderworker/upstream/sandbox"
-	"orderworker/worker"
 	"orderworker/worker/logtest"
 )
 
 const testToken = "a-token-of-the-tests"
 
-// env is a deployment with a console: real servers, the simulated vendor, and workers
-// where a test starts them.
+// env is a deployment with a console, and workers where a test starts them.
 type env struct {
-	t        *testing.T
-	vendor   *sandbox.Vendor
-	settings *config.Settings
-	js       jetstream.JetStream
-	nats     *server.Server
-	desk     *operator.Desk
-	log      *logtest.Buffer
-	base     string // the console's address, with its prefix
-	stop     func() // stops the console
+	*apptest.Deployment
+	desk *operator.Desk
+	log  *logtest.Buffer
+	base string // the console's address, with its prefix
+	stop func() // stops the console
 }
 
 // newEnv starts the servers, makes the streams, and serves a console. rules are the
 // vendor's.
 func newEnv(t *testing.T, cfg Config, rules ...string) *env {
 	t.Helper()
-	parsed, err := sandbox.ParseRules(strings.Join(rules, "\n"))
-	ok(t, err)
-	e := &env{t: t, log: new(logtest.Buffer), vendor: sandbox.New(sandbox.Config{AppKey: "000001", Secret: "hunter2", Rules: parsed})}
-	vendor := httptest.NewServer(e.vendor)
-	t.Cleanup(func() { e.vendor.Close(); vendor.Close() })
-	e.settings, err = config.Defaults()
-	ok(t, err)
-	s := e.settings
-	e.nats = storetest.NATS(t)
-	s.NATSURL, s.RedisURL = e.nats.ClientURL(), "redis://"+storetest.Redis(t).Addr
-	s.UpstreamURL, s.UpstreamAppkey, s.UpstreamSecret, s.UpstreamRate = vendor.URL, "000001", upstream.Secret("hunter2"), 100
-	s.UpstreamTimeout, s.ReconcileDelay, s.UpstreamReconcile, s.InDoubtNotice = 3*time.Second, 3*time.Second, "hold", 0
-	s.OrdersAckWait, s.BackoffInitial, s.BackoffMax = 5*time.Second, 30*time.Second, time.Minute
-	e.js, err = jetstream.New(storetest.Connect(t, e.nats))
-	ok(t, err)
-	e.worker() // it makes the streams
-	e.desk, err = operator.Open(t.Context(), s)
+	e := &env{log: new(logtest.Buffer), Deployment: apptest.New(t, map[string]string{
+		"UPSTREAM_RATE": "100", "BACKOFF_INITIAL": "30s", "BACKOFF_MAX": "1m",
+	}, rules...)}
+	var err error
+	e.desk, err = operator.Open(t.Context(), e.Settings())
 	ok(t, err)
 	t.Cleanup(e.desk.Close)
 	e.serve(cfg)
@@ -94,67 +67,21 @@ func serve(c *Console, method, address string) *httptest.ResponseRecorder {
 
 // serve starts a console.
 func (e *env) serve(cfg Config) {
-	e.t.Helper()
+	e.T.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	ok(e.t, err)
-	ctx, cancel := context.WithCancel(context.Background())
-	served := make(chan error, 1)
-	go func() { served <- Serve(ctx, listener, cfg, e.desk, e.logger()) }()
-	stop := sync.OnceFunc(func() {
-		cancel()
-		if err := <-served; err != nil {
-			e.t.Errorf("console: %v", err)
+	ok(e.T, err)
+	e.stop = e.Run(func(ctx context.Context) error {
+		if err := Serve(ctx, listener, cfg, e.desk, e.logger()); err != nil {
+			return fmt.Errorf("console: %w", err)
 		}
+		return nil
 	})
-	e.t.Cleanup(stop)
-	e.stop = stop
 	e.base = "http://" + listener.Addr().String() + cfg.Prefix
-}
-
-// worker makes a worker that does not run yet.
-func (e *env) worker() *worker.Worker {
-	e.t.Helper()
-	vendor, err := connect.Vendor(e.settings)
-	ok(e.t, err)
-	rdb, err := connect.Redis(e.settings, nil)
-	ok(e.t, err)
-	e.t.Cleanup(func() { connect.CloseRedis(rdb) })
-	w, _, err := app.New(e.t.Context(), e.settings, app.Parts{NATS: e.js.Conn(), Redis: rdb, Vendor: vendor, Log: zerolog.Nop(), Registry: prometheus.NewRegistry()})
-	ok(e.t, err)
-	return w
-}
-
-// start starts a worker that runs until the test ends.
-func (e *env) start() {
-	e.t.Helper()
-	w := e.worker()
-	ctx, cancel := context.WithCancel(context.Background())
-	rdb, err := connect.Redis(e.settings, nil)
-	ok(e.t, err)
-	var telling sync.WaitGroup
-	telling.Go(func() { app.PublishVitals(ctx, rdb, e.settings.OrdersStream, w) })
-	done := make(chan error, 1)
-	go func() { done <- w.Run(ctx) }()
-	e.t.Cleanup(func() {
-		cancel()
-		telling.Wait()
-		connect.CloseRedis(rdb)
-		if err := <-done; err != nil {
-			e.t.Errorf("worker: %v", err)
-		}
-	})
-}
-
-// publish stores an order request.
-func (e *env) publish(payload string) {
-	e.t.Helper()
-	_, err := e.js.Publish(e.t.Context(), "orders.package.request", []byte(payload))
-	ok(e.t, err)
 }
 
 // request is an order request, of the package CN-5M unless another is given.
 func request(no string, code ...string) string {
-	return fmt.Sprintf(`{"outTradeNo":%q,"iccid":"8988308650100524999","packageCode":%q}`, no, append(code, "CN-5M")[0])
+	return apptest.OrderRequest(no, append(code, "CN-5M")[0], "")
 }
 
 // The rules of a vendor that refuses some packages, and does not answer for another.
@@ -166,7 +93,7 @@ var badPackages = []string{
 
 // history stores the results of an hour, and returns how many of them are of each kind.
 func (e *env) history() (succeeded, failed int) {
-	e.t.Helper()
+	e.T.Helper()
 	now := time.Now()
 	for minute := 1; minute < chartLength-1; minute++ {
 		for i := range 8 + (minute*7)%5 + minute/6 {
@@ -183,24 +110,22 @@ func (e *env) history() (succeeded, failed int) {
 				"outTradeNo": r.OutTradeNo, "iccid": r.ICCID, "packageCode": r.PackageCode, "status": r.State, "attempts": 1,
 				"orderNumber": r.OrderNumber, "receivedAt": r.Received, "completedAt": r.Since,
 			})
-			ok(e.t, err)
-			_, err = e.js.PublishAsync("orders.package.result."+string(r.State)+"."+r.OutTradeNo, payload)
-			ok(e.t, err)
+			ok(e.T, err)
+			_, err = e.JS.PublishAsync("orders.package.result."+string(r.State)+"."+r.OutTradeNo, payload)
+			ok(e.T, err)
 		}
 	}
-	<-e.js.PublishAsyncComplete()
+	<-e.JS.PublishAsyncComplete()
 	return succeeded, failed
 }
 
-// letter stores a dead letter as a worker does.
+// letter stores a dead letter; header nil: of a request whose card is not valid.
 func (e *env) letter(payload []byte, header nats.Header) uint64 {
-	e.t.Helper()
+	e.T.Helper()
 	if header == nil {
 		header = nats.Header{"Dead-Reason": {"invalid"}, "Dead-Error": {"iccid: must be 15 to 22 of 0-9 A-Z a-z"}, "Dead-Stream-Seq": {"7"}}
 	}
-	ack, err := e.js.PublishMsg(e.t.Context(), &nats.Msg{Subject: "orders.package.dead", Data: payload, Header: header})
-	ok(e.t, err)
-	return ack.Sequence
+	return e.DeadLetter(payload, header)
 }
 
 // reply is what the console answered.
@@ -234,13 +159,13 @@ func (v *visitor) with(name, value string) *visitor {
 }
 
 func (v *visitor) do(method, path string, form url.Values) reply {
-	v.e.t.Helper()
+	v.e.T.Helper()
 	var body io.Reader
 	if form != nil {
 		body = strings.NewReader(form.Encode())
 	}
-	r, err := http.NewRequestWithContext(v.e.t.Context(), method, v.e.base+path, body)
-	ok(v.e.t, err)
+	r, err := http.NewRequestWithContext(v.e.T.Context(), method, v.e.base+path, body)
+	ok(v.e.T, err)
 	if form != nil {
 		r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 	}
@@ -255,17 +180,17 @@ func (v *visitor) do(method, path string, form url.Values) reply {
 	}
 	client := &http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
 	res, err := client.Do(r)
-	ok(v.e.t, err)
+	ok(v.e.T, err)
 	defer res.Body.Close()
 	text, err := io.ReadAll(res.Body)
-	ok(v.e.t, err)
+	ok(v.e.T, err)
 	return reply{res.StatusCode, res.Header, string(text)}
 }
 
-func (v *visitor) get(path string) reply { v.e.t.Helper(); return v.do("GET", path, nil) }
+func (v *visitor) get(path string) reply { v.e.T.Helper(); return v.do("GET", path, nil) }
 
 func (v *visitor) post(path string, pairs ...string) reply {
-	v.e.t.Helper()
+	v.e.T.Helper()
 	form := url.Values{}
 	for i := 0; i < len(pairs); i += 2 {
 		form.Add(pairs[i], pairs[i+1])
@@ -278,21 +203,21 @@ var confirmField = regexp.MustCompile(`name="confirm" value="([0-9a-f]+)"`)
 // agree posts a form, is asked, and agrees. It returns the question's page and what came
 // after it.
 func (v *visitor) agree(path string, pairs ...string) (asked, done reply) {
-	v.e.t.Helper()
+	v.e.T.Helper()
 	asked = v.post(path, pairs...)
 	found := confirmField.FindStringSubmatch(asked.body)
 	if asked.status != http.StatusOK || found == nil {
-		v.e.t.Fatalf("POST %s %v does not ask first: %d\n%s", path, pairs, asked.status, asked.body)
+		v.e.T.Fatalf("POST %s %v does not ask first: %d\n%s", path, pairs, asked.status, asked.body)
 	}
 	return asked, v.post(path, append(pairs, "confirm", found[1])...)
 }
 
 // data is the JSON at a path.
 func data[T any](v *visitor, path string) (found T) {
-	v.e.t.Helper()
+	v.e.T.Helper()
 	got := v.get(path)
 	if err := json.Unmarshal([]byte(got.body), &found); err != nil {
-		v.e.t.Fatalf("GET %s: %d, %v\n%s", path, got.status, err, got.body)
+		v.e.T.Fatalf("GET %s: %d, %v\n%s", path, got.status, err, got.body)
 	}
 	return found
 }

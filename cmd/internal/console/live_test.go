@@ -15,14 +15,14 @@ import (
 
 // events opens the live part of a page, and returns what it sends.
 func (e *env) events(at string) <-chan string {
-	e.t.Helper()
-	r, err := http.NewRequestWithContext(e.t.Context(), "GET", e.base+"/live?at="+url.QueryEscape(at), nil)
-	ok(e.t, err)
+	e.T.Helper()
+	r, err := http.NewRequestWithContext(e.T.Context(), "GET", e.base+"/live?at="+url.QueryEscape(at), nil)
+	ok(e.T, err)
 	res, err := http.DefaultClient.Do(r)
-	ok(e.t, err)
-	e.t.Cleanup(func() { _ = res.Body.Close() })
+	ok(e.T, err)
+	e.T.Cleanup(func() { _ = res.Body.Close() })
 	if res.StatusCode != http.StatusOK {
-		e.t.Fatalf("live %s: %s", at, res.Status)
+		e.T.Fatalf("live %s: %s", at, res.Status)
 	}
 	found := make(chan string, 100)
 	go func() {

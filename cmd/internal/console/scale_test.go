@@ -39,7 +39,7 @@ func TestScale(t *testing.T) {
 	e.fill(*scale, *scale/100)
 	addr := storetest.FreeAddr(t)
 	child := exec.Command(os.Args[0], "-test.run=^TestScale$", "-test.v")
-	child.Env = append(os.Environ(), "CONSOLE_CHILD="+addr, "NATS_URL="+e.settings.NATSURL, "REDIS_URL="+e.settings.RedisURL)
+	child.Env = append(os.Environ(), "CONSOLE_CHILD="+addr, "NATS_URL="+e.Settings().NATSURL, "REDIS_URL="+e.Settings().RedisURL)
 	child.Stderr = os.Stderr
 	in, err := child.StdinPipe()
 	ok(t, err)
@@ -107,17 +107,17 @@ func serveForScale(t *testing.T, addr string) {
 // fill stores the results of many orders, and requests of some that a worker has taken and
 // not finished.
 func (e *env) fill(finished, unfinished int) {
-	e.t.Helper()
+	e.T.Helper()
 	store := func(n int, what func(i int) (subject string, payload []byte)) {
 		for i := range n {
 			subject, payload := what(i)
-			_, err := e.js.PublishAsync(subject, payload)
-			ok(e.t, err)
+			_, err := e.JS.PublishAsync(subject, payload)
+			ok(e.T, err)
 			if i%2000 == 1999 {
-				<-e.js.PublishAsyncComplete()
+				<-e.JS.PublishAsyncComplete()
 			}
 		}
-		<-e.js.PublishAsyncComplete()
+		<-e.JS.PublishAsyncComplete()
 	}
 	store(finished, func(i int) (string, []byte) {
 		r := finishedRow(i, time.Now().Add(-time.Duration(finished-i)*time.Millisecond))
@@ -126,23 +126,23 @@ func (e *env) fill(finished, unfinished int) {
 			"outTradeNo": no, "iccid": r.ICCID, "packageCode": fmt.Sprintf("PACKAGE-%d", i%100), "status": r.State, "code": "200", "message": "success",
 			"orderNumber": r.OrderNumber, "attempts": 1, "receivedAt": r.Received, "completedAt": r.Since,
 		})
-		ok(e.t, err)
+		ok(e.T, err)
 		return "orders.package.result." + string(r.State) + "." + no, payload
 	})
 	store(unfinished, func(i int) (string, []byte) {
 		return "orders.package.request", []byte(request(fmt.Sprintf("U-%08d", i)))
 	})
-	c, err := e.js.Consumer(e.t.Context(), "ORDERS", "order-worker")
-	ok(e.t, err)
+	c, err := e.JS.Consumer(e.T.Context(), "ORDERS", "order-worker")
+	ok(e.T, err)
 	for taken := 0; taken < unfinished; {
 		batch, err := c.Fetch(1000, jetstream.FetchMaxWait(5*time.Second))
-		ok(e.t, err)
+		ok(e.T, err)
 		for range batch.Messages() {
 			taken++
 		}
 	}
 	if strings.Contains(e.log.String(), "panic") {
-		e.t.Fatal(e.log.String())
+		e.T.Fatal(e.log.String())
 	}
 }
 
