@@ -20,6 +20,13 @@ PUNCTUAL = TestBadDay.*
 # at twice its processor time.
 BLACKBOX = TestBlackBox
 
+# The operator's commands, each run many times from its command line to its output, and two
+# tests of his pause whose workers are child processes. What runs at once in the commands is
+# tested with the race detector: in cmd/internal, in the console, which shares it, and by the
+# doctor's other tests. It costs three times the processor time; make soak has all of them
+# with it.
+COMMANDS = Test(Desk.*|Settle.*|Status.*|Doctor(Broken|Known|BadSignature|Account|Permissions).*|PauseOfTheFleet|NothingIsSentWithoutTheBucket)
+
 # What people run while they write in worker, dedupe or upstream: no server, no browser, no
 # built program. cmd and deploy are left out: after a change in worker they are two thirds of
 # the work. make check looks at all of it, and compiles it.
@@ -28,22 +35,26 @@ quick: gofmt
 	go vet $(DOMAIN)
 	go test -short -vet=off $(DOMAIN)
 
+# Tests wait a lot, so three packages at once keep two cores busy.
 race:
-	go test -race -vet=off -parallel 8 -skip '^($(PUNCTUAL)|$(REPEATED)|$(BLACKBOX))$$' -timeout 14m $$(go list ./... | grep -vE '/(deploy|cmd/bench)$$')
+	go test -race -vet=off -p $$(cores=$$(getconf _NPROCESSORS_ONLN); echo $$((cores > 3 ? cores : 3))) -parallel 8 -skip '^($(PUNCTUAL)|$(REPEATED)|$(BLACKBOX)|$(COMMANDS))$$' -timeout 14m $$(go list ./... | grep -vE '/(deploy|cmd/bench)$$')
 
 # Without the race detector: deploy's tests, which start programs and read files, for it
 # the Kubernetes types would be compiled once more; the bench's, whose contenders and servers are
-# this test binary again; the black box; and the simulation, many times as fast.
+# this test binary again; the black box; the commands; and the simulation, many times as fast.
+# TestLookupModes mostly waits, so it runs beside the simulation, which only computes.
 # It is compiled as the program is shipped, which deploy and the black box build:
 # all of it once.
 plain: export CGO_ENABLED = 0
 plain: export GOFLAGS += -trimpath
 plain: check
 	go test -vet=off -parallel 8 -timeout 14m ./deploy ./cmd/bench
+	go test -vet=off -parallel 8 -run '^($(COMMANDS))$$' -timeout 14m ./cmd/orderworker
 	go test -vet=off -run '^($(BLACKBOX))$$' -timeout 14m ./cmd/orderworker
 	go test -vet=off -run '^($(REPEATED))$$' ./upstream/quota
-	$(MAKE) --no-print-directory sample sim SIM_ORDERS=50000
-	cd worker && ../bin/worker.test -test.timeout 8m -test.parallel 8 -test.run '^($(REPEATED))$$'
+	mkdir -p bin && go test -c -o bin/worker.test ./worker
+	@cd worker; ../bin/worker.test -test.timeout 8m -test.parallel 8 -test.run '^($(REPEATED))$$' & repeated=$$!; \
+	trap 'kill $$repeated' INT TERM; cd ..; ($(SAMPLE)) && ($(RANDOM)); computed=$$?; wait $$repeated && exit $$computed
 
 # What costs seconds: formatting, the modules as go.sum says, go.mod tidy, vet,
 # and whether the mutants still apply.
@@ -75,8 +86,10 @@ vuln:
 # A million simulated orders with random faults, in two processes; make test has
 # a tenth of them. A failing seed prints itself; SIM_ORDERS is how many for each process.
 SIM_ORDERS ?= 500000
+plain: SIM_ORDERS = 50000
 sim: simulation
-	@$(call simulate,Random,-sim.orders=$(SIM_ORDERS) -sim.seed=1,-sim.orders=$(SIM_ORDERS) -sim.seed=1000001)
+	@$(RANDOM)
+RANDOM = $(call simulate,Random,-sim.orders=$(SIM_ORDERS) -sim.seed=1,-sim.orders=$(SIM_ORDERS) -sim.seed=1000001)
 
 # The same for as long as asked, from seeds that were never used: they begin
 # with the time.
@@ -87,7 +100,8 @@ sim-for: simulation
 # Each fault at each point of an order's life, each pair of them, and each older
 # state of Redis; make test takes a sample. A quarter of an hour on two free cores.
 sample: simulation
-	@$(call simulate,(EachFaultAndEachPair|RedisFallsBackToEachState),-sim.parts=2 -sim.part=0,-sim.parts=2 -sim.part=1)
+	@$(SAMPLE)
+SAMPLE = $(call simulate,(EachFaultAndEachPair|RedisFallsBackToEachState),-sim.parts=2 -sim.part=0,-sim.parts=2 -sim.part=1)
 
 pairs: simulation
 	@$(call simulate,(EachFaultAndEachPair|RedisFallsBackToEachState),-sim.stride=1 -sim.parts=2 -sim.part=0,-sim.stride=1 -sim.parts=2 -sim.part=1)
@@ -117,11 +131,11 @@ tools:
 	fi
 
 # The black-box tests for as long as it takes: over 2,000 faults and 100,000
-# orders, about half an hour on two cores; SOAK=0.1 is a tenth of it. Then the
-# simulation: a million orders, each pair of faults, and new seeds for SIM_FOR.
+# orders, about half an hour on two cores; SOAK=0.1 is a tenth of it. With them the
+# operator's commands, with the race detector. Then the simulation: a million orders, each pair of faults, and new seeds for SIM_FOR.
 SOAK ?= 1
 soak: tools
-	go test -race -count=1 -v -timeout 5h -run '^TestBlackBox$$' ./cmd/orderworker -args -soak=$(SOAK) -soak.at-once=5
+	go test -race -count=1 -v -timeout 5h -run '^($(BLACKBOX)|$(COMMANDS))$$' ./cmd/orderworker -args -soak=$(SOAK) -soak.at-once=5
 	$(MAKE) --no-print-directory sim pairs sim-for
 
 # The vendor's bad days at full length, and the table of the limiter.
