@@ -83,3 +83,25 @@ func TestPurchaseIsNotedWhenTheEventCannotBeStored(t *testing.T) {
 		}
 	})
 }
+
+// While an in_doubt event cannot be stored, what the lookups say is written down all the
+// same: two of them that show nothing prove that the order was not bought, and it is sent
+// again.
+func TestLookupsCountWhileTheEventCannotBeStored(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := simConfig{
+			seed: 1, slots: 1, concurrency: 2, rules: simRules(), ackWait: simAckWait, metrics: simMetrics(),
+			orders: []simSpec{{answers: []simAnswer{buys}}, {answers: []simAnswer{ignores, buys}}},
+			fault: func(pt simPoint) simFault {
+				if pt.op == opRenew { // the first thing that the event needs
+					return failBefore
+				}
+				return fine
+			},
+		}
+		c.rules.InDoubtNotice = time.Millisecond
+		if w := simulate(c); len(w.violations) > 0 {
+			t.Error(w.report())
+		}
+	})
+}
