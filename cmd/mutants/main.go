@@ -136,6 +136,7 @@ func (m mutant) try(dir string) (by string, err error) {
 	return by, nil
 }
 
+// tryChanged is try without the second look at the test that failed.
 func (m mutant) tryChanged(dir string) (by string, err error) {
 	path := filepath.Join(dir, m.file)
 	was, err := os.ReadFile(path)
