@@ -20,11 +20,11 @@ PUNCTUAL = TestBadDay.*
 # at twice its processor time.
 BLACKBOX = TestBlackBox
 
-# The operator's commands, each run many times from its command line to its output, and two
-# tests of his pause whose workers are child processes. What runs at once in the commands is
-# tested with the race detector: in cmd/internal, in the console, which shares it, and by the
-# doctor's other tests. It costs three times the processor time; make soak has all of them
-# with it.
+# The operator's commands: most of these run a command many times, from its command line to
+# its output; two pause a fleet of child processes. The race detector would take three times
+# their processor time. What the commands do at once is in cmd/internal/operator and
+# cmd/internal/doctor, and is tested with it by the console's tests and by the doctor's other
+# ones. make soak runs all of these with it.
 COMMANDS = Test(Desk.*|Settle.*|Status.*|Doctor(Broken|Known|BadSignature|Account|Permissions).*|PauseOfTheFleet|NothingIsSentWithoutTheBucket)
 
 # What people run while they write in worker, dedupe or upstream: no server, no browser, no
@@ -47,12 +47,11 @@ race:
 # all of it once.
 plain: export CGO_ENABLED = 0
 plain: export GOFLAGS += -trimpath
-plain: check
+plain: check simulation
 	go test -vet=off -parallel 8 -timeout 14m ./deploy ./cmd/bench
 	go test -vet=off -parallel 8 -run '^($(COMMANDS))$$' -timeout 14m ./cmd/orderworker
 	go test -vet=off -run '^($(BLACKBOX))$$' -timeout 14m ./cmd/orderworker
 	go test -vet=off -run '^($(REPEATED))$$' ./upstream/quota
-	mkdir -p bin && go test -c -o bin/worker.test ./worker
 	@cd worker; ../bin/worker.test -test.timeout 8m -test.parallel 8 -test.run '^($(REPEATED))$$' & repeated=$$!; \
 	trap 'kill $$repeated' INT TERM; cd ..; ($(SAMPLE)) && ($(RANDOM)); computed=$$?; wait $$repeated && exit $$computed
 
@@ -132,7 +131,8 @@ tools:
 
 # The black-box tests for as long as it takes: over 2,000 faults and 100,000
 # orders, about half an hour on two cores; SOAK=0.1 is a tenth of it. With them the
-# operator's commands, with the race detector. Then the simulation: a million orders, each pair of faults, and new seeds for SIM_FOR.
+# operator's commands, with the race detector. Then the simulation: a million orders,
+# each pair of faults, and new seeds for SIM_FOR.
 SOAK ?= 1
 soak: tools
 	go test -race -count=1 -v -timeout 5h -run '^($(BLACKBOX)|$(COMMANDS))$$' ./cmd/orderworker -args -soak=$(SOAK) -soak.at-once=5

@@ -9,14 +9,14 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
 	"orderworker/dedupe"
 	"orderworker/dedupe/dedupetest"
 	"orderworker/dedupe/redisstore"
-	"orderworker/worker/natsio"
-
-	"github.com/nats-io/nats.go"
-	"github.com/nats-io/nats.go/jetstream"
 	"orderworker/dedupe/storetest"
+	"orderworker/worker/natsio"
 )
 
 // eachJournal runs test with every implementation of dedupe.Journal.

@@ -6,11 +6,11 @@ import (
 	"testing"
 	"time"
 
+	"github.com/redis/go-redis/v9"
+
 	"orderworker/dedupe"
 	"orderworker/dedupe/dedupetest"
 	"orderworker/dedupe/redisstore"
-
-	"github.com/redis/go-redis/v9"
 	"orderworker/dedupe/storetest"
 )
 

@@ -21,8 +21,9 @@ var runElsewhere = map[string][]string{
 // withoutRace are the packages that the race detector's run leaves out.
 var withoutRace = []string{"deploy", "cmd/bench"}
 
-// TestMakeTestLeavesNoTestOut: what is left out in one place is run in another. A test that
-// happens to have the name of one that is left out would not be run.
+// TestMakeTestLeavesNoTestOut: make test runs each test that the race detector's run leaves
+// out in another step, and the simulation. A test of another package with such a name would
+// be left out, and run nowhere.
 func TestMakeTestLeavesNoTestOut(t *testing.T) {
 	text, err := os.ReadFile("../Makefile")
 	if err != nil {
@@ -53,6 +54,9 @@ func TestMakeTestLeavesNoTestOut(t *testing.T) {
 	if !strings.Contains(recipe(t, makefile, "race"), "grep -vE '/("+strings.Join(withoutRace, "|")+")$$'") ||
 		!strings.Contains(recipes, "./"+strings.Join(withoutRace, " ./")+"\n") {
 		t.Errorf("make test does not run %v, or race does not leave them out", withoutRace)
+	}
+	if !strings.Contains(recipes, "($(SAMPLE)) && ($(RANDOM)); computed=$$?; wait $$repeated && exit $$computed\n") {
+		t.Error("make test does not run the simulation, or does not look at how it ends")
 	}
 	found := map[string]int{}
 	for _, test := range tests(t) {

@@ -9,9 +9,6 @@ import (
 	"testing"
 	"time"
 
-	"orderworker/dedupe/redisstore"
-	"orderworker/worker/natsio"
-
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
 
@@ -19,9 +16,11 @@ import (
 	"orderworker/cmd/internal/config"
 	"orderworker/cmd/internal/operator"
 	"orderworker/dedupe"
+	"orderworker/dedupe/redisstore"
 	"orderworker/dedupe/storetest"
 	"orderworker/upstream/sandbox"
 	"orderworker/worker"
+	"orderworker/worker/natsio"
 )
 
 // desk is the test environment of the operator's commands.

@@ -277,7 +277,7 @@ func TestDoctorKnown(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			s.T, s.Env = t, maps.Clone(up)
 			if c.known == "BOUGHT-2" {
-				s.Env["UPSTREAM_URL"] = s.VendorURL // where the test itself may buy
+				s.Env["UPSTREAM_URL"] = s.VendorURL // not the guarded address, at which a purchase fails the test
 				s.bought("BOUGHT-2")
 				s.bought("BOUGHT-2")
 				s.Env["UPSTREAM_URL"] = up["UPSTREAM_URL"]

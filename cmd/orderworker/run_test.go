@@ -11,6 +11,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"orderworker/cmd/internal/apptest"
 	"orderworker/cmd/internal/config"
 	"orderworker/dedupe/storetest"
 )
@@ -19,7 +20,7 @@ import (
 func runSettings(more map[string]string) config.LookupFunc {
 	env := map[string]string{"UPSTREAM_APPKEY": "k", "UPSTREAM_SECRET": "s", "ADMIN_ADDR": "", "UPSTREAM_URL": "http://127.0.0.1:1", "UPSTREAM_RATE": "0"}
 	maps.Copy(env, more)
-	return func(name string) (string, bool) { v, ok := env[name]; return v, ok }
+	return apptest.Lookup(env)
 }
 
 func TestCollectsLessUnlessGOGCIsSet(t *testing.T) {

@@ -5,8 +5,6 @@ import (
 	"errors"
 	"fmt"
 
-	"orderworker/dedupe/redisstore"
-
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/prometheus/client_golang/prometheus"
@@ -17,6 +15,7 @@ import (
 	"orderworker/cmd/internal/config"
 	"orderworker/cmd/internal/connect"
 	"orderworker/dedupe"
+	"orderworker/dedupe/redisstore"
 	"orderworker/upstream"
 	"orderworker/worker"
 	"orderworker/worker/natsio"

@@ -7,8 +7,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"orderworker/dedupe/redisstore"
-
 	"github.com/nats-io/nats.go"
 	"github.com/redis/go-redis/v9"
 	"github.com/rs/zerolog"
@@ -16,6 +14,7 @@ import (
 	"orderworker/cmd/internal/config"
 	"orderworker/cmd/internal/connect"
 	"orderworker/cmd/internal/telemetry"
+	"orderworker/dedupe/redisstore"
 	"orderworker/upstream"
 	"orderworker/worker"
 	"orderworker/worker/natsio"

@@ -184,7 +184,8 @@ func (d *Deployment) Run(work ...func(context.Context) error) (stop func()) {
 	return stop
 }
 
-// OrderRequest is an order request for Card; more are further members of it.
+// OrderRequest returns an order request for Card as JSON, with more, such as `,"renew":1`,
+// behind its last field.
 func OrderRequest(no, packageCode, more string) string {
 	return fmt.Sprintf(`{"outTradeNo":%q,"iccid":%q,"packageCode":%q%s}`, no, Card, packageCode, more)
 }

@@ -24,7 +24,7 @@ func TestEnvironIsReadAsTheSameSettings(t *testing.T) {
 	}
 	var got Settings
 	var found Faults
-	parser, err := NewParser(&got, func(name string) (string, bool) { value, ok := env[name]; return value, ok }, &found, io.Discard, io.Discard)
+	parser, err := NewParser(&got, lookupIn(env), &found, io.Discard, io.Discard)
 	if err != nil {
 		t.Fatal(err)
 	}

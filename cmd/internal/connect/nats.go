@@ -18,7 +18,7 @@ import (
 )
 
 const (
-	NATSDialTimeout   = 3 * time.Second
+	NATSDialTimeout   = 3 * time.Second // how long the connection to one address of NATS may take
 	natsReconnectWait = 500 * time.Millisecond
 	natsPingInterval  = 10 * time.Second // two without an answer, and the connection counts as lost
 )

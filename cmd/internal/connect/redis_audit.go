@@ -12,11 +12,10 @@ import (
 	"sync/atomic"
 	"time"
 
-	"orderworker/dedupe/redisstore"
-
 	"github.com/redis/go-redis/v9"
 	"github.com/rs/zerolog"
 
+	"orderworker/dedupe/redisstore"
 	"orderworker/worker"
 )
 

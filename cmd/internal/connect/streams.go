@@ -4,10 +4,9 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/redis/go-redis/v9"
 
-	"orderworker/dedupe/redisstore"
-
 	"orderworker/cmd/internal/config"
 	"orderworker/dedupe"
+	"orderworker/dedupe/redisstore"
 	"orderworker/worker/natsio"
 )
 

@@ -3,10 +3,9 @@ package connect
 import (
 	"github.com/redis/go-redis/v9"
 
-	"orderworker/upstream/quota"
-
 	"orderworker/cmd/internal/config"
 	"orderworker/upstream"
+	"orderworker/upstream/quota"
 )
 
 // Vendor returns a client of the vendor's API for the account of s.

@@ -24,7 +24,7 @@ type Counts struct {
 	Finished     uint64      `json:"finished"`             // events in the results stream
 	FailedLately uint64      `json:"failedLastHour"`       // orders that failed in the last hour
 	NotKnown     []string    `json:"notKnown,omitempty"`   // which of these could not be asked, by their names; they are 0
-	Oldest       worker.Time `json:"oldest,omitzero"`      // unfinished order
+	Oldest       worker.Time `json:"oldest,omitzero"`      // when the oldest unfinished order was received
 	OldestDoubt  worker.Time `json:"oldestDoubt,omitzero"` // since when the oldest doubt lasts
 	HandedBack   uint64      `json:"-"`                    // of the queued, those that a worker has taken and handed back unsent
 }
@@ -38,7 +38,7 @@ var (
 	countsOfFailed   = []string{"failedLastHour"}
 )
 
-// UnknownCounts are counts of which none is known.
+// UnknownCounts returns the counts before anything was asked: none of them is known.
 func UnknownCounts() Counts {
 	return Counts{NotKnown: slices.Concat(countsOfConsumer, countsOfScan, countsOfDead, countsOfResults, countsOfFailed)}
 }

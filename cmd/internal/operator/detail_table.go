@@ -63,7 +63,8 @@ func (t *Detail) headline(now time.Time, maxAttempts int) string {
 }
 
 // twoFinals reports whether an event said that the order had failed, and another that it was
-// bought. The failed one came first: no worker stores it beside a succeeded one.
+// bought. The failed event is the older one: no worker
+// stores one where there is a succeeded event.
 func (t *Detail) twoFinals() bool {
 	if t.Results == nil {
 		return false

@@ -41,7 +41,7 @@ func (d *Desk) Fleet(ctx context.Context) (o *Overview, firstResult uint64) {
 	return o, firstResult
 }
 
-// Cursor is how far a stream was followed. Who follows again gives the same one.
+// Cursor is how far a stream was followed. To go on after an error, pass the same one again.
 type Cursor struct {
 	Most  uint64 // at first, how many of the newest are read
 	Began func() // called each time that following has begun

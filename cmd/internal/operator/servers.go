@@ -7,16 +7,15 @@ import (
 	"sync/atomic"
 	"time"
 
-	"orderworker/cmd/internal/text"
-	"orderworker/dedupe/redisstore"
-
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/redis/go-redis/v9"
 
 	"orderworker/cmd/internal/config"
 	"orderworker/cmd/internal/connect"
+	"orderworker/cmd/internal/text"
 	"orderworker/dedupe"
+	"orderworker/dedupe/redisstore"
 )
 
 // Order names an order, and says where to look for it.

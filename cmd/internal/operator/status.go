@@ -8,14 +8,13 @@ import (
 	"slices"
 	"time"
 
-	"orderworker/cmd/internal/text"
-	"orderworker/upstream/quota"
-
 	"github.com/nats-io/nats.go/jetstream"
 
 	"orderworker/cmd/internal/connect"
+	"orderworker/cmd/internal/text"
 	"orderworker/dedupe"
 	"orderworker/upstream"
+	"orderworker/upstream/quota"
 	"orderworker/worker"
 )
 

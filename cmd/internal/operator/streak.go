@@ -9,8 +9,8 @@ import (
 
 // Answers is what is wrong with the vendor's answers, as the workers tell it.
 type Answers struct {
-	Unclear  *Streak `json:"unclear"`  // the last orders got no clear answer; null: the last one did, or nobody tells
-	Unproven *Streak `json:"unproven"` // the last lookups proved nothing of orders that they did not show; null likewise
+	Unclear  *Streak `json:"unclear"`  // since when orders get no clear answer; null: the last one got one, or no worker tells
+	Unproven *Streak `json:"unproven"` // since when lookups prove nothing of the orders that they do not show; null likewise
 }
 
 // Streak is one of all workers together.
